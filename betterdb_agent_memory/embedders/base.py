@@ -1,0 +1,36 @@
+"""What turns text into vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, TypeAlias, runtime_checkable
+
+EmbedFn: TypeAlias = Callable[[str], Awaitable[Sequence[float]]]
+"""The published seam: an async function from one text to its vector."""
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Turns texts into vectors of one fixed length.
+
+    Queries and documents are apart because several models want them marked differently; an embedder
+    without that distinction treats both alike.
+    """
+
+    @property
+    def name(self) -> str:
+        """Identifies model and version; vectors of different names must not be mixed."""
+
+    @property
+    def dimensions(self) -> int | None:
+        """Length of every vector, or None when only a first call can tell."""
+
+    @property
+    def default_threshold(self) -> float:
+        """Cosine distance (0 to 2) up to which a memory counts as related, calibrated for this model."""
+
+    async def embed_query(self, text: str) -> Sequence[float]:
+        """The vector of one question."""
+
+    async def embed_documents(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        """The vectors of texts to be stored, in order."""

@@ -1,0 +1,48 @@
+"""The fields of a record as one byte string: byte-exact, in their order, with any name and value.
+
+Each field is the length of its name, the name in UTF-8, the length of its value and the value;
+lengths are four bytes, little-endian.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from betterdb_agent_memory.engines.filters import Fields
+
+_LENGTH = struct.Struct("<I")
+
+
+def pack(fields: Fields) -> bytes:
+    """`fields` as one byte string."""
+    parts: list[bytes] = []
+    for name, value in fields.items():
+        encoded = name.encode()
+        parts += (_LENGTH.pack(len(encoded)), encoded, _LENGTH.pack(len(value)), value)
+    return b"".join(parts)
+
+
+def unpack(body: bytes) -> dict[str, bytes]:
+    """The fields that `pack` took."""
+    return {name.decode(): value for name, value in _parts(body)}
+
+
+def read_field(body: bytes, name: str) -> bytes | None:
+    """One field; None when the record lacks it."""
+    wanted = name.encode()
+    return next((value for stored, value in _parts(body) if stored == wanted), None)
+
+
+def _parts(body: bytes) -> Iterator[tuple[bytes, bytes]]:
+    position = 0
+    while position < len(body):
+        name, position = _part(body, position)
+        value, position = _part(body, position)
+        yield name, value
+
+
+def _part(body: bytes, position: int) -> tuple[bytes, int]:
+    start = position + _LENGTH.size
+    end = start + _LENGTH.unpack_from(body, position)[0]
+    return body[start:end], end

@@ -1,0 +1,62 @@
+"""The embedded engine: one SQLite file, or memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from betterdb_agent_memory.engines.base import Collection
+from betterdb_agent_memory.engines.embedded.database import Database
+from betterdb_agent_memory.engines.embedded.opening import IN_MEMORY
+from betterdb_agent_memory.engines.embedded.records import EmbeddedRecords
+from betterdb_agent_memory.engines.embedded.values import EmbeddedValues
+from betterdb_agent_memory.errors import ConfigurationError
+
+
+class EmbeddedEngine:
+    """Memories in one SQLite file, shared by any number of processes on one machine.
+
+    Args:
+        path: The file, created with its directory at the first use, or ":memory:" for a store that
+            lives as long as this object. Not on a network file system: SQLite's log needs shared
+            memory between its processes.
+        busy_timeout_seconds: How long a write waits for another process that is writing.
+        clock: Seconds since the epoch; decides what has expired.
+
+    Every call runs in a thread of the engine's own: the event loop stays free, and the engine may
+    be used from several loops one after another. Writes are durable when they return, power cuts
+    included; writes that wait at the same time share one commit.
+    """
+
+    def __init__(
+        self,
+        path: str | Path = IN_MEMORY,
+        *,
+        busy_timeout_seconds: float = 30.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if not str(path):
+            raise ConfigurationError('the path of the embedded engine is empty; give a file name or ":memory:"')
+        place = str(path) if str(path) == IN_MEMORY else str(Path(path).expanduser().absolute())
+        self._database = Database(place, busy_timeout_seconds)
+        self._now_ms = lambda: int(clock() * 1000)
+        self._values = EmbeddedValues(self._database, self._now_ms)
+
+    @property
+    def values(self) -> EmbeddedValues:
+        """Plain values."""
+        return self._values
+
+    @property
+    def round_trips(self) -> int:
+        """0: there is no network."""
+        return 0
+
+    def records(self, collection: Collection) -> EmbeddedRecords:
+        """The records of `collection`; no I/O."""
+        return EmbeddedRecords(self._database, collection, self._now_ms)
+
+    async def close(self) -> None:
+        """Wait for calls under way and close the file; a call made after it is an EngineError."""
+        await self._database.close()

@@ -1,0 +1,73 @@
+"""Opening one connection to the file: settings, the vector functions, the file format."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import apsw
+import sqlite_vec
+
+from betterdb_agent_memory.engines.embedded.matching import register_functions
+from betterdb_agent_memory.engines.embedded.schema import migrate
+
+IN_MEMORY = ":memory:"
+
+_PAGE_BYTES = 8192
+"""Two vectors of 384 dimensions waste a quarter of a 4 KiB page; five fill one of 8 KiB."""
+
+_CACHE_KIB = 64 * 1024
+_JOURNAL_LIMIT_BYTES = 64 * 1024 * 1024
+
+
+def open_connection(path: str, busy_timeout_seconds: float) -> apsw.Connection:
+    """A connection to the database at `path`, created and brought to the current format if need be.
+
+    Raises whatever apsw raises; a newer file, or another program's, is an EngineError.
+    """
+    if path != IN_MEMORY:
+        _make_directory(path)
+    connection = apsw.Connection(path)
+    try:
+        connection.set_busy_timeout(round(busy_timeout_seconds * 1000))
+        connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        _use_write_ahead_log(connection, busy_timeout_seconds)
+        # FULL, not NORMAL: a memory that was acknowledged survives a power cut too. Concurrent
+        # writes share one commit (see database.py), so the flush is paid once for all of them.
+        connection.execute("PRAGMA synchronous = FULL")
+        # What was forgotten is overwritten in the file, not only unlinked.
+        connection.execute("PRAGMA secure_delete = FAST")
+        connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_LIMIT_BYTES}")
+        connection.enable_load_extension(True)
+        connection.load_extension(sqlite_vec.loadable_path())
+        connection.enable_load_extension(False)
+        register_functions(connection)
+        migrate(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _make_directory(path: str) -> None:
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise apsw.CantOpenError(str(error)) from error
+
+
+def _use_write_ahead_log(connection: apsw.Connection, busy_timeout_seconds: float) -> None:
+    """Switch to the write-ahead log, patiently.
+
+    While another process makes the same switch SQLite answers busy at once, without its timeout.
+    """
+    deadline = time.monotonic() + busy_timeout_seconds
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except (apsw.BusyError, apsw.LockedError):
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.01)

@@ -1,0 +1,144 @@
+"""The file format: its version, the collections it holds, and how an older file becomes a newer one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+
+import apsw
+
+from betterdb_agent_memory.engines.base import Collection, SchemaField
+from betterdb_agent_memory.engines.embedded.coarse import slots_per_block
+from betterdb_agent_memory.engines.embedded.indexing import backfill
+from betterdb_agent_memory.engines.embedded.queries import rows, scalar
+from betterdb_agent_memory.engines.embedded.tables import Tables
+from betterdb_agent_memory.errors import EngineError, IndexMismatchError
+
+_APPLICATION_ID = 0x42444D45
+"""Marks the file as ours ("BDME"), so that another program's database is never written to."""
+
+
+def _first_format(connection: apsw.Connection) -> None:
+    connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+    connection.execute(
+        "CREATE TABLE collection (number INTEGER PRIMARY KEY, key_prefix TEXT NOT NULL UNIQUE, "
+        "index_name TEXT NOT NULL UNIQUE, dimensions INTEGER NOT NULL, slots_per_block INTEGER NOT NULL, "
+        "vector_field TEXT NOT NULL, fields TEXT NOT NULL)"
+    )
+    connection.execute("CREATE TABLE value (key TEXT PRIMARY KEY, value BLOB NOT NULL, expires_at_ms INTEGER)")
+    connection.execute("CREATE INDEX value_expiry ON value (expires_at_ms) WHERE expires_at_ms IS NOT NULL")
+    connection.execute(
+        "CREATE TABLE map_field (key TEXT NOT NULL, field TEXT NOT NULL, value BLOB NOT NULL, "
+        "PRIMARY KEY (key, field)) WITHOUT ROWID"
+    )
+
+
+MIGRATIONS: tuple[Callable[[apsw.Connection], None], ...] = (_first_format,)
+"""One function for each version of the format: the n-th makes version n out of version n - 1."""
+
+
+def migrate(connection: apsw.Connection, path: str) -> None:
+    """Bring the file to the current format, in one transaction.
+
+    Raises:
+        EngineError: the file is of a newer version, or another program's database.
+    """
+    if _version(connection, path) == len(MIGRATIONS):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Read again under the lock: another process may have been faster.
+        for migration in MIGRATIONS[_version(connection, path) :]:
+            migration(connection)
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _version(connection: apsw.Connection, path: str) -> int:
+    version = int(connection.pragma("user_version"))
+    ours = connection.pragma("application_id") == _APPLICATION_ID
+    if not ours and (version or scalar(connection, "SELECT 1 FROM sqlite_schema LIMIT 1")):
+        raise EngineError(f"{path} is the SQLite database of another program; give the path of a new file")
+    if version > len(MIGRATIONS):
+        raise EngineError(
+            f"{path} has format version {version}, but this release knows versions up to {len(MIGRATIONS)}: "
+            "upgrade betterdb-agent-memory"
+        )
+    return version
+
+
+def find_tables(connection: apsw.Connection, collection: Collection) -> Tables | None:
+    """The tables of `collection`, or None when it was never prepared.
+
+    Raises:
+        IndexMismatchError: the index belongs to another prefix, or the prefix to another index.
+    """
+    found: Tables | None = None
+    for number, prefix, index, dimensions, slots, vector_field, fields in rows(
+        connection,
+        "SELECT number, key_prefix, index_name, dimensions, slots_per_block, vector_field, fields "
+        "FROM collection WHERE key_prefix = ? OR index_name = ?",
+        (collection.key_prefix, collection.index_name),
+    ):
+        if (prefix, index) != (collection.key_prefix, collection.index_name):
+            raise IndexMismatchError(
+                f"the index {index!r} has the key prefix {prefix!r}, but this store asks for the index "
+                f"{collection.index_name!r} with the prefix {collection.key_prefix!r}"
+            )
+        if vector_field != collection.schema.vector_field:
+            raise IndexMismatchError(
+                f"the index {index!r} has its vectors in {vector_field!r}, but this store keeps them in "
+                f"{collection.schema.vector_field!r}"
+            )
+        known = tuple(SchemaField(**field) for field in json.loads(fields))
+        found = Tables(number, dimensions, slots, vector_field, known)
+    return found
+
+
+def create_tables(connection: apsw.Connection, collection: Collection, dimensions: int) -> Tables:
+    """Create the tables of a collection that was never prepared."""
+    schema = collection.schema
+    number = scalar(connection, "SELECT coalesce(max(number), 0) + 1 FROM collection")
+    tables = Tables(number, dimensions, slots_per_block(dimensions), schema.vector_field, schema.shared + schema.own)
+    connection.execute(
+        "INSERT INTO collection VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            tables.number,
+            collection.key_prefix,
+            collection.index_name,
+            dimensions,
+            tables.slots_per_block,
+            tables.vector_field,
+            _described(tables),
+        ),
+    )
+    for statement in tables.statements():
+        connection.execute(statement)
+    return tables
+
+
+def missing_fields(tables: Tables, collection: Collection) -> tuple[SchemaField, ...]:
+    """Fields that `collection` searches by and that an earlier release did not know."""
+    known = {field.name for field in tables.fields}
+    return tuple(f for f in collection.schema.shared + collection.schema.own if f.name not in known)
+
+
+def add_fields(connection: apsw.Connection, tables: Tables, fields: tuple[SchemaField, ...]) -> Tables:
+    """Make `fields` searchable, for the records that are there too. Reads every record once."""
+    grown = Tables(
+        tables.number, tables.dimensions, tables.slots_per_block, tables.vector_field, tables.fields + fields
+    )
+    for statement in grown.column_statements(fields):
+        connection.execute(statement)
+    backfill(connection, grown, fields)
+    connection.execute("UPDATE collection SET fields = ? WHERE number = ?", (_described(grown), grown.number))
+    return grown
+
+
+def _described(tables: Tables) -> str:
+    return json.dumps([asdict(field) for field in tables.fields])

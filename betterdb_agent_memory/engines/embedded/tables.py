@@ -1,0 +1,119 @@
+"""The tables of one collection.
+
+`record` is narrow (id, expiry, what is filtered and sorted by), so that scans stay cheap; `body`
+holds the fields as they came, `vector` the vectors, `tag` the single values of comma-separated
+fields, `coarse` the quantised vectors in blocks of slots (a record's slot is its `key`), and `free`
+the keys that deletions left, to be used again so that blocks stay dense.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from betterdb_agent_memory.engines.base import SchemaField
+
+
+def column(field: str) -> str:
+    """The quoted column of the record table that holds `field`."""
+    return '"f_' + field.replace('"', '""') + '"'
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Names and shape of the tables of collection `number`."""
+
+    number: int
+    dimensions: int
+    slots_per_block: int
+    vector_field: str
+    fields: tuple[SchemaField, ...]
+
+    @property
+    def record(self) -> str:
+        """Id, expiry, and what is filtered and sorted by."""
+        return f"record_{self.number}"
+
+    @property
+    def body(self) -> str:
+        """The fields as they came, without the vector."""
+        return f"body_{self.number}"
+
+    @property
+    def vector(self) -> str:
+        """The vectors as they came."""
+        return f"vector_{self.number}"
+
+    @property
+    def tag(self) -> str:
+        """Single values of comma-separated fields."""
+        return f"tag_{self.number}"
+
+    @property
+    def coarse(self) -> str:
+        """Blocks of quantised vectors."""
+        return f"coarse_{self.number}"
+
+    @property
+    def free(self) -> str:
+        """Keys to be used again."""
+        return f"free_{self.number}"
+
+    @property
+    def whole_tags(self) -> tuple[str, ...]:
+        """Tag fields compared as a whole."""
+        return tuple(field.name for field in self.fields if field.kind == "tag" and not field.multiple)
+
+    @property
+    def multiple_tags(self) -> tuple[str, ...]:
+        """Tag fields that hold comma-separated values."""
+        return tuple(field.name for field in self.fields if field.kind == "tag" and field.multiple)
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """Fields that can be ordered by."""
+        return tuple(field.name for field in self.fields if field.kind == "number")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Fields with a column of their own in the record table, in order."""
+        return self.whole_tags + self.numbers
+
+    @property
+    def vector_bytes(self) -> int:
+        """Length of an encoded vector."""
+        return 4 * self.dimensions
+
+    def statements(self) -> list[str]:
+        """What creates the tables of a new collection."""
+        return [
+            f"CREATE TABLE {self.record} (key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, expires_at_ms INTEGER)",
+            f"CREATE INDEX {self.record}_expiry ON {self.record} (expires_at_ms) WHERE expires_at_ms IS NOT NULL",
+            f"CREATE TABLE {self.body} (key INTEGER PRIMARY KEY, fields BLOB NOT NULL)",
+            f"CREATE TABLE {self.vector} (key INTEGER PRIMARY KEY, vector BLOB NOT NULL)",
+            f"CREATE TABLE {self.tag} (field TEXT NOT NULL, value BLOB NOT NULL, key INTEGER NOT NULL, "
+            "PRIMARY KEY (field, value, key)) WITHOUT ROWID",
+            f"CREATE INDEX {self.tag}_key ON {self.tag} (key)",
+            f"CREATE TABLE {self.coarse} (block INTEGER PRIMARY KEY, slots BLOB NOT NULL)",
+            f"CREATE TABLE {self.free} (key INTEGER PRIMARY KEY)",
+            *self.column_statements(self.fields),
+        ]
+
+    def column_statements(self, fields: Sequence[SchemaField]) -> list[str]:
+        """What adds the columns and indexes of `fields`.
+
+        Tags are compared as bytes, so a BLOB column; a sortable number is indexed with the id that
+        breaks its ties.
+        """
+        statements = []
+        for field in fields:
+            name = column(field.name)
+            index = '"' + f"{self.record}_{field.name}".replace('"', '""') + '"'
+            if field.kind == "tag" and not field.multiple:
+                statements.append(f"ALTER TABLE {self.record} ADD COLUMN {name} BLOB")
+                statements.append(f"CREATE INDEX {index} ON {self.record} ({name}) WHERE {name} IS NOT NULL")
+            elif field.kind == "number":
+                statements.append(f"ALTER TABLE {self.record} ADD COLUMN {name} REAL")
+                if field.sortable:
+                    statements.append(f"CREATE INDEX {index} ON {self.record} ({name}, id)")
+        return statements

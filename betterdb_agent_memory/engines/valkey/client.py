@@ -1,0 +1,226 @@
+"""A thin typed adapter around the client that the user brought.
+
+Understands `valkey.asyncio.Valkey` and `redis.asyncio.Redis` in every configuration, and any object
+with an awaitable `execute_command(*args)`. Questions go through the client's own methods and enjoy
+its retry policy. Writes are sent at most once: a client that quietly repeats a request after a
+broken connection would count an increment twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from inspect import isawaitable
+from typing import Any, Protocol, TypeAlias
+
+from betterdb_agent_memory.engines.valkey.faults import CLIENT_ERRORS, translate
+from betterdb_agent_memory.errors import (
+    AgentMemoryError,
+    ConfigurationError,
+    EngineError,
+    EngineUnavailableError,
+    OutcomeUnknownError,
+)
+
+Argument: TypeAlias = str | bytes | int
+Command: TypeAlias = tuple[Argument, ...]
+
+PIPELINE_COMMANDS = 500
+"""Commands in one request; a larger batch is sent as several, one after the other."""
+
+
+class MemoryStoreClient(Protocol):
+    """The least that a client must have, as the published packages define it."""
+
+    async def execute_command(self, *args: Any) -> Any:
+        """Send one command; the server's reply, or an exception for its error."""
+
+
+class ValkeyClient:
+    """Sends commands and counts requests. Replies are bytes, whatever the client decodes."""
+
+    def __init__(self, client: Any) -> None:
+        library = _library(client)
+        if library is not None and not any(".asyncio" in cls.__module__ for cls in type(client).__mro__):
+            raise ConfigurationError(
+                f"{type(client).__module__}.{type(client).__name__} is a blocking client; "
+                f"pass one from {library}.asyncio"
+            )
+        if not callable(getattr(client, "execute_command", None)):
+            raise ConfigurationError(
+                f"a client needs an awaitable execute_command(*args); {type(client).__name__} has none"
+            )
+        self._client = client
+        self._library = library
+        self._pool = getattr(client, "connection_pool", None) if library is not None else None
+        # What an unknown client raises is unknown too.
+        self._errors = CLIENT_ERRORS if library is not None else (Exception,)
+        self.round_trips = 0
+
+    def __repr__(self) -> str:
+        # Never the client's own repr: it shows connection arguments.
+        return f"{type(self).__name__}({type(self._client).__module__}.{type(self._client).__name__})"
+
+    async def ask(self, *command: Argument) -> Any:
+        """The reply to a command that changes nothing, or that may happen twice. One round trip."""
+        self.round_trips += 1
+        try:
+            return await self._execute(command)
+        except AgentMemoryError:
+            raise
+        except self._errors as error:
+            raise translate(error, _name(command)) from error
+
+    async def ask_many(self, commands: Sequence[Command]) -> list[Any]:
+        """Replies to commands that change nothing, in order; a refused one is an error in the list.
+
+        One round trip per 500 commands; one per command for a client without pipelines.
+
+        Raises:
+            EngineUnavailableError: the server could not be reached, or stopped answering.
+        """
+        replies: list[Any] = []
+        for chunk in _chunks(commands):
+            replies.extend(await self._ask_chunk(chunk))
+        return replies
+
+    async def tell_many(self, commands: Sequence[Command]) -> list[Any]:
+        """Send writes at most once; replies in order, an error in the list where one failed.
+
+        A broken connection is in the list too: OutcomeUnknownError where the write may have
+        happened, EngineUnavailableError where it certainly has not. Round trips as `ask_many`.
+        """
+        replies: list[Any] = []
+        for chunk in _chunks(commands):
+            if replies and _is_broken(replies[-1]):
+                replies.extend(_not_sent(command) for command in chunk)
+            elif self._pool is not None:
+                replies.extend(await self._tell_on_one_connection(chunk))
+            else:
+                replies.extend(await self._tell_one_by_one(chunk))
+        return replies
+
+    async def close(self) -> None:
+        """Close the client and its connections."""
+        close = getattr(self._client, "aclose", None) or getattr(self._client, "close", None)
+        if close is not None:
+            outcome = close()
+            if isawaitable(outcome):
+                await outcome
+
+    async def _execute(self, command: Command) -> Any:
+        if self._library is not None:
+            return await self._client.execute_command(*command, NEVER_DECODE=True)
+        outcome = self._client.execute_command(*command)
+        if not isawaitable(outcome):
+            raise ConfigurationError(f"{type(self._client).__name__}.execute_command is not awaitable")
+        return await outcome
+
+    async def _ask_chunk(self, chunk: Sequence[Command]) -> list[Any]:
+        if len(chunk) == 1 or self._library is None or not hasattr(self._client, "pipeline"):
+            return [await self._reply_or_refusal(command) for command in chunk]
+        self.round_trips += 1
+        try:
+            pipeline = self._client.pipeline(transaction=False)
+            for command in chunk:
+                pipeline.execute_command(*command, NEVER_DECODE=True)
+            replies = await pipeline.execute(raise_on_error=False)
+        except self._errors as error:
+            raise translate(error, _name(chunk[0])) from error
+        return [
+            _told(reply, command) if isinstance(reply, Exception) else reply
+            for command, reply in zip(chunk, replies, strict=True)
+        ]
+
+    async def _reply_or_refusal(self, command: Command) -> Any:
+        try:
+            return await self.ask(*command)
+        except EngineUnavailableError:
+            raise
+        except EngineError as error:
+            return error
+
+    async def _tell_one_by_one(self, chunk: Sequence[Command]) -> list[Any]:
+        replies: list[Any] = []
+        for command in chunk:
+            if replies and _is_broken(replies[-1]):
+                replies.append(_not_sent(command))
+                continue
+            self.round_trips += 1
+            try:
+                replies.append(await self._execute(command))
+            except self._errors as error:
+                replies.append(_told(error, command, write_sent=True))
+        return replies
+
+    async def _tell_on_one_connection(self, chunk: Sequence[Command]) -> list[Any]:
+        # Below the client's execute_command, so that nothing is repeated and it is known whether a
+        # broken connection broke before or after the request was sent.
+        assert self._pool is not None
+        self.round_trips += 1
+        try:
+            # valkey-py insists on a command name here, redis-py warns about one.
+            connection = await (
+                self._pool.get_connection(chunk[0][0]) if self._library == "valkey" else self._pool.get_connection()
+            )
+        except CLIENT_ERRORS as error:
+            return [_told(error, chunk[0])] * len(chunk)
+        replies: list[Any] = []
+        try:
+            await connection.send_packed_command(connection.pack_commands(chunk))
+            while len(replies) < len(chunk):
+                replies.append(await _read_reply(connection, chunk[len(replies)]))
+        except CLIENT_ERRORS as error:
+            await connection.disconnect()
+            broken = _told(error, chunk[len(replies)], write_sent=True)
+            replies.extend([broken] * (len(chunk) - len(replies)))
+        except BaseException:
+            # Cancelled: replies still to come must not be read by the connection's next user.
+            await connection.disconnect(nowait=True)
+            raise
+        finally:
+            await self._pool.release(connection)
+        return replies
+
+
+async def _read_reply(connection: Any, command: Command) -> Any:
+    try:
+        return await connection.read_response(disable_decoding=True)
+    except CLIENT_ERRORS as error:
+        names = {cls.__name__ for cls in type(error).__mro__}
+        if "ResponseError" not in names and "NoPermissionError" not in names:
+            raise
+        return _told(error, command)
+
+
+def _told(error: Exception, command: Command, *, write_sent: bool = False) -> Exception:
+    told = translate(error, _name(command), write_sent=write_sent)
+    if told is not error:
+        told.__cause__ = error
+    return told
+
+
+def _name(command: Command) -> str:
+    head = command[0]
+    return head.decode() if isinstance(head, bytes) else str(head)
+
+
+def _is_broken(reply: Any) -> bool:
+    return isinstance(reply, OutcomeUnknownError | EngineUnavailableError)
+
+
+def _not_sent(command: Command) -> EngineUnavailableError:
+    return EngineUnavailableError(f"{_name(command)} was not sent: the connection broke earlier in this batch")
+
+
+def _chunks(commands: Sequence[Command]) -> Iterator[Sequence[Command]]:
+    for start in range(0, len(commands), PIPELINE_COMMANDS):
+        yield commands[start : start + PIPELINE_COMMANDS]
+
+
+def _library(client: Any) -> str | None:
+    """`valkey` or `redis` for their clients and subclasses, None for any other object."""
+    for cls in type(client).__mro__:
+        root = cls.__module__.partition(".")[0]
+        if root in ("valkey", "redis"):
+            return root
+    return None

@@ -1,0 +1,106 @@
+"""The engine on a server: opens or borrows a client and hands out records and values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from betterdb_agent_memory.engines.base import Collection
+from betterdb_agent_memory.engines.valkey.client import ValkeyClient
+from betterdb_agent_memory.engines.valkey.records import ValkeyRecords
+from betterdb_agent_memory.engines.valkey.values import ValkeyValues
+from betterdb_agent_memory.errors import ConfigurationError
+
+SCHEMES = ("valkey", "valkeys", "redis", "rediss", "unix")
+
+MAX_CONNECTIONS = 64
+CONNECT_TIMEOUT_SECONDS = 5.0
+ANSWER_TIMEOUT_SECONDS = 15.0
+"""Above the search timeout, so that the server gives up before we do."""
+
+
+class ValkeyEngine:
+    """Memories on Valkey with valkey-search, or on Redis with its Query Engine.
+
+    `client` is a `valkey.asyncio.Valkey` or `redis.asyncio.Redis` in any configuration, or an
+    object with an awaitable `execute_command(*args)`, which is then used without pipelines (one
+    round trip per command). It stays open on `close` unless `owns_client` says otherwise. Any
+    number of tasks may share an engine.
+
+    `search_timeout_ms` bounds every search; one that may have been cut short raises
+    `SearchTimeoutError`. `minimum_ef` is the least effort of a vector search (EF_RUNTIME; twice the
+    number of neighbours when that is more): higher finds more of the true neighbours, slower.
+    """
+
+    def __init__(
+        self, client: Any, owns_client: bool = False, *, search_timeout_ms: int = 5000, minimum_ef: int = 100
+    ) -> None:
+        self._client = ValkeyClient(client)
+        self._owns_client = owns_client
+        self._values = ValkeyValues(self._client)
+        self.search_timeout_ms = search_timeout_ms
+        self.minimum_ef = minimum_ef
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> ValkeyEngine:
+        """An engine with its own client; no I/O yet, the first request connects.
+
+        Takes `valkey://`, `valkeys://`, `redis://`, `rediss://` and `unix://` URLs as valkey-py
+        reads them; settings in their query win over ours (64 connections at most, 5 s to connect,
+        15 s for an answer). `options` are those of the constructor.
+
+        Raises:
+            ConfigurationError: the URL cannot be used, or valkey-py is not installed.
+        """
+        scheme, separator, rest = url.partition("://")
+        scheme = scheme.lower()
+        if scheme not in SCHEMES or not separator:
+            # Not the URL itself: it may hold a password.
+            raise ConfigurationError(f"a server URL begins with one of {', '.join(f'{s}://' for s in SCHEMES)}")
+        try:
+            from valkey.asyncio import BlockingConnectionPool, Valkey
+        except ImportError as error:
+            raise ConfigurationError("a server URL needs the package valkey: pip install valkey") from error
+        pool: Any = BlockingConnectionPool
+        try:
+            client = Valkey.from_pool(
+                pool.from_url(
+                    f"{scheme}://{rest}",
+                    max_connections=MAX_CONNECTIONS,
+                    timeout=ANSWER_TIMEOUT_SECONDS,
+                    socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
+                    socket_timeout=ANSWER_TIMEOUT_SECONDS,
+                    socket_keepalive=True,
+                    health_check_interval=30,
+                )
+            )
+        except (ValueError, TypeError):
+            # Neither cause nor text: both may quote a part of the password.
+            raise ConfigurationError(
+                f"this {scheme}:// URL cannot be read; expected {scheme}://user:password@host:port/database "
+                "with reserved characters of the password percent-encoded"
+            ) from None
+        return cls(client, owns_client=True, **options)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._client!r}, owns_client={self._owns_client})"
+
+    @property
+    def values(self) -> ValkeyValues:
+        """Plain values."""
+        return self._values
+
+    @property
+    def round_trips(self) -> int:
+        """Requests sent so far; a pipeline counts once."""
+        return self._client.round_trips
+
+    def records(self, collection: Collection) -> ValkeyRecords:
+        """The records of `collection`; no I/O."""
+        return ValkeyRecords(
+            self._client, collection, search_timeout_ms=self.search_timeout_ms, minimum_ef=self.minimum_ef
+        )
+
+    async def close(self) -> None:
+        """Close the client if the engine opened it, or was told that it owns it."""
+        if self._owns_client:
+            await self._client.close()

@@ -1,0 +1,111 @@
+"""The search index of one collection: found, created, compared, and what is known about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from betterdb_agent_memory.engines.base import Collection, IndexState
+from betterdb_agent_memory.engines.valkey import query, reply
+from betterdb_agent_memory.engines.valkey.client import ValkeyClient
+from betterdb_agent_memory.engines.valkey.faults import is_lost_race
+from betterdb_agent_memory.engines.valkey.index_info import IndexInfo, parse_info
+from betterdb_agent_memory.errors import EngineError, IndexMissingError, InvalidInputError
+
+
+class Index:
+    """What is known about a collection's index; until it was looked at, the contract is assumed."""
+
+    def __init__(self, client: ValkeyClient, collection: Collection) -> None:
+        self._client = client
+        self._collection = collection
+        self._info: IndexInfo | None = None
+        self._overlapped = False
+
+    @property
+    def searchable(self) -> frozenset[str]:
+        """Fields that a query may name."""
+        if self._info is None:
+            return frozenset(field.name for field in self._collection.schema.shared)
+        return self._info.searchable(self._collection)
+
+    @property
+    def takes_ef(self) -> bool:
+        """Whether the vector index has a search effort to set: a flat one refuses the option."""
+        vector = self._info and self._info.vectors.get(self._collection.schema.vector_field)
+        return not vector or vector.algorithm != "FLAT"
+
+    @property
+    def exact_numbers(self) -> bool:
+        """Whether a search is known to return stored numbers with all their digits."""
+        return self._info is not None and self._info.exact_numbers
+
+    def is_overlapped(self) -> bool:
+        """Whether other people's keys lie below our prefix (store `d` beside store `d:mem`)."""
+        return self._overlapped
+
+    def note_foreign_key(self) -> None:
+        """A search returned somebody else's key."""
+        self._overlapped = True
+
+    async def prepare(self, dimensions: int | None) -> IndexState:
+        """Find, or create when `dimensions` is given. One round trip when it exists, else three."""
+        if dimensions is not None and dimensions < 1:
+            raise InvalidInputError(f"a vector has at least one dimension, not {dimensions}")
+        info = await self._look()
+        created = False
+        if info is None and dimensions is not None:
+            created = await self._create(dimensions)
+            # The winner reads it too: what the server made of it decides how to ask.
+            info = await self._look()
+            if info is None:
+                raise IndexMissingError(
+                    f"index {self._collection.index_name!r} was dropped right after it was created; try again"
+                )
+        if info is not None and (mismatch := info.mismatch(self._collection, dimensions)) is not None:
+            raise mismatch
+        return self._state(info, created=created)
+
+    async def inspect(self) -> IndexState:
+        """The state now, not compared with anything. One round trip."""
+        return self._state(await self._look(), created=False)
+
+    def note_names(self, names: Any) -> None:
+        """Learn from a reply to FT._LIST whether another store lives below our prefix."""
+        # Not every user may list, and not every server can: rows seen later will tell too.
+        if not isinstance(names, Exception):
+            own = self._collection
+            self._overlapped = self._overlapped or any(
+                name.startswith(own.key_prefix) and name != own.index_name for name in reply.parse_names(names)
+            )
+
+    async def _look(self) -> IndexInfo | None:
+        answer, names = await self._client.ask_many([("FT.INFO", self._collection.index_name), ("FT._LIST",)])
+        if isinstance(answer, IndexMissingError):
+            self._info = None
+            return None
+        if isinstance(answer, Exception):
+            raise answer
+        self._info = parse_info(answer)
+        self.note_names(names)
+        return self._info
+
+    async def _create(self, dimensions: int) -> bool:
+        [outcome] = await self._client.tell_many([query.create_index(self._collection, dimensions)])
+        if isinstance(outcome, EngineError) and is_lost_race(str(outcome)):
+            return False
+        if isinstance(outcome, Exception):
+            raise outcome
+        return True
+
+    def _state(self, info: IndexInfo | None, *, created: bool) -> IndexState:
+        if info is None:
+            return IndexState(dimensions=None)
+        vector = info.vectors.get(self._collection.schema.vector_field)
+        searchable = info.searchable(self._collection)
+        return IndexState(
+            dimensions=vector.dimensions if vector is not None else None,
+            created=created,
+            unindexed=tuple(field.name for field in self._collection.schema.own if field.name not in searchable),
+            failures=info.failures,
+            indexing=info.indexing,
+        )

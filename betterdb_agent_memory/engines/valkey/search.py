@@ -1,0 +1,229 @@
+"""Finding records: by vector, by filter, and counting them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Sequence
+from time import monotonic
+from typing import Any
+
+from betterdb_agent_memory.engines.base import Collection, Neighbour, Page, Row
+from betterdb_agent_memory.engines.filters import Filter
+from betterdb_agent_memory.engines.valkey import query, reply
+from betterdb_agent_memory.engines.valkey.client import Command, ValkeyClient
+from betterdb_agent_memory.engines.valkey.index import Index
+from betterdb_agent_memory.errors import InvalidInputError
+
+MAX_NEIGHBOURS = 4096
+"""Largest KNN count that every supported search module takes."""
+
+_PAGE = 1000
+
+
+class Search:
+    """Questions about one collection's records."""
+
+    def __init__(self, client: ValkeyClient, collection: Collection, index: Index, *, timeout_ms: int, ef: int) -> None:
+        self._client = client
+        self._collection = collection
+        self._index = index
+        self._timeout_ms = timeout_ms
+        self._ef = ef
+        self._prefix = collection.key_prefix.encode()
+        self._order_field = query.order_field(collection.schema).name
+        self.unreadable_rows = 0
+
+    async def nearest(self, vector: bytes, *, count: int, filter: Filter, fields: Sequence[str]) -> list[Neighbour]:
+        """See `Records.nearest`. One round trip, more only where rows had to be dropped."""
+        if count > MAX_NEIGHBOURS:
+            raise InvalidInputError(f"at most {MAX_NEIGHBOURS} neighbours at once, not {count}")
+        if count < 1:
+            return []
+        asked = count
+        while True:
+            found = await self._ask(self._nearest_command(vector, asked, filter, fields))
+            neighbours = self._neighbours(found, fields)
+            # Fewer rows than asked for: the server has no more. Otherwise some were dropped here,
+            # and a short list would wrongly say that nothing else is left.
+            if len(neighbours) >= count or len(found.rows) < asked or asked == MAX_NEIGHBOURS:
+                return neighbours[:count]
+            asked = min(MAX_NEIGHBOURS, 2 * asked)
+
+    async def select(
+        self,
+        filter: Filter,
+        *,
+        fields: Sequence[str],
+        limit: int,
+        offset: int = 0,
+        order_by: str | None = None,
+        descending: bool = False,
+    ) -> Page:
+        """See `Records.select`. One round trip; with other people's keys below our prefix, one per
+        1,000 rows up to the page, since they have to be stepped over, and `total` counts them too.
+        """
+        if limit < 0 or offset < 0:
+            raise InvalidInputError(f"limit and offset are not negative: {limit}, {offset}")
+        limit = min(limit, query.LARGEST_LIMIT)
+        if not self._index.is_overlapped():
+            found = await self._page(filter, fields, offset, limit, order_by, descending)
+            if all(self._own_id(row.key) is not None for row in found.rows):
+                return Page(self._own_rows(found, fields), found.total)
+        return await self._select_own(filter, fields, offset, limit, order_by, descending)
+
+    async def count(self, filter: Filter) -> int:
+        """How many records `filter` accepts, exactly. One round trip.
+
+        Counted row by row (one round trip per 1,000) where the server cannot tell: other people's
+        keys below our prefix, filter fields that are not indexed, or over 10,000 distinct values.
+        """
+        text = self._prefilter(filter)
+        fields = filter.field_names
+        if self._index.is_overlapped() or not self._index.searchable.issuperset(fields):
+            return await self._count_rows(filter)
+        index = self._collection.index_name
+        command = (
+            query.count_groups(index, text, fields, self._timeout_ms)
+            if fields
+            else self._select_command(text, (), 0, 0, None, False)
+        )
+        began = monotonic()
+        # The list of indexes says whether a neighbour has moved in since we last looked.
+        answer, names = await self._client.ask_many([command, ("FT._LIST",)])
+        elapsed = monotonic() - began
+        self._index.note_names(names)
+        if isinstance(answer, Exception):
+            raise answer
+        if self._index.is_overlapped():
+            return await self._count_rows(filter)
+        if not fields:
+            found = reply.parse_search(answer)
+            reply.check_complete(found.complete, elapsed_seconds=elapsed, timeout_ms=self._timeout_ms)
+            return found.total
+        groups, complete = reply.parse_groups(answer)
+        reply.check_complete(complete, elapsed_seconds=elapsed, timeout_ms=self._timeout_ms)
+        if len(groups) >= query.MAX_GROUPS:
+            return await self._count_rows(filter)
+        return sum(group.count for group in groups if filter.accepts(group.fields))
+
+    async def _count_rows(self, filter: Filter) -> int:
+        fields = filter.field_names
+        rows = self._walk(filter, fields, self._order_field, False)
+        return sum([1 async for row in rows if filter.accepts(row.fields)])
+
+    async def _select_own(
+        self, filter: Filter, fields: Sequence[str], offset: int, limit: int, order_by: str | None, descending: bool
+    ) -> Page:
+        total = (await self._page(filter, fields, 0, 0, None, False)).total
+        rows: list[Row] = []
+        if limit:
+            passed = 0
+            async for row in self._walk(filter, fields, order_by or self._order_field, descending):
+                passed += 1
+                if passed > offset:
+                    rows.append(row)
+                if len(rows) == limit:
+                    break
+        return Page(tuple(rows), total)
+
+    async def _walk(self, filter: Filter, fields: Sequence[str], order_by: str, descending: bool) -> AsyncIterator[Row]:
+        offset = 0
+        while True:
+            found = await self._page(filter, fields, offset, _PAGE, order_by, descending)
+            for row in self._own_rows(found, fields):
+                yield row
+            offset += _PAGE
+            if offset >= found.total or not found.rows:
+                return
+
+    async def _page(
+        self, filter: Filter, fields: Sequence[str], offset: int, limit: int, order_by: str | None, descending: bool
+    ) -> reply.Found:
+        return await self._ask(
+            self._select_command(self._prefilter(filter), fields, offset, limit, order_by, descending)
+        )
+
+    async def _ask(self, command: Command) -> reply.Found:
+        began = monotonic()
+        found = reply.parse_search(await self._client.ask(*command))
+        reply.check_complete(found.complete, elapsed_seconds=monotonic() - began, timeout_ms=self._timeout_ms)
+        return found
+
+    def _prefilter(self, filter: Filter) -> str:
+        return query.prefilter(filter, self._collection.schema, self._index.searchable)
+
+    def _nearest_command(self, vector: bytes, count: int, filter: Filter, fields: Sequence[str]) -> Command:
+        return query.nearest(
+            self._collection,
+            self._prefilter(filter),
+            vector,
+            count=count,
+            ef=max(2 * count, self._ef) if self._index.takes_ef else None,
+            fields=self._returned(fields),
+            timeout_ms=self._timeout_ms,
+        )
+
+    def _select_command(
+        self, text: str, fields: Sequence[str], offset: int, limit: int, order_by: str | None, descending: bool
+    ) -> Command:
+        return query.select(
+            self._collection.index_name,
+            text,
+            fields=self._returned(fields),
+            offset=offset,
+            limit=limit,
+            order_by=order_by,
+            descending=descending,
+            timeout_ms=self._timeout_ms,
+        )
+
+    def _returned(self, fields: Sequence[str]) -> Sequence[str]:
+        schema = self._collection.schema
+        if not fields:
+            return (self._order_field,)
+        # valkey-search gives numbers six significant digits (milliseconds become hours) unless a
+        # text field is returned as well.
+        numbers = {field.name for field in schema.shared if field.kind == "number"}
+        texts = [field.name for field in schema.shared if field.kind == "text"]
+        if self._index.exact_numbers or not texts or numbers.isdisjoint(fields) or not set(texts).isdisjoint(fields):
+            return fields
+        return (*fields, texts[0])
+
+    def _own_rows(self, found: reply.Found, fields: Sequence[str]) -> tuple[Row, ...]:
+        asked = set(fields)
+        rows = []
+        for row in found.rows:
+            id = self._own_id(row.key)
+            if id is not None and row.fields:
+                rows.append(Row(id, {name: value for name, value in row.fields.items() if name in asked}))
+        return tuple(rows)
+
+    def _neighbours(self, found: reply.Found, fields: Sequence[str]) -> list[Neighbour]:
+        asked = set(fields)
+        neighbours = []
+        for row in found.rows:
+            id = self._own_id(row.key)
+            if id is None or not row.fields:
+                continue
+            distance = _distance(row.fields.get(query.DISTANCE_FIELD))
+            if distance is None:
+                self.unreadable_rows += 1
+                continue
+            kept: dict[str, Any] = {name: value for name, value in row.fields.items() if name in asked}
+            neighbours.append(Neighbour(id, distance, kept))
+        return sorted(neighbours, key=lambda neighbour: neighbour.distance)
+
+    def _own_id(self, key: bytes) -> str | None:
+        id = key.removeprefix(self._prefix)
+        if not key.startswith(self._prefix) or not id or b":" in id:
+            self._index.note_foreign_key()
+            return None
+        return id.decode("utf-8", "surrogateescape")
+
+
+def _distance(value: bytes | None) -> float | None:
+    try:
+        distance = float(value) if value is not None else math.nan
+    except ValueError:
+        return None
+    return distance if math.isfinite(distance) else None

@@ -1,0 +1,93 @@
+"""Everything this library raises on purpose.
+
+::
+
+    AgentMemoryError
+    ├── InvalidInputError (also ValueError)      refused before anything was paid for or written
+    ├── ConfigurationError (also ValueError)     options, URL or environment cannot work as given
+    ├── EmbeddingError                           the embedder failed or returned something unusable
+    ├── IndexMismatchError                       an existing index does not fit this store
+    └── EngineError                              the server or the file said no
+        ├── AuthenticationFailedError            wrong password, user or permission
+        ├── SearchModuleMissingError             the server has no search module
+        ├── IndexMissingError                    the index is not there (dropped or never created)
+        ├── SearchTimeoutError                   a search ran into its stated TIMEOUT
+        ├── EngineUnavailableError               no connection could be made: nothing was sent
+        ├── OutcomeUnknownError                  the connection broke after sending: it may have happened
+        └── PartialBatchError                    some of a batch happened; the error says which
+
+A message says what was wrong, with the value, and what to do about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+
+class AgentMemoryError(Exception):
+    """Root of everything this library raises on purpose."""
+
+
+class InvalidInputError(AgentMemoryError, ValueError):
+    """An argument was refused before anything was paid for or written."""
+
+
+class ConfigurationError(AgentMemoryError, ValueError):
+    """Options, a URL or the environment cannot work as given."""
+
+
+class EmbeddingError(AgentMemoryError):
+    """The embedder failed, or returned something that is not a usable vector."""
+
+
+class IndexMismatchError(AgentMemoryError):
+    """An existing index has another dimension, metric, type or prefix than this store needs."""
+
+
+class EngineError(AgentMemoryError):
+    """The server or the file refused an operation; the driver's error is the cause."""
+
+
+class AuthenticationFailedError(EngineError):
+    """The server refused the user, the password or the permission."""
+
+
+class SearchModuleMissingError(EngineError):
+    """The server answers, but has no search module loaded."""
+
+
+class IndexMissingError(EngineError):
+    """The search index does not exist; it was dropped, flushed or never created."""
+
+
+class SearchTimeoutError(EngineError):
+    """A search did not finish within the TIMEOUT it stated."""
+
+
+class EngineUnavailableError(EngineError):
+    """No connection could be made; nothing was sent, so nothing happened."""
+
+
+class OutcomeUnknownError(EngineError):
+    """The connection broke after the request was sent: it may or may not have happened.
+
+    Every write of this library is atomic per memory, so what is named here exists whole or not at
+    all. `ids` are the memories concerned; look them up with `get`, or repeat the call.
+    """
+
+    def __init__(self, message: str, *, ids: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.ids = tuple(ids)
+
+
+class PartialBatchError(EngineError):
+    """Part of a batch happened.
+
+    `done` are the ids for which it is known to have happened, `failed` maps the others to their
+    error.
+    """
+
+    def __init__(self, message: str, *, done: Sequence[str], failed: Mapping[str, Exception]) -> None:
+        super().__init__(message)
+        self.done = tuple(done)
+        self.failed = dict(failed)

@@ -1,0 +1,1 @@
+"""Condensing memories: the pure part of fact reconciliation, and the types both kinds share."""

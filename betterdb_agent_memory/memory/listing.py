@@ -1,0 +1,46 @@
+"""A page of a scope's memories, newest first, with an exact total."""
+
+from __future__ import annotations
+
+import asyncio
+
+from betterdb_agent_memory.engines.base import Page, Records, Row
+from betterdb_agent_memory.memory.record import CREATED_AT, ITEM_FIELDS
+from betterdb_agent_memory.memory.requests import ListRequest
+
+_SCAN_PAGE = 500
+
+
+async def list_matching(records: Records, request: ListRequest) -> Page:
+    """The rows of the page and the exact total.
+
+    One round trip, and beside it one that counts when there is a filter. When the index lets strangers
+    through (other case, blanks around), pages are read from the start until this one is complete.
+    """
+    if not request.filter.clauses:
+        return await _page(records, request, request.offset, request.limit)
+    page, total = await asyncio.gather(
+        _page(records, request, request.offset, request.limit), records.count(request.filter)
+    )
+    if page.total == total and all(request.filter.accepts(row.fields) for row in page.rows):
+        return page
+    return Page(await _exact_rows(records, request), total)
+
+
+async def _exact_rows(records: Records, request: ListRequest) -> tuple[Row, ...]:
+    wanted = request.offset + request.limit
+    exact: dict[str, Row] = {}
+    offset = 0
+    while len(exact) < wanted:
+        page = await _page(records, request, offset, _SCAN_PAGE)
+        exact.update((row.id, row) for row in page.rows if request.filter.accepts(row.fields))
+        offset += _SCAN_PAGE
+        if not page.rows or offset >= page.total:
+            break
+    return tuple(exact.values())[request.offset : wanted]
+
+
+async def _page(records: Records, request: ListRequest, offset: int, limit: int) -> Page:
+    return await records.select(
+        request.filter, fields=ITEM_FIELDS, limit=limit, offset=offset, order_by=CREATED_AT, descending=True
+    )

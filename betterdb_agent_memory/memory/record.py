@@ -1,0 +1,256 @@
+"""A memory and its hash: the only place that knows field names and encodings.
+
+The fields, their order and their encodings are the wire contract with the TypeScript package and
+with the published Python package (docs/wire-contract.md). Readers accept both spellings of numbers.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+
+from betterdb_agent_memory.engines.base import Collection, IndexSchema, SchemaField
+from betterdb_agent_memory.engines.filters import TAG_SEPARATOR, Fields
+from betterdb_agent_memory.errors import InvalidInputError
+
+CONTENT = "content"
+VECTOR = "vector"
+IMPORTANCE = "importance"
+CREATED_AT = "created_at"
+LAST_ACCESSED_AT = "last_accessed_at"
+ACCESS_COUNT = "access_count"
+TAGS = "tags"
+THREAD = "threadId"
+AGENT = "agentId"
+NAMESPACE = "namespace"
+SOURCE = "source"
+SUBJECT = "subject"
+DATE = "date"
+
+MEMORY_SCHEMA = IndexSchema(
+    vector_field=VECTOR,
+    shared=(
+        SchemaField(THREAD, "tag"),
+        SchemaField(AGENT, "tag"),
+        SchemaField(NAMESPACE, "tag"),
+        SchemaField(TAGS, "tag", multiple=True),
+        SchemaField(SOURCE, "tag"),
+        SchemaField(IMPORTANCE, "number"),
+        SchemaField(CREATED_AT, "number", sortable=True),
+        SchemaField(LAST_ACCESSED_AT, "number"),
+        SchemaField(ACCESS_COUNT, "number"),
+        SchemaField(CONTENT, "text"),
+    ),
+    own=(SchemaField(SUBJECT, "tag"),),
+)
+
+
+def memory_collection(name: str) -> Collection:
+    """Where the memories of the store called `name` live."""
+    return Collection(key_prefix=f"{name}:mem:", index_name=f"{name}:mem:idx", schema=MEMORY_SCHEMA)
+
+
+ITEM_FIELDS = (
+    CONTENT,
+    IMPORTANCE,
+    TAGS,
+    CREATED_AT,
+    LAST_ACCESSED_AT,
+    ACCESS_COUNT,
+    SOURCE,
+    THREAD,
+    AGENT,
+    NAMESPACE,
+    SUBJECT,
+    DATE,
+)
+"""What reading a memory asks for: everything but the vector."""
+
+MATCH_ALL_MEMORY_QUERY = f"@{CREATED_AT}:[-inf +inf]"
+"""The published query text that finds every memory: each has the field, and a bare `*` is no valid
+query everywhere."""
+
+DEFAULT_IMPORTANCE = 0.5
+MAX_TTL_SECONDS = 100 * 366 * 24 * 3600
+MAX_ID_BYTES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryItem:
+    """A memory as stored. Times are milliseconds since the epoch."""
+
+    id: str
+    content: str
+    importance: float
+    tags: list[str]
+    created_at: int
+    last_accessed_at: int
+    access_count: int
+    source: str | None = None
+    subject: str | None = None
+    date: str | None = None
+    thread_id: str | None = None
+    agent_id: str | None = None
+    namespace: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewMemory:
+    """A validated memory on its way into the store; `importance` is in 0..1, times in ms."""
+
+    id: str
+    content: str
+    importance: float
+    created_at_ms: int
+    tags: tuple[str, ...] = ()
+    thread_id: str | None = None
+    agent_id: str | None = None
+    namespace: str | None = None
+    source: str | None = None
+    subject: str | None = None
+    date: str | None = None
+
+
+def encode_memory(memory: NewMemory, vector: bytes) -> dict[str, bytes]:
+    """The hash of a new memory, in the contract's field order; absent options make no field."""
+    now = str(memory.created_at_ms).encode()
+    fields = {
+        CONTENT: memory.content.encode(),
+        VECTOR: vector,
+        IMPORTANCE: number_text(memory.importance).encode(),
+        CREATED_AT: now,
+        LAST_ACCESSED_AT: now,
+        ACCESS_COUNT: b"0",
+    }
+    optional = {
+        TAGS: TAG_SEPARATOR.join(memory.tags) if memory.tags else None,
+        THREAD: memory.thread_id,
+        AGENT: memory.agent_id,
+        NAMESPACE: memory.namespace,
+        SOURCE: memory.source,
+        SUBJECT: memory.subject,
+        DATE: memory.date or None,
+    }
+    return fields | {field: text.encode() for field, text in optional.items() if text is not None}
+
+
+def decode_memory(id: str, fields: Fields) -> tuple[MemoryItem | None, int]:
+    """The memory in a hash, and how many of its fields could not be read.
+
+    A hash without content is no memory: it is what an old client's reinforcement leaves of a
+    deleted one. A number that cannot be read counts as 0, text that is not UTF-8 is replaced.
+    """
+    if CONTENT not in fields:
+        return None, 1
+    reader = _Reader(fields)
+    tags = reader.text(TAGS)
+    item = MemoryItem(
+        id=id,
+        content=reader.text(CONTENT) or "",
+        importance=reader.number(IMPORTANCE),
+        tags=tags.split(TAG_SEPARATOR) if tags else [],
+        created_at=int(reader.number(CREATED_AT)),
+        last_accessed_at=int(reader.number(LAST_ACCESSED_AT)),
+        access_count=int(reader.number(ACCESS_COUNT)),
+        source=reader.text(SOURCE),
+        subject=reader.text(SUBJECT),
+        date=reader.text(DATE),
+        thread_id=reader.text(THREAD),
+        agent_id=reader.text(AGENT),
+        namespace=reader.text(NAMESPACE),
+    )
+    return item, reader.unreadable
+
+
+_LEADING_NUMBER = re.compile(rb"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
+
+
+class _Reader:
+    """Reads fields and counts those that hold something else than they should."""
+
+    def __init__(self, fields: Fields) -> None:
+        self._fields = fields
+        self.unreadable = 0
+
+    def text(self, field: str) -> str | None:
+        value = self._fields.get(field)
+        if value is None:
+            return None
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            self.unreadable += 1
+            return value.decode(errors="replace")
+
+    def number(self, field: str) -> float:
+        """The leading number, as the other languages read it; 0 when missing or unreadable."""
+        value = self._fields.get(field)
+        if value is None:
+            return 0
+        match = _LEADING_NUMBER.match(value)
+        number = float(match[1]) if match else math.nan
+        if not math.isfinite(number):
+            self.unreadable += 1
+            return 0
+        return number
+
+
+def number_text(value: float) -> str:
+    """A number in 0..1 as JavaScript spells it (`1`, `0.00001`, `1e-7`): the shared spelling."""
+    if value == int(value):
+        return str(int(value))
+    digits, _, exponent = repr(float(value)).partition("e")
+    if not exponent:
+        return digits
+    if int(exponent) >= -6:
+        whole, _, fraction = digits.partition(".")
+        return f"{float(value):.{len(fraction) - int(exponent)}f}"
+    return f"{digits}e{int(exponent)}"
+
+
+def checked_id(id: object) -> str:
+    """An id that can be part of a key below the store's prefix."""
+    if not isinstance(id, str) or not id:
+        raise InvalidInputError(f"a memory id must be a non-empty text, got {id!r:.80}")
+    if ":" in id:
+        raise InvalidInputError(f"memory id {id!r:.80} contains a colon, which separates the parts of a key")
+    try:
+        size = len(id.encode())
+    except UnicodeEncodeError:
+        raise InvalidInputError(f"memory id {id!r:.80} is not valid Unicode text") from None
+    if size > MAX_ID_BYTES:
+        raise InvalidInputError(f"a memory id may have {MAX_ID_BYTES} bytes, this one has {size:,}")
+    return id
+
+
+def checked_importance(importance: object) -> float:
+    """A finite number in 0..1; None means 0.5. A boolean is refused: it would be stored as text."""
+    if importance is None:
+        return DEFAULT_IMPORTANCE
+    if isinstance(importance, bool) or not isinstance(importance, int | float):
+        raise InvalidInputError(f"importance must be a number from 0 to 1, got {importance!r:.80}")
+    if not 0 <= importance <= 1:
+        raise InvalidInputError(f"importance must be from 0 to 1, got {importance!r}")
+    return float(importance)
+
+
+def checked_ttl_seconds(ttl: object) -> int | None:
+    """Whole seconds; None and 0 mean that the memory never expires (0 as published)."""
+    if ttl is None:
+        return None
+    seconds: object = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
+    if isinstance(seconds, float) and isinstance(ttl, timedelta) and seconds.is_integer():
+        seconds = int(seconds)
+    if isinstance(seconds, bool) or not isinstance(seconds, int):
+        raise InvalidInputError(f"ttl must be whole seconds, got {ttl!r:.80}; the server knows no fractions here")
+    if seconds < 0:
+        raise InvalidInputError(
+            f"ttl must not be negative, got {seconds}; leave it out for a memory that never expires"
+        )
+    if seconds > MAX_TTL_SECONDS:
+        raise InvalidInputError(
+            f"ttl of {seconds:,} seconds is over a hundred years; it is given in seconds, not milliseconds"
+        )
+    return seconds or None

@@ -1,0 +1,200 @@
+"""Recalled memories are touched: last access and a count, at once or later and merged.
+
+Writing a hit back is dear where the search engine re-indexes the whole record for it (RediSearch
+does, 7 to 30 ms for eight hits of 384 to 1,536 dimensions), so the deferred form collects hits,
+merges them by id and writes them together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from betterdb_agent_memory.engines.base import RecordChange, Records
+from betterdb_agent_memory.errors import (
+    AgentMemoryError,
+    ConfigurationError,
+    EngineUnavailableError,
+    PartialBatchError,
+)
+from betterdb_agent_memory.memory.record import ACCESS_COUNT, LAST_ACCESSED_AT
+from betterdb_agent_memory.options import DeferredReinforcement, Reinforcement
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ReinforcementStatistics:
+    """Memories that wait to be touched, touches that were given up, writes that failed."""
+
+    pending: int = 0
+    lost: int = 0
+    failures: int = 0
+
+
+class Reinforcer(Protocol):
+    """When recalled memories are touched."""
+
+    async def reinforce(self, ids: Sequence[str], now_ms: int) -> None:
+        """Touch memories, or take note of it. Best effort: never raises for a failed write."""
+
+    async def flush(self) -> None:
+        """Write what waits; raises when that fails, and what can be tried again still waits."""
+
+    def statistics(self) -> ReinforcementStatistics:
+        """What waits and what went wrong so far."""
+
+    async def close(self) -> None:
+        """Write what waits and stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Touch:
+    accesses: int
+    latest_ms: int
+
+    def merged(self, other: _Touch) -> _Touch:
+        return _Touch(self.accesses + other.accesses, max(self.latest_ms, other.latest_ms))
+
+    def change(self, id: str) -> RecordChange:
+        return RecordChange(id, maxima={LAST_ACCESSED_AT: self.latest_ms}, increments={ACCESS_COUNT: self.accesses})
+
+
+class ImmediateReinforcer:
+    """Touches before the recall returns: one round trip, one write a hit."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._failures = 0
+
+    async def reinforce(self, ids: Sequence[str], now_ms: int) -> None:
+        """Touch now. A failure leaves the recall's answer as it is and is counted."""
+        try:
+            await self._records.change_many([_Touch(1, now_ms).change(id) for id in ids])
+        except AgentMemoryError as error:
+            self._failures += 1
+            _log.warning("%d recalled memories could not be reinforced: %s", len(ids), error)
+
+    async def flush(self) -> None:
+        """Nothing ever waits."""
+
+    def statistics(self) -> ReinforcementStatistics:
+        """Each failed write is given up."""
+        return ReinforcementStatistics(lost=self._failures, failures=self._failures)
+
+    async def close(self) -> None:
+        """Nothing to stop."""
+
+
+class DeferredReinforcer:
+    """Collects touches, merges them by memory, writes them together.
+
+    Written at the latest `interval_seconds` after the first one came in, at once when `max_pending`
+    memories wait, by `flush` and by `close`. A process that is killed loses what waits. A write whose
+    outcome is unknown is not repeated, since that could count an access twice; it counts as lost.
+    """
+
+    def __init__(self, records: Records, options: DeferredReinforcement) -> None:
+        self._records = records
+        self._interval_seconds = options.interval_seconds
+        self._max_pending = options.max_pending
+        self._pending: dict[str, _Touch] = {}
+        self._writing = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._full = asyncio.Event()
+        self._lost = 0
+        self._failures = 0
+
+    async def reinforce(self, ids: Sequence[str], now_ms: int) -> None:
+        """Take note; no round trip. Above `max_pending` the oldest note is given up and counted."""
+        self._add((id, _Touch(1, now_ms)) for id in ids)
+        if len(self._pending) >= self._max_pending:
+            self._full.set()
+        if self._task is None or self._task.done() or self._task.get_loop() is not asyncio.get_running_loop():
+            self._task = asyncio.get_running_loop().create_task(self._write_later())
+
+    async def flush(self) -> None:
+        """Write everything that waits: one round trip per 500 memories."""
+        async with self._writing:
+            batch, self._pending = self._pending, {}
+            if not batch:
+                return
+            try:
+                await self._records.change_many([touch.change(id) for id, touch in batch.items()])
+            except PartialBatchError as error:
+                again = {id for id, cause in error.failed.items() if isinstance(cause, EngineUnavailableError)}
+                self._give_back(batch, again, given_up=len(error.failed) - len(again))
+                raise
+            except EngineUnavailableError:
+                self._give_back(batch, set(batch), given_up=0)
+                raise
+            except asyncio.CancelledError:
+                self._lost += len(batch)
+                raise
+            except AgentMemoryError:
+                self._give_back(batch, set(), given_up=len(batch))
+                raise
+
+    def statistics(self) -> ReinforcementStatistics:
+        """What waits, what was given up, how many writes failed."""
+        return ReinforcementStatistics(len(self._pending), self._lost, self._failures)
+
+    async def close(self) -> None:
+        """Stop the background task, then flush; what cannot be written is counted as lost."""
+        task, self._task = self._task, None
+        if task is not None and not task.done() and task.get_loop() is asyncio.get_running_loop():
+            # A write under way is let finish: cancelling it would lose what it carries.
+            async with self._writing:
+                task.cancel()
+            await asyncio.wait([task])
+        try:
+            await self.flush()
+        except AgentMemoryError as error:
+            self._lost += len(self._pending)
+            _log.warning("%d reinforcements were lost at close: %s", len(self._pending), error)
+            self._pending.clear()
+
+    def _add(self, touches: Iterable[tuple[str, _Touch]]) -> None:
+        for id, touch in touches:
+            known = self._pending.get(id)
+            if known is None and len(self._pending) >= 2 * self._max_pending:
+                self._pending.pop(next(iter(self._pending)))
+                self._lost += 1
+            self._pending[id] = touch if known is None else known.merged(touch)
+
+    def _give_back(self, batch: dict[str, _Touch], again: set[str], *, given_up: int) -> None:
+        self._failures += 1
+        self._lost += given_up
+        self._add((id, batch[id]) for id in again)
+
+    async def _write_later(self) -> None:
+        """Runs while something waits; the next recall starts it anew."""
+        while self._pending:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._full.wait(), self._interval_seconds)
+            self._full.clear()
+            try:
+                await self.flush()
+            except AgentMemoryError as error:
+                _log.warning("reinforcements could not be written, %d wait: %s", len(self._pending), error)
+
+
+def reinforcer_for(reinforcement: Reinforcement, records: Records) -> Reinforcer:
+    """The reinforcer that an option names.
+
+    Raises:
+        ConfigurationError: there is none of that name.
+    """
+    if isinstance(reinforcement, DeferredReinforcement):
+        return DeferredReinforcer(records, reinforcement)
+    if reinforcement == "deferred":
+        return DeferredReinforcer(records, DeferredReinforcement())
+    if reinforcement == "immediate":
+        return ImmediateReinforcer(records)
+    raise ConfigurationError(
+        f"reinforcement must be 'immediate', 'deferred' or DeferredReinforcement(...), got {reinforcement!r}"
+    )

@@ -1,0 +1,129 @@
+"""What is asked of a store, validated before anything is paid for or sent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from betterdb_agent_memory.engines.filters import Filter
+from betterdb_agent_memory.errors import InvalidInputError
+from betterdb_agent_memory.live_config import MemoryConfigSnapshot
+from betterdb_agent_memory.memory.ranking import RankingRules
+from betterdb_agent_memory.memory.scope import MemoryScope, checked_scope, checked_tags, optional_text, scope_filter
+from betterdb_agent_memory.options import MAX_THRESHOLD, RecallWeights
+
+DEFAULT_K = 8
+MAX_K = 2_500
+OVERFETCH = 4
+MIN_CANDIDATES = 64
+DEFAULT_LIST_LIMIT = 20
+MAX_LIST_LIMIT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryListOptions:
+    """A page of memories: exactly this scope, all these tags, newest first.
+
+    `limit` 20 by default and at most 10,000 (0 asks for the total alone), `offset` 0.
+    """
+
+    thread_id: str | None = None
+    agent_id: str | None = None
+    namespace: str | None = None
+    tags: Sequence[str] | None = None
+    limit: int | None = None
+    offset: int | None = None
+    subject: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListRequest:
+    """A validated page."""
+
+    filter: Filter
+    limit: int
+    offset: int
+
+    @classmethod
+    def validated(cls, options: MemoryListOptions) -> ListRequest:
+        """Check everything that could be wrong with a page."""
+        return cls(
+            filter=exact_filter(
+                None, options.thread_id, options.agent_id, options.namespace, options.tags, options.subject
+            ),
+            limit=_integer("limit", options.limit, DEFAULT_LIST_LIMIT, 0, MAX_LIST_LIMIT),
+            offset=_integer("offset", options.offset, 0, 0, None),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RecallRequest:
+    """A validated question: the exact scope, how many, and what overrides the live configuration."""
+
+    filter: Filter
+    k: int
+    threshold: float | None
+    weights: RecallWeights | None
+    reinforce: bool
+    now_ms: int | None
+
+    @classmethod
+    def validated(
+        cls, filter: Filter, k: object, threshold: object, weights: object, reinforce: object, now_ms: object
+    ) -> RecallRequest:
+        """Check everything that could be wrong with a question, apart from its text or vector."""
+        if weights is not None and not isinstance(weights, RecallWeights):
+            raise InvalidInputError(f"weights must be RecallWeights(similarity, recency, importance), got {weights!r}")
+        if threshold is not None and (
+            isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= MAX_THRESHOLD
+        ):
+            raise InvalidInputError(f"threshold is a cosine distance from 0 to 2, got {threshold!r}")
+        return cls(
+            filter=filter,
+            k=_integer("k", k, DEFAULT_K, 1, MAX_K),
+            threshold=None if threshold is None else float(threshold),
+            weights=weights,
+            reinforce=reinforce is not False,
+            now_ms=None if now_ms is None else _integer("now", now_ms, 0, 0, None),
+        )
+
+    @property
+    def wanted_candidates(self) -> int:
+        """How many neighbours are ranked: four times k, at least 64."""
+        return max(OVERFETCH * self.k, MIN_CANDIDATES)
+
+    def rules(self, config: MemoryConfigSnapshot) -> RankingRules:
+        """An argument of the call overrides the live configuration."""
+        return RankingRules(
+            threshold=config.threshold if self.threshold is None else self.threshold,
+            weights=self.weights or config.weights,
+            half_life_seconds=config.half_life_seconds,
+        )
+
+
+def exact_filter(
+    scope: MemoryScope | None,
+    thread_id: str | None,
+    agent_id: str | None,
+    namespace: str | None,
+    tags: Sequence[str] | None,
+    subject: str | None = None,
+) -> Filter:
+    """The filter of a scope said in any of the ways it can be said, validated."""
+    return scope_filter(
+        checked_scope(scope, thread_id, agent_id, namespace), checked_tags(tags), optional_text("subject", subject)
+    )
+
+
+def _integer(name: str, value: object, default: int, low: int, high: int | None) -> int:
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int):
+        whole = isinstance(value, float) and math.isfinite(value) and value.is_integer()
+        hint = f"; pass {int(value)}" if whole and isinstance(value, float) else ""
+        raise InvalidInputError(f"{name} must be a whole number, got {value!r:.80}{hint}")
+    if value < low or (high is not None and value > high):
+        bounds = f"at least {low}" if high is None else f"from {low} to {high:,}"
+        raise InvalidInputError(f"{name} must be {bounds}, got {value:,}")
+    return value

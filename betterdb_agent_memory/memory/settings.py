@@ -1,0 +1,82 @@
+"""What a store's constructor was given, checked and completed with the defaults."""
+
+from __future__ import annotations
+
+from betterdb_agent_memory.errors import ConfigurationError
+from betterdb_agent_memory.live_config import MemoryConfigSnapshot
+from betterdb_agent_memory.options import (
+    CONTRACT_WEIGHTS,
+    DEFAULT_HALF_LIFE_SECONDS,
+    DEFAULT_REFRESH_INTERVAL_MS,
+    MAX_THRESHOLD,
+    MIN_REFRESH_INTERVAL_MS,
+    MemoryConfigRefreshConfig,
+    RecallWeights,
+    count_of_at_least_one,
+    finite_number,
+)
+
+_MAX_NAME_BYTES = 200
+
+
+def checked_name(name: object) -> str:
+    """A store name: what every key begins with.
+
+    `d:mem` is refused because the index of a store `d` takes in every key below `d:mem:`, so the
+    two stores would see each other's memories.
+    """
+    if not isinstance(name, str) or not name:
+        raise ConfigurationError(f"name must be a non-empty text, got {name!r:.80}")
+    if not name.isprintable() or " " in name:
+        raise ConfigurationError(f"name {name!r:.80} contains a blank or a character that cannot be printed")
+    if len(name.encode()) > _MAX_NAME_BYTES:
+        raise ConfigurationError(f"name may have {_MAX_NAME_BYTES} bytes, this one has {len(name.encode()):,}")
+    if "mem" in name.split(":")[1:]:
+        raise ConfigurationError(
+            f"name {name!r} has a part ':mem', so its keys would lie below those of store "
+            f"{name.split(':mem')[0]!r} and each would find the other's memories; choose another name"
+        )
+    return name
+
+
+def base_config(
+    *,
+    threshold: float | None,
+    embedder_threshold: float,
+    weights: RecallWeights | None,
+    half_life_seconds: float | None,
+    max_items_per_scope: int | None,
+) -> MemoryConfigSnapshot:
+    """The configuration that live configuration starts from and falls back to."""
+    threshold = embedder_threshold if threshold is None else finite_number("default_threshold", threshold)
+    if not 0 <= threshold <= MAX_THRESHOLD:
+        raise ConfigurationError(f"default_threshold is a cosine distance from 0 to 2, got {threshold!r}")
+    half_life = (
+        DEFAULT_HALF_LIFE_SECONDS
+        if half_life_seconds is None
+        else finite_number("half_life_seconds", half_life_seconds)
+    )
+    if half_life <= 0:
+        raise ConfigurationError(f"half_life_seconds must be above 0, got {half_life!r}")
+    if weights is not None and not isinstance(weights, RecallWeights):
+        raise ConfigurationError(f"weights must be RecallWeights(similarity, recency, importance), got {weights!r}")
+    if max_items_per_scope is not None:
+        count_of_at_least_one("max_items_per_scope", max_items_per_scope)
+    return MemoryConfigSnapshot(threshold, weights or CONTRACT_WEIGHTS, half_life, max_items_per_scope)
+
+
+def refresh_interval_seconds(config: bool | MemoryConfigRefreshConfig | None) -> float | None:
+    """How often live configuration is re-read; None when it is not (the default).
+
+    An interval below 1,000 ms becomes 1,000 ms, as published.
+    """
+    if config is None or config is False:
+        return None
+    if config is True:
+        config = MemoryConfigRefreshConfig()
+    if not isinstance(config, MemoryConfigRefreshConfig):
+        raise ConfigurationError(f"config_refresh must be true, false or MemoryConfigRefreshConfig, got {config!r}")
+    if config.enabled is False:
+        return None
+    interval_ms = DEFAULT_REFRESH_INTERVAL_MS if config.interval_ms is None else config.interval_ms
+    return max(finite_number("config_refresh.interval_ms", interval_ms), MIN_REFRESH_INTERVAL_MS) / 1000

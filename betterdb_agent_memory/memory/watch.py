@@ -1,0 +1,128 @@
+"""What a store reports about itself: spans, metrics, and the counts that `stats` shows."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from opentelemetry.trace import Span
+
+from betterdb_agent_memory.memory.ranking import Ranking
+from betterdb_agent_memory.memory.reinforcement import ReinforcementStatistics
+from betterdb_agent_memory.options import MemoryTelemetryOptions
+from betterdb_agent_memory.telemetry import SPAN_RECALL, SPAN_REMEMBER, create_memory_telemetry
+
+_log = logging.getLogger(__name__)
+
+NEAR_MISS_FACTOR = 2.0
+
+
+class StoreWatch:
+    """Counts and measures on behalf of one store."""
+
+    def __init__(self, store_name: str, telemetry: MemoryTelemetryOptions | None) -> None:
+        self._store_name = store_name
+        self._telemetry = create_memory_telemetry(telemetry)
+        metrics = self._telemetry.metrics
+        self._items = metrics.items.labels(store_name)
+        self._recalls = metrics.recall_total.labels(store_name)
+        self._recalls_with_hits = metrics.recall_hits.labels(store_name)
+        self._recalls_empty = metrics.recall_empty.labels(store_name)
+        self._near_misses = metrics.recall_near_miss.labels(store_name)
+        self._recall_seconds = metrics.recall_latency.labels(store_name)
+        self._embedding_calls = metrics.embedding_calls.labels(store_name)
+        self._evictions = metrics.evictions.labels(store_name)
+        self._refills = metrics.recall_refills.labels(store_name)
+        self._unreadable = metrics.unreadable_records.labels(store_name)
+        self._pending = metrics.reinforcements_pending.labels(store_name)
+        self._lost = metrics.reinforcements_lost.labels(store_name)
+        self._warned_of_near_miss = False
+        self._lost_reported = 0
+        self.unreadable_count = 0
+        self.refill_count = 0
+        self.background_failure_count = 0
+
+    @contextmanager
+    def remembering(self, importance: float, ttl_seconds: int | None) -> Iterator[None]:
+        """The span of one remember."""
+        with self._telemetry.span(SPAN_REMEMBER) as span:
+            span.set_attribute("memory.importance", importance)
+            if ttl_seconds is not None:
+                span.set_attribute("memory.ttl", ttl_seconds)
+            yield
+            self._items.inc()
+
+    @contextmanager
+    def recalling(self, k: int) -> Iterator[Span]:
+        """The span and the duration of one recall."""
+        started = time.perf_counter()
+        with self._telemetry.span(SPAN_RECALL) as span:
+            span.set_attribute("recall.k", k)
+            yield span
+            self._recalls.inc()
+            self._recall_seconds.observe(time.perf_counter() - started)
+
+    def recalled(self, span: Span, ranking: Ranking, *, nearest_distance: float | None, threshold: float) -> None:
+        """What a recall found."""
+        span.set_attribute("recall.candidate_count", ranking.within_threshold)
+        span.set_attribute("recall.result_count", len(ranking.hits))
+        self.unreadable(ranking.unscorable)
+        (self._recalls_with_hits if ranking.hits else self._recalls_empty).inc()
+        if ranking.hits or nearest_distance is None:
+            return
+        if threshold < nearest_distance <= NEAR_MISS_FACTOR * threshold:
+            span.set_attribute("recall.zero_hits_near_threshold", True)
+            span.set_attribute("recall.nearest_distance", nearest_distance)
+            self._near_misses.inc()
+            self._warn_of_near_miss(nearest_distance, threshold)
+
+    def embedding_called(self) -> None:
+        """One paid call of the embedder."""
+        self._embedding_calls.inc()
+
+    def forgotten(self, count: int) -> None:
+        """Memories that were deleted on request."""
+        self._items.dec(count)
+
+    def evicted(self, count: int) -> None:
+        """Memories that left because their scope was full."""
+        self._items.dec(count)
+        self._evictions.inc(count)
+
+    def refilled(self, count: int) -> None:
+        """Extra searches that a recall needed."""
+        self.refill_count += count
+        self._refills.inc(count)
+
+    def unreadable(self, count: int) -> None:
+        """Records or fields that could not be read."""
+        if count:
+            self.unreadable_count += count
+            self._unreadable.inc(count)
+
+    def background_failed(self, work: str) -> None:
+        """Best-effort work that failed: `eviction`, `config_refresh`, `discovery`, `reinforcement`."""
+        self.background_failure_count += 1
+        self._telemetry.metrics.background_failures.labels(self._store_name, work).inc()
+
+    def reinforcements(self, statistics: ReinforcementStatistics) -> None:
+        """How reinforcement stands."""
+        self._pending.set(statistics.pending)
+        self._lost.inc(statistics.lost - self._lost_reported)
+        self._lost_reported = statistics.lost
+
+    def _warn_of_near_miss(self, distance: float, threshold: float) -> None:
+        if not self._warned_of_near_miss:
+            self._warned_of_near_miss = True
+            _log.warning(
+                "a recall on store %s found nothing within distance %.3f while the nearest memory was at %.3f: if that "
+                "one was meant, set default_threshold=, threshold= or %s:__mem_config recall.threshold to about %.2f. "
+                "This is said once; the metric recall_near_miss_total counts on.",
+                self._store_name,
+                threshold,
+                distance,
+                self._store_name,
+                min(2.0, distance * 1.05),
+            )

@@ -1,0 +1,34 @@
+"""Fixtures that more than one room uses."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from uuid import uuid4
+
+import pytest
+import valkey.asyncio
+
+from tests.servers import ValkeyServer
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[ValkeyServer]:
+    """A real server with a search module, shared by the session: use names of your own in it."""
+    with ValkeyServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def valkey_client(valkey_server: ValkeyServer) -> AsyncIterator[valkey.asyncio.Valkey]:
+    """An asynchronous client of `valkey_server`, closed afterwards."""
+    client = valkey_server.client()
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+@pytest.fixture
+def store_name() -> str:
+    """A name that no other test uses."""
+    return f"t{uuid4().hex}"

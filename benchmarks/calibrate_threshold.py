@@ -54,6 +54,8 @@ class Row:
 def main() -> None:
     arguments = _arguments()
     conversations = load_conversations(arguments.dataset)
+    if len(conversations) < 2:
+        raise SystemExit("at least two conversations are needed: unrelated pairs are those across conversations")
     embedder = _embedder(arguments)
     measured = asyncio.run(distances(embedder, conversations))
     ceilings = [*np.arange(arguments.start, arguments.stop + arguments.step / 2, arguments.step).round(4), NO_CEILING]

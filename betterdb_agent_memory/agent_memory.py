@@ -15,8 +15,13 @@ from betterdb_agent_memory.memory.store import MemoryStore
 from betterdb_agent_memory.options import DEFAULT_NAME, AgentMemoryOptions, MemoryOptions, RecallWeights
 
 URL_VARIABLE = "BETTERDB_URL"
-TIE_BREAKER_WEIGHTS = RecallWeights(similarity=0.98, recency=0.01, importance=0.01)
-"""Recency and importance decide among memories that are about equally related, and nothing else."""
+TIE_BREAKER_WEIGHTS = RecallWeights(similarity=0.97, recency=0.02, importance=0.01)
+"""Recency and importance decide among memories that are about equally related, and nothing else.
+
+The most that costs at most half a point of recall@10 on the development set (benchmarks/tie_breaker_weights.py).
+"""
+TIE_BREAKER_HALF_LIFE_SECONDS = 30 * 86_400.0
+"""A month: with a week nothing older than two months can still be told apart."""
 
 
 class AgentMemory:
@@ -87,7 +92,7 @@ class AgentMemory:
                 embed_fn=embedder if embedder is not None else _offline_embedder(),
                 default_threshold=options.threshold,
                 weights=options.weights or TIE_BREAKER_WEIGHTS,
-                half_life_seconds=options.half_life_seconds,
+                half_life_seconds=options.half_life_seconds or TIE_BREAKER_HALF_LIFE_SECONDS,
                 max_items_per_scope=options.max_items_per_scope,
                 discovery=on_server if options.discovery is None else options.discovery,
                 config_refresh=options.config_refresh,

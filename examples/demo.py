@@ -183,7 +183,7 @@ class Demo:
         )
 
     async def ask(self) -> None:
-        """Chapter 2: questions that nobody phrased like the answers."""
+        """Chapter 2: what each question finds, and whether it is what answers it."""
         title(f"2. Ask, on {day(TODAY)}")
         print("score = similarity + recency + importance, as each enters the score; dist: cosine distance, 0 to 2.")
         print("* is a turn that answers. Where minds were changed, only the newest word counts.")
@@ -198,9 +198,10 @@ class Demo:
             if number < SHOWN_QUESTIONS:
                 print(f"\n{asked}")
                 self.table(hits, question.answers)
-            else:
-                print("\nThe others, with the rank of the answer:\n" if number == SHOWN_QUESTIONS else "", end="")
-                print(f"  {right[0] if right else '-'}  {asked}")
+                continue
+            if number == SHOWN_QUESTIONS:
+                print(f"\nThe others, with the rank of the answer (-: not in the first {JUDGED_HITS}):")
+            print(f"  {right[0] if right else '-'}  {asked}")
         first, shown, all_hits = (sum(rank <= k for rank in ranks) for k in (1, SHOWN_HITS, JUDGED_HITS))
         print(f"\nOf {len(questions)} questions, {first} have their answer at rank 1,", end=" ")
         print(f"{shown} in the first {SHOWN_HITS}, {all_hits} in the first {JUDGED_HITS}.")
@@ -209,7 +210,7 @@ class Demo:
     async def keep_apart(self) -> None:
         """Chapter 3: a namespace sees its own memories and no others."""
         title("3. Keep users apart")
-        question = "What is planned for the birthday?"
+        question = "Is anyone planning a surprise party for Maya?"
         print(f"Tomas plans a surprise for Maya. Both ask: {question}")
         for user in self.users[::-1]:
             hits = await self.look(question, user)
@@ -219,38 +220,40 @@ class Demo:
     async def strengthen(self) -> None:
         """Chapter 4: what is recalled counts as used, and used memories win ties."""
         title("4. Strengthen what is used")
-        question = "Which database does the booking service use now?"
-        print(f"Maya to coder: {question}")
-        self.table(await self.look(question, agent="coder"))
-        reminder = "Did we switch to Postgres 17?"
-        before = (await self.look(reminder, agent="coder"))[0].item
+        question, reminder = "Is there a recipe for Sundays?", "How long does the potato gratin take?"
+        print(f"Maya: {question}")
+        self.table(await self.look(question))
+        before = (await self.look(reminder))[0].item
         for days in (3, 2, 1):
             self.clock.now = TODAY - timedelta(days=days)
-            await self.memory.recall(reminder, k=1, namespace="maya", agent_id="coder")
+            await self.memory.recall(reminder, k=1, namespace="maya")
         self.clock.now = TODAY
         await self.memory.flush()  # Uses are written a moment later, many at once; we want to see them now.
         after = await self.memory.get(before.id)
         assert after is not None
-        print(f"\nOn each of the last three days she asks: {reminder}")
+        print(f"\nOn each of the last three days she asked: {reminder}")
         print(f"  found: {cut(before.content, self.width - 9)}")
         print(f"  recalled {before.access_count} times before, {after.access_count} times now;", end=" ")
         print(f"last used {day(before.last_accessed_at)} before, {day(after.last_accessed_at)} now\n")
-        self.table(await self.look(question, agent="coder"))
+        print(f"Maya, again: {question}")
+        self.table(await self.look(question))
 
     async def forget(self) -> None:
         """Chapter 5: one conversation goes, the others stay."""
         title("5. Forget a conversation")
-        question = "What did the dermatologist say about the mole?"
+        question = "What did the doctor say?"
         before = await self.count()
-        if not await self.count(FORGOTTEN):
-            print(f'An earlier run forgot the conversation "{FORGOTTEN}", and it stays forgotten.')
-        else:
+        if await self.count(FORGOTTEN):
             print(f"Maya: {question}")
             self.table(await self.look(question))
             gone = await self.memory.forget_by_scope(namespace="maya", thread_id=FORGOTTEN)
-            print(f"\nMaya wants it gone: {gone} memories forgotten, {await self.count()} of {before} left.")
-        left = [hit for hit in await self.look(question) if hit.item.thread_id == FORGOTTEN]
-        print(f"Asked again, {len(left)} hits come from it.")
+            print(f'\nMaya wants "{FORGOTTEN}" gone: {gone} memories forgotten, {await self.count()} of {before} left.')
+        else:
+            print(f'An earlier run forgot the conversation "{FORGOTTEN}", and it stays forgotten.')
+        hits = await self.look(question)
+        left = sum(hit.item.thread_id == FORGOTTEN for hit in hits)
+        print(f"\nMaya, again: {question} ({left} of {len(hits)} hits are from it)")
+        self.table(hits)
 
     async def answer(self, question: str) -> None:
         """What `--ask` prints."""
@@ -277,7 +280,7 @@ def ask_in_new_process(url: str, *, width: int) -> None:
     """The URL travels in the environment: it may hold a password, and arguments are for all to see."""
     title("6. Open it again, in another process")
     sys.stdout.flush()  # or the other process would speak first
-    command = [sys.executable, __file__, "--width", str(width), "--ask", "Which plumber did we book?"]
+    command = [sys.executable, __file__, "--width", str(width), "--ask", "With whom will the dog stay?"]
     if code := subprocess.run(command, env={**os.environ, "BETTERDB_URL": url}, check=False).returncode:
         sys.exit(code)
     print("\nRun the demo once more: it will know all this. Start over with --fresh.")

@@ -52,8 +52,8 @@ class WordLlamaEmbedder:
     `dimensions` is 256 (default), 128 or 64. The weights come from the `wordllama` wheel (MIT) and are
     read once per process, off the event loop, at the first text; no connection is opened, ever.
     Vectors have length 1 and hold float32 numbers; the same text gives the same vector in every
-    process, alone or in a batch. A text of a sentence or two takes about 0.05 ms, 1 MB of text half a
-    second in a thread.
+    process, alone or in a batch. A text of a sentence or two takes about 0.05 ms, 1 MB of text
+    0.7 s in a thread.
 
     Every text has a vector: what the vocabulary does not know (emoji, rare scripts) is spelled in
     UTF-8 bytes, each with a vector of its own, and blanks and punctuation are tokens like others. The
@@ -80,11 +80,11 @@ class WordLlamaEmbedder:
     """
 
     def __init__(self, dimensions: int = _STORED_DIMENSIONS) -> None:
-        if dimensions not in _THRESHOLDS:
+        if dimensions not in tuple(_THRESHOLDS):
             raise ConfigurationError(
                 f"WordLlamaEmbedder has vectors of {', '.join(map(str, _THRESHOLDS))} dimensions, got {dimensions!r}"
             )
-        self._dimensions = dimensions
+        self._dimensions = int(dimensions)
 
     @property
     def name(self) -> str:

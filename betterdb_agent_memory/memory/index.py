@@ -22,12 +22,18 @@ class MemoryIndex:
         """Our own fields that the index lacks, because another client created it."""
         return self._state.unindexed
 
-    async def find(self) -> int | None:
-        """Vector length of the existing index, None when there is none. No round trip once known."""
+    async def find(self, stated: int | None = None) -> int | None:
+        """Vector length of the existing index, None when there is none. No round trip once known.
+
+        Raises:
+            IndexMismatchError: it is not `stated`, the length that the embedder says it makes.
+        """
         if self._state.dimensions is None:
             async with self._preparing:
                 if self._state.dimensions is None:
                     self._state = await self._records.prepare(None)
+        if stated is not None and self._state.dimensions is not None:
+            self._require(stated)
         return self._state.dimensions
 
     async def ensure(self, dimensions: int) -> None:
@@ -40,14 +46,17 @@ class MemoryIndex:
             async with self._preparing:
                 if self._state.dimensions is None:
                     self._state = await self._records.prepare(dimensions)
-        if self._state.dimensions != dimensions:
-            raise IndexMismatchError(
-                f"index {self._index_name} holds vectors of {self._state.dimensions} dimensions, the embedder makes "
-                f"{dimensions}; use the embedder it was made with, or another store name"
-            )
+        self._require(dimensions)
 
     async def recreate(self) -> None:
         """Create the index again after the server lost it (FLUSHALL, FT.DROPINDEX)."""
         dimensions, self._state = self._state.dimensions, IndexState(dimensions=None)
         if dimensions is not None:
             await self.ensure(dimensions)
+
+    def _require(self, dimensions: int) -> None:
+        if self._state.dimensions != dimensions:
+            raise IndexMismatchError(
+                f"index {self._index_name} holds vectors of {self._state.dimensions} dimensions, the embedder makes "
+                f"{dimensions}; use the embedder it was made with, or another store name"
+            )

@@ -149,10 +149,8 @@ class MemoryStore:
             SearchModuleMissingError: the server has no search module.
         """
         self._start_background_work()
-        existing = await self._index.find()
-        if existing is not None and self._embedder.dimensions is None:
-            return
-        await self._index.ensure(await self._embedder.probe())
+        if await self._index.find(self._embedder.dimensions) is None:
+            await self._index.ensure(await self._embedder.probe())
 
     async def remember(
         self,
@@ -189,7 +187,8 @@ class MemoryStore:
         ttl_seconds = record.checked_ttl_seconds(ttl)
         filter = exact_filter(None, memory.thread_id, memory.agent_id, memory.namespace, memory.tags)
         with self._watch.remembering(memory.importance, ttl_seconds), self._capacity.protecting(memory.id):
-            vector = await self._embedder.embed_document(memory.content, await self._index.find())
+            dimensions = await self._index.find(self._embedder.dimensions)
+            vector = await self._embedder.embed_document(memory.content, dimensions)
             await self._index.ensure(len(vector) // 4)
             write = RecordWrite(memory.id, record.encode_memory(memory, vector), ttl_seconds)
             await self._records.write_many([write])
@@ -229,8 +228,8 @@ class MemoryStore:
         filter = exact_filter(scope, thread_id, agent_id, namespace, tags, subject)
         request = RecallRequest.validated(filter, k, threshold, weights, reinforce, now)
         with self._watch.recalling(request.k) as span:
-            dimensions = await self._index.find()
             self._embedder.require("recall by text")
+            dimensions = await self._index.find(self._embedder.dimensions)
             if dimensions is None:
                 return self._nothing_stored(span, request)
             vector = await self._embedder.embed_query(query, dimensions)

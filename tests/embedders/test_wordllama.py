@@ -77,7 +77,7 @@ async def test_vectors_have_the_stated_length_and_norm_one(dimensions):
     assert [float(np.float32(number)) for number in vector] == vector
 
 
-@pytest.mark.parametrize("dimensions", [0, 100, 512, None, "256"])
+@pytest.mark.parametrize("dimensions", [0, 100, 512, None, "256", [256]])
 def test_other_lengths_are_refused(dimensions):
     with pytest.raises(ConfigurationError, match="256, 128, 64"):
         WordLlamaEmbedder(dimensions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -11,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from betterdb_agent_memory import AgentMemory
+from tests.servers import ValkeyServer
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "examples" / "demo.py"
@@ -68,6 +72,11 @@ def chapter(output: str, number: int) -> str:
     return output[start.end() : end.start() if end else len(output)]
 
 
+def threads_in(output: str) -> set[str]:
+    """The conversations that the rows of tables in `output` come from."""
+    return set(re.findall(r"^[* ] \d  .*  \d+ [A-Z][a-z]{2} +([a-z0-9-]+) ", output, re.MULTILINE))
+
+
 def test_the_readme_shows_the_output_of_a_first_run(runs: Runs):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     between = re.findall(r"<!-- demo output: begin -->(.*?)<!-- demo output: end -->", readme, re.DOTALL)
@@ -93,19 +102,26 @@ def test_starting_over_prints_the_same_again(runs: Runs):
 
 
 def test_the_second_run_knows_and_adds_nothing(runs: Runs):
-    assert "197 memories" in chapter(runs.first, 1)
+    assert "199 memories" in chapter(runs.first, 1)
     assert "Nothing is added" in chapter(runs.second, 1)
     for output in (runs.first, runs.second):
-        assert "181 memories" in chapter(output, 6)
+        assert "183 memories" in chapter(output, 6)
 
 
 def test_a_forgotten_conversation_stays_forgotten(runs: Runs):
-    assert "16 memories forgotten, 181 of 197 left" in chapter(runs.first, 5)
+    assert "16 memories forgotten, 183 of 199 left" in chapter(runs.first, 5)
     assert "stays forgotten" in chapter(runs.second, 5)
     for output in (chapter(runs.first, 6), runs.second):
         assert not any(text[:25] in output for text in FORGOTTEN_TEXTS)
     for output in (runs.first, runs.second):
-        assert "Asked again, 0 hits come from it." in output
+        assert re.search(r"\(0 of [1-5] hits are from it\)", chapter(output, 5))
+
+
+def test_forgetting_leaves_the_other_conversations(runs: Runs):
+    before, after = chapter(runs.first, 5).split("memories forgotten")
+    assert {"skin", "autumn"} <= threads_in(before)
+    assert "autumn" in threads_in(after)
+    assert "skin" not in threads_in(after)
 
 
 def test_most_questions_have_their_answer_in_the_first_hits(runs: Runs):
@@ -132,8 +148,8 @@ def test_users_do_not_see_each_other(runs: Runs):
 def test_a_memory_that_is_used_rises(runs: Runs):
     text = chapter(runs.first, 4)
     assert "recalled 0 times before, 3 times now" in text
-    assert "last used 6 Oct before, 25 Oct now" in text
-    before, after = re.findall(r"^  (\d)  (\d\.\d{3}).*We are switching", text, re.MULTILINE)
+    assert "last used 14 Sep before, 25 Oct now" in text
+    before, after = re.findall(r"^  (\d)  (\d\.\d{3}).*Another recipe", text, re.MULTILINE)
     assert int(after[0]) < int(before[0])
     assert float(after[1]) > float(before[1])
 
@@ -141,6 +157,25 @@ def test_a_memory_that_is_used_rises(runs: Runs):
 def test_anything_can_be_asked(runs: Runs):
     output = output_of(runs.folder, "--ask", "What should I pack against seasickness on small boats?")
     assert "ginger tablets" in output or "seasick" in output
+
+
+def test_a_run_that_was_interrupted_is_made_good(runs: Runs, tmp_path: Path):
+    async def half_a_run() -> None:
+        async with AgentMemory.open(tmp_path / "demo.db", name="agent_memory_demo") as agent:
+            for number in range(20):
+                await agent.memory.remember(f"Maya: a turn from before, number {number}", namespace="maya")
+
+    asyncio.run(half_a_run())
+    assert output_of(tmp_path) == runs.first
+
+
+def test_a_server_tells_the_same_story(runs: Runs, tmp_path: Path):
+    with ValkeyServer() as server:
+        url = f"valkey://127.0.0.1:{server.port}"
+        output = output_of(tmp_path, "--url", url)
+    opening, rest = output.split("\n", 1)
+    assert opening == f"Memories live in {url}."
+    assert rest == runs.first.split("\n", 1)[1]
 
 
 def test_a_password_is_never_printed(tmp_path: Path):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from betterdb_agent_memory.engines.filters import Fields
 
 _LENGTH = struct.Struct("<I")
+_length = _LENGTH.pack
 
 
 def pack(fields: Fields) -> bytes:
@@ -19,7 +20,7 @@ def pack(fields: Fields) -> bytes:
     parts: list[bytes] = []
     for name, value in fields.items():
         encoded = name.encode()
-        parts += (_LENGTH.pack(len(encoded)), encoded, _LENGTH.pack(len(value)), value)
+        parts += (_length(len(encoded)), encoded, _length(len(value)), value)
     return b"".join(parts)
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import apsw
 
 from betterdb_agent_memory.engines.embedded.failures import reported
-from betterdb_agent_memory.engines.embedded.opening import IN_MEMORY, open_connection
+from betterdb_agent_memory.engines.embedded.opening import IN_MEMORY, open_connection, refresh_statistics
 from betterdb_agent_memory.errors import EngineError
 
 T = TypeVar("T")
@@ -101,6 +101,7 @@ class Session:
         )
         self._local = threading.local()
         self._connections: list[apsw.Connection] = []
+        self._commits = 0
         self._waiting: deque[tuple[Job[Any], Future[Any]]] = deque()
 
     def read(self, job: Job[T]) -> Future[T]:
@@ -156,6 +157,7 @@ class Session:
                     connection.execute("COMMIT")
                 finally:
                     _end(connection, "ROLLBACK")
+                self._learn(connection)
         except BaseException as error:  # noqa: BLE001 - every caller is told
             # A failed commit left nothing behind, whatever the single jobs came to.
             answers = [(outcome, None, error) for _, outcome in batch]
@@ -164,6 +166,13 @@ class Session:
                 outcome.set_result(result)
             else:
                 outcome.set_exception(failure)
+
+    def _learn(self, connection: apsw.Connection) -> None:
+        """Refresh statistics after 1, 2, 4, 8 ... commits. Best effort: plans get better, results never change."""
+        self._commits += 1
+        if self._commits.bit_count() == 1:
+            with suppress(apsw.Error):
+                refresh_statistics(connection)
 
     def _next_batch(self) -> list[tuple[Job[Any], Future[Any]]]:
         batch: list[tuple[Job[Any], Future[Any]]] = []

@@ -20,7 +20,9 @@ class EmbeddedEngine:
     Args:
         path: The file, created with its directory at the first use, or ":memory:" for a store that
             lives as long as this object. Not on a network file system: SQLite's log needs shared
-            memory between its processes.
+            memory between its processes. And not opened by another SQLite library in the same
+            process, such as Python's sqlite3, while it is in use: file locks do not hold between
+            two libraries in one process.
         busy_timeout_seconds: How long a write waits for another process that is writing.
         clock: Seconds since the epoch; decides what has expired.
 

@@ -17,6 +17,7 @@ _PAGE_BYTES = 8192
 """Two vectors of 384 dimensions waste a quarter of a 4 KiB page; five fill one of 8 KiB."""
 
 _CACHE_KIB = 64 * 1024
+_ANALYSED_ROWS = 1000
 _JOURNAL_LIMIT_BYTES = 64 * 1024 * 1024
 
 
@@ -39,6 +40,7 @@ def open_connection(path: str, busy_timeout_seconds: float) -> apsw.Connection:
         # What was forgotten is overwritten in the file, not only unlinked.
         connection.execute("PRAGMA secure_delete = FAST")
         connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_LIMIT_BYTES}")
+        connection.execute(f"PRAGMA analysis_limit = {_ANALYSED_ROWS}")
         connection.enable_load_extension(True)
         connection.load_extension(sqlite_vec.loadable_path())
         connection.enable_load_extension(False)
@@ -48,6 +50,14 @@ def open_connection(path: str, busy_timeout_seconds: float) -> apsw.Connection:
         connection.close()
         raise
     return connection
+
+
+def refresh_statistics(connection: apsw.Connection) -> None:
+    """Let SQLite learn how selective each index is, so that a scope is found by its narrowest tag.
+
+    Milliseconds, and nothing at all unless a table grew tenfold since the last time.
+    """
+    connection.execute("PRAGMA optimize = 0x10002")
 
 
 def _make_directory(path: str) -> None:

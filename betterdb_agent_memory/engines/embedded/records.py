@@ -49,6 +49,11 @@ class EmbeddedRecords:
         """Largest `count` that `nearest` takes."""
         return MAX_NEIGHBOURS
 
+    @property
+    def unreadable_rows(self) -> int:
+        """Always 0: a row of a file can be read or the whole call fails."""
+        return 0
+
     async def prepare(self, dimensions: int | None) -> IndexState:
         """Find the collection in the file, or create it when `dimensions` is given.
 
@@ -115,7 +120,7 @@ class EmbeddedRecords:
         """The `count` records nearest to `vector` (float32, little-endian), nearest first, then by id.
 
         Exact. A vector of zeros has the distance 1 to everything. At 384 dimensions about 1 us per
-        record in a small scope; above a fifth of the collection about 0.2 us per record of the whole.
+        record in a small scope; above an eighth of the collection about 0.2 us per record of the whole.
         """
         tables = await self._prepared()
         if len(vector) != tables.vector_bytes:

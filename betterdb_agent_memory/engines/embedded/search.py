@@ -20,7 +20,7 @@ Found = tuple[int, str, float]
 SMALL_SCOPE = 1000
 """Records that are compared one by one whatever the size of the collection."""
 
-COARSE_GAIN = 5
+COARSE_GAIN = 8
 """One exact comparison costs about as much as this many slots of the coarse pass (measured)."""
 
 # A vector without direction has no angle; a cosine of 0 makes it neither like nor opposed to anything.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from betterdb_agent_memory.engines.base import SchemaField
 
@@ -19,7 +20,7 @@ def column(field: str) -> str:
     return '"f_' + field.replace('"', '""') + '"'
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tables:
     """Names and shape of the tables of collection `number`."""
 
@@ -29,57 +30,57 @@ class Tables:
     vector_field: str
     fields: tuple[SchemaField, ...]
 
-    @property
+    @cached_property
     def record(self) -> str:
         """Id, expiry, and what is filtered and sorted by."""
         return f"record_{self.number}"
 
-    @property
+    @cached_property
     def body(self) -> str:
         """The fields as they came, without the vector."""
         return f"body_{self.number}"
 
-    @property
+    @cached_property
     def vector(self) -> str:
         """The vectors as they came."""
         return f"vector_{self.number}"
 
-    @property
+    @cached_property
     def tag(self) -> str:
         """Single values of comma-separated fields."""
         return f"tag_{self.number}"
 
-    @property
+    @cached_property
     def coarse(self) -> str:
         """Blocks of quantised vectors."""
         return f"coarse_{self.number}"
 
-    @property
+    @cached_property
     def free(self) -> str:
         """Keys to be used again."""
         return f"free_{self.number}"
 
-    @property
+    @cached_property
     def whole_tags(self) -> tuple[str, ...]:
         """Tag fields compared as a whole."""
         return tuple(field.name for field in self.fields if field.kind == "tag" and not field.multiple)
 
-    @property
+    @cached_property
     def multiple_tags(self) -> tuple[str, ...]:
         """Tag fields that hold comma-separated values."""
         return tuple(field.name for field in self.fields if field.kind == "tag" and field.multiple)
 
-    @property
+    @cached_property
     def numbers(self) -> tuple[str, ...]:
         """Fields that can be ordered by."""
         return tuple(field.name for field in self.fields if field.kind == "number")
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """Fields with a column of their own in the record table, in order."""
         return self.whole_tags + self.numbers
 
-    @property
+    @cached_property
     def vector_bytes(self) -> int:
         """Length of an encoded vector."""
         return 4 * self.dimensions
@@ -102,8 +103,9 @@ class Tables:
     def column_statements(self, fields: Sequence[SchemaField]) -> list[str]:
         """What adds the columns and indexes of `fields`.
 
-        Tags are compared as bytes, so a BLOB column; a sortable number is indexed with the id that
-        breaks its ties.
+        Tags are compared as bytes, so a BLOB column, and indexed with the expiry, so that counting
+        and listing a scope reads nothing but the index; a sortable number is indexed with the id
+        that breaks its ties.
         """
         statements = []
         for field in fields:
@@ -111,7 +113,9 @@ class Tables:
             index = '"' + f"{self.record}_{field.name}".replace('"', '""') + '"'
             if field.kind == "tag" and not field.multiple:
                 statements.append(f"ALTER TABLE {self.record} ADD COLUMN {name} BLOB")
-                statements.append(f"CREATE INDEX {index} ON {self.record} ({name}) WHERE {name} IS NOT NULL")
+                statements.append(
+                    f"CREATE INDEX {index} ON {self.record} ({name}, expires_at_ms) WHERE {name} IS NOT NULL"
+                )
             elif field.kind == "number":
                 statements.append(f"ALTER TABLE {self.record} ADD COLUMN {name} REAL")
                 if field.sortable:

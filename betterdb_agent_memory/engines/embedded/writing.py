@@ -53,9 +53,10 @@ def write_records(connection: apsw.Connection, tables: Tables, writes: Sequence[
     sweep(connection, tables, now_ms, at_most=_SWEPT_PER_WRITE + len(writes))
     latest = {write.id: write for write in writes}
     keys = _existing_keys(connection, tables, latest)
-    _remove(connection, tables, list(keys.values()))
     fresh = [id for id in latest if id not in keys]
-    keys.update(zip(fresh, _take_keys(connection, tables, len(fresh)), strict=True))
+    taken = _take_keys(connection, tables, len(fresh))
+    _remove(connection, tables, list(keys.values()))
+    keys.update(zip(fresh, taken, strict=True))
     stored = [(keys[id], write) for id, write in latest.items()]
     names = ", ".join(("key", "id", "expires_at_ms", *map(column, tables.columns)))
     marks = ", ".join("?" * (3 + len(tables.columns)))

@@ -8,6 +8,7 @@ broken connection would count an increment twice.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from inspect import isawaitable
 from typing import Any, Protocol, TypeAlias
@@ -54,6 +55,10 @@ class ValkeyClient:
         self._pool = getattr(client, "connection_pool", None) if library is not None else None
         # What an unknown client raises is unknown too.
         self._errors = CLIENT_ERRORS if library is not None else (Exception,)
+        # valkey-py's own lock for a single connection is released by whoever is cancelled while
+        # waiting for it, so our tasks wait here instead.
+        single = library is not None and getattr(client, "single_connection_client", False)
+        self._turn = asyncio.Lock() if single else None
         self.round_trips = 0
 
     def __repr__(self) -> str:
@@ -108,6 +113,9 @@ class ValkeyClient:
                 await outcome
 
     async def _execute(self, command: Command) -> Any:
+        if self._turn is not None:
+            async with self._turn:
+                return await self._client.execute_command(*command, NEVER_DECODE=True)
         if self._library is not None:
             return await self._client.execute_command(*command, NEVER_DECODE=True)
         outcome = self._client.execute_command(*command)
@@ -166,6 +174,10 @@ class ValkeyClient:
             return [_told(error, chunk[0])] * len(chunk)
         replies: list[Any] = []
         try:
+            try:
+                await _reconnect_if_closed(connection)
+            except CLIENT_ERRORS as error:
+                return [_told(error, chunk[0])] * len(chunk)
             await connection.send_packed_command(connection.pack_commands(chunk))
             while len(replies) < len(chunk):
                 replies.append(await _read_reply(connection, chunk[len(replies)]))
@@ -180,6 +192,15 @@ class ValkeyClient:
         finally:
             await self._pool.release(connection)
         return replies
+
+
+async def _reconnect_if_closed(connection: Any) -> None:
+    # redis-py hands out connections that the server has closed (with RESP3, its default) and relies
+    # on its retries; a write sent once would fail, and nobody could say whether it had happened.
+    reader = getattr(connection, "_reader", None)
+    if reader is not None and reader.at_eof():
+        await connection.disconnect()
+        await connection.connect()
 
 
 async def _read_reply(connection: Any, command: Command) -> Any:

@@ -69,8 +69,9 @@ class ValkeyEngine:
                     timeout=ANSWER_TIMEOUT_SECONDS,
                     socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
                     socket_timeout=ANSWER_TIMEOUT_SECONDS,
-                    socket_keepalive=True,
                     health_check_interval=30,
+                    # valkey-py's unix connections refuse the option.
+                    **({} if scheme == "unix" else {"socket_keepalive": True}),
                 )
             )
         except (ValueError, TypeError):

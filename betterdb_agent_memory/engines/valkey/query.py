@@ -60,6 +60,9 @@ def prefilter(filter: Filter, schema: IndexSchema, searchable: AbstractSet[str])
 
 def _tag_pieces(value: str) -> Iterable[str]:
     """What the index makes of a stored `value`, as far as it can be searched for."""
+    if "\0" in value:
+        # An index reads a stored value up to its first NUL, so no piece is sure to be there.
+        return
     for part in value.split(TAG_SEPARATOR):
         piece = part.strip(_BLANKS)
         if piece and len(piece.encode()) <= _MAX_TAG_BYTES and not any(map(_is_unsearchable, piece)):
@@ -67,7 +70,7 @@ def _tag_pieces(value: str) -> Iterable[str]:
 
 
 def _is_unsearchable(character: str) -> bool:
-    # NUL ends the query; the other control characters match nothing, escaped or not.
+    # In a query these match nothing, escaped or not.
     return (character < " " or character == "\x7f") and character not in _BLANKS
 
 

@@ -13,7 +13,7 @@ from betterdb_agent_memory.engines.valkey.index import Index
 from betterdb_agent_memory.engines.valkey.limits import checked_ttl
 from betterdb_agent_memory.engines.valkey.scripts import load_script
 from betterdb_agent_memory.engines.valkey.search import MAX_NEIGHBOURS, Search
-from betterdb_agent_memory.errors import EngineError, InvalidInputError, OutcomeUnknownError, PartialBatchError
+from betterdb_agent_memory.errors import InvalidInputError, OutcomeUnknownError, PartialBatchError
 
 
 class ValkeyRecords:
@@ -199,4 +199,4 @@ def _settle(ids: Sequence[str], outcomes: Sequence[Any]) -> None:
         ) from first
     if isinstance(first, OutcomeUnknownError):
         raise OutcomeUnknownError(str(first), ids=tuple(failed)) from first.__cause__
-    raise first if isinstance(first, EngineError) else EngineError(str(first))
+    raise first

@@ -1,0 +1,168 @@
+"""A package under test in a process of its own, and the hand that drives it.
+
+The published package is imported by the same name as this one, so no process can hold both.
+`PackageProcess` starts this file once for each, with only that package on PYTHONPATH; the two
+speak JSON, one line a request and one an answer. Both packages therefore run the very same code
+under the very same conditions, and only the calls themselves are timed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+NO_CEILING = 2.0
+"""The largest cosine distance there is: every candidate counts."""
+
+
+class PackageProcess:
+    """`with PackageProcess(path, url, name, workload) as package:` and then `package.ask(...)`.
+
+    `path` is the folder that holds the package; `workload` an .npz file of `texts` and their `vectors`.
+    """
+
+    def __init__(self, path: Path, url: str, name: str, workload: Path) -> None:
+        self._command = [sys.executable, str(Path(__file__).resolve()), url, name, str(workload)]
+        self._environment = {**os.environ, "PYTHONPATH": str(path), "BETTERDB_TELEMETRY": "false"}
+
+    def __enter__(self) -> PackageProcess:
+        self._process = subprocess.Popen(
+            self._command, env=self._environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+
+    def ask(self, do: str, **arguments: Any) -> Any:
+        """Have a method of `_Package` called; what it returned."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"the process of {self._environment['PYTHONPATH']} ended during {do!r}; see its error")
+        return json.loads(answer)
+
+
+class _Package:
+    """Whichever `betterdb_agent_memory` this process imports."""
+
+    def __init__(self, url: str, name: str, workload: Path) -> None:
+        import valkey.asyncio
+
+        with np.load(workload) as stored:
+            texts, vectors = stored["texts"].tolist(), stored["vectors"]
+        # Lists, as most embedding services return them.
+        self._vectors: dict[str, list[float]] = dict(zip(texts, vectors.tolist(), strict=True))
+        self._blobs: dict[str, bytes] = {text: row.tobytes() for text, row in zip(texts, vectors, strict=True)}
+        self._client = valkey.asyncio.Valkey.from_url(url)
+        self._name = name
+        self._stores: dict[str, Any] = {}
+
+    async def about(self) -> dict[str, str]:
+        """What exactly is measured here."""
+        import betterdb_agent_memory
+        import valkey
+
+        connection = await self._client.connection_pool.get_connection("PING")
+        parser = type(connection._parser).__name__
+        await self._client.connection_pool.release(connection)
+        return {
+            "path": str(Path(betterdb_agent_memory.__file__ or "").parent.parent),
+            "valkey_py": version("valkey"),
+            "valkey_py_path": str(Path(valkey.__file__).parent.parent),
+            "parser": parser,
+        }
+
+    async def open_store(self, store: str, options: dict[str, Any]) -> None:
+        """A `MemoryStore` to be called `store` from here on."""
+        from betterdb_agent_memory import MemoryStore
+
+        self._stores[store] = MemoryStore(
+            client=self._client, name=self._name, embed_fn=self._embed, analytics=False, **options
+        )
+
+    async def recall(
+        self,
+        store: str,
+        texts: Sequence[str],
+        thread: str | None,
+        k: int,
+        reinforce: bool,
+        weights: dict[str, float] | None = None,
+    ) -> dict[str, Any]:
+        """One recall after the other, then a flush where the store has one."""
+        from betterdb_agent_memory import RecallWeights
+
+        memory = self._stores[store]
+        options = {"k": k, "threshold": NO_CEILING, "thread_id": thread, "reinforce": reinforce}
+        if weights is not None:
+            options["weights"] = RecallWeights(**weights)
+        seconds, answers = await _timed(texts, lambda text: memory.recall(text, **options))
+        began = perf_counter()
+        if hasattr(memory, "flush"):
+            await memory.flush()
+        flush_seconds = perf_counter() - began
+        return {
+            "seconds": seconds,
+            "after_seconds": flush_seconds,
+            "ids": [[hit.item.id for hit in hits] for hits in answers],
+        }
+
+    async def remember(self, store: str, texts: Sequence[str], thread: str | None) -> dict[str, Any]:
+        """One remember after the other."""
+        memory = self._stores[store]
+        seconds, ids = await _timed(texts, lambda text: memory.remember(text, thread_id=thread, tags=["bench"]))
+        return {"seconds": seconds, "after_seconds": 0.0, "ids": ids}
+
+    async def command(self, arguments: Sequence[str | None], texts: Sequence[str]) -> dict[str, Any]:
+        """One command with None replaced by the vector of each text: the client library alone, nothing read."""
+        commands = {text: [self._blobs[text] if part is None else part for part in arguments] for text in texts}
+        seconds, _ = await _timed(texts, lambda text: self._client.execute_command(*commands[text]))
+        return {"seconds": seconds, "after_seconds": 0.0}
+
+    async def close(self) -> None:
+        for store in self._stores.values():
+            await store.close()
+        await self._client.aclose()
+
+    async def _embed(self, text: str) -> list[float]:
+        return self._vectors[text]
+
+
+async def _timed(texts: Sequence[str], call: Callable[[str], Awaitable[Any]]) -> tuple[list[float], list[Any]]:
+    seconds, answers = [], []
+    for text in texts:
+        began = perf_counter()
+        answer = await call(text)
+        seconds.append(perf_counter() - began)
+        answers.append(answer)
+    return seconds, answers
+
+
+async def _serve(url: str, name: str, workload: str) -> None:
+    package = _Package(url, name, Path(workload))
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        request = json.loads(line)
+        answer = await getattr(package, request.pop("do"))(**request)
+        print(json.dumps(answer), flush=True)
+    await package.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(*sys.argv[1:]))

@@ -76,8 +76,9 @@ class _Package:
 
     async def about(self) -> dict[str, str]:
         """What exactly is measured here."""
-        import betterdb_agent_memory
         import valkey
+
+        import betterdb_agent_memory
 
         connection = await self._client.connection_pool.get_connection("PING")
         parser = type(connection._parser).__name__
@@ -110,7 +111,7 @@ class _Package:
         from betterdb_agent_memory import RecallWeights
 
         memory = self._stores[store]
-        options = {"k": k, "threshold": NO_CEILING, "thread_id": thread, "reinforce": reinforce}
+        options: dict[str, Any] = {"k": k, "threshold": NO_CEILING, "thread_id": thread, "reinforce": reinforce}
         if weights is not None:
             options["weights"] = RecallWeights(**weights)
         seconds, answers = await _timed(texts, lambda text: memory.recall(text, **options))

@@ -30,7 +30,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -51,7 +51,7 @@ from betterdb_agent_memory.engines import open_engine
 from betterdb_agent_memory.engines.base import RecordWrite
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.version import package_version
-from scripts.install_peers import PEERS, PUBLISHED, install
+from scripts.install_peers import PUBLISHED, install
 from tests.servers import ValkeyServer
 
 PUBLISHED_NAME = "betterdb-0.7.0"
@@ -176,12 +176,16 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One side of a comparison: what is asked of which process."""
+    """One side of a comparison: what is asked of which process, for questions in a thread (None: in all)."""
 
     label: str
     package: PackageProcess
     do: str
-    arguments: dict[str, Any]
+    arguments: Callable[[str | None], dict[str, Any]]
+
+
+Batch = tuple[list[str], str | None]
+"""Texts, and the thread that they belong to or are asked in."""
 
 
 class Meter:
@@ -214,23 +218,421 @@ class Meter:
         return numbers | stats
 
 
-def take_turns(
-    variants: Sequence[Variant], batches: Sequence[tuple[list[str], str | None]], meter: Meter
-) -> dict[str, Measurement]:
-    """Every variant on every batch of (texts, thread), another one first each time."""
+def take_turns(variants: Sequence[Variant], batches: Sequence[Batch], meter: Meter) -> dict[str, Measurement]:
+    """Every variant on every batch, another one first each time."""
     measured = {variant.label: Measurement() for variant in variants}
     for turn, (texts, thread) in enumerate(batches):
         first = turn % len(variants)
         for variant in (*variants[first:], *variants[:first]):
-            into = measured[variant.label]
+            into, arguments = measured[variant.label], variant.arguments(thread)
             with meter.counting(into):
-                arguments = dict(variant.arguments)
-                if variant.do == "command":
-                    arguments["arguments"] = [thread if part == "{thread}" else part for part in arguments["arguments"]]
-                else:
-                    arguments["thread"] = thread
                 answer = variant.package.ask(variant.do, texts=texts, **arguments)
             into.seconds.append(answer["seconds"])
             into.after_seconds.append(answer["after_seconds"])
             into.ids.extend(answer.get("ids", ()))
     return measured
+
+
+class Bench:
+    """One store of one vector length on a server, both packages on it, and what is measured there."""
+
+    def __init__(self, url: str, peer: Path, plan: Plan, dimensions: int, stack: ExitStack) -> None:
+        self._url, self._plan, self._dimensions = url, plan, dimensions
+        self._name = f"bench{os.getpid()}-{dimensions}"
+        self._client = valkey.Valkey.from_url(url)
+        self._texts = Texts(dimensions)
+        self._now_ms = int(datetime.now(UTC).timestamp() * 1000)
+        self._ids: list[str] = []
+        self._matrix = np.empty((0, dimensions), dtype=np.float32)
+        self._questions = {f"question {number}": row for number, row in enumerate(self._texts.vectors(plan.questions))}
+        new = self._texts.vectors(plan.remember_batches * plan.remember_calls)
+        self._new = {f"new memory {number} of the benchmark": row for number, row in enumerate(new)}
+        workload = Path(stack.enter_context(tempfile.TemporaryDirectory()), "workload.npz")
+        known = self._questions | self._new
+        np.savez(workload, texts=np.array(list(known)), vectors=np.array(list(known.values())))
+        stack.callback(self._remove_everything)
+        asyncio.run(self._with_recorder(lambda store: store.ensure_index()))
+        self._ours = stack.enter_context(PackageProcess(ROOT, url, self._name, workload))
+        self._theirs = stack.enter_context(PackageProcess(peer, url, self._name, workload))
+        for package in (self._ours, self._theirs):
+            package.ask("open_store", store="immediate", options={})
+        self._ours.ask("open_store", store="deferred", options={"reinforcement": "deferred"})
+        self._meter = Meter(self._client)
+        self.about = {OURS: self._ours.ask("about"), THEIRS: self._theirs.ask("about")}
+
+    def grow(self, size: int) -> float:
+        """Load memories until there are `size`, past both packages; seconds taken."""
+        began = perf_counter()
+        vectors = self._texts.vectors(size - len(self._ids))
+        writes = self._texts.records(len(self._ids), vectors, self._now_ms, THREAD_MEMORIES)
+        for start in range(0, len(writes), 500):
+            pipeline = self._client.pipeline(transaction=False)
+            for write in writes[start : start + 500]:
+                pipeline.hset(f"{self._name}:mem:{write.id}", mapping=dict(write.fields))
+            pipeline.execute()
+        self._ids += [write.id for write in writes]
+        self._matrix = np.concatenate([self._matrix, vectors])
+        return perf_counter() - began
+
+    def measure(self) -> Iterator[dict[str, Any]]:
+        """One result per comparison at the present size."""
+        warm_up = self._batches(1, 20, scoped=False)
+        take_turns(self._readers(), warm_up, self._meter)
+        for scoped in (False, True):
+            yield self._result("recall", scoped, self._read(scoped))
+        yield self._result("remember", True, self._remember())
+        for scoped in (False, True):
+            yield self._result("recall, reinforced", scoped, self._reinforce(scoped), all_in=True)
+
+    def agreement(self) -> dict[str, Any]:
+        """How far both return the same memories, and how many of the truly nearest, unscoped and scoped."""
+        rows = {}
+        for scoped in (False, True):
+            batches = self._batches(5, 20, scoped=scoped)
+            ranked = take_turns(self._recalls(weights=None), batches, self._meter)
+            by_similarity = {"similarity": 1.0, "recency": 0.0, "importance": 0.0}
+            nearest = take_turns(self._recalls(weights=by_similarity), batches, self._meter)
+            truth = [self._nearest(text, thread) for texts, thread in batches for text in texts]
+            rows["scoped" if scoped else "unscoped"] = {
+                "same_hits": _overlap(ranked[OURS].ids, ranked[THEIRS].ids),
+                "same_hits_by_similarity": _overlap(nearest[OURS].ids, nearest[THEIRS].ids),
+                "nearest_found_ours": _overlap(nearest[OURS].ids, truth),
+                "nearest_found_published": _overlap(nearest[THEIRS].ids, truth),
+            }
+        return rows
+
+    def _read(self, scoped: bool) -> dict[str, Measurement]:
+        batches = self._batches(self._plan.read_batches, self._plan.read_calls, scoped=scoped)
+        return take_turns(self._readers(), batches, self._meter)
+
+    def _reinforce(self, scoped: bool) -> dict[str, Measurement]:
+        variants = (
+            self._recalling(THEIRS, self._theirs, "immediate", reinforce=True),
+            self._recalling(OURS, self._ours, "immediate", reinforce=True),
+            self._recalling(DEFERRED, self._ours, "deferred", reinforce=True),
+        )
+        batches = self._batches(self._plan.reinforced_batches, self._plan.reinforced_calls, scoped=scoped)
+        return take_turns(variants, batches, self._meter)
+
+    def _remember(self) -> dict[str, Measurement]:
+        variants = [
+            Variant(label, package, "remember", lambda thread: {"store": "immediate", "thread": thread})
+            for label, package in ((THEIRS, self._theirs), (OURS, self._ours))
+        ]
+        texts, calls = list(self._new), self._plan.remember_calls
+        batches: list[Batch] = [(texts[start : start + calls], f"new-{start}") for start in range(0, len(texts), calls)]
+        measured = take_turns(variants, batches, self._meter)
+        for measurement in measured.values():
+            self._delete(measurement.ids)
+        return measured
+
+    def _readers(self) -> tuple[Variant, ...]:
+        bare = Variant(BARE, self._ours, "command", lambda thread: {"arguments": self._our_search(thread)})
+        return (*self._recalls(weights=None), bare)
+
+    def _recalls(self, weights: dict[str, float] | None) -> tuple[Variant, ...]:
+        return (
+            self._recalling(THEIRS, self._theirs, "immediate", reinforce=False, weights=weights),
+            self._recalling(OURS, self._ours, "immediate", reinforce=False, weights=weights),
+        )
+
+    def _recalling(self, label: str, package: PackageProcess, store: str, **options: Any) -> Variant:
+        return Variant(label, package, "recall", lambda thread: {"store": store, "thread": thread, "k": K, **options})
+
+    def _our_search(self, thread: str | None) -> list[str | None]:
+        """The search that our recall sends, overheard; None where its vector was."""
+        commands = asyncio.run(
+            self._with_recorder(lambda store: store.recall("any", k=K, thread_id=thread, reinforce=False))
+        )
+        [search] = [command for command in commands if command[0] == "FT.SEARCH"]
+        return [None if isinstance(part, bytes) else str(part) for part in search]
+
+    async def _with_recorder(self, use: Callable[[MemoryStore], Awaitable[Any]]) -> list[tuple[Any, ...]]:
+        """Every command that a store of ours sends while `use` has it."""
+
+        async def embed(_: str) -> list[float]:
+            return [1.0] * self._dimensions
+
+        recorder = _Recorder(valkey.asyncio.Valkey.from_url(self._url))
+        await use(MemoryStore(client=recorder, name=self._name, embed_fn=embed, default_threshold=NO_CEILING))
+        await recorder.client.aclose()
+        return recorder.commands
+
+    def _batches(self, count: int, calls: int, *, scoped: bool) -> list[Batch]:
+        texts = list(self._questions)
+        threads = len(self._ids) // THREAD_MEMORIES
+        return [
+            (texts[turn * calls : (turn + 1) * calls], f"thread-{turn * 7 % threads}" if scoped else None)
+            for turn in range(count)
+        ]
+
+    def _nearest(self, text: str, thread: str | None) -> list[str]:
+        """The ids of the memories truly nearest to a question."""
+        first = 0 if thread is None else int(thread.removeprefix("thread-")) * THREAD_MEMORIES
+        last = len(self._ids) if thread is None else first + THREAD_MEMORIES
+        cosines = self._matrix[first:last] @ self._questions[text]
+        return [self._ids[first + place] for place in np.argsort(-cosines)[:K]]
+
+    def _result(
+        self, what: str, scoped: bool, measured: dict[str, Measurement], *, all_in: bool = False
+    ) -> dict[str, Any]:
+        theirs = measured[THEIRS]
+        sides = {}
+        for label, side in measured.items():
+            ratios = theirs.all_in() / side.all_in() if all_in else theirs.medians() / side.medians()
+            sides[label] = side.summary() | {"ratio": float(np.median(ratios))}
+        return {
+            "what": what,
+            "scope": "scoped" if scoped else "unscoped",
+            "dimensions": self._dimensions,
+            "memories": len(self._ids),
+            "sides": sides,
+        }
+
+    def _delete(self, ids: Sequence[str]) -> None:
+        for start in range(0, len(ids), 500):
+            self._client.unlink(*(f"{self._name}:mem:{id}" for id in ids[start : start + 500]))
+
+    def _remove_everything(self) -> None:
+        try:
+            self._client.execute_command("FT.DROPINDEX", f"{self._name}:mem:idx")
+        except valkey.ResponseError as error:
+            print(f"the index is not there to be dropped: {error}", file=sys.stderr)
+        self._delete(self._ids)
+        self._client.close()
+
+
+class _Recorder:
+    """The least that our store accepts as a client: passes commands on and keeps them."""
+
+    def __init__(self, client: valkey.asyncio.Valkey) -> None:
+        self.client = client
+        self.commands: list[tuple[Any, ...]] = []
+
+    async def execute_command(self, *command: Any) -> Any:
+        self.commands.append(command)
+        return await self.client.execute_command(*command)
+
+
+async def measure_embedded(plan: Plan) -> list[dict[str, Any]]:
+    """The embedded engine on a file of 50,000 memories."""
+    texts = Texts(EMBEDDED_DIMENSIONS)
+    vectors = texts.vectors(plan.embedded_calls).tolist()
+    questions: dict[str, list[float]] = {f"question {number}": row for number, row in enumerate(vectors)}
+
+    async def embed(text: str) -> list[float]:
+        return questions[text]
+
+    results = []
+    with tempfile.TemporaryDirectory() as directory:
+        engine = open_engine(Path(directory, "memory.db"))
+        records = engine.records(record.memory_collection("bench"))
+        await records.prepare(EMBEDDED_DIMENSIONS)
+        now_ms = int(datetime.now(UTC).timestamp() * 1000)
+        for first in range(0, EMBEDDED_MEMORIES, 1_000):
+            await records.write_many(texts.records(first, texts.vectors(1_000), now_ms, EMBEDDED_SCOPE))
+        store = MemoryStore(client=engine, name="bench", embed_fn=embed, default_threshold=NO_CEILING)
+        scopes = (("scope of 1,000", "thread-20"), ("unscoped", None))
+        for scope, thread in scopes:
+            for reinforce in (False, True):
+                seconds = []
+                for text in questions:
+                    began = perf_counter()
+                    await store.recall(text, k=K, thread_id=thread, reinforce=reinforce)
+                    seconds.append(perf_counter() - began)
+                results.append(_embedded_result("recall, reinforced" if reinforce else "recall", scope, seconds))
+        seconds = []
+        for text in questions:
+            began = perf_counter()
+            await store.remember(text, thread_id="thread-20")
+            seconds.append(perf_counter() - began)
+        results.append(_embedded_result("remember", "scope of 1,000", seconds))
+        await store.close()
+        await engine.close()
+    return results
+
+
+def _embedded_result(what: str, scope: str, seconds: Sequence[float]) -> dict[str, Any]:
+    p50, p99 = np.percentile(seconds, [50, 99]) * 1000
+    return {"what": what, "scope": scope, "calls": len(seconds), "p50_ms": float(p50), "p99_ms": float(p99)}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A target, and what was measured."""
+
+    target: str
+    measured: str
+    met: bool
+
+
+def checks(results: Sequence[dict[str, Any]], embedded: Sequence[dict[str, Any]]) -> list[Check]:
+    """Every target on every result that it speaks of."""
+    made = []
+    for result in results:
+        for label, target in _targets(result):
+            ratio = result["sides"][label]["ratio"]
+            where = f"{result['scope']}, {result['memories']:,} memories, {result['dimensions']} dims"
+            made.append(
+                Check(f"{label}: {result['what']}, {where}: {target:g}x", f"{ratio:.1f}x", bool(ratio >= target))
+            )
+    for row in embedded:
+        if row["what"] == "recall" and row["scope"] != "unscoped":
+            target_text = f"embedded recall, {row['scope']} among 50,000: under {EMBEDDED_TARGET_MS:g} ms"
+            made.append(Check(target_text, f"{row['p50_ms']:.1f} ms", row["p50_ms"] < EMBEDDED_TARGET_MS))
+    return made
+
+
+def _targets(result: dict[str, Any]) -> list[tuple[str, float]]:
+    if result["what"] == "recall" and result["dimensions"] in READ_TARGETS:
+        return [(OURS, READ_TARGETS[result["dimensions"]])]
+    if result["what"] == "recall, reinforced":
+        return [(OURS, IMMEDIATE_TARGET), (DEFERRED, DEFERRED_TARGET)]
+    return []
+
+
+def machine(client: valkey.Valkey, peer: Path) -> dict[str, Any]:
+    """What the figures were measured on, and with."""
+    [published] = [found.version for found in distributions(path=[str(peer)], name="betterdb-agent-memory")]
+    server = dict(client.info("server"))
+    modules = client.execute_command("MODULE", "LIST")
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="minutes"),
+        "command": " ".join(["python -m benchmarks.side_by_side", *sys.argv[1:]]),
+        "commit": _commit(),
+        "ours": package_version(),
+        "published": published,
+        "python": platform.python_version(),
+        "valkey_py": version("valkey"),
+        "server": f"{server.get('server_name', 'redis')} {server.get('valkey_version', server['redis_version'])}",
+        "modules": [_module(entry) for entry in modules],
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "load_average": [round(load, 2) for load in os.getloadavg()],
+        "system": platform.platform(terse=True),
+    }
+
+
+def _module(entry: Any) -> str:
+    pairs = entry if isinstance(entry, dict) else dict(zip(entry[::2], entry[1::2], strict=True))
+    return f"{pairs[b'name'].decode()} {pairs[b'ver']}"
+
+
+def _commit() -> str:
+    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=9"]
+    found = subprocess.run(git, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "unknown"
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+
+
+def _overlap(some: Sequence[Sequence[str]], others: Sequence[Sequence[str]]) -> float:
+    """Mean share of ids that both answers hold."""
+    shares = [len(set(one) & set(other)) / max(len(other), 1) for one, other in zip(some, others, strict=True)]
+    return float(np.mean(shares))
+
+
+def _print_result(result: dict[str, Any]) -> None:
+    where = f"{result['dimensions']} dims, {result['memories']:,} memories, {result['scope']}"
+    print(f"\n{result['what']}: {where}")
+    names = ("p50", "p99", "all in", "ratio", "kB", "trips", "writes", "server")
+    print(f"  {'':<16}" + "".join(f"{name:>9}" for name in names))
+    for label, side in result["sides"].items():
+        numbers = (side["p50_ms"], side["p99_ms"], side["all_in_ms"], side["ratio"])
+        rest = (side["sent_kb"], side["requests"], side["writes"], side["server_ms"])
+        print(f"  {label:<16}" + "".join(f"{number:9.2f}" for number in (*numbers, *rest)))
+
+
+def _print_agreement(agreement: dict[str, Any]) -> None:
+    for scope, shares in agreement.items():
+        print(
+            f"  hits, {scope}: " + ", ".join(f"{name.replace('_', ' ')} {share:.3f}" for name, share in shares.items())
+        )
+
+
+def _print_embedded(rows: Sequence[dict[str, Any]]) -> None:
+    print(f"\nembedded engine: {EMBEDDED_MEMORIES:,} memories of {EMBEDDED_DIMENSIONS} dims in a file, ms")
+    for row in rows:
+        print(f"  {row['what']:<20}{row['scope']:<16}p50 {row['p50_ms']:7.2f}  p99 {row['p99_ms']:7.2f}")
+
+
+def _print_checks(made: Sequence[Check]) -> None:
+    print("\ntargets")
+    for check in made:
+        print(f"  {'met   ' if check.met else 'MISSED'} {check.target}: {check.measured}")
+
+
+def _plan(arguments: argparse.Namespace) -> Plan:
+    if arguments.quick:
+        return Plan(arguments.dims or [384, 1536], arguments.sizes or [1_000, 10_000], 10, 10, 3, 30, 3, 10, 50)
+    return Plan(arguments.dims or [384, 1536], arguments.sizes or [1_000, 10_000, 50_000], 25, 20, 6, 50, 10, 20, 300)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dims", type=int, nargs="+", help="vector lengths (default 384 1536)")
+    parser.add_argument("--sizes", type=int, nargs="+", help="memories (default 1000 10000 50000; --quick up to 10000)")
+    parser.add_argument("--quick", action="store_true", help="fewer memories and calls")
+    parser.add_argument("--url", help="your own server with a search module, with nobody else at work on it")
+    parser.add_argument("--peer", type=Path, help=f"folder of the published package (default .peers/{PUBLISHED_NAME})")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
+    parser.add_argument("--check", action="store_true", help="end with 1 when a target is missed")
+    parser.add_argument("--no-embedded", action="store_true", help="leave the embedded engine out")
+    arguments = parser.parse_args()
+    if arguments.sizes and min(arguments.sizes) < THREAD_MEMORIES:
+        parser.error(f"--sizes must be at least {THREAD_MEMORIES}, the size of one thread")
+    return arguments
+
+
+def main() -> None:
+    arguments = _arguments()
+    plan = _plan(arguments)
+    peer = arguments.peer or install(PUBLISHED_NAME, PUBLISHED[PUBLISHED_NAME])
+    results: list[dict[str, Any]] = []
+    agreements: list[dict[str, Any]] = []
+    with ExitStack() as stack:
+        url = arguments.url or stack.enter_context(ValkeyServer()).url
+        client = stack.enter_context(valkey.Valkey.from_url(url))
+        about = machine(client, peer)
+        print("\n".join(f"{name:<13} {value}" for name, value in about.items()))
+        for dimensions in plan.dimensions:
+            with ExitStack() as bench_stack:
+                bench = Bench(url, peer, plan, dimensions, bench_stack)
+                about[f"processes_{dimensions}"] = bench.about
+                for size in sorted(plan.sizes):
+                    print(f"\nloaded up to {size:,} memories of {dimensions} dims in {bench.grow(size):.0f} s")
+                    agreement = bench.agreement()
+                    agreements.append({"dimensions": dimensions, "memories": size, **agreement})
+                    _print_agreement(agreement)
+                    for result in bench.measure():
+                        results.append(result)
+                        _print_result(result)
+    embedded = [] if arguments.no_embedded else asyncio.run(measure_embedded(plan))
+    _print_embedded(embedded)
+    made = checks(results, embedded)
+    _print_checks(made)
+    if arguments.json:
+        report = {
+            "machine": about,
+            "results": results,
+            "agreement": agreements,
+            "embedded": embedded,
+            "targets": [{"target": check.target, "measured": check.measured, "met": check.met} for check in made],
+        }
+        arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if arguments.check and not all(check.met for check in made):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
@@ -10,6 +9,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
+from betterdb_agent_memory.background import Periodic
 from betterdb_agent_memory.engines import engine_for
 from betterdb_agent_memory.errors import AgentMemoryError
 
@@ -46,12 +46,12 @@ class MemoryDiscovery:
         self._name = name
         self._version = version
         self._stats_key = stats_key
-        self._interval_seconds = heartbeat_interval_s or DEFAULT_HEARTBEAT_INTERVAL_SECONDS
+        interval_seconds = heartbeat_interval_s or DEFAULT_HEARTBEAT_INTERVAL_SECONDS
+        self._periodic = Periodic(self.tick_heartbeat, interval_seconds, at_once=False)
         self._on_write_failed = on_write_failed or (lambda: None)
         self._field = f"{name}:mem"
         self._heartbeat_key = f"{HEARTBEAT_KEY_PREFIX}{self._field}"
         self._started_at = _iso_now()
-        self._task: asyncio.Task[None] | None = None
 
     def build_marker(self) -> dict[str, object]:
         """What the registry says about this store, in the contract's member order."""
@@ -73,8 +73,7 @@ class MemoryDiscovery:
         await self._attempt(self._write_marker())
         await self._attempt(self._values.set(PROTOCOL_KEY, str(PROTOCOL_VERSION).encode(), only_if_absent=True))
         await self._attempt(self._write_heartbeat())
-        if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._keep_beating())
+        self._periodic.start()
 
     async def tick_heartbeat(self) -> None:
         """One heartbeat, and the marker again in case it was deleted. Two round trips."""
@@ -83,17 +82,9 @@ class MemoryDiscovery:
 
     async def stop(self, *, delete_heartbeat: bool) -> None:
         """Stop beating; with `delete_heartbeat` the store shows as gone at once."""
-        task, self._task = self._task, None
-        if task is not None and not task.done():
-            task.cancel()
-            await asyncio.wait([task])
+        await self._periodic.stop()
         if delete_heartbeat:
             await self._attempt(self._values.delete(self._heartbeat_key))
-
-    async def _keep_beating(self) -> None:
-        while True:
-            await asyncio.sleep(self._interval_seconds)
-            await self.tick_heartbeat()
 
     async def _write_heartbeat(self) -> None:
         await self._values.set(self._heartbeat_key, _iso_now().encode(), ttl_seconds=HEARTBEAT_TTL_SECONDS)

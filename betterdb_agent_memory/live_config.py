@@ -6,13 +6,13 @@ that cannot be used are ignored, and named in `MemoryStats.ignored_config_fields
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from betterdb_agent_memory.background import Periodic
 from betterdb_agent_memory.errors import AgentMemoryError, ConfigurationError
 from betterdb_agent_memory.options import MAX_THRESHOLD, RecallWeights
 
@@ -105,7 +105,7 @@ def _number(value: bytes | None) -> float | None:
 
 
 class LiveConfig:
-    """The configuration in force, and the task that re-reads it.
+    """The configuration in force, and what re-reads it.
 
     `read` fetches the hash (one round trip); `on_failure` is told of every background read that
     failed, which leaves the values as they are.
@@ -123,9 +123,8 @@ class LiveConfig:
             raise ConfigurationError(f"the refresh interval must be positive, got {interval_seconds} s")
         self._base = base
         self._read = read
-        self._interval_seconds = interval_seconds
         self._on_failure = on_failure
-        self._task: asyncio.Task[None] | None = None
+        self._periodic = Periodic(self._refresh_quietly, interval_seconds, at_once=True)
         self.current = base
         self.ignored_fields: tuple[str, ...] = ()
 
@@ -135,21 +134,15 @@ class LiveConfig:
 
     def start(self) -> None:
         """Re-read in the background from now on; needs a running loop, does nothing a second time."""
-        if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._keep_refreshing())
+        self._periodic.start()
 
     async def stop(self) -> None:
-        """End the background task."""
-        task, self._task = self._task, None
-        if task is not None and not task.done():
-            task.cancel()
-            await asyncio.wait([task])
+        """End the background reads."""
+        await self._periodic.stop()
 
-    async def _keep_refreshing(self) -> None:
-        while True:
-            try:
-                await self.refresh()
-            except AgentMemoryError as error:
-                self._on_failure()
-                _log.warning("live configuration could not be read, the last values stay: %s", error)
-            await asyncio.sleep(self._interval_seconds)
+    async def _refresh_quietly(self) -> None:
+        try:
+            await self.refresh()
+        except AgentMemoryError as error:
+            self._on_failure()
+            _log.warning("live configuration could not be read, the last values stay: %s", error)

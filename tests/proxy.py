@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import Future
+from contextlib import suppress
 from types import TracebackType
 from typing import Literal
 
@@ -78,9 +79,10 @@ class Proxy:
     async def _close(self) -> None:
         assert self._server is not None
         self._server.close()
-        for task in list(self._links):
+        links = list(self._links)
+        for task in links:
             task.cancel()
-        await asyncio.gather(*self._links, return_exceptions=True)
+        await asyncio.gather(*links, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -93,7 +95,7 @@ class Proxy:
             pass
         finally:
             self._links.discard(task)
-            writer.close()
+            await _closed(writer)
 
     def take_fault(self, request: bytes) -> Fault | None:
         for index, (fault, containing) in enumerate(self._faults):
@@ -106,6 +108,12 @@ class Proxy:
         assert self._released is not None
         self._released.clear()
         await self._released.wait()
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
 
 
 class _Link:
@@ -130,7 +138,7 @@ class _Link:
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
-            server[1].close()
+            await _closed(server[1])
             self._proxy._writers -= {self._client[1], server[1]}
 
     async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import json
 import math
 import re
@@ -31,6 +30,7 @@ from betterdb_agent_memory import (
     RecallWeights,
 )
 from betterdb_agent_memory.engines.base import Engine
+from tests.embedding import embed
 
 Writer = Literal["ts", "python"]
 Json = Any
@@ -123,13 +123,6 @@ def load(writer: Writer, name: str) -> Scenario:
 def scenarios() -> list[Scenario]:
     """Every recording, of both writers."""
     return [load(writer, path.stem) for writer in WRITERS for path in sorted((FIXTURES / writer).glob("*.json"))]
-
-
-async def embed(text: str) -> list[float]:
-    """What the recordings were embedded with: a literal `v(...)`, else eight numbers out of SHA-256."""
-    if text.startswith("v("):
-        return [float(number) for number in text[2 : text.index(")")].split(",")]
-    return [(byte - 128) / 128 for byte in hashlib.sha256(text.encode()).digest()[:8]]
 
 
 def as_bytes(value: Json) -> bytes:

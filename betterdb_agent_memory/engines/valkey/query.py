@@ -47,7 +47,7 @@ def prefilter(filter: Filter, schema: IndexSchema, searchable: AbstractSet[str])
         if clause.field not in tags:
             continue
         for piece in _tag_pieces(clause.value):
-            text = f"@{clause.field}:{{{escape_tag(piece)}}}"
+            text = f"@{clause.field}:{{{_escaped(piece)}}}"
             # A clause too many for the server is one less in the prefilter.
             if size + len(text.encode()) + 1 <= MAX_FILTER_BYTES - _ROOM_FOR_NEAREST and text not in clauses:
                 clauses.append(text)
@@ -67,6 +67,11 @@ def _tag_pieces(value: str) -> Iterable[str]:
         piece = part.strip(_BLANKS)
         if piece and len(piece.encode()) <= _MAX_TAG_BYTES and not any(map(_is_unsearchable, piece)):
             yield piece
+
+
+def _escaped(piece: str) -> str:
+    # RediSearch takes a lone underscore for a syntax error, though not one among other characters.
+    return "\\_" if piece == "_" else escape_tag(piece)
 
 
 def _is_unsearchable(character: str) -> bool:

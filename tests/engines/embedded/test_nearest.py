@@ -115,8 +115,18 @@ async def test_expired_and_deleted_records_are_not_near(path_taken: str, engine:
     await records.write_many([record(f"{i}", [1, i], ttl_seconds=10 if i % 3 == 0 else None) for i in range(300)])
     await records.delete_many([f"{i}" for i in range(300) if i % 3 == 1])
     clock.seconds += 10
-    rows = await records.nearest(encoded([1, 0]), count=300, filter=Filter(), fields=[])
-    assert [row.id for row in rows] == [f"{i}" for i in range(2, 300, 3)]
+    # Few enough that the coarse pass is taken: it would not be for half of the living.
+    rows = await records.nearest(encoded([1, 0]), count=40, filter=Filter(), fields=[])
+    assert [row.id for row in rows] == [f"{i}" for i in range(2, 300, 3)][:40]
+
+
+async def test_a_record_that_lost_its_vector_takes_nobodys_place(path_taken: str, engine: EmbeddedEngine) -> None:
+    records = engine.records(collection())
+    await records.prepare(2)
+    await records.write_many([record(f"{i:02}", [1, i]) for i in range(40)])
+    await records.write_many([RecordWrite(f"{i:02}", {"content": b"x"}) for i in range(5)])
+    rows = await records.nearest(encoded([1, 0]), count=5, filter=Filter(), fields=[])
+    assert [row.id for row in rows] == ["05", "06", "07", "08", "09"]
 
 
 async def test_what_was_deleted_leaves_no_trace_of_its_vector(engine: EmbeddedEngine) -> None:

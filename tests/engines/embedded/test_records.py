@@ -84,6 +84,8 @@ async def test_text_that_is_not_unicode_is_refused_and_nothing_is_written(record
     with pytest.raises(InvalidInputError, match="surrogate"):
         await records.write_many([record("good"), record("\ud800")])
     with pytest.raises(InvalidInputError, match="surrogate"):
+        await records.write_many([record("good"), RecordWrite("bad", {"\ud800": b""})])
+    with pytest.raises(InvalidInputError, match="surrogate"):
         await records.count(Filter((Equals("threadId", "\ud800"),)))
     assert await records.count(EVERYTHING) == 0
 
@@ -283,7 +285,7 @@ async def test_a_scope_is_found_by_its_narrowest_tag(records: EmbeddedRecords) -
         )
     tables = await records._prepared()
     scope = Filter(
-        tuple(Equals(field, "all") for field in ("threadId", "agentId", "source")) + (Equals("subject", "7"),)
+        (Equals("threadId", "all"), Equals("agentId", "all"), Equals("source", "all"), Equals("subject", "7"))
     )
 
     def plan(connection: apsw.Connection) -> str:

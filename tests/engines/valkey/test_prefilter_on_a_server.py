@@ -56,6 +56,7 @@ async def search_for(records: ValkeyRecords, filter: Filter, **fields: str) -> N
 @example(thread="ΑΣ", agent="ǅ")
 @example(thread="*", agent="w'")
 @example(thread="-", agent="\\")
+@example(thread="_", agent="__")
 @example(thread="x" * 5000, agent="a|b")
 def test_any_scope_value_finds_its_record(
     stored: tuple[asyncio.Runner, ValkeyRecords], thread: str, agent: str

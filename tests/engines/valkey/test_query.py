@@ -46,6 +46,7 @@ def test_text_is_the_published_one(clauses: tuple[Equals, ...], expected: str) -
         ("a,b", "(@threadId:{a} @threadId:{b})"),
         (" a , a,,", "(@threadId:{a})"),
         ("", query.MATCH_ALL_MEMORY_QUERY),
+        ("_,a_b", r"(@threadId:{\_} @threadId:{a_b})"),
         (" ,\t", query.MATCH_ALL_MEMORY_QUERY),
         ("a\0b", query.MATCH_ALL_MEMORY_QUERY),
         ("a\x1fb,c", "(@threadId:{c})"),

@@ -1,0 +1,45 @@
+"""Work that is repeated until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+
+
+class Periodic:
+    """Awaits `work` every `interval_seconds`, first at once or after one interval.
+
+    `work` must not raise. Stopping does not rely on cancellation alone: a driver may swallow it while it
+    reconnects.
+    """
+
+    def __init__(self, work: Callable[[], Awaitable[None]], interval_seconds: float, *, at_once: bool) -> None:
+        self._work = work
+        self._interval_seconds = interval_seconds
+        self._at_once = at_once
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
+
+    def start(self) -> None:
+        """Begin, in the running loop; does nothing while it runs already."""
+        if self._task is None or self._task.done():
+            self._stopping = asyncio.Event()
+            self._task = asyncio.get_running_loop().create_task(self._repeat())
+
+    async def stop(self) -> None:
+        """End; returns when nothing runs any more."""
+        task, self._task = self._task, None
+        if task is not None and not task.done() and task.get_loop() is asyncio.get_running_loop():
+            self._stopping.set()
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _repeat(self) -> None:
+        if self._at_once:
+            await self._work()
+        while not self._stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), self._interval_seconds)
+                return
+            await self._work()

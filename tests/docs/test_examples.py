@@ -1,0 +1,175 @@
+"""Every example of README.md and docs/ runs as it stands and prints what is printed beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import valkey
+
+from betterdb_agent_memory import AgentMemory
+from tests.docs.pages import PAGES, ROOT, Block, anchors, blocks, links, name_of, text_of
+from tests.servers import ValkeyServer
+
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+RUNNER = Path(__file__).with_name("run_blocks.py")
+
+pytestmark = pytest.mark.xdist_group("docs")
+
+
+def on_test_server(source: str, server: ValkeyServer) -> str:
+    """The one thing an example is not run with as it stands: its server."""
+    for scheme in ("valkey", "redis"):
+        source = source.replace(f"{scheme}://localhost:6379", f"{scheme}://127.0.0.1:{server.port}")
+    return source
+
+
+def run(arguments: list[str], folder: Path, given: str | None = None) -> str:
+    """What a Python process prints in an empty folder, with an empty home and no settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("BETTERDB_", "XDG_"))}
+    folder.mkdir()
+    finished = subprocess.run(
+        [sys.executable, "-W", "error", *arguments],
+        cwd=folder,
+        env={**kept, "HOME": str(folder), "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"},
+        input=given,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=90,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+def is_program(block: Block) -> bool:
+    """Whether a block is a whole program; the others of a page continue each other."""
+    return "asyncio.run(" in block.text
+
+
+@pytest.fixture
+def server(valkey_server: ValkeyServer) -> ValkeyServer:
+    """The server of the session, empty, since examples use the default name."""
+    with valkey_server.blocking_client() as client:
+        client.flushall()
+    return valkey_server
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_python_examples_run_and_print_what_they_show(page: Path, server: ValkeyServer, tmp_path: Path) -> None:
+    examples = blocks(page, "python")
+    continued = [block for block in examples if not is_program(block)]
+    sources = [on_test_server(block.text, server) for block in continued]
+    printed = json.loads(run([str(RUNNER)], tmp_path / "page", json.dumps(sources))) if sources else []
+    outcomes = list(zip(continued, printed, strict=True))
+    for block in filter(is_program, examples):
+        program = tmp_path / f"line_{block.line}.py"
+        program.write_text(on_test_server(block.text, server), encoding="utf-8")
+        outcomes.append((block, run([str(program)], tmp_path / program.stem)))
+    for block, output in outcomes:
+        assert output == (block.output or ""), f"{name_of(page)}, line {block.line}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_block_says_what_language_it_is(page: Path) -> None:
+    languages = {block.language for block in blocks(page, *{match[1] for match in _openings(page)})}
+    assert languages <= {"python", "text", "sh", "mermaid", "promql", "toml"}
+
+
+def _openings(page: Path) -> list[re.Match[str]]:
+    return list(re.finditer(r"^```(\w*)\n.*?^```$", text_of(page), re.MULTILINE | re.DOTALL))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_shell_commands_name_what_exists(page: Path) -> None:
+    shell = "\n".join(block.text for block in blocks(page, "sh"))
+    assert set(re.findall(r"^make ([a-z-]+)", shell, re.MULTILINE)) <= TARGETS
+    for module in re.findall(r"python -m (benchmarks\.\w+)", shell):
+        assert (ROOT / f"{module.replace('.', '/')}.py").is_file(), module
+    for script in re.findall(r"python ((?:examples|benchmarks|scripts)/\w+\.py)", shell):
+        assert (ROOT / script).is_file(), script
+    for flag, script in re.findall(r"python (?:-m )?\S+.*? (--[a-z-]+)()", shell):
+        assert flag in known_flags(), (flag, script)
+
+
+def known_flags() -> set[str]:
+    sources = [*ROOT.glob("benchmarks/*.py"), ROOT / "examples" / "demo.py"]
+    return {flag for path in sources for flag in re.findall(r'"(--[a-z-]+)"', path.read_text(encoding="utf-8"))}
+
+
+def operator_commands() -> list[tuple[str, list[str]]]:
+    """The valkey-cli lines of every page, split into words."""
+    return [
+        (name_of(page), shlex.split(line.removeprefix("valkey-cli "), comments=True))
+        for page in PAGES
+        for block in blocks(page, "sh")
+        for line in block.text.splitlines()
+        if line.startswith("valkey-cli ")
+    ]
+
+
+def test_a_server_accepts_every_operator_command(tmp_path: Path) -> None:
+    # A server of its own: a command may concern all of it, such as users.
+    with ValkeyServer() as server:
+        asyncio.run(_remember_something(server.url))
+        with server.blocking_client() as client:
+            commands = operator_commands()
+            assert len(commands) >= 5
+            for page, words in commands:
+                try:
+                    client.execute_command(*words)
+                except valkey.ResponseError as error:
+                    pytest.fail(f"{page}: {' '.join(words)}: {error}")
+            # The user that docs/engines.md defines may do all that a store does, and no more.
+            asyncio.run(_use_everything(f"valkey://agent:choose-a-password@127.0.0.1:{server.port}"))
+            restricted = valkey.Valkey(port=server.port, username="agent", password="choose-a-password")
+            with restricted, pytest.raises(valkey.exceptions.NoPermissionError):
+                restricted.flushall()
+
+
+async def _remember_something(url: str) -> None:
+    async with AgentMemory.open(url) as agent:
+        await agent.memory.remember("The index exists.", thread_id="t")
+
+
+async def _use_everything(url: str) -> None:
+    async with AgentMemory.open(url) as agent:
+        memory = agent.memory
+        id = await memory.remember("May this user do it?", thread_id="u", ttl=60)
+        assert await memory.recall("May this user do it?", thread_id="u")
+        await memory.flush()
+        assert await memory.get(id)
+        await memory.list()
+        stats = await memory.stats()
+        assert stats.background_failures == 0
+        assert stats.lost_reinforcements == 0
+        assert await memory.forget(id)
+        await memory.forget_by_scope(thread_id="t")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in links(page):
+        if link.startswith(("http://", "https://")):
+            continue
+        path, _, fragment = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{name_of(page)} links to {link}"
+        if fragment:
+            assert fragment in anchors(target), f"{name_of(page)} links to {link}"
+
+
+def test_the_two_commands_stand_in_the_readme_word_for_word() -> None:
+    assert "```sh\nmake demo\nmake test\n```" in text_of(ROOT / "README.md")
+
+
+def test_every_page_is_in_the_index() -> None:
+    listed = set(links(ROOT / "docs" / "README.md"))
+    assert {page.name for page in PAGES[1:] if page.name != "README.md"} <= listed

@@ -1,0 +1,154 @@
+"""The helpers without side effects give what both published packages give for the same input."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from betterdb_agent_memory import (
+    Fact,
+    FactOp,
+    RecallWeights,
+    apply_ops,
+    composite_score,
+    reconcile,
+    similarity_from_distance,
+    subject_key,
+)
+from betterdb_agent_memory.engines.filters import Equals, Filter, escape_tag
+from betterdb_agent_memory.engines.valkey import query
+from betterdb_agent_memory.memory.capacity import EvictionCandidate, select_victims
+from betterdb_agent_memory.memory.record import MEMORY_SCHEMA, memory_collection
+from betterdb_agent_memory.memory.scope import MemoryScope, scope_filter
+from tests.interop.replay import FIXTURES
+
+VECTORS: dict[str, Any] = json.loads((FIXTURES / "function_vectors.json").read_text())
+COVERED = {
+    *("reconcile", "subject_key", "evictions", "composite", "similarity"),
+    *("escape_tag", "scope_filter", "recall_k"),
+}
+LATER = {
+    "fact_content": "comes with consolidation",
+    "stored_fact": "comes with consolidation",
+    "consolidate_filter": "comes with consolidation",
+    "hash_base64": "comes with the caches",
+    "hash_url": "comes with the caches",
+    "passthrough": "comes with the caches",
+    "escape_glob": "comes with the caches",
+    "parse_tool_call_args": "comes with the caches",
+}
+"""Vectors of what this package does not do yet."""
+
+SHARED_FIELDS = frozenset(field.name for field in MEMORY_SCHEMA.shared)
+WIDER_ESCAPING = {"`?_": "\\`\\?_", "tab\t": "tab\\\t", "nl\n": "nl\\\n"}
+"""F28: ours escapes these too, so that such values are found."""
+EMPTY_SCOPE = "@created_at:[-inf +inf]"
+"""F27: published an empty scope value makes a query that servers refuse; ours asks for every memory
+and leaves the exact comparison to the filter."""
+
+
+def cases(name: str) -> list[Any]:
+    return [pytest.param(case, id=f"{name}-{number}") for number, case in enumerate(VECTORS[name])]
+
+
+def test_every_vector_is_covered_or_named_as_later() -> None:
+    assert set(VECTORS) - {"about"} == COVERED | set(LATER)
+    assert not COVERED & set(LATER)
+
+
+@pytest.mark.parametrize("case", cases("reconcile"))
+def test_facts_are_reconciled_as_published(case: dict[str, Any]) -> None:
+    assert case["agree"], "the packages differ: say here which one ours follows"
+    existing = [Fact(**fact) for fact in case["input"]["existing"]]
+    operations = reconcile([Fact(**fact) for fact in case["input"]["incoming"]], existing)
+    assert [members(operation) for operation in operations] == [
+        {**op, "fact": Fact(**op["fact"])} if "fact" in op else op for op in case["ts"]["ops"]
+    ]
+    assert apply_ops(existing, operations) == [Fact(**fact) for fact in case["ts"]["curated"]]
+
+
+@pytest.mark.parametrize("case", cases("subject_key"))
+def test_subjects_are_folded_as_in_typescript(case: dict[str, Any]) -> None:
+    # Contract G: the published Python package trims slightly other characters.
+    assert subject_key(case["input"]) == case["ts"]
+
+
+@pytest.mark.parametrize("case", cases("evictions"))
+def test_the_published_victims_leave_in_the_published_order(case: dict[str, Any]) -> None:
+    given = case["input"]
+    candidates = [EvictionCandidate(c["key"], c["importance"], c["last_accessed_at"]) for c in given["candidates"]]
+    assert case["agree"]
+    assert (
+        select_victims(
+            candidates,
+            excess=len(candidates) - given["max_items"],
+            now_ms=given["now"],
+            weights=plain_weights(given["weights"]),
+            half_life_seconds=given["half_life_seconds"],
+        )
+        == case["ts"]
+    )
+
+
+@pytest.mark.parametrize("case", cases("composite"))
+def test_the_composite_score_is_the_published_one(case: dict[str, Any]) -> None:
+    given = case["input"]
+    score = composite_score(**{**given, "weights": plain_weights(given["weights"])})
+    assert case["agree"]
+    assert score == pytest.approx(case["ts"], abs=1e-12)
+
+
+@pytest.mark.parametrize("case", cases("similarity"))
+def test_similarity_of_a_distance_is_the_published_one(case: dict[str, Any]) -> None:
+    assert case["agree"]
+    assert similarity_from_distance(case["input"]) == pytest.approx(case["ts"], abs=1e-15)
+
+
+@pytest.mark.parametrize("case", cases("escape_tag"))
+def test_tags_are_escaped_as_published_and_a_little_wider(case: dict[str, Any]) -> None:
+    assert case["agree"]
+    assert escape_tag(case["input"]) == WIDER_ESCAPING.get(case["input"], case["ts"])
+
+
+def test_the_wider_escaping_is_really_wider() -> None:
+    published = {case["input"]: case["ts"] for case in VECTORS["escape_tag"]}
+    assert all(published[value] != ours for value, ours in WIDER_ESCAPING.items())
+
+
+@pytest.mark.parametrize("case", cases("scope_filter"))
+def test_a_scope_makes_the_published_query(case: dict[str, Any]) -> None:
+    given = case["input"]
+    filter = scope_filter(MemoryScope(**given["scope"]), given["tags"])
+    text = query.prefilter(filter, MEMORY_SCHEMA, SHARED_FIELDS)
+    assert case["agree"]
+    if given["scope"] == {"thread_id": ""}:
+        assert case["ts"] == "(@threadId:{})"
+        assert text == EMPTY_SCOPE
+        assert filter == Filter((Equals("threadId", ""),))
+    else:
+        assert text == case["ts"]
+
+
+@pytest.mark.parametrize("case", cases("recall_k"))
+def test_a_recall_makes_the_published_query_with_a_stated_effort(case: dict[str, Any]) -> None:
+    command = query.nearest(
+        memory_collection("demo"),
+        "(@threadId:{t})",
+        b"",
+        count=case["input"],
+        ef=None,
+        fields=("content",),
+        timeout_ms=1000,
+    )
+    assert case["agree"]
+    assert command[2] == case["ts"]
+
+
+def plain_weights(weights: dict[str, float]) -> RecallWeights:
+    return RecallWeights(**weights)
+
+
+def members(operation: FactOp) -> dict[str, Any]:
+    return {name: getattr(operation, name) for name in ("type", "subject", "fact") if hasattr(operation, name)}

@@ -1,0 +1,162 @@
+"""Dashboards and traces made for the published packages go on working: same names, types, labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import CollectorRegistry
+
+from betterdb_agent_memory import EmbeddingError, MemoryStore, MemoryTelemetryOptions, create_memory_telemetry
+from tests.embedding import embed
+from tests.interop.replay import FIXTURES, WRITERS, Writer
+
+OBSERVED: dict[str, Any] = json.loads((FIXTURES / "observability.json").read_text())
+SCOPE = "@betterdb/agent-memory"
+PREFIX = "agent_memory_"
+
+LATER_SPANS = {"agent_memory.consolidate", "agent_memory.consolidateFacts"}
+"""Spans of what this package does not do yet."""
+
+OUR_METRICS = {
+    "agent_memory_recall_refills_total": ("counter", {"store_name"}),
+    "agent_memory_unreadable_records_total": ("counter", {"store_name"}),
+    "agent_memory_background_failures_total": ("counter", {"store_name", "work"}),
+    "agent_memory_reinforcements_pending": ("gauge", {"store_name"}),
+    "agent_memory_reinforcements_lost_total": ("counter", {"store_name"}),
+}
+"""Metrics that the published packages do not have."""
+
+FAILING_TEXT = "this text cannot be embedded"
+TYPES = {bool: "boolean", int: "number", float: "number", str: "string"}
+
+
+async def embed_or_fail(text: str) -> list[float]:
+    if text == FAILING_TEXT:
+        raise RuntimeError("the model is down")
+    return await embed(text)
+
+
+@pytest.fixture
+def exporter() -> Iterator[InMemorySpanExporter]:
+    provider = trace.get_tracer_provider()
+    if not isinstance(provider, TracerProvider):
+        provider = TracerProvider()
+        trace.set_tracer_provider(provider)
+    exporter = InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    yield exporter
+    exporter.shutdown()
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+async def spans(
+    valkey_client: Any, store_name: str, exporter: InMemorySpanExporter, registry: CollectorRegistry
+) -> list[ReadableSpan]:
+    """What a run with a hit, a near miss, a miss, an expiry, an eviction and a failure reported."""
+    store = MemoryStore(
+        client=valkey_client,
+        name=store_name,
+        embed_fn=embed_or_fail,
+        default_threshold=0.33,
+        max_items_per_scope=1,
+        telemetry=MemoryTelemetryOptions(registry=registry),
+    )
+    await store.remember("v(1,0,0,0,0,0,0,0) first", thread_id="t", ttl=60)
+    await store.remember("v(1,0,0,0,0,0,0,0) second", thread_id="t", importance=1)
+    with pytest.raises(EmbeddingError):
+        await store.remember(FAILING_TEXT)
+    assert await store.recall("v(1,0,0,0,0,0,0,0)")
+    assert not await store.recall("v(0.6,0.8,0,0,0,0,0,0)")
+    assert not await store.recall("v(-1,0,0,0,0,0,0,0)")
+    await store.forget_by_scope(thread_id="t")
+    await store.close()
+    return [span for span in exporter.get_finished_spans() if span.instrumentation_scope.name == SCOPE]
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_spans_have_the_published_names_attributes_and_states(writer: Writer, spans: list[ReadableSpan]) -> None:
+    published = {span["name"]: span for span in OBSERVED[writer]["spans"] if span["scope"] == SCOPE}
+    ours = {name: [span for span in spans if span.name == name] for name in {span.name for span in spans}}
+
+    assert set(published) - set(ours) == LATER_SPANS
+    assert set(ours) <= set(published)
+    for name, runs in ours.items():
+        attributes = {key: TYPES[type(value)] for run in runs for key, value in (run.attributes or {}).items()}
+        assert attributes == published[name]["attributes"]
+        assert sorted({run.status.status_code.value for run in runs}) == published[name]["status_codes_seen"]
+
+
+def test_a_failure_is_one_exception_event_as_in_published_python(spans: list[ReadableSpan]) -> None:
+    published = {span["name"]: set(span["events_seen"]) for span in OBSERVED["python"]["spans"]}
+    for name in {span.name for span in spans}:
+        assert {event.name for span in spans if span.name == name for event in span.events} == published[name]
+    [failed] = [span for span in spans if not span.status.is_ok]
+    assert [event.name for event in failed.events] == ["exception"]
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_metrics_have_the_published_names_types_labels_and_buckets(
+    writer: Writer, store_name: str, spans: list[ReadableSpan], registry: CollectorRegistry
+) -> None:
+    # Without a consolidation yet, its counters exist but have no sample to show their labels.
+    metrics = create_memory_telemetry(MemoryTelemetryOptions(registry=registry)).metrics
+    metrics.consolidations.labels(store_name=store_name)
+    metrics.fact_tombstone_unmatched.labels(store_name=store_name)
+    metrics.background_failures.labels(store_name=store_name, work="eviction")
+
+    ours = collected(registry)
+    for metric in OBSERVED[writer]["metrics"]:
+        if not metric["name"].startswith(PREFIX):
+            continue
+        kind, labels, buckets = ours.pop(metric["name"])
+        assert (kind, sorted(labels)) == (metric["type"], metric["labels_seen"]), metric["name"]
+        assert buckets == [float(bound) for bound in metric.get("buckets", [])], metric["name"]
+    assert {name: (kind, labels) for name, (kind, labels, _) in ours.items()} == OUR_METRICS
+
+
+def test_the_published_metrics_count_what_happened(
+    store_name: str, spans: list[ReadableSpan], registry: CollectorRegistry
+) -> None:
+    def value(name: str) -> float | None:
+        return registry.get_sample_value(PREFIX + name, {"store_name": store_name})
+
+    assert {
+        name: value(name)
+        for name in (
+            *("items", "recall_total", "recall_hits_total", "recall_empty_total", "recall_near_miss_total"),
+            *("embedding_calls_total", "evictions_total", "recall_latency_seconds_count"),
+        )
+    } == {
+        "items": 0,
+        "recall_total": 3,
+        "recall_hits_total": 1,
+        "recall_empty_total": 2,
+        "recall_near_miss_total": 1,
+        "embedding_calls_total": 6,
+        "evictions_total": 1,
+        "recall_latency_seconds_count": 3,
+    }
+
+
+def collected(registry: CollectorRegistry) -> dict[str, tuple[str, set[str], list[float]]]:
+    """Name in the exposition -> type, labels, bucket bounds."""
+    found: dict[str, tuple[str, set[str], list[float]]] = {}
+    for family in registry.collect():
+        samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+        labels = {label for sample in samples for label in sample.labels} - {"le"}
+        bounds = sorted({float(sample.labels["le"]) for sample in samples if "le" in sample.labels})
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        found[name] = (family.type, labels, bounds)
+    return found

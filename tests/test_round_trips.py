@@ -1,0 +1,148 @@
+"""What a call costs on the wire, counted by a proxy between the client and a real server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+import redis.asyncio
+import valkey.asyncio
+
+from betterdb_agent_memory import MemoryListOptions, MemoryStore
+from betterdb_agent_memory.engines.valkey import ValkeyEngine
+from tests.embedding import AHEAD, at_angle, embed
+from tests.proxy import Proxy
+from tests.servers import ValkeyServer
+
+
+@pytest.fixture
+def proxy(valkey_server: ValkeyServer) -> Iterator[Proxy]:
+    with Proxy(valkey_server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture(params=["valkey-2", "valkey-3", "redis-2", "redis-3"])
+async def engine(request: pytest.FixtureRequest, proxy: Proxy) -> AsyncIterator[ValkeyEngine]:
+    library, protocol = request.param.split("-")
+    make = {"valkey": valkey.asyncio.Valkey, "redis": redis.asyncio.Redis}[library]
+    client = make(host="127.0.0.1", port=proxy.port, protocol=int(protocol))
+    yield ValkeyEngine(client)
+    await client.aclose()
+
+
+@pytest.fixture
+def counted(proxy: Proxy, engine: ValkeyEngine) -> Callable[..., int]:
+    """Round trips since the last call; what the engine says must agree with the wire."""
+    last = {"wire": proxy.round_trips, "engine": engine.round_trips}
+
+    def since(*, begin: bool = False) -> int:
+        wire, said = proxy.round_trips - last["wire"], engine.round_trips - last["engine"]
+        last.update(wire=proxy.round_trips, engine=engine.round_trips)
+        assert begin or wire == said  # before it begins, connections were opened: those cost trips of their own
+        return wire
+
+    return since
+
+
+@pytest.fixture
+async def warm_store(engine: ValkeyEngine, store_name: str) -> AsyncIterator[MemoryStore]:
+    """A store whose index is known, whose connection is open and whose scripts are loaded."""
+    store = MemoryStore(client=engine, name=store_name, embed_fn=embed, default_threshold=2.0)
+    for number in range(10):
+        await store.remember(at_angle(1 - number / 100), thread_id="t", ttl=600)
+    await store.recall(AHEAD, thread_id="t")
+    yield store
+    await store.close()
+
+
+async def test_remember_is_one(warm_store: MemoryStore, counted: Callable[..., int]) -> None:
+    counted(begin=True)
+    await warm_store.remember("plain", thread_id="t")
+    assert counted() == 1
+    await warm_store.remember("with an expiry", thread_id="t", ttl=60, tags=["a"])
+    assert counted() == 1
+
+
+async def test_recall_is_one_and_one_for_immediate_reinforcement(
+    warm_store: MemoryStore, counted: Callable[..., int]
+) -> None:
+    counted(begin=True)
+    assert len(await warm_store.recall(AHEAD, thread_id="t", reinforce=False)) == 8
+    assert counted() == 1
+    assert len(await warm_store.recall(AHEAD, thread_id="t")) == 8
+    assert counted() == 2
+    assert await warm_store.recall(AHEAD, thread_id="nobody") == []
+    assert counted() == 1
+
+
+async def test_deferred_recall_is_one_and_a_flush_is_one(
+    warm_store: MemoryStore, engine: ValkeyEngine, counted: Callable[..., int]
+) -> None:
+    store = MemoryStore(
+        client=engine, name=warm_store.name, embed_fn=embed, default_threshold=2.0, reinforcement="deferred"
+    )
+    await store.recall(AHEAD, thread_id="t")
+    await store.flush()
+    counted(begin=True)
+    for _ in range(5):
+        assert len(await store.recall(AHEAD, thread_id="t")) == 8
+    assert counted() == 5
+    await store.flush()
+    assert counted() == 1
+    await store.close()
+    assert counted() == 0
+
+
+async def test_forget_by_scope_is_two_per_500(warm_store: MemoryStore, counted: Callable[..., int]) -> None:
+    counted(begin=True)
+    assert await warm_store.forget_by_scope(thread_id="t") == 10
+    assert counted() == 2
+    for number in range(1_200):
+        await warm_store.remember(f"m{number}", thread_id="u")
+    counted(begin=True)
+    assert await warm_store.forget_by_scope(thread_id="u") == 1_200
+    assert counted() == 6
+    assert await warm_store.forget_by_scope(thread_id="u") == 0
+    assert counted() == 1
+
+
+async def test_the_rest(warm_store: MemoryStore, counted: Callable[..., int]) -> None:
+    await warm_store.list(MemoryListOptions(thread_id="t"))  # counts beside the page: opens a second connection
+    [item] = (await warm_store.list(MemoryListOptions(limit=1))).items
+    counted(begin=True)
+    await warm_store.get(item.id)
+    assert counted() == 1
+    await warm_store.list()
+    assert counted() == 1
+    await warm_store.list(MemoryListOptions(thread_id="t"))
+    assert counted() == 2
+    await warm_store.refresh_config()
+    assert counted() == 1
+    warm_store.current_config()
+    assert counted() == 0
+    await warm_store.forget(item.id)
+    assert counted() == 1
+
+
+async def test_no_read_brings_a_vector_back(valkey_server: ValkeyServer, store_name: str) -> None:
+    """With 1,536 dimensions one vector is 6 kB: eight hits with theirs would be 50 kB."""
+    dimensions = 1_536
+
+    async def wide(text: str) -> list[float]:
+        return [1.0, float(len(text))] + [0.5] * (dimensions - 2)
+
+    client = valkey_server.client()
+    store = MemoryStore(client=client, name=store_name, embed_fn=wide, default_threshold=2.0)
+    for number in range(20):
+        await store.remember("x" * number, thread_id="t")
+
+    async def sent() -> int:
+        return int((await client.info("stats"))["total_net_output_bytes"])
+
+    before = await sent()
+    assert len(await store.recall("x", thread_id="t", reinforce=False)) == 8
+    await store.list(MemoryListOptions(thread_id="t"))
+    await store.forget_by_scope(thread_id="t")
+    overhead = 8_000  # two replies to INFO
+    assert await sent() - before < 20_000 + overhead
+    await client.aclose()

@@ -6,6 +6,7 @@ that cannot be used are ignored, and named in `MemoryStats.ignored_config_fields
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import re
@@ -125,6 +126,7 @@ class LiveConfig:
         self._read = read
         self._on_failure = on_failure
         self._periodic = Periodic(self._refresh_quietly, interval_seconds, at_once=True)
+        self._read_once = asyncio.Event()
         self.current = base
         self.ignored_fields: tuple[str, ...] = ()
 
@@ -136,6 +138,10 @@ class LiveConfig:
         """Re-read in the background from now on; needs a running loop, does nothing a second time."""
         self._periodic.start()
 
+    async def wait_read(self) -> None:
+        """Wait until the background has read, or failed to read, for the first time."""
+        await self._read_once.wait()
+
     async def stop(self) -> None:
         """End the background reads."""
         await self._periodic.stop()
@@ -146,3 +152,4 @@ class LiveConfig:
         except AgentMemoryError as error:
             self._on_failure()
             _log.warning("live configuration could not be read, the last values stay: %s", error)
+        self._read_once.set()

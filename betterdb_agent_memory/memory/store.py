@@ -350,8 +350,10 @@ class MemoryStore:
         await self._reinforcer.flush()
 
     async def ensure_config_refresh_started(self) -> None:
-        """Start re-reading the live configuration, if the constructor asked for it."""
+        """Start re-reading the live configuration if the constructor asked for it, and wait for the first read."""
         self._start_background_work()
+        if self._refreshes_config:
+            await self._live_config.wait_read()
 
     async def ensure_discovery_ready(self) -> None:
         """Wait until the store is announced to the Monitor, if the constructor asked for it."""

@@ -1,0 +1,97 @@
+"""Candidates in, the best k out."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from betterdb_agent_memory import ConfigurationError, RecallWeights, composite_score
+from betterdb_agent_memory.memory.ranking import Candidate, RankingRules, rank
+from betterdb_agent_memory.memory.record import MemoryItem
+
+NOW_MS = 1_750_000_000_000
+
+
+def candidate(id: str, distance: float, age_seconds: float, importance: float, idle_seconds: float | None = None) -> Candidate:
+    created = NOW_MS - round(age_seconds * 1000)
+    accessed = created if idle_seconds is None else NOW_MS - round(idle_seconds * 1000)
+    return Candidate(MemoryItem(id, id, importance, [], created, accessed, 0), distance)
+
+
+candidates = st.lists(
+    st.builds(
+        candidate,
+        id=st.uuids().map(str),
+        distance=st.sampled_from([0.0, 0.5, 1.0]) | st.floats(0, 2),
+        age_seconds=st.sampled_from([0.0, 60.0]) | st.floats(-1000, 1e9),
+        importance=st.sampled_from([0.0, 0.5, 1.0]) | st.floats(0, 1),
+        idle_seconds=st.none() | st.floats(0, 1e6),
+    ),
+    max_size=30,
+    unique_by=lambda one: one.item.id,
+)
+weight = st.floats(0, 5)
+rules = st.builds(
+    RankingRules,
+    threshold=st.floats(0, 2),
+    weights=st.builds(RecallWeights, similarity=st.floats(0.01, 5), recency=weight, importance=weight),
+    half_life_seconds=st.floats(1, 1e8),
+)
+
+
+@given(candidates, rules, st.integers(1, 40))
+def test_the_best_k_are_chosen_in_a_total_order(given: list[Candidate], rules: RankingRules, k: int) -> None:
+    ranking = rank(given, k=k, rules=rules, now_ms=NOW_MS)
+    everything = rank(given, k=len(given) + 1, rules=rules, now_ms=NOW_MS).hits
+    assert ranking.hits == everything[:k]
+    assert ranking.within_threshold == sum(one.distance <= rules.threshold for one in given)
+    keys = [(-hit.score, -hit.item.created_at, hit.item.id) for hit in everything]
+    assert keys == sorted(keys)
+    backwards = rank(list(reversed(given)), k=k, rules=rules, now_ms=NOW_MS)
+    assert backwards.hits == ranking.hits
+
+
+@given(candidates, rules)
+def test_explanations_add_up(given: list[Candidate], rules: RankingRules) -> None:
+    for hit in rank(given, k=50, rules=rules, now_ms=NOW_MS).hits:
+        assert hit.explain is not None
+        assert hit.explain.score == pytest.approx(hit.score)
+        assert hit.explain.distance == hit.distance <= hit.explain.threshold
+
+
+def test_age_counts_from_the_last_access() -> None:
+    rules = RankingRules(2.0, RecallWeights(0, 1, 0), 100.0)
+    hits = rank(
+        [candidate("unused", 0, 500, 0.5), candidate("used", 0, 1000, 0.5, idle_seconds=100)],
+        k=2,
+        rules=rules,
+        now_ms=NOW_MS,
+    ).hits
+    assert [(hit.item.id, round(hit.score, 9)) for hit in hits] == [("used", 0.5), ("unused", 0.03125)]
+
+
+def test_a_clock_far_ahead_is_counted_and_not_silently_ranked_first() -> None:
+    rules = RankingRules(2.0, RecallWeights(1, 1, 1), 1.0)
+    ranking = rank([candidate("sane", 0, 10, 0.5), candidate("ahead", 0, -1e9, 0.5)], k=2, rules=rules, now_ms=NOW_MS)
+    assert [hit.item.id for hit in ranking.hits] == ["sane"]
+    assert ranking.unscorable == 1
+
+
+def test_the_composite_is_a_plain_weighted_sum() -> None:
+    score = composite_score(
+        similarity=0.8,
+        age_seconds=86_400,
+        importance=0.7,
+        weights=RecallWeights(similarity=0.6, recency=0.25, importance=0.15),
+        half_life_seconds=604_800,
+    )
+    assert score == pytest.approx(0.6 * 0.8 + 0.25 * math.exp(-math.log(2) / 7) + 0.15 * 0.7)
+
+
+@pytest.mark.parametrize("weights", [(-1, 0, 1), (math.nan, 0, 1), (math.inf, 1, 1), (0, 0, 0), (True, 0, 0), ("1", 0, 0)])
+def test_unusable_weights_are_refused_when_they_are_made(weights: tuple) -> None:
+    with pytest.raises(ConfigurationError, match="RecallWeights"):
+        RecallWeights(*weights)

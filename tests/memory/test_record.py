@@ -1,0 +1,84 @@
+"""The hash of a memory: encodings shared with the other languages."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from betterdb_agent_memory.memory.record import NewMemory, decode_memory, encode_memory, number_text
+
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+tag = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters=","), min_size=1, max_size=10)
+optional = st.none() | text
+memories = st.builds(
+    NewMemory,
+    id=st.just("id"),
+    content=text,
+    importance=st.floats(0, 1),
+    created_at_ms=st.integers(0, 2**52),
+    tags=st.lists(tag, max_size=4).map(tuple),
+    thread_id=optional,
+    agent_id=optional,
+    namespace=optional,
+    source=optional,
+    subject=optional,
+    date=optional,
+)
+
+
+@given(memories)
+def test_a_memory_survives_its_encoding(memory: NewMemory) -> None:
+    fields = encode_memory(memory, b"\0\0\x80?")
+    item, unreadable = decode_memory("id", fields)
+    assert unreadable == 0
+    assert item is not None
+    assert (item.content, item.importance, item.tags) == (memory.content, memory.importance, list(memory.tags))
+    assert item.created_at == item.last_accessed_at == memory.created_at_ms
+    assert (item.thread_id, item.agent_id, item.namespace) == (memory.thread_id, memory.agent_id, memory.namespace)
+    assert (item.source, item.subject, item.date) == (memory.source, memory.subject, memory.date or None)
+    assert list(fields)[:6] == ["content", "vector", "importance", "created_at", "last_accessed_at", "access_count"]
+
+
+@given(st.floats(0, 1))
+def test_importance_reads_back_as_the_same_number(importance: float) -> None:
+    assert float(number_text(importance)) == importance
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node to ask JavaScript itself")
+def test_importance_is_spelt_as_javascript_spells_it() -> None:
+    values = [0, 1, 0.5, 1e-5, 1e-6, 1.5e-6, 1e-7, 1.25e-7, 1 / 3, 0.1 + 0.2, 5e-324, 0.999999999999, 123e-9]
+    values += [n / 997 for n in range(997)] + [10.0**-n * 3.7 for n in range(1, 30)]
+    script = "process.stdout.write(JSON.stringify(JSON.parse(process.argv[1]).map(String)))"
+    spelt = subprocess.run(
+        ["node", "-e", script, json.dumps(values)], capture_output=True, text=True, check=True
+    ).stdout
+    assert [number_text(value) for value in values] == json.loads(spelt)
+
+
+def test_a_fragment_is_no_memory() -> None:
+    assert decode_memory("id", {"last_accessed_at": b"1", "access_count": b"1"}) == (None, 1)
+
+
+@pytest.mark.parametrize(("stored", "read"), [(b"1.0", 1.0), (b"1e-07", 1e-7), (b" 0.5x", 0.5), (b".25", 0.25)])
+def test_other_spellings_of_numbers_are_read(stored: bytes, read: float) -> None:
+    item, unreadable = decode_memory("id", {"content": b"", "importance": stored})
+    assert item is not None
+    assert (item.importance, unreadable) == (read, 0)
+
+
+@pytest.mark.parametrize("stored", [b"True", b"", b"nan", b"Infinity", b"1e999", b"\xff"])
+def test_an_unreadable_number_is_counted_and_loses_no_memory(stored: bytes) -> None:
+    item, unreadable = decode_memory("id", {"content": b"kept", "importance": stored})
+    assert item is not None
+    assert (item.content, item.importance, unreadable) == ("kept", 0, 1)
+
+
+def test_text_that_is_not_utf8_is_counted_and_loses_no_memory() -> None:
+    item, unreadable = decode_memory("id", {"content": b"caf\xe9"})
+    assert item is not None
+    assert (item.content, unreadable) == ("caf\ufffd", 1)

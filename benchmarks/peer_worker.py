@@ -26,14 +26,20 @@ NO_CEILING = 2.0
 """The largest cosine distance there is: every candidate counts."""
 
 
+C_PARSER = "libvalkey"
+"""What makes valkey-py read replies in C when it is installed."""
+
+
 class PackageProcess:
-    """`with PackageProcess(path, url, name, workload) as package:` and then `package.ask(...)`.
+    """`with PackageProcess(path, url, name, workload, c_parser=False) as package:` then `package.ask(...)`.
 
     `path` is the folder that holds the package; `workload` an .npz file of `texts` and their `vectors`.
+    `c_parser` says whether valkey-py may use libvalkey, if that is installed.
     """
 
-    def __init__(self, path: Path, url: str, name: str, workload: Path) -> None:
-        self._command = [sys.executable, str(Path(__file__).resolve()), url, name, str(workload)]
+    def __init__(self, path: Path, url: str, name: str, workload: Path, *, c_parser: bool) -> None:
+        parser = C_PARSER if c_parser else "python"
+        self._command = [sys.executable, str(Path(__file__).resolve()), url, name, str(workload), parser]
         self._environment = {**os.environ, "PYTHONPATH": str(path), "BETTERDB_TELEMETRY": "false"}
 
     def __enter__(self) -> PackageProcess:
@@ -156,7 +162,10 @@ async def _timed(texts: Sequence[str], call: Callable[[str], Awaitable[Any]]) ->
     return seconds, answers
 
 
-async def _serve(url: str, name: str, workload: str) -> None:
+async def _serve(url: str, name: str, workload: str, parser: str) -> None:
+    if parser != C_PARSER:
+        # To Python a module that is None is one that is not installed.
+        sys.modules[C_PARSER] = None  # type: ignore[assignment]
     package = _Package(url, name, Path(workload))
     while line := await asyncio.to_thread(sys.stdin.readline):
         request = json.loads(line)

@@ -30,6 +30,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -37,7 +38,7 @@ from datetime import UTC, datetime
 from importlib.metadata import distributions, version
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import numpy as np
@@ -45,7 +46,7 @@ import valkey
 import valkey.asyncio
 from numpy.typing import NDArray
 
-from benchmarks.peer_worker import NO_CEILING, PackageProcess
+from benchmarks.peer_worker import C_PARSER, NO_CEILING, PackageProcess
 from betterdb_agent_memory import MemoryStore
 from betterdb_agent_memory.engines import open_engine
 from betterdb_agent_memory.engines.base import RecordWrite
@@ -236,7 +237,9 @@ def take_turns(variants: Sequence[Variant], batches: Sequence[Batch], meter: Met
 class Bench:
     """One store of one vector length on a server, both packages on it, and what is measured there."""
 
-    def __init__(self, url: str, peer: Path, plan: Plan, dimensions: int, stack: ExitStack) -> None:
+    def __init__(
+        self, url: str, peer: Path, plan: Plan, dimensions: int, parsers: dict[str, bool], stack: ExitStack
+    ) -> None:
         self._url, self._plan, self._dimensions = url, plan, dimensions
         self._name = f"bench{os.getpid()}-{dimensions}"
         self._client = valkey.Valkey.from_url(url)
@@ -252,8 +255,8 @@ class Bench:
         np.savez(workload, texts=np.array(list(known)), vectors=np.array(list(known.values())))
         stack.callback(self._remove_everything)
         asyncio.run(self._with_recorder(lambda store: store.ensure_index()))
-        self._ours = stack.enter_context(PackageProcess(ROOT, url, self._name, workload))
-        self._theirs = stack.enter_context(PackageProcess(peer, url, self._name, workload))
+        self._ours = stack.enter_context(PackageProcess(ROOT, url, self._name, workload, c_parser=parsers[OURS]))
+        self._theirs = stack.enter_context(PackageProcess(peer, url, self._name, workload, c_parser=parsers[THEIRS]))
         for package in (self._ours, self._theirs):
             package.ask("open_store", store="immediate", options={})
         self._ours.ask("open_store", store="deferred", options={"reinforcement": "deferred"})
@@ -494,7 +497,7 @@ def _targets(result: dict[str, Any]) -> list[tuple[str, float]]:
 def machine(client: valkey.Valkey, peer: Path) -> dict[str, Any]:
     """What the figures were measured on, and with."""
     [published] = [found.version for found in distributions(path=[str(peer)], name="betterdb-agent-memory")]
-    server = dict(client.info("server"))
+    server = cast("dict[str, Any]", client.info("server"))
     modules = client.execute_command("MODULE", "LIST")
     return {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
@@ -522,6 +525,14 @@ def _commit() -> str:
     git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=9"]
     found = subprocess.run(git, capture_output=True, text=True, check=False)
     return found.stdout.strip() or "unknown"
+
+
+def _parsers(choice: str, peer: Path) -> dict[str, bool]:
+    """Which package may use the C parser: as its own requirements bring it, or both, or neither."""
+    if choice != "required":
+        return dict.fromkeys((OURS, THEIRS), choice == "c")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return {OURS: any(C_PARSER in one for one in project["dependencies"]), THEIRS: (peer / C_PARSER).is_dir()}
 
 
 def _cpu_model() -> str:
@@ -585,6 +596,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="fewer memories and calls")
     parser.add_argument("--url", help="your own server with a search module, with nobody else at work on it")
     parser.add_argument("--peer", type=Path, help=f"folder of the published package (default .peers/{PUBLISHED_NAME})")
+    parser.add_argument(
+        "--parser",
+        choices=("required", "python", "c"),
+        default="required",
+        help="how valkey-py reads replies: as each package's requirements have it (default), or in both the same way",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
     parser.add_argument("--check", action="store_true", help="end with 1 when a target is missed")
     parser.add_argument("--no-embedded", action="store_true", help="leave the embedded engine out")
@@ -607,8 +624,9 @@ def main() -> None:
         print("\n".join(f"{name:<13} {value}" for name, value in about.items()))
         for dimensions in plan.dimensions:
             with ExitStack() as bench_stack:
-                bench = Bench(url, peer, plan, dimensions, bench_stack)
-                about[f"processes_{dimensions}"] = bench.about
+                bench = Bench(url, peer, plan, dimensions, _parsers(arguments.parser, peer), bench_stack)
+                about["processes"] = bench.about
+                print("\n" + "\n".join(f"{label:<13} {process}" for label, process in bench.about.items()))
                 for size in sorted(plan.sizes):
                     print(f"\nloaded up to {size:,} memories of {dimensions} dims in {bench.grow(size):.0f} s")
                     agreement = bench.agreement()

@@ -36,7 +36,8 @@ class AgentMemory:
     def __init__(self, options: AgentMemoryOptions) -> None:
         if not isinstance(options, AgentMemoryOptions):
             raise ConfigurationError(
-                f"AgentMemory takes AgentMemoryOptions, got {type(options).__name__}; for a URL use AgentMemory.open(url)"
+                f"AgentMemory takes AgentMemoryOptions, got {type(options).__name__}; "
+                "for a URL use AgentMemory.open(url)"
             )
         recall = options.memory.recall
         engine = engine_for(options.client)

@@ -6,7 +6,7 @@ The names without a remark are the published ones; those under "ours" are additi
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -97,7 +97,12 @@ def create_memory_telemetry(options: MemoryTelemetryOptions | None = None) -> Me
             "recall_near_miss_total", "Recalls that returned nothing with a memory just beyond the threshold"
         ),
         recall_latency=_metric(
-            registry, Histogram, f"{prefix}_recall_latency_seconds", "Duration of a recall", _STORE_LABEL
+            registry,
+            Histogram,
+            f"{prefix}_recall_latency_seconds",
+            "Duration of a recall",
+            _STORE_LABEL,
+            partial(Histogram, buckets=_LATENCY_BUCKETS),
         ),
         embedding_calls=counter("embedding_calls_total", "Calls of the embedder"),
         evictions=counter("evictions_total", "Memories that left because their scope was full"),
@@ -119,14 +124,18 @@ def create_memory_telemetry(options: MemoryTelemetryOptions | None = None) -> Me
 
 
 def _metric(
-    registry: CollectorRegistry, kind: type[_MetricT], name: str, about: str, labels: Sequence[str]
+    registry: CollectorRegistry,
+    kind: type[_MetricT],
+    name: str,
+    about: str,
+    labels: Sequence[str],
+    make: Callable[..., _MetricT] | None = None,
 ) -> _MetricT:
     with _registering:
         known = _registered.setdefault(registry, {})
         metric = known.get(name)
         if metric is None:
-            make = partial(Histogram, buckets=_LATENCY_BUCKETS) if issubclass(kind, Histogram) else kind
-            metric = known[name] = make(name, about, labels, registry=registry)
+            metric = known[name] = (make or kind)(name, about, labels, registry=registry)
     if not isinstance(metric, kind):
         raise ConfigurationError(f"metric {name} is already registered as a {type(metric).__name__}")
     return metric

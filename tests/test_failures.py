@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import pytest
 import redis.asyncio
@@ -206,7 +206,7 @@ async def test_an_existing_index_that_does_not_fit_is_refused_at_start(
         async def embed_query(self, text: str) -> list[float]:
             return await embed(text)
 
-        async def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
             return [await embed(text) for text in texts]
 
     store = MemoryStore(client=client, name=store_name, embed_fn=Stated())

@@ -20,14 +20,15 @@ DEMO = ROOT / "examples" / "demo.py"
 GUARD = """
 import json, os, socket, sys
 seen = []
+LOOPBACK = ("127.0.0.1", "::1", "localhost", None)
 def guard(event, arguments):
     if event == "socket.connect":
         address = arguments[1]
         host = address[0] if isinstance(address, tuple) else str(address)
         seen.append(host)
-        if isinstance(address, tuple) and host not in ("127.0.0.1", "::1", "localhost"):
+        if isinstance(address, tuple) and host not in LOOPBACK:
             raise PermissionError(f"connection to {host} was tried")
-    elif event in ("socket.getaddrinfo", "socket.gethostbyname") and arguments[0] not in ("127.0.0.1", "::1", "localhost", None):
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname") and arguments[0] not in LOOPBACK:
         raise PermissionError(f"address of {arguments[0]} was asked for")
 sys.addaudithook(guard)
 import atexit
@@ -41,7 +42,7 @@ def run_demo(tmp_path: Path, *arguments: str, prefix: tuple[str, ...] = ()) -> t
     environment = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("HF_", "BETTERDB_")) and name not in ("PYTHONPATH",)
+        if not name.startswith(("HF_", "BETTERDB_")) and name != "PYTHONPATH"
     } | {"PYTHONPATH": f"{tmp_path}:{ROOT}", "SEEN": str(seen), "HOME": str(tmp_path)}
     finished = subprocess.run(
         [*prefix, sys.executable, str(DEMO), *arguments],

@@ -28,6 +28,7 @@ class Equals:
     value: str
 
     def accepts(self, fields: Fields) -> bool:
+        """Whether the stored value is this one."""
         return fields.get(self.field) == self.value.encode()
 
 
@@ -39,6 +40,7 @@ class HasTag:
     value: str
 
     def accepts(self, fields: Fields) -> bool:
+        """Whether the tag is among the stored ones."""
         stored = fields.get(self.field)
         return stored is not None and self.value.encode() in stored.split(TAG_SEPARATOR.encode())
 
@@ -53,6 +55,7 @@ class Filter:
     clauses: tuple[Clause, ...] = ()
 
     def accepts(self, fields: Fields) -> bool:
+        """Whether every clause accepts the record."""
         return all(clause.accepts(fields) for clause in self.clauses)
 
     @property

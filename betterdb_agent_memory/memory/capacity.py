@@ -40,7 +40,8 @@ def select_victims(
     half_life_seconds: float,
 ) -> list[str]:
     """The `excess` least valuable memories, worst first: lowest retention score, then the one
-    accessed longest ago, then the given order."""
+    accessed longest ago, then the given order.
+    """
     if excess <= 0 or not candidates:
         return []
     accessed = np.array([candidate.last_accessed_at for candidate in candidates], dtype=np.float64)

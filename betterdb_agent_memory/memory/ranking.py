@@ -86,7 +86,8 @@ class RankingRules:
 @dataclass(frozen=True, slots=True)
 class Ranking:
     """The chosen hits, best first; how many candidates were within the threshold; how many had no
-    finite score and had to be left out."""
+    finite score and had to be left out.
+    """
 
     hits: list[MemoryHit]
     within_threshold: int

@@ -205,7 +205,7 @@ def number_text(value: float) -> str:
     if not exponent:
         return digits
     if int(exponent) >= -6:
-        whole, _, fraction = digits.partition(".")
+        fraction = digits.partition(".")[2]
         return f"{float(value):.{len(fraction) - int(exponent)}f}"
     return f"{digits}e{int(exponent)}"
 

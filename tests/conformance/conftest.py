@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -44,20 +45,19 @@ def make_client(configuration: str, port: int) -> valkey.asyncio.Valkey | redis.
         return valkey.asyncio.Valkey(host="127.0.0.1", port=port, single_connection_client=True)
     library, protocol, decoding = configuration.split("-")
     make = {"valkey": valkey.asyncio.Valkey, "redis": redis.asyncio.Redis}[library]
-    return make(
+    client: valkey.asyncio.Valkey | redis.asyncio.Redis = make(
         host="127.0.0.1", port=port, protocol=int(protocol.removeprefix("resp")), decode_responses=decoding == "decoded"
     )
+    return client
 
 
 @pytest.fixture(params=CONFIGURATIONS)
 def configuration(request: pytest.FixtureRequest) -> str:
-    return request.param
+    return str(request.param)
 
 
 @pytest.fixture
-async def engine(
-    configuration: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> AsyncIterator[Engine]:
+async def engine(configuration: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
     """A place of each kind; a server is emptied afterwards."""
     if configuration in (FILE, MEMORY):
         embedded = EmbeddedEngine(":memory:" if configuration == MEMORY else tmp_path / "memories.db")
@@ -107,7 +107,13 @@ async def make_store(engine: Engine, clock: TestClock) -> AsyncIterator[MakeStor
     made: list[MemoryStore] = []
 
     def make(**options: object) -> MemoryStore:
-        defaults = {"client": engine, "name": name, "embed_fn": embed, "default_threshold": 2.0, "clock": clock}
+        defaults: dict[str, Any] = {
+            "client": engine,
+            "name": name,
+            "embed_fn": embed,
+            "default_threshold": 2.0,
+            "clock": clock,
+        }
         made.append(MemoryStore(**(defaults | options)))
         return made[-1]
 

@@ -71,7 +71,9 @@ BAD_MEMORIES: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("options", "says"), [case[1:] for case in BAD_MEMORIES], ids=[case[0] for case in BAD_MEMORIES])
+@pytest.mark.parametrize(
+    ("options", "says"), [case[1:] for case in BAD_MEMORIES], ids=[case[0] for case in BAD_MEMORIES]
+)
 async def test_a_bad_memory_costs_nothing_and_writes_nothing(
     make_store: MakeStore, options: dict[str, Any], says: str
 ) -> None:
@@ -196,7 +198,8 @@ async def test_a_bad_page_is_refused(store: MemoryStore, options: dict[str, Any]
 
 async def test_forgetting_everything_by_accident_is_refused(store: MemoryStore) -> None:
     await store.remember("x")
-    for nothing in ({}, {"tags": []}, {"scope": MemoryScope()}):
+    cases: list[dict[str, Any]] = [{}, {"tags": []}, {"scope": MemoryScope()}]
+    for nothing in cases:
         with pytest.raises(InvalidInputError, match="whole store"):
             await store.forget_by_scope(**nothing)
     assert (await store.stats()).item_count == 1

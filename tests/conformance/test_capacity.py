@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from betterdb_agent_memory import MemoryListOptions, MemoryStore, RecallWeights
 from tests.conformance.conftest import MakeStore, TestClock
 
 
-async def contents(store: MemoryStore, **scope: str) -> list[str]:
+async def contents(store: MemoryStore, **scope: Any) -> list[str]:
     return sorted(item.content for item in (await store.list(MemoryListOptions(limit=1000, **scope))).items)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -88,14 +90,18 @@ async def test_forgetting_a_scope_leaves_its_look_alikes(store: MemoryStore) -> 
         assert (await store.stats()).item_count == left
 
 
+def one(field: str, value: str) -> dict[str, Any]:
+    return {field: value}
+
+
 @pytest.mark.parametrize("field", ["thread_id", "agent_id", "namespace"])
 async def test_each_scope_field_counts(store: MemoryStore, field: str) -> None:
-    await store.remember("lower", **{field: "abc"})
-    await store.remember("upper", **{field: "ABC"})
+    await store.remember("lower", **one(field, "abc"))
+    await store.remember("upper", **one(field, "ABC"))
     await store.remember("none")
-    assert [hit.item.content for hit in await store.recall("x", reinforce=False, **{field: "abc"})] == ["lower"]
-    assert await store.recall("x", reinforce=False, **{field: "ab"}) == []
-    assert await store.forget_by_scope(**{field: "ABC"}) == 1
+    assert [hit.item.content for hit in await store.recall("x", reinforce=False, **one(field, "abc"))] == ["lower"]
+    assert await store.recall("x", reinforce=False, **one(field, "ab")) == []
+    assert await store.forget_by_scope(**one(field, "ABC")) == 1
     assert {item.content for item in (await store.list()).items} == {"lower", "none"}
 
 
@@ -104,7 +110,7 @@ async def test_scope_fields_and_tags_are_all_required(store: MemoryStore) -> Non
     await store.remember("thread only", thread_id="t", tags=["a"])
     await store.remember("other namespace", thread_id="t", namespace="m", tags=["b", "a", "c"])
 
-    async def contents(**scope: object) -> set[str]:
+    async def contents(**scope: Any) -> set[str]:
         return {hit.item.content for hit in await store.recall("x", reinforce=False, **scope)}
 
     assert await contents(thread_id="t") == {"both", "thread only", "other namespace"}

@@ -37,7 +37,9 @@ def blocks(page: Path, *languages: str) -> list[Block]:
     matches = list(_FENCE.finditer(text))
     found = []
     for match, following in zip(matches, [*matches[1:], None], strict=True):
-        is_followed = following is not None and following[1] == "text" and not text[match.end() : following.start()].strip()
+        is_followed = (
+            following is not None and following[1] == "text" and not text[match.end() : following.start()].strip()
+        )
         output = following[2] if is_followed and following is not None else None
         found.append(Block(match[1], match[2], text.count("\n", 0, match.start()) + 1, output))
     return [block for block in found if block.language in languages]

@@ -11,7 +11,7 @@ import base64
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -131,7 +131,7 @@ def as_bytes(value: Json) -> bytes:
 
 
 def vector_of(record: Mapping[str, bytes]) -> list[float]:
-    return np.frombuffer(record["vector"], dtype="<f4").tolist()
+    return [float(number) for number in np.frombuffer(record["vector"], dtype="<f4")]
 
 
 class Database(Protocol):
@@ -197,11 +197,6 @@ class ServerDatabase:
         arguments = [as_bytes(part) if isinstance(part, dict) else self._own(str(part)) for part in command]
         await self.client.execute_command(*arguments)
 
-    async def wait_indexed(self) -> None:
-        """Until the index has taken in what was there before it."""
-        while dict(_pairs(await self.client.execute_command("FT.INFO", f"{self.name}:mem:idx")))[b"indexing"] != 0:
-            await asyncio.sleep(0.01)
-
     async def clear(self) -> None:
         """Drop the index and every key of this name."""
         indexes = await self.client.execute_command("FT._LIST")
@@ -245,10 +240,6 @@ def _recorded_value(name: str, value: bytes) -> Json:
         return {"b64": base64.b64encode(value).decode()} if name == "vector" else value.decode()
     except UnicodeDecodeError:
         return {"b64": base64.b64encode(value).decode()}
-
-
-def _pairs(reply: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
-    return zip(reply[::2], reply[1::2], strict=True)
 
 
 class Replay:

@@ -82,7 +82,8 @@ async def spans(
     assert not await store.recall("v(-1,0,0,0,0,0,0,0)")
     await store.forget_by_scope(thread_id="t")
     await store.close()
-    return [span for span in exporter.get_finished_spans() if span.instrumentation_scope.name == SCOPE]
+    finished = exporter.get_finished_spans()
+    return [span for span in finished if span.instrumentation_scope and span.instrumentation_scope.name == SCOPE]
 
 
 @pytest.mark.parametrize("writer", WRITERS)

@@ -15,7 +15,9 @@ from betterdb_agent_memory.memory.record import MemoryItem
 NOW_MS = 1_750_000_000_000
 
 
-def candidate(id: str, distance: float, age_seconds: float, importance: float, idle_seconds: float | None = None) -> Candidate:
+def candidate(
+    id: str, distance: float, age_seconds: float, importance: float, idle_seconds: float | None = None
+) -> Candidate:
     created = NOW_MS - round(age_seconds * 1000)
     accessed = created if idle_seconds is None else NOW_MS - round(idle_seconds * 1000)
     return Candidate(MemoryItem(id, id, importance, [], created, accessed, 0), distance)
@@ -91,7 +93,9 @@ def test_the_composite_is_a_plain_weighted_sum() -> None:
     assert score == pytest.approx(0.6 * 0.8 + 0.25 * math.exp(-math.log(2) / 7) + 0.15 * 0.7)
 
 
-@pytest.mark.parametrize("weights", [(-1, 0, 1), (math.nan, 0, 1), (math.inf, 1, 1), (0, 0, 0), (True, 0, 0), ("1", 0, 0)])
+@pytest.mark.parametrize(
+    "weights", [(-1, 0, 1), (math.nan, 0, 1), (math.inf, 1, 1), (0, 0, 0), (True, 0, 0), ("1", 0, 0)]
+)
 def test_unusable_weights_are_refused_when_they_are_made(weights: tuple) -> None:
     with pytest.raises(ConfigurationError, match="RecallWeights"):
         RecallWeights(*weights)

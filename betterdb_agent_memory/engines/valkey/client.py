@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from inspect import isawaitable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from betterdb_agent_memory.engines.valkey.faults import CLIENT_ERRORS, translate
 from betterdb_agent_memory.errors import (
@@ -27,13 +27,6 @@ Command: TypeAlias = tuple[Argument, ...]
 
 PIPELINE_COMMANDS = 500
 """Commands in one request; a larger batch is sent as several, one after the other."""
-
-
-class MemoryStoreClient(Protocol):
-    """The least that a client must have, as the published packages define it."""
-
-    async def execute_command(self, *args: Any) -> Any:
-        """Send one command; the server's reply, or an exception for its error."""
 
 
 class ValkeyClient:

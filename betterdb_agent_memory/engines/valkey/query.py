@@ -16,10 +16,6 @@ from betterdb_agent_memory.engines.valkey.client import Argument, Command
 
 DISTANCE_FIELD = "__score"
 
-MATCH_ALL_MEMORY_QUERY = "@created_at:[-inf +inf]"
-"""What the published packages ask for when they ask for every memory: what `prefilter` makes of an
-empty filter over the memory schema."""
-
 LARGEST_LIMIT = 1_000_000
 """RediSearch refuses a larger LIMIT."""
 

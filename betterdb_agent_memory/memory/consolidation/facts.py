@@ -41,7 +41,8 @@ class ConsolidateResult:
 @dataclass(frozen=True, slots=True)
 class ConsolidateFactsResult:
     """A facts run: memories read, facts kept in all, ids written, memories deleted, and the subjects
-    of retractions that no fact matched."""
+    of retractions that no fact matched.
+    """
 
     candidates: int
     facts: int
@@ -93,7 +94,11 @@ class UnmatchedTombstoneOp:
 
 FactOp: TypeAlias = AddOp | UpdateOp | DeleteOp | NoopOp | UnmatchedTombstoneOp
 
-_BLANKS = "\t\n\v\f\r \xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
+# What JavaScript's trim removes; Python's strip removes slightly other characters.
+_BLANKS = (
+    "\t\n\v\f\r \xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000\ufeff"
+)
 
 
 def subject_key(subject: str) -> str:

@@ -4,6 +4,7 @@ import pytest
 
 from betterdb_agent_memory.engines.filters import MAX_FILTER_BYTES, Equals, Filter, HasTag
 from betterdb_agent_memory.engines.valkey import query
+from betterdb_agent_memory.memory.record import MATCH_ALL_MEMORY_QUERY
 from tests.engines.valkey.samples import SCHEMA, collection
 
 SHARED = frozenset(field.name for field in SCHEMA.shared)
@@ -26,7 +27,7 @@ def test_index_is_created_as_the_wire_contract_says() -> None:
 @pytest.mark.parametrize(
     ("clauses", "expected"),
     [
-        ((), query.MATCH_ALL_MEMORY_QUERY),
+        ((), MATCH_ALL_MEMORY_QUERY),
         ((Equals("threadId", "t"),), "(@threadId:{t})"),
         (
             (Equals("threadId", "t"), Equals("agentId", "a"), HasTag("tags", "y"), HasTag("tags", "x")),
@@ -45,12 +46,12 @@ def test_text_is_the_published_one(clauses: tuple[Equals, ...], expected: str) -
     [
         ("a,b", "(@threadId:{a} @threadId:{b})"),
         (" a , a,,", "(@threadId:{a})"),
-        ("", query.MATCH_ALL_MEMORY_QUERY),
+        ("", MATCH_ALL_MEMORY_QUERY),
         ("_,a_b", r"(@threadId:{\_} @threadId:{a_b})"),
-        (" ,\t", query.MATCH_ALL_MEMORY_QUERY),
-        ("a\0b", query.MATCH_ALL_MEMORY_QUERY),
+        (" ,\t", MATCH_ALL_MEMORY_QUERY),
+        ("a\0b", MATCH_ALL_MEMORY_QUERY),
         ("a\x1fb,c", "(@threadId:{c})"),
-        ("x" * 1001, query.MATCH_ALL_MEMORY_QUERY),
+        ("x" * 1001, MATCH_ALL_MEMORY_QUERY),
         ("`?{*}|", r"(@threadId:{\`\?\{\*\}\|})"),
     ],
 )
@@ -62,7 +63,7 @@ def test_own_fields_are_named_only_where_they_are_indexed() -> None:
     clauses = (Equals("threadId", "t"), Equals("subject", "s"))
     assert text(*clauses) == "(@threadId:{t})"
     assert text(*clauses, searchable=SHARED | {"subject"}) == "(@threadId:{t} @subject:{s})"
-    assert text(Equals("content", "no tag"), Equals("unheard", "of")) == query.MATCH_ALL_MEMORY_QUERY
+    assert text(Equals("content", "no tag"), Equals("unheard", "of")) == MATCH_ALL_MEMORY_QUERY
 
 
 def test_query_text_stays_below_what_servers_accept() -> None:

@@ -1,0 +1,276 @@
+"""Tables and drawings of the documentation say what the code says."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+import betterdb_agent_memory as package
+from betterdb_agent_memory import (
+    AgentMemory,
+    AgentMemoryOptions,
+    MemoryListOptions,
+    MemoryOptions,
+    MemoryStats,
+    MemoryStore,
+    MemoryTelemetryOptions,
+    create_memory_telemetry,
+    errors,
+    telemetry,
+)
+from betterdb_agent_memory.embedders import WordLlamaEmbedder
+from betterdb_agent_memory.engines.embedded import EmbeddedEngine
+from betterdb_agent_memory.engines.embedded import records as embedded_records
+from betterdb_agent_memory.engines.filters import MAX_FILTER_BYTES
+from betterdb_agent_memory.engines.valkey import ValkeyEngine, query, search
+from betterdb_agent_memory.live_config import SETTINGS
+from betterdb_agent_memory.memory import record, requests, settings
+from betterdb_agent_memory.memory.reinforcement import DeferredReinforcer, ImmediateReinforcer
+from betterdb_agent_memory.options import DEFAULT_MAX_CONTENT_BYTES
+from tests.docs.pages import ROOT, fenced, table
+from tests.embedding import embed
+
+DOCS = ROOT / "docs"
+PACKAGE = ROOT / "betterdb_agent_memory"
+
+
+# --- what is set ---------------------------------------------------------------------------------
+
+
+def test_live_settings() -> None:
+    assert table(DOCS / "configuration.md", "settings") == [[s.field, s.accepts, s.effect] for s in SETTINGS]
+
+
+def test_environment_variables() -> None:
+    sources = {path: path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")}
+    readers = {path.name for path, text in sources.items() if "environ" in text or "getenv" in text}
+    assert readers == {"agent_memory.py"}
+    assert [row[0] for row in table(DOCS / "configuration.md", "environment")] == ["BETTERDB_URL"]
+    assert sources[PACKAGE / "agent_memory.py"].count("environ") == 1
+    assert inspect.getattr_static(package.agent_memory, "URL_VARIABLE") == "BETTERDB_URL"
+
+
+SIGNATURES: list[tuple[str, str, Any]] = [
+    ("store.md", "AgentMemory.open", AgentMemory.open),
+    ("store.md", "MemoryStore", MemoryStore),
+    ("store.md", "MemoryStore.remember", MemoryStore.remember),
+    ("store.md", "MemoryStore.recall", MemoryStore.recall),
+    ("store.md", "MemoryListOptions", MemoryListOptions),
+    ("configuration.md", "MemoryOptions", MemoryOptions),
+    ("observability.md", "MemoryStats", MemoryStats),
+]
+
+
+@pytest.mark.parametrize(("page", "name", "subject"), SIGNATURES, ids=[name for _, name, _ in SIGNATURES])
+def test_arguments_and_their_defaults(page: str, name: str, subject: Any) -> None:
+    documented = {row[0]: row[1] for row in table(DOCS / page, f"signature {name}")}
+    actual = {
+        parameter.name: default_text(parameter.default)
+        for parameter in inspect.signature(subject).parameters.values()
+        if parameter.name != "self"
+    }
+    assert documented == actual
+
+
+def test_recall_by_vector_differs_in_its_first_argument_only() -> None:
+    by_text, by_vector = (
+        list(inspect.signature(method).parameters.values())[2:]
+        for method in (MemoryStore.recall, MemoryStore.recall_by_vector)
+    )
+    assert by_text == by_vector
+
+
+def default_text(default: object) -> str:
+    if default is inspect.Parameter.empty:
+        return "required"
+    return default.__name__ if inspect.isfunction(default) else repr(default)
+
+
+# --- the three doors -----------------------------------------------------------------------------
+
+
+def door(store: MemoryStore) -> dict[str, str]:
+    """The defaults of a store in the words of the README."""
+    config = store.current_config()
+    weights = config.weights
+    waits = isinstance(store._reinforcer, DeferredReinforcer)
+    assert waits or isinstance(store._reinforcer, ImmediateReinforcer)
+    return {
+        "threshold": f"{config.threshold}",
+        "weights": f"{weights.similarity}, {weights.recency}, {weights.importance}",
+        "half-life": f"{config.half_life_seconds:,.0f} s",
+        "reinforcement": "deferred" if waits else "immediate",
+        "live": f"every {store._live_config._interval_seconds:g} s" if store._refreshes_config else "off",
+        "discovery": "off" if store._discovery is None else "on",
+        "limit": "none" if config.max_items_per_scope is None else str(config.max_items_per_scope),
+        "text": f"{store._max_content_bytes:,} bytes",
+    }
+
+
+def test_defaults_of_the_three_doors(tmp_path: Path) -> None:
+    engine = EmbeddedEngine(":memory:")
+    file, server = tmp_path / "memory.db", "valkey://localhost:1"
+    bare = door(MemoryStore(client=engine, name="a", embed_fn=embed))
+    options = door(AgentMemory(AgentMemoryOptions(client=engine, embed_fn=embed)).memory)
+    opened = door(AgentMemory.open(file, embedder=embed).memory)
+    assert opened["discovery"] == "off"
+    opened |= {"discovery": f"{door(AgentMemory.open(server, embedder=embed).memory)['discovery']} for a server, off for a file"}
+    doors = (bare, options, opened)
+    assert {
+        **{place: "what it states" for place in ()},
+        "threshold, plain `embed_fn`": [each["threshold"] for each in doors],
+        "threshold, an `Embedder`": ["what it states"] * 3,
+        "embedder": ["none", "required", f"offline, threshold {WordLlamaEmbedder().default_threshold}"],
+        "weights: similarity, recency, importance": [each["weights"] for each in doors],
+        "half-life of recency": [each["half-life"] for each in doors],
+        "reinforcement": [each["reinforcement"] for each in doors],
+        "live configuration re-read": [each["live"] for each in doors],
+        "discovery (the Monitor's registry)": [each["discovery"] for each in doors],
+        "limit per scope": [each["limit"] for each in doors],
+        "longest text": [each["text"] for each in doors],
+    } == {row[0]: row[1:] for row in table(ROOT / "README.md", "defaults")}
+
+
+def test_each_door_takes_what_an_embedder_states() -> None:
+    offline = WordLlamaEmbedder()
+    stores = [
+        MemoryStore(client=EmbeddedEngine(":memory:"), name="a", embed_fn=offline),
+        AgentMemory(AgentMemoryOptions(client=EmbeddedEngine(":memory:"), embed_fn=offline)).memory,
+        AgentMemory.open(":memory:").memory,
+    ]
+    assert {store.current_config().threshold for store in stores} == {offline.default_threshold}
+
+
+# --- limits and thresholds -----------------------------------------------------------------------
+
+
+def test_limits() -> None:
+    assert [row[1] for row in table(DOCS / "engines.md", "limits")] == [
+        f"{requests.MAX_K:,}",
+        f"{requests.MAX_LIST_LIMIT:,}",
+        f"{MAX_FILTER_BYTES:,} bytes",
+        f"{DEFAULT_MAX_CONTENT_BYTES:,} bytes",
+        f"{record.MAX_ID_BYTES} bytes",
+        f"{settings._MAX_NAME_BYTES} bytes",
+        f"{record.MAX_TTL_SECONDS:,} s",
+        f"{search.MAX_NEIGHBOURS:,}",
+        f"{embedded_records.MAX_NEIGHBOURS:,}",
+    ]
+
+
+def test_search_timeout_and_effort() -> None:
+    engine = ValkeyEngine.from_url("valkey://localhost:1")
+    assert (engine.search_timeout_ms, engine.minimum_ef) == (5_000, 100)
+    assert "`TIMEOUT 5000`" in (DOCS / "engines.md").read_text(encoding="utf-8")
+
+
+def test_thresholds_of_the_offline_embedder() -> None:
+    rows = table(DOCS / "embedders.md", "thresholds")
+    stated = re.findall(r"^ +(256|128|64) +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+)$", WordLlamaEmbedder.__doc__ or "", re.M)
+    assert rows == [list(row) for row in stated]
+    assert {row[0]: float(row[1]) for row in rows} == {
+        str(dimensions): WordLlamaEmbedder(dimensions).default_threshold for dimensions in (256, 128, 64)
+    }
+
+
+# --- errors, names, telemetry --------------------------------------------------------------------
+
+
+def error_classes() -> dict[str, type[Exception]]:
+    return {name: cls for name, cls in vars(errors).items() if inspect.isclass(cls) and issubclass(cls, Exception)}
+
+
+def test_the_error_tree_is_that_of_the_module() -> None:
+    drawn = dedent((errors.__doc__ or "").split("::\n\n")[1].split("\n\nA message")[0])
+    assert fenced(DOCS / "store.md", "error tree") == drawn.rstrip("\n") + "\n"
+
+
+def test_the_error_tree_is_that_of_the_classes() -> None:
+    parents: list[str] = []
+    drawn = {}
+    for line in fenced(DOCS / "store.md", "error tree").splitlines():
+        match = re.match(r"([│├└─ ]*)(\w+)( \(also ValueError\))?", line)
+        assert match
+        depth = len(match[1]) // 4
+        parents[depth:] = [match[2]]
+        drawn[match[2]] = (parents[depth - 1] if depth else "Exception", bool(match[3]))
+    assert drawn == {
+        name: (cls.__mro__[1].__name__, issubclass(cls, ValueError)) for name, cls in error_classes().items()
+    }
+
+
+def test_every_error_has_an_advice() -> None:
+    assert [row[0] for row in table(DOCS / "store.md", "errors")] == list(error_classes())
+
+
+def test_public_names() -> None:
+    names = [name for row in table(DOCS / "store.md", "public names") for name in re.findall(r"\w+", row[1])]
+    assert sorted(names) == sorted(package.__all__)
+
+
+def test_metrics() -> None:
+    registry = CollectorRegistry()
+    metrics = create_memory_telemetry(MemoryTelemetryOptions(registry=registry)).metrics
+    actual = []
+    for name in metrics.__dataclass_fields__:
+        metric: Any = getattr(metrics, name)
+        [described] = metric.describe()
+        total = "_total" if described.type == "counter" else ""
+        further = [label for label in metric._labelnames if label != "store_name"]
+        actual.append([described.name + total, described.type, ", ".join(further), described.documentation])
+    assert [[*row[:2], row[2], row[3]] for row in table(DOCS / "observability.md", "metrics")] == actual
+
+
+def test_spans() -> None:
+    names = [value for name, value in vars(telemetry).items() if name.startswith("SPAN_")]
+    assert [row[0] for row in table(DOCS / "observability.md", "spans")] == names
+
+
+# --- bytes and rooms -----------------------------------------------------------------------------
+
+
+def test_fields_of_a_record_in_the_order_they_are_written() -> None:
+    everything = record.NewMemory(
+        id="i",
+        content="c",
+        importance=0.5,
+        created_at_ms=1,
+        tags=("t",),
+        thread_id="t",
+        agent_id="a",
+        namespace="n",
+        source="s",
+        subject="s",
+        date="d",
+    )
+    rows = table(DOCS / "wire-contract.md", "record")
+    assert [row[0] for row in rows] == list(record.encode_memory(everything, b"\0\0\0\0"))
+    bare = record.encode_memory(record.NewMemory(id="i", content="c", importance=0.5, created_at_ms=1), b"\0\0\0\0")
+    assert [row[0] for row in rows if row[1] == "always"] == list(bare)
+
+
+def test_the_index_is_created_with_these_arguments() -> None:
+    command = query.create_index(record.memory_collection("{name}"), 7)
+    assert fenced(DOCS / "wire-contract.md", "index").split() == ["D" if word == "7" else str(word) for word in command]
+
+
+def test_the_house_has_these_rooms_and_no_others() -> None:
+    folders: list[str] = []
+    drawn = set()
+    for line in fenced(DOCS / "architecture.md", "house").splitlines():
+        match = re.match(r"( *)(\S+)", line)
+        assert match
+        depth = len(match[1]) // 4
+        folders[depth:] = [match[2].rstrip("/")]
+        drawn.add("/".join(folders))
+    assert {path for path in drawn if not (ROOT / path).exists()} == set()
+    deep = ("/valkey/", "/embedded/", "/consolidation/")
+    modules = {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py")}
+    expected = {module for module in modules if not any(part in module for part in deep)}
+    assert {module for module in expected if not module.endswith("/__init__.py")} <= drawn

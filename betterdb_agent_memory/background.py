@@ -21,19 +21,25 @@ class Periodic:
         self._task: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it runs in the current loop."""
+        task = self._task
+        return task is not None and not task.done() and task.get_loop() is asyncio.get_running_loop()
+
     def start(self) -> None:
         """Begin, in the running loop; does nothing while it runs already."""
-        if self._task is None or self._task.done():
+        if not self.is_running:
             self._stopping = asyncio.Event()
             self._task = asyncio.get_running_loop().create_task(self._repeat())
 
     async def stop(self) -> None:
         """End; returns when nothing runs any more."""
-        task, self._task = self._task, None
-        if task is not None and not task.done() and task.get_loop() is asyncio.get_running_loop():
+        if self.is_running and self._task is not None:
             self._stopping.set()
-            task.cancel()
-            await asyncio.wait([task])
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        self._task = None
 
     async def _repeat(self) -> None:
         if self._at_once:

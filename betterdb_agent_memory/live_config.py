@@ -136,7 +136,9 @@ class LiveConfig:
 
     def start(self) -> None:
         """Re-read in the background from now on; needs a running loop, does nothing a second time."""
-        self._periodic.start()
+        if not self._periodic.is_running:
+            self._read_once = asyncio.Event()
+            self._periodic.start()
 
     async def wait_read(self) -> None:
         """Wait until the background has read, or failed to read, for the first time."""

@@ -50,9 +50,8 @@ class MemoryIndex:
 
     async def recreate(self) -> None:
         """Create the index again after the server lost it (FLUSHALL, FT.DROPINDEX)."""
-        dimensions, self._state = self._state.dimensions, IndexState(dimensions=None)
-        if dimensions is not None:
-            await self.ensure(dimensions)
+        async with self._preparing:
+            self._state = await self._records.prepare(self._state.dimensions)
 
     def _require(self, dimensions: int) -> None:
         if self._state.dimensions != dimensions:

@@ -70,6 +70,7 @@ class ImmediateReinforcer:
     def __init__(self, records: Records) -> None:
         self._records = records
         self._failures = 0
+        self._lost = 0
 
     async def reinforce(self, ids: Sequence[str], now_ms: int) -> None:
         """Touch now. A failure leaves the recall's answer as it is and is counted."""
@@ -77,14 +78,15 @@ class ImmediateReinforcer:
             await self._records.change_many([_Touch(1, now_ms).change(id) for id in ids])
         except AgentMemoryError as error:
             self._failures += 1
+            self._lost += len(ids)
             _log.warning("%d recalled memories could not be reinforced: %s", len(ids), error)
 
     async def flush(self) -> None:
         """Nothing ever waits."""
 
     def statistics(self) -> ReinforcementStatistics:
-        """Each failed write is given up."""
-        return ReinforcementStatistics(lost=self._failures, failures=self._failures)
+        """A failed write is not tried again."""
+        return ReinforcementStatistics(lost=self._lost, failures=self._failures)
 
     async def close(self) -> None:
         """Nothing to stop."""
@@ -112,10 +114,11 @@ class DeferredReinforcer:
     async def reinforce(self, ids: Sequence[str], now_ms: int) -> None:
         """Take note; no round trip. Above `max_pending` the oldest note is given up and counted."""
         self._add((id, _Touch(1, now_ms)) for id in ids)
+        if self._task is None or self._task.done() or self._task.get_loop() is not asyncio.get_running_loop():
+            self._full = asyncio.Event()  # an event belongs to the loop that first waits for it
+            self._task = asyncio.get_running_loop().create_task(self._write_later())
         if len(self._pending) >= self._max_pending:
             self._full.set()
-        if self._task is None or self._task.done() or self._task.get_loop() is not asyncio.get_running_loop():
-            self._task = asyncio.get_running_loop().create_task(self._write_later())
 
     async def flush(self) -> None:
         """Write everything that waits: one round trip per 500 memories."""

@@ -32,17 +32,14 @@ def text_of(page: Path) -> str:
 
 
 def blocks(page: Path, *languages: str) -> list[Block]:
-    """The fenced blocks of `languages`, in order."""
+    """The fenced blocks of `languages`, of all when none is named, in order."""
     text = text_of(page)
-    matches = list(_FENCE.finditer(text))
     found = []
-    for match, following in zip(matches, [*matches[1:], None], strict=True):
-        is_followed = (
-            following is not None and following[1] == "text" and not text[match.end() : following.start()].strip()
-        )
-        output = following[2] if is_followed and following is not None else None
+    for match in _FENCE.finditer(text):
+        behind = _FENCE.match(text, match.end() + 1)
+        output = behind[2] if behind is not None and behind[1] == "text" else None
         found.append(Block(match[1], match[2], text.count("\n", 0, match.start()) + 1, output))
-    return [block for block in found if block.language in languages]
+    return [block for block in found if not languages or block.language in languages]
 
 
 def marked(page: Path, mark: str) -> str:
@@ -53,11 +50,16 @@ def marked(page: Path, mark: str) -> str:
 
 
 def table(page: Path, mark: str) -> list[list[str]]:
-    """The rows of the marked table, without its head; cells without backticks around them."""
+    """The rows of the marked table, without its head; a cell that is one piece of code without its backticks."""
     lines = marked(page, mark).split("\n\n")[0].splitlines()
     assert len(lines) > 2, f"no table behind {mark} in {name_of(page)}"
     assert all(line.startswith("|") for line in lines), lines
-    return [[cell.strip().strip("`") for cell in line.strip("|").split(" | ")] for line in lines[2:]]
+    return [[_plain(cell.strip()) for cell in line[1:-1].split("|")] for line in lines[2:]]
+
+
+def _plain(cell: str) -> str:
+    code = re.fullmatch(r"`([^`]*)`", cell)
+    return code[1] if code else cell
 
 
 def fenced(page: Path, mark: str) -> str:

@@ -120,10 +120,12 @@ def test_defaults_of_the_three_doors(tmp_path: Path) -> None:
     options = door(AgentMemory(AgentMemoryOptions(client=engine, embed_fn=embed)).memory)
     opened = door(AgentMemory.open(file, embedder=embed).memory)
     assert opened["discovery"] == "off"
-    opened |= {"discovery": f"{door(AgentMemory.open(server, embedder=embed).memory)['discovery']} for a server, off for a file"}
+    opened |= {
+        "discovery": f"{door(AgentMemory.open(server, embedder=embed).memory)['discovery']} for a server, off for a file"
+    }
     doors = (bare, options, opened)
     assert {
-        **{place: "what it states" for place in ()},
+        **dict.fromkeys((), "what it states"),
         "threshold, plain `embed_fn`": [each["threshold"] for each in doors],
         "threshold, an `Embedder`": ["what it states"] * 3,
         "embedder": ["none", "required", f"offline, threshold {WordLlamaEmbedder().default_threshold}"],
@@ -172,7 +174,9 @@ def test_search_timeout_and_effort() -> None:
 
 def test_thresholds_of_the_offline_embedder() -> None:
     rows = table(DOCS / "embedders.md", "thresholds")
-    stated = re.findall(r"^ +(256|128|64) +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+)$", WordLlamaEmbedder.__doc__ or "", re.M)
+    stated = re.findall(
+        r"^ +(256|128|64) +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+)$", WordLlamaEmbedder.__doc__ or "", re.MULTILINE
+    )
     assert rows == [list(row) for row in stated]
     assert {row[0]: float(row[1]) for row in rows} == {
         str(dimensions): WordLlamaEmbedder(dimensions).default_threshold for dimensions in (256, 128, 64)

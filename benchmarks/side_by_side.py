@@ -11,7 +11,8 @@ without a ceiling on distance; they take turns in batches, so that a noisy neigh
 
 p50, p99    of one call, ms
 all in      mean of one call, ms, with the flush at the end of each batch where reinforcement is deferred
-ratio       the published package's time through this one: of p50, where reinforced of "all in"; median of the batches
+x p50       the published package's p50 through this one, batch by batch, median of the batches
+x all in    the same of "all in", which is what the targets of reinforced recalls are about
 kB, trips   what the server sent, and requests that it read, a call
 writes      memories written, a call
 server      CPU time of the server, ms a call
@@ -169,8 +170,8 @@ class Measurement:
             "sent_kb": self.sent_bytes / self.calls / 1000,
             "requests": self.requests / self.calls,
             "server_ms": self.server_seconds / self.calls * 1000,
-            # Both ways of writing a hit back count the access last.
-            "writes": per_call.get("evalsha", per_call.get("hincrby", 0.0)),
+            # Ours is one script a memory; theirs an HSET, with an HINCRBY after it when a hit is written back.
+            "writes": per_call.get("evalsha", per_call.get("hset", 0.0)),
             "commands": per_call,
         }
 
@@ -285,7 +286,7 @@ class Bench:
             yield self._result("recall", scoped, self._read(scoped))
         yield self._result("remember", True, self._remember())
         for scoped in (False, True):
-            yield self._result("recall, reinforced", scoped, self._reinforce(scoped), all_in=True)
+            yield self._result("recall, reinforced", scoped, self._reinforce(scoped))
 
     def agreement(self) -> dict[str, Any]:
         """How far both return the same memories, and how many of the truly nearest, unscoped and scoped."""
@@ -376,14 +377,14 @@ class Bench:
         cosines = self._matrix[first:last] @ self._questions[text]
         return [self._ids[first + place] for place in np.argsort(-cosines)[:K]]
 
-    def _result(
-        self, what: str, scoped: bool, measured: dict[str, Measurement], *, all_in: bool = False
-    ) -> dict[str, Any]:
+    def _result(self, what: str, scoped: bool, measured: dict[str, Measurement]) -> dict[str, Any]:
         theirs = measured[THEIRS]
         sides = {}
         for label, side in measured.items():
-            ratios = theirs.all_in() / side.all_in() if all_in else theirs.medians() / side.medians()
-            sides[label] = side.summary() | {"ratio": float(np.median(ratios))}
+            sides[label] = side.summary() | {
+                "p50_ratio": float(np.median(theirs.medians() / side.medians())),
+                "all_in_ratio": float(np.median(theirs.all_in() / side.all_in())),
+            }
         return {
             "what": what,
             "scope": "scoped" if scoped else "unscoped",
@@ -474,7 +475,7 @@ def checks(results: Sequence[dict[str, Any]], embedded: Sequence[dict[str, Any]]
     made = []
     for result in results:
         for label, target in _targets(result):
-            ratio = result["sides"][label]["ratio"]
+            ratio = result["sides"][label]["p50_ratio" if result["what"] == "recall" else "all_in_ratio"]
             where = f"{result['scope']}, {result['memories']:,} memories, {result['dimensions']} dims"
             made.append(
                 Check(f"{label}: {result['what']}, {where}: {target:g}x", f"{ratio:.1f}x", bool(ratio >= target))
@@ -556,10 +557,10 @@ def _overlap(some: Sequence[Sequence[str]], others: Sequence[Sequence[str]]) -> 
 def _print_result(result: dict[str, Any]) -> None:
     where = f"{result['dimensions']} dims, {result['memories']:,} memories, {result['scope']}"
     print(f"\n{result['what']}: {where}")
-    names = ("p50", "p99", "all in", "ratio", "kB", "trips", "writes", "server")
+    names = ("p50", "p99", "all in", "x p50", "x all in", "kB", "trips", "writes", "server")
     print(f"  {'':<16}" + "".join(f"{name:>9}" for name in names))
     for label, side in result["sides"].items():
-        numbers = (side["p50_ms"], side["p99_ms"], side["all_in_ms"], side["ratio"])
+        numbers = (side["p50_ms"], side["p99_ms"], side["all_in_ms"], side["p50_ratio"], side["all_in_ratio"])
         rest = (side["sent_kb"], side["requests"], side["writes"], side["server_ms"])
         print(f"  {label:<16}" + "".join(f"{number:9.2f}" for number in (*numbers, *rest)))
 
@@ -584,9 +585,18 @@ def _print_checks(made: Sequence[Check]) -> None:
 
 
 def _plan(arguments: argparse.Namespace) -> Plan:
-    if arguments.quick:
-        return Plan(arguments.dims or [384, 1536], arguments.sizes or [1_000, 10_000], 10, 10, 3, 30, 3, 10, 50)
-    return Plan(arguments.dims or [384, 1536], arguments.sizes or [1_000, 10_000, 50_000], 25, 20, 6, 50, 10, 20, 300)
+    quick = arguments.quick
+    return Plan(
+        dimensions=arguments.dims or [384, 1536],
+        sizes=arguments.sizes or ([1_000, 10_000] if quick else [1_000, 10_000, 50_000]),
+        read_batches=10 if quick else 25,
+        read_calls=10 if quick else 20,
+        reinforced_batches=3 if quick else 6,
+        reinforced_calls=arguments.recalls_per_flush or 50,
+        remember_batches=3 if quick else 10,
+        remember_calls=10 if quick else 20,
+        embedded_calls=50 if quick else 300,
+    )
 
 
 def _arguments() -> argparse.Namespace:
@@ -604,6 +614,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
     parser.add_argument("--check", action="store_true", help="end with 1 when a target is missed")
+    parser.add_argument("--recalls-per-flush", type=int, metavar="N", help="reinforced recalls in a batch (default 50)")
     parser.add_argument("--no-embedded", action="store_true", help="leave the embedded engine out")
     arguments = parser.parse_args()
     if arguments.sizes and min(arguments.sizes) < THREAD_MEMORIES:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import valkey
 
-from betterdb_agent_memory import AgentMemory
+from betterdb_agent_memory import AgentMemory, MemoryOptions
 from tests.docs.pages import PAGES, ROOT, Block, anchors, blocks, links, name_of, text_of
 from tests.servers import ValkeyServer
 
@@ -144,6 +144,10 @@ async def _use_everything(url: str) -> None:
         assert stats.lost_reinforcements == 0
         assert await memory.forget(id)
         await memory.forget_by_scope(thread_id="t")
+    async with AgentMemory.open(url, memory=MemoryOptions(max_items_per_scope=1)) as agent:
+        for number in range(2):
+            await agent.memory.remember(f"Number {number}", thread_id="v")
+        assert (await agent.memory.stats()).evictions == 1
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

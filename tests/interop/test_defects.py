@@ -241,7 +241,8 @@ async def test_f22_records_that_the_published_package_stored_unindexed_are_count
     id = await store.remember("eight numbers")
     record = await valkey_client.hgetall(f"{store_name}:mem:{id}")
     await valkey_client.hset(f"{store_name}:mem:short", mapping={**record, b"vector": record[b"vector"][:16]})
-    assert (await store.stats()).index_failures == 1
+    # At least once: an index that is just being built may try a second time.
+    assert (await store.stats()).index_failures >= 1
 
 
 async def test_f23_racing_workers_all_find_the_index(valkey_server: ValkeyServer, store_name: str) -> None:

@@ -82,7 +82,7 @@ class AgentMemory:
         """
         options = memory if memory is not None else MemoryOptions()
         place = url if url is not None else os.environ.get(URL_VARIABLE) or default_file()
-        engine = open_engine(place)
+        engine = open_engine(place, search_timeout_ms=options.search_timeout_ms, minimum_ef=options.minimum_ef)
         on_server = isinstance(place, str) and is_server_url(place)
         agent = cls.__new__(cls)
         agent._wire(

@@ -12,7 +12,7 @@
         ├── SearchModuleMissingError             the server has no search module
         ├── IndexMissingError                    the index is not there (dropped or never created)
         ├── SearchTimeoutError                   a search ran into its stated TIMEOUT
-        ├── EngineUnavailableError               no connection could be made: nothing was sent
+        ├── EngineUnavailableError               no connection, or no answer to a question: nothing was changed
         ├── OutcomeUnknownError                  the connection broke after sending: it may have happened
         └── PartialBatchError                    some of a batch happened; the error says which
 
@@ -65,7 +65,10 @@ class SearchTimeoutError(EngineError):
 
 
 class EngineUnavailableError(EngineError):
-    """No connection could be made; nothing was sent, so nothing happened."""
+    """No connection, or a question that was not answered: nothing was changed.
+
+    A write that was sent and not answered is an `OutcomeUnknownError` instead.
+    """
 
 
 class OutcomeUnknownError(EngineError):

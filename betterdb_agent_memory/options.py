@@ -175,6 +175,10 @@ class MemoryOptions(BaseModel):
     """Memories kept in one exact scope; above it the least valuable leave."""
     reinforcement: Reinforcement = "deferred"
     """Whether a recall writes its hits back before it returns, or later and merged."""
+    search_timeout_ms: Annotated[int, Field(ge=1)] = 5_000
+    """Longest time a server may take for one search; a file has no such limit."""
+    minimum_ef: Annotated[int, Field(ge=1, le=4_096)] = 100
+    """Least effort (EF_RUNTIME) of a vector search on a server: more finds more of the true neighbours."""
     max_content_bytes: Annotated[int, Field(ge=1)] = DEFAULT_MAX_CONTENT_BYTES
     """Longest text that `remember` accepts, in UTF-8 bytes."""
     config_refresh: bool | MemoryConfigRefreshConfig = True

@@ -29,12 +29,15 @@ def is_server_url(url: str) -> bool:
     )
 
 
-def open_engine(url: str | Path) -> Engine:
-    """The engine for a server URL, a file path or `:memory:`. No I/O: the first call connects."""
+def open_engine(url: str | Path, *, search_timeout_ms: int = 5_000, minimum_ef: int = 100) -> Engine:
+    """The engine for a server URL, a file path or `:memory:`. No I/O: the first call connects.
+
+    `search_timeout_ms` and `minimum_ef` (EF_RUNTIME) are for servers.
+    """
     if isinstance(url, str) and is_server_url(url):
         from betterdb_agent_memory.engines.valkey import ValkeyEngine
 
-        return ValkeyEngine.from_url(url)
+        return ValkeyEngine.from_url(url, search_timeout_ms=search_timeout_ms, minimum_ef=minimum_ef)
     if not str(url).strip():
         raise ConfigurationError("the URL is empty; give a server URL, a file path or :memory:")
     from betterdb_agent_memory.engines.embedded import EmbeddedEngine

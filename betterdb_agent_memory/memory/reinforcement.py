@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,11 +29,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ReinforcementStatistics:
-    """Memories that wait to be touched, touches that were given up, writes that failed."""
+    """Memories that wait to be touched, and memories whose touch was given up."""
 
     pending: int = 0
     lost: int = 0
-    failures: int = 0
 
 
 class Reinforcer(Protocol):
@@ -67,9 +66,9 @@ class _Touch:
 class ImmediateReinforcer:
     """Touches before the recall returns: one round trip, one write a hit."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: Records, *, on_failure: Callable[[], None]) -> None:
         self._records = records
-        self._failures = 0
+        self._on_failure = on_failure
         self._lost = 0
 
     async def reinforce(self, ids: Sequence[str], now_ms: int) -> None:
@@ -77,7 +76,7 @@ class ImmediateReinforcer:
         try:
             await self._records.change_many([_Touch(1, now_ms).change(id) for id in ids])
         except AgentMemoryError as error:
-            self._failures += 1
+            self._on_failure()
             self._lost += len(ids)
             _log.warning("%d recalled memories could not be reinforced: %s", len(ids), error)
 
@@ -86,7 +85,7 @@ class ImmediateReinforcer:
 
     def statistics(self) -> ReinforcementStatistics:
         """A failed write is not tried again."""
-        return ReinforcementStatistics(lost=self._lost, failures=self._failures)
+        return ReinforcementStatistics(lost=self._lost)
 
     async def close(self) -> None:
         """Nothing to stop."""
@@ -100,8 +99,9 @@ class DeferredReinforcer:
     outcome is unknown is not repeated, since that could count an access twice; it counts as lost.
     """
 
-    def __init__(self, records: Records, options: DeferredReinforcement) -> None:
+    def __init__(self, records: Records, options: DeferredReinforcement, *, on_failure: Callable[[], None]) -> None:
         self._records = records
+        self._on_failure = on_failure
         self._interval_seconds = options.interval_seconds
         self._max_pending = options.max_pending
         self._pending: dict[str, _Touch] = {}
@@ -109,10 +109,11 @@ class DeferredReinforcer:
         self._task: asyncio.Task[None] | None = None
         self._full = asyncio.Event()
         self._lost = 0
-        self._failures = 0
 
     async def reinforce(self, ids: Sequence[str], now_ms: int) -> None:
-        """Take note; no round trip. Above `max_pending` the oldest note is given up and counted."""
+        """Take note; no round trip. At `max_pending` all are written at once; at twice that many, which
+        happens only while writing fails, the oldest note is given up and counted.
+        """
         self._add((id, _Touch(1, now_ms)) for id in ids)
         if self._task is None or self._task.done() or self._task.get_loop() is not asyncio.get_running_loop():
             self._full = asyncio.Event()  # an event belongs to the loop that first waits for it
@@ -143,8 +144,8 @@ class DeferredReinforcer:
                 raise
 
     def statistics(self) -> ReinforcementStatistics:
-        """What waits, what was given up, how many writes failed."""
-        return ReinforcementStatistics(len(self._pending), self._lost, self._failures)
+        """What waits, and what was given up."""
+        return ReinforcementStatistics(len(self._pending), self._lost)
 
     async def close(self) -> None:
         """Stop the background task, then flush; what cannot be written is counted as lost."""
@@ -170,7 +171,7 @@ class DeferredReinforcer:
             self._pending[id] = touch if known is None else known.merged(touch)
 
     def _give_back(self, batch: dict[str, _Touch], again: set[str], *, given_up: int) -> None:
-        self._failures += 1
+        self._on_failure()
         self._lost += given_up
         self._add((id, batch[id]) for id in again)
 
@@ -186,18 +187,18 @@ class DeferredReinforcer:
                 _log.warning("reinforcements could not be written, %d wait: %s", len(self._pending), error)
 
 
-def reinforcer_for(reinforcement: Reinforcement, records: Records) -> Reinforcer:
-    """The reinforcer that an option names.
+def reinforcer_for(reinforcement: Reinforcement, records: Records, *, on_failure: Callable[[], None]) -> Reinforcer:
+    """The reinforcer that an option names; `on_failure` is told of every write that failed.
 
     Raises:
         ConfigurationError: there is none of that name.
     """
     if isinstance(reinforcement, DeferredReinforcement):
-        return DeferredReinforcer(records, reinforcement)
+        return DeferredReinforcer(records, reinforcement, on_failure=on_failure)
     if reinforcement == "deferred":
-        return DeferredReinforcer(records, DeferredReinforcement())
+        return DeferredReinforcer(records, DeferredReinforcement(), on_failure=on_failure)
     if reinforcement == "immediate":
-        return ImmediateReinforcer(records)
+        return ImmediateReinforcer(records, on_failure=on_failure)
     raise ConfigurationError(
         f"reinforcement must be 'immediate', 'deferred' or DeferredReinforcement(...), got {reinforcement!r}"
     )

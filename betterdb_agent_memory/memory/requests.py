@@ -17,6 +17,8 @@ DEFAULT_K = 8
 MAX_K = 2_500
 OVERFETCH = 4
 MIN_CANDIDATES = 64
+MAX_CANDIDATES = 4_096
+"""What every search engine returns in one answer."""
 DEFAULT_LIST_LIMIT = 20
 MAX_LIST_LIMIT = 10_000
 
@@ -90,8 +92,8 @@ class RecallRequest:
 
     @property
     def wanted_candidates(self) -> int:
-        """How many neighbours are ranked: four times k, at least 64."""
-        return max(OVERFETCH * self.k, MIN_CANDIDATES)
+        """How many neighbours are ranked: four times k, at least 64, at most 4,096."""
+        return min(max(OVERFETCH * self.k, MIN_CANDIDATES), MAX_CANDIDATES)
 
     def rules(self, config: MemoryConfigSnapshot) -> RankingRules:
         """An argument of the call overrides the live configuration."""

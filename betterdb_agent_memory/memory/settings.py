@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 from betterdb_agent_memory.errors import ConfigurationError
 from betterdb_agent_memory.live_config import MemoryConfigSnapshot
 from betterdb_agent_memory.options import (
@@ -11,12 +14,15 @@ from betterdb_agent_memory.options import (
     MAX_THRESHOLD,
     MIN_REFRESH_INTERVAL_MS,
     MemoryConfigRefreshConfig,
+    MemoryDiscoveryConfig,
     RecallWeights,
     count_of_at_least_one,
     finite_number,
 )
 
 _MAX_NAME_BYTES = 200
+_T = TypeVar("_T")
+_CallableT = TypeVar("_CallableT", bound=Callable[..., Any])
 
 
 def checked_name(name: object) -> str:
@@ -80,3 +86,28 @@ def refresh_interval_seconds(config: bool | MemoryConfigRefreshConfig | None) ->
         return None
     interval_ms = DEFAULT_REFRESH_INTERVAL_MS if config.interval_ms is None else config.interval_ms
     return max(finite_number("config_refresh.interval_ms", interval_ms), MIN_REFRESH_INTERVAL_MS) / 1000
+
+
+def checked_discovery(config: object) -> MemoryDiscoveryConfig:
+    """How discovery was asked for, with a heartbeat that is positive."""
+    if config is True:
+        return MemoryDiscoveryConfig()
+    if not isinstance(config, MemoryDiscoveryConfig):
+        raise ConfigurationError(f"discovery must be true, false or MemoryDiscoveryConfig, got {config!r}")
+    if config.heartbeat_interval_ms is not None:
+        count_of_at_least_one("discovery.heartbeat_interval_ms", config.heartbeat_interval_ms)
+    return config
+
+
+def checked_type(name: str, value: _T | None, kind: type[_T]) -> _T | None:
+    """None, or a value of the type that the argument takes."""
+    if value is not None and not isinstance(value, kind):
+        raise ConfigurationError(f"{name} must be {kind.__name__}, got {value!r:.80}")
+    return value
+
+
+def checked_callable(name: str, value: _CallableT) -> _CallableT:
+    """Something that can be called."""
+    if not callable(value):
+        raise ConfigurationError(f"{name} must be callable, got {value!r:.80}")
+    return value

@@ -34,7 +34,14 @@ from betterdb_agent_memory.memory.reinforcement import reinforcer_for
 from betterdb_agent_memory.memory.requests import ListRequest, MemoryListOptions, RecallRequest, exact_filter
 from betterdb_agent_memory.memory.results import MemoryListResult, MemoryStats
 from betterdb_agent_memory.memory.scope import MemoryScope, checked_scope, checked_tags, optional_text, require_text
-from betterdb_agent_memory.memory.settings import base_config, checked_name, refresh_interval_seconds
+from betterdb_agent_memory.memory.settings import (
+    base_config,
+    checked_callable,
+    checked_discovery,
+    checked_name,
+    checked_type,
+    refresh_interval_seconds,
+)
 from betterdb_agent_memory.memory.watch import StoreWatch
 from betterdb_agent_memory.options import (
     DEFAULT_MAX_CONTENT_BYTES,
@@ -44,6 +51,7 @@ from betterdb_agent_memory.options import (
     MemoryTelemetryOptions,
     RecallWeights,
     Reinforcement,
+    count_of_at_least_one,
 )
 from betterdb_agent_memory.version import package_version
 
@@ -110,15 +118,17 @@ class MemoryStore:
         collection = record.memory_collection(name)
         self._records = self._engine.records(collection)
         self._index = MemoryIndex(self._records, collection.index_name)
-        self._watch = StoreWatch(name, telemetry)
+        self._watch = StoreWatch(name, checked_type("telemetry", telemetry, MemoryTelemetryOptions))
         embedder = None if embed_fn is None else as_embedder(embed_fn)
         self._embedder = CheckedEmbedder(embedder, on_call=self._watch.embedding_called)
         self._capacity = Capacity(self._records, on_unreadable=self._watch.unreadable)
-        self._reinforcer = reinforcer_for(reinforcement, self._records)
-        self._consolidation = consolidation
-        self._max_content_bytes = max_content_bytes
-        self._clock = clock
-        self._new_id = new_id
+        self._reinforcer = reinforcer_for(
+            reinforcement, self._records, on_failure=lambda: self._watch.background_failed("reinforcement")
+        )
+        self._consolidation = checked_type("consolidation", consolidation, ConsolidationConfig)
+        self._max_content_bytes = count_of_at_least_one("max_content_bytes", max_content_bytes)
+        self._clock = checked_callable("clock", clock)
+        self._new_id = checked_callable("new_id", new_id)
         interval_seconds = refresh_interval_seconds(config_refresh)
         self._refreshes_config = interval_seconds is not None
         self._live_config = LiveConfig(
@@ -330,7 +340,7 @@ class MemoryStore:
             lost_reinforcements=reinforcement.lost,
             unreadable_records=self._watch.unreadable_count + self._records.unreadable_rows,
             recall_refills=self._watch.refill_count,
-            background_failures=self._watch.background_failure_count + reinforcement.failures,
+            background_failures=self._watch.background_failure_count,
             unindexed_fields=index.unindexed,
             index_failures=index.failures,
             indexing=index.indexing,
@@ -480,7 +490,7 @@ class MemoryStore:
     def _make_discovery(self, config: bool | MemoryDiscoveryConfig) -> MemoryDiscovery | None:
         if config is False:
             return None
-        settings = MemoryDiscoveryConfig() if config is True else config
+        settings = checked_discovery(config)
         interval_ms = settings.heartbeat_interval_ms
         return MemoryDiscovery(
             client=self._engine,

@@ -118,11 +118,12 @@ class StoreWatch:
             self._warned_of_near_miss = True
             _log.warning(
                 "a recall on store %s found nothing within distance %.3f while the nearest memory was at %.3f: if that "
-                "one was meant, set default_threshold=, threshold= or %s:__mem_config recall.threshold to about %.2f. "
+                "one was meant, raise the threshold to about %.2f: default_threshold= of the store, "
+                "MemoryOptions(threshold=), threshold= of the call, or recall.threshold in %s:__mem_config. "
                 "This is said once; the metric recall_near_miss_total counts on.",
                 self._store_name,
                 threshold,
                 distance,
-                self._store_name,
                 min(2.0, distance * 1.05),
+                self._store_name,
             )

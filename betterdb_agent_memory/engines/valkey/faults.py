@@ -56,6 +56,11 @@ def translate(error: Exception, command: str, *, write_sent: bool = False) -> Ag
             return OutcomeUnknownError(
                 f"the connection broke after {command} was sent, so it may or may not have happened: {text}"
             )
+        if "too many connections" in lowered:
+            return EngineUnavailableError(
+                f"{command} was not sent, all connections of the pool are in use: give the pool more, or use a "
+                f"BlockingConnectionPool, which waits for one"
+            )
         return EngineUnavailableError(f"no answer to {command} from the server: {text}")
     return _refusal(command, text, lowered)
 

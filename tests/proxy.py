@@ -94,8 +94,8 @@ class Proxy:
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
-            self._links.discard(task)
             await _closed(writer)
+            self._links.discard(task)
 
     def take_fault(self, request: bytes) -> Fault | None:
         for index, (fault, containing) in enumerate(self._faults):
@@ -135,6 +135,8 @@ class _Link:
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            # Before anything is awaited: `_close` may cancel this task while it is ending by itself.
+            server[1].close()
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)

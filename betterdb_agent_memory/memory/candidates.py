@@ -7,7 +7,7 @@ the engine gives no more; past that point every memory of the scope is compared.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,46 +19,42 @@ _WIDENING = 4
 _SCAN_PAGE = 1_000
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class NearestResult:
-    """Exactly scoped neighbours, nearest first; how many extra searches that took."""
+    """Exactly scoped neighbours, nearest first, and how many extra searches that took."""
 
     neighbours: list[Neighbour]
     refills: int = 0
-    scanned: int = 0
-    foreign: int = field(default=0)
-    """Rows the engine let through that are not in the scope asked for."""
 
 
 async def nearest_in_scope(
-    records: Records, vector: bytes, *, wanted: int, filter: Filter, threshold: float
+    records: Records, vector: bytes, *, wanted: int, needed: int, filter: Filter, threshold: float
 ) -> NearestResult:
     """Up to `wanted` neighbours that `filter` accepts; beyond `threshold` none need be found.
 
     One round trip when the index returns nobody else's memories. Each refill asks for four times
-    as many; past the engine's limit the scope is read page by page.
+    as many; at the engine's limit, if there are not even the `needed` ones, the scope is read page by page.
     """
     count = min(wanted, records.max_neighbours)
     refills = 0
     while True:
         rows = await records.nearest(vector, count=count, filter=filter, fields=ITEM_FIELDS)
         exact = [row for row in rows if filter.accepts(row.fields)]
-        foreign = len(rows) - len(exact)
         nothing_left = len(rows) < count or rows[-1].distance > threshold
-        if len(exact) >= wanted or nothing_left:
-            return NearestResult(exact[:wanted], refills, 0, foreign)
-        if count >= records.max_neighbours:
+        at_limit = count >= records.max_neighbours
+        if len(exact) >= wanted or nothing_left or (at_limit and len(exact) >= needed):
+            return NearestResult(exact[:wanted], refills)
+        if at_limit:
             break
         count = min(count * _WIDENING, records.max_neighbours)
         refills += 1
-    compared = await _compare_whole_scope(records, vector, wanted=wanted, filter=filter)
-    return NearestResult(compared.neighbours, refills + 1, compared.scanned, foreign)
+    return NearestResult(await _compare_whole_scope(records, vector, filter=filter, wanted=wanted), refills + 1)
 
 
-async def _compare_whole_scope(records: Records, vector: bytes, *, wanted: int, filter: Filter) -> NearestResult:
+async def _compare_whole_scope(records: Records, vector: bytes, *, filter: Filter, wanted: int) -> list[Neighbour]:
     query = np.frombuffer(vector, dtype="<f4").astype(np.float64)
     found: dict[str, Neighbour] = {}
-    scanned = offset = 0
+    offset = 0
     while True:
         page = await records.select(filter, fields=ITEM_FIELDS, limit=_SCAN_PAGE, offset=offset)
         rows = [row for row in page.rows if row.id not in found and filter.accepts(row.fields)]
@@ -67,12 +63,10 @@ async def _compare_whole_scope(records: Records, vector: bytes, *, wanted: int, 
             distance = _cosine_distance(query, stored.get(VECTOR, b"") if stored else b"")
             if distance is not None:
                 found[row.id] = Neighbour(row.id, distance, row.fields)
-        scanned += len(page.rows)
         offset += _SCAN_PAGE
         if not page.rows or offset >= page.total:
             break
-    nearest = sorted(found.values(), key=lambda neighbour: (neighbour.distance, neighbour.id))
-    return NearestResult(nearest[:wanted], scanned=scanned)
+    return sorted(found.values(), key=lambda neighbour: (neighbour.distance, neighbour.id))[:wanted]
 
 
 def _cosine_distance(query: np.ndarray, stored: bytes) -> float | None:

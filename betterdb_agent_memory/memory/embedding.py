@@ -22,6 +22,11 @@ class CheckedEmbedder:
         self._on_call = on_call
 
     @property
+    def is_there(self) -> bool:
+        """Whether the store was made with an embedder."""
+        return self._embedder is not None
+
+    @property
     def dimensions(self) -> int | None:
         """The length the embedder states, None when it states none or there is no embedder."""
         return self._embedder.dimensions if self._embedder else None

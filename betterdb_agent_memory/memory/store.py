@@ -151,15 +151,15 @@ class MemoryStore:
     async def ensure_index(self) -> None:
         """Find the index or create it, so that a misfit shows at start and not at the first recall.
 
-        Up to 4 round trips, and one embedding of the word "probe" when neither the embedder nor an
-        existing index states a dimension.
+        Up to 4 round trips, and one embedding of the word "probe" when the embedder does not state its
+        dimension. Without an embedder an existing index is enough.
 
         Raises:
             IndexMismatchError: the index exists with another dimension, metric or prefix.
             SearchModuleMissingError: the server has no search module.
         """
         self._start_background_work()
-        if await self._index.find(self._embedder.dimensions) is None:
+        if await self._index.find(self._embedder.dimensions) is None or self._embedder.is_there:
             await self._index.ensure(await self._embedder.probe())
 
     async def remember(
@@ -395,6 +395,7 @@ class MemoryStore:
                 self._records,
                 vector,
                 wanted=request.wanted_candidates,
+                needed=request.k,
                 filter=request.filter,
                 threshold=rules.threshold,
             ),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -165,7 +167,7 @@ unicode_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(mine=unicode_text, other=unicode_text)
 async def test_any_unicode_value_is_a_scope_of_its_own(make_store: MakeStore, mine: str, other: str) -> None:
-    store = make_store()
+    store = make_store(name=f"p{uuid4().hex}")  # each example its own, so that one failure is one failure
     await store.ensure_index()
     await store.remember("mine", agent_id=mine)
     lookalikes = {other, mine.upper(), mine.lower(), mine.strip(), f" {mine} ", f"{mine},{other}", *mine.split(",")}
@@ -179,3 +181,20 @@ async def test_any_unicode_value_is_a_scope_of_its_own(make_store: MakeStore, mi
     assert {item.content for item in remaining} == ({"theirs"} if lookalikes - {mine} else set())
     for item in remaining:
         await store.forget(item.id)
+
+
+@pytest.mark.parametrize("configuration", [FILE, POOL], indirect=True)
+async def test_a_crowd_larger_than_any_search_does_not_hide_a_memory(make_store: MakeStore) -> None:
+    """4,200 look-alikes are nearer than the one asked for; no search returns more than 4,096."""
+    store = make_store()
+    await store.ensure_index()
+    for start in range(0, 4_200, 40):
+        await asyncio.gather(
+            *(store.remember(at_angle(1 - (start + n) / 100_000), thread_id="ALICE") for n in range(40))
+        )
+    mine = [await store.remember(at_angle(0.1 * n), thread_id="alice") for n in range(3)]
+    hits = await store.recall(AHEAD, k=2, thread_id="alice", reinforce=False)
+    assert [hit.item.id for hit in hits] == [mine[2], mine[1]]
+    assert hits[0].distance == pytest.approx(0.8, abs=1e-5)
+    everyone = await store.recall(AHEAD, k=2_500, thread_id="ALICE", reinforce=False)
+    assert len(everyone) == 2_500

@@ -54,6 +54,16 @@ def prefilter(filter: Filter, schema: IndexSchema, searchable: AbstractSet[str])
     return f"@{order_field(schema).name}:[-inf +inf]"
 
 
+def can_be_grouped(filter: Filter) -> bool:
+    """Whether grouping by the filter's fields keeps its values apart from all others.
+
+    RediSearch groups by a hash that leading NULs do not change, so `alice` and NUL + `alice` fall into
+    one group. A search for a piece of `alice` never finds the other; without a piece to search for,
+    rows have to be told apart one by one.
+    """
+    return all(any(_tag_pieces(clause.value)) for clause in filter.clauses)
+
+
 def _tag_pieces(value: str) -> Iterable[str]:
     """What the index makes of a stored `value`, as far as it can be searched for."""
     if "\0" in value:

@@ -75,11 +75,13 @@ class Search:
         """How many records `filter` accepts, exactly. One round trip.
 
         Counted row by row (one round trip per 1,000) where the server cannot tell: other people's
-        keys below our prefix, filter fields that are not indexed, or over 10,000 distinct values.
+        keys below our prefix, filter fields that are not indexed, values that cannot be searched for
+        (empty ones, say), or over 10,000 distinct values.
         """
         text = self._prefilter(filter)
         fields = filter.field_names
-        if self._index.is_overlapped() or not self._index.searchable.issuperset(fields):
+        countable = self._index.searchable.issuperset(fields) and query.can_be_grouped(filter)
+        if self._index.is_overlapped() or not countable:
             return await self._count_rows(filter)
         index = self._collection.index_name
         command = (

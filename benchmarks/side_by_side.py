@@ -646,8 +646,10 @@ def main() -> None:
                     for result in bench.measure():
                         results.append(result)
                         _print_result(result)
-    embedded = [] if arguments.no_embedded else asyncio.run(measure_embedded(plan))
-    _print_embedded(embedded)
+    embedded: list[dict[str, Any]] = []
+    if not arguments.no_embedded:
+        embedded = asyncio.run(measure_embedded(plan))
+        _print_embedded(embedded)
     made = checks(results, embedded)
     _print_checks(made)
     if arguments.json:

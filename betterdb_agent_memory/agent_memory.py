@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 
@@ -117,8 +118,8 @@ class AgentMemory:
             EngineUnavailableError: what is wrong with the server or the file shows here.
         """
         await self.memory.ensure_index()
-        await self.memory.ensure_discovery_ready()
         await self.memory.ensure_config_refresh_started()
+        await self.memory.ensure_discovery_ready()
 
     async def close(self) -> None:
         """Write what waits, stop background work, and close the engine if this object opened it."""
@@ -154,6 +155,12 @@ def default_file() -> Path:
 
 
 def _offline_embedder() -> Embedder:
+    missing = [name for name in ("wordllama", "safetensors", "tokenizers") if find_spec(name) is None]
+    if missing:
+        raise ConfigurationError(
+            f'the offline embedder needs {", ".join(missing)}: pip install "betterdb-agent-memory[local]", or pass '
+            "embedder= with an embedder or an async function of your own"
+        )
     from betterdb_agent_memory.embedders.wordllama import WordLlamaEmbedder
 
     return WordLlamaEmbedder()

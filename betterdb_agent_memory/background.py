@@ -1,10 +1,38 @@
-"""Work that is repeated until it is told to stop."""
+"""Work beside the event loop's own: repeated, moved to a thread, or done by one task at a time."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+_T = TypeVar("_T")
+
+ROWS_ON_THE_LOOP = 256
+"""Rows that are worked on without leaving the event loop: about a millisecond's worth."""
+
+
+async def off_loop(rows: int, work: Callable[..., _T], *arguments: object) -> _T:
+    """`work(*arguments)`, in a thread when it is about many rows, so that other tasks go on."""
+    return work(*arguments) if rows <= ROWS_ON_THE_LOOP else await asyncio.to_thread(work, *arguments)
+
+
+class LoopLock:
+    """A lock for the tasks of one event loop, and of another one after that has ended."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def __aenter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._lock, self._loop = asyncio.Lock(), loop
+        await self._lock.acquire()
+
+    async def __aexit__(self, *error: object) -> None:
+        self._lock.release()
 
 
 class Periodic:

@@ -11,6 +11,7 @@
         ├── AuthenticationFailedError            wrong password, user or permission
         ├── SearchModuleMissingError             the server has no search module
         ├── IndexMissingError                    the index is not there (dropped or never created)
+        ├── IndexNotReadyError                   the index is being rebuilt: an answer would be incomplete
         ├── SearchTimeoutError                   a search ran into its stated TIMEOUT
         ├── EngineUnavailableError               no connection, or no answer to a question: nothing was changed
         ├── OutcomeUnknownError                  the connection broke after sending: it may have happened
@@ -58,6 +59,10 @@ class SearchModuleMissingError(EngineError):
 
 class IndexMissingError(EngineError):
     """The search index does not exist; it was dropped, flushed or never created."""
+
+
+class IndexNotReadyError(EngineError):
+    """The server is still taking existing memories into a new index; an answer would be incomplete."""
 
 
 class SearchTimeoutError(EngineError):

@@ -145,7 +145,8 @@ class LiveConfig:
         await self._read_once.wait()
 
     async def stop(self) -> None:
-        """End the background reads."""
+        """End the background reads, and the wait for the first one."""
+        self._read_once.set()
         await self._periodic.stop()
 
     async def _refresh_quietly(self) -> None:
@@ -154,4 +155,5 @@ class LiveConfig:
         except AgentMemoryError as error:
             self._on_failure()
             _log.warning("live configuration could not be read, the last values stay: %s", error)
-        self._read_once.set()
+        finally:
+            self._read_once.set()

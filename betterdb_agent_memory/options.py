@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Protocol, TypeAlias
+from typing import Annotated, Any, Literal, Protocol, TypeAlias, TypeGuard
 
 from prometheus_client import CollectorRegistry
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,18 +22,23 @@ MIN_REFRESH_INTERVAL_MS = 1_000
 DEFAULT_MAX_CONTENT_BYTES = 262_144
 
 
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether `value` is a real number of Python or numpy; a boolean is none."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
 def finite_number(name: str, value: object) -> float:
     """`value` as a float, or an error that names it."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if not is_number(value) or not math.isfinite(value):
         raise ConfigurationError(f"{name} must be a finite number, got {value!r}")
     return float(value)
 
 
 def count_of_at_least_one(name: str, value: object) -> int:
     """`value` as a whole number of at least 1, or an error that names it."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < 1:
         raise ConfigurationError(f"{name} must be a whole number of at least 1, got {value!r}")
-    return value
+    return int(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.errors import ConfigurationError
 
 SERVER_SCHEMES = ("valkey", "valkeys", "redis", "rediss", "unix")
+_LOOKS_LIKE_A_SERVER = re.compile(r"(?:valkeys?|rediss?|unix):.*|[A-Za-z0-9_.-]+:\d{1,5}(?:/\d*)?")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 
@@ -20,6 +21,10 @@ def is_server_url(url: str) -> bool:
     """
     match = _SCHEME.match(url)
     if match is None:
+        if _LOOKS_LIKE_A_SERVER.fullmatch(url):
+            raise ConfigurationError(
+                f"{url!r:.80} looks like a server, not a file: write valkey://host:port (a file of that name: ./{url})"
+            )
         return False
     if match[1].lower() in SERVER_SCHEMES:
         return True

@@ -8,7 +8,7 @@ unless its docstring says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -103,12 +103,26 @@ class Neighbour:
     fields: Fields
 
 
+class Neighbours(list[Neighbour]):
+    """Neighbours, nearest first. `exhausted` means that nothing else passes the prefilter."""
+
+    def __init__(self, rows: Iterable[Neighbour] = (), *, exhausted: bool) -> None:
+        super().__init__(rows)
+        self.exhausted = exhausted
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows that passed the engine's prefilter, and how many pass it in all."""
+    """Rows that passed the engine's prefilter, how many pass it in all, and how far the page went.
+
+    A server lists records that have expired and that it has not removed yet; they are no rows, but
+    they are counted in `total`, and in `scanned`, by which the next page's offset is moved. Nothing
+    follows once `scanned` is 0 or the offset reaches `total`.
+    """
 
     rows: tuple[Row, ...]
     total: int
+    scanned: int
 
 
 class Records(Protocol):
@@ -158,11 +172,8 @@ class Records(Protocol):
     async def change_many(self, changes: Sequence[RecordChange]) -> list[bool]:
         """Change records that still exist; false where there was none. Never brings one back."""
 
-    async def nearest(self, vector: bytes, *, count: int, filter: Filter, fields: Sequence[str]) -> list[Neighbour]:
-        """Up to `count` records nearest to `vector` (float32, little-endian), nearest first.
-
-        Fewer than `count` rows mean that nothing else passes the prefilter.
-        """
+    async def nearest(self, vector: bytes, *, count: int, filter: Filter, fields: Sequence[str]) -> Neighbours:
+        """Up to `count` records nearest to `vector` (float32, little-endian), nearest first."""
 
     async def select(
         self,
@@ -177,7 +188,7 @@ class Records(Protocol):
         """A page of records, ordered by a sortable number field or in no particular order."""
 
     async def count(self, filter: Filter) -> int:
-        """How many records `filter.accepts`, exactly."""
+        """How many records `filter.accepts`, exactly; an empty filter counts `Page.total`."""
 
 
 class Values(Protocol):

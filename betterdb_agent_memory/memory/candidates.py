@@ -7,10 +7,12 @@ the engine gives no more; past that point every memory of the scope is compared.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.engines.base import Neighbour, Records
 from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.memory.record import ITEM_FIELDS, VECTOR
@@ -39,8 +41,8 @@ async def nearest_in_scope(
     refills = 0
     while True:
         rows = await records.nearest(vector, count=count, filter=filter, fields=ITEM_FIELDS)
-        exact = [row for row in rows if filter.accepts(row.fields)]
-        nothing_left = len(rows) < count or rows[-1].distance > threshold
+        exact = await off_loop(len(rows), _accepted, rows, filter)
+        nothing_left = rows.exhausted or (bool(rows) and rows[-1].distance > threshold)
         at_limit = count >= records.max_neighbours
         if len(exact) >= wanted or nothing_left or (at_limit and len(exact) >= needed):
             return NearestResult(exact[:wanted], refills)
@@ -63,10 +65,14 @@ async def _compare_whole_scope(records: Records, vector: bytes, *, filter: Filte
             distance = _cosine_distance(query, stored.get(VECTOR, b"") if stored else b"")
             if distance is not None:
                 found[row.id] = Neighbour(row.id, distance, row.fields)
-        offset += _SCAN_PAGE
-        if not page.rows or offset >= page.total:
+        offset += page.scanned
+        if not page.scanned or offset >= page.total:
             break
     return sorted(found.values(), key=lambda neighbour: (neighbour.distance, neighbour.id))[:wanted]
+
+
+def _accepted(rows: Sequence[Neighbour], filter: Filter) -> list[Neighbour]:
+    return [row for row in rows if filter.accepts(row.fields)]
 
 
 def _cosine_distance(query: np.ndarray, stored: bytes) -> float | None:

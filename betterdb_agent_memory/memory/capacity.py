@@ -6,14 +6,14 @@ memory just written, and those that other tasks of this store are writing, are n
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
-from betterdb_agent_memory.engines.base import Records
+from betterdb_agent_memory.background import LoopLock, off_loop
+from betterdb_agent_memory.engines.base import Records, Row
 from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.memory.record import CONTENT, IMPORTANCE, LAST_ACCESSED_AT, decode_memory
 from betterdb_agent_memory.memory.scoring import retention_score
@@ -65,7 +65,7 @@ class Capacity:
     def __init__(self, records: Records, *, on_unreadable: Callable[[int], None]) -> None:
         self._records = records
         self._on_unreadable = on_unreadable
-        self._sweeping = asyncio.Lock()
+        self._sweeping = LoopLock()
         self._being_written: set[str] = set()
 
     @contextmanager
@@ -83,35 +83,54 @@ class Capacity:
         """Delete what is too much in the scope of `filter`; returns how many left.
 
         One round trip while the scope is not full; above the limit one more per 5,000 memories of
-        the scope, and one that deletes.
+        the scope, and one per 500 that leave.
         """
         async with self._sweeping:
-            count = await self._records.count(filter)
-            if count <= limit:
+            if await self._records.count(filter) <= limit:
                 return 0
-            candidates = await self._candidates(filter)
-            victims = select_victims(
-                candidates,
-                excess=count - limit,
-                now_ms=now_ms,
-                weights=weights,
-                half_life_seconds=half_life_seconds,
+            candidates, spared = await self._scope(filter)
+            victims = await off_loop(
+                len(candidates),
+                lambda: select_victims(
+                    candidates,
+                    excess=len(candidates) + spared - limit,
+                    now_ms=now_ms,
+                    weights=weights,
+                    half_life_seconds=half_life_seconds,
+                ),
             )
             return sum(await self._records.delete_many(victims)) if victims else 0
 
-    async def _candidates(self, filter: Filter) -> list[EvictionCandidate]:
+    async def _scope(self, filter: Filter) -> tuple[list[EvictionCandidate], int]:
+        """The memories of the scope that may leave, and how many may not because they are being written.
+
+        Counted from the rows, not from what the server counts: nobody leaves for somebody else's memory.
+        """
         wanted = tuple(dict.fromkeys((CONTENT, IMPORTANCE, LAST_ACCESSED_AT, *filter.field_names)))
         found: dict[str, EvictionCandidate] = {}
+        spared: set[str] = set()
         offset = 0
         while True:
             page = await self._records.select(filter, fields=wanted, limit=_PAGE, offset=offset)
-            for row in page.rows:
-                if row.id in self._being_written or not filter.accepts(row.fields):
-                    continue
-                item, unreadable = decode_memory(row.id, row.fields)
-                self._on_unreadable(unreadable)
-                if item is not None:
-                    found[row.id] = EvictionCandidate(row.id, item.importance, item.last_accessed_at)
-            offset += _PAGE
-            if not page.rows or offset >= page.total:
-                return list(found.values())
+            candidates, unreadable = await off_loop(len(page.rows), _candidates, page.rows, filter)
+            self._on_unreadable(unreadable)
+            for candidate in candidates:
+                if candidate.id in self._being_written:
+                    spared.add(candidate.id)
+                else:
+                    found[candidate.id] = candidate
+            offset += page.scanned
+            if not page.scanned or offset >= page.total:
+                return list(found.values()), len(spared)
+
+
+def _candidates(rows: Sequence[Row], filter: Filter) -> tuple[list[EvictionCandidate], int]:
+    candidates = []
+    unreadable = 0
+    for row in rows:
+        if filter.accepts(row.fields):
+            item, problems = decode_memory(row.id, row.fields)
+            unreadable += problems
+            if item is not None:
+                candidates.append(EvictionCandidate(row.id, item.importance, item.last_accessed_at))
+    return candidates, unreadable

@@ -17,9 +17,9 @@ _MAX_WALKS = 20
 async def forget_matching(records: Records, filter: Filter) -> int:
     """Delete the records that `filter` accepts; returns how many there were.
 
-    Two round trips per 500: one finds, one deletes. Strangers that the index lets through are
-    stepped over; then rows may move past a page border while others are deleted, so the scope is walked
-    again until a walk finds nothing.
+    Two round trips per 500: one finds, one deletes. Strangers that the index lets through, and expired
+    memories that the server still lists, are stepped over; then rows may move past a page border while
+    others are deleted, so the scope is walked again until a walk finds nothing.
 
     Raises:
         EngineError: with a note saying how many had been deleted before.
@@ -35,8 +35,8 @@ async def forget_matching(records: Records, filter: Filter) -> int:
                     removed = sum(await records.delete_many(matching))
                     deleted += removed
                     removed_in_walk += removed
-                is_last = not page.rows or strangers + len(page.rows) >= page.total
-                strangers += len(page.rows) - len(matching)
+                is_last = not page.scanned or strangers + page.scanned >= page.total
+                strangers += page.scanned - len(matching)
                 if is_last:
                     break
             if not strangers or not removed_in_walk:

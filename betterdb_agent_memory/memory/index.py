@@ -1,39 +1,48 @@
-"""The store's index: found or created once, remembered afterwards."""
+"""The store's index: found or created once, looked at again now and then."""
 
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 
+from betterdb_agent_memory.background import LoopLock
 from betterdb_agent_memory.engines.base import IndexState, Records
-from betterdb_agent_memory.errors import IndexMismatchError
+from betterdb_agent_memory.errors import IndexMismatchError, IndexNotReadyError
+
+LOOK_AGAIN_SECONDS = 60.0
+"""How long what is known about the index is believed: other workers may rebuild it."""
+
+PATIENCE_SECONDS = 30.0
+"""How long a search waits for the server to take existing memories into a new index."""
 
 
 class MemoryIndex:
-    """Knows whether the index is there and for vectors of which length."""
+    """Knows whether the index is there, for vectors of which length, and whether it is complete."""
 
     def __init__(self, records: Records, index_name: str) -> None:
         self._records = records
         self._index_name = index_name
         self._state = IndexState(dimensions=None)
-        self._preparing = asyncio.Lock()
+        self._looked_at = -LOOK_AGAIN_SECONDS
+        self._expected: int | None = None
+        self._preparing = LoopLock()
 
-    @property
-    def unindexed(self) -> tuple[str, ...]:
-        """Our own fields that the index lacks, because another client created it."""
-        return self._state.unindexed
+    async def find(self, stated: int | None = None, *, look: bool = False) -> int | None:
+        """Vector length of the existing index, None when there is none.
 
-    async def find(self, stated: int | None = None) -> int | None:
-        """Vector length of the existing index, None when there is none. No round trip once known.
+        No round trip once known, one every 60 s and with `look`.
 
         Raises:
-            IndexMismatchError: it is not `stated`, the length that the embedder says it makes.
+            IndexMismatchError: it is not `stated`, the length that the embedder says it makes, or it has
+                changed to another than our vectors have.
         """
-        if self._state.dimensions is None:
+        if look or self._is_stale():
             async with self._preparing:
-                if self._state.dimensions is None:
-                    self._state = await self._records.prepare(None)
-        if stated is not None and self._state.dimensions is not None:
-            self._require(stated)
+                if look or self._is_stale():
+                    await self._prepare(None)
+        for expected in (stated, self._expected):
+            if expected is not None and self._state.dimensions is not None:
+                self._require(expected)
         return self._state.dimensions
 
     async def ensure(self, dimensions: int) -> None:
@@ -45,13 +54,43 @@ class MemoryIndex:
         if self._state.dimensions is None:
             async with self._preparing:
                 if self._state.dimensions is None:
-                    self._state = await self._records.prepare(dimensions)
+                    await self._prepare(dimensions)
         self._require(dimensions)
+        self._expected = dimensions
 
     async def recreate(self) -> None:
         """Create the index again after the server lost it (FLUSHALL, FT.DROPINDEX)."""
         async with self._preparing:
-            self._state = await self._records.prepare(self._state.dimensions)
+            await self._prepare(self._state.dimensions)
+
+    async def wait_complete(self) -> None:
+        """Wait while the server still takes existing memories into the index.
+
+        No round trip unless it did so when last looked at.
+
+        Raises:
+            IndexNotReadyError: it has not finished after 30 s.
+        """
+        deadline = monotonic() + PATIENCE_SECONDS
+        pause = 0.01
+        while self._state.indexing:
+            self._state = await self._records.inspect()
+            if not self._state.indexing:
+                return
+            if monotonic() > deadline:
+                raise IndexNotReadyError(
+                    f"index {self._index_name} was made anew and the server is still taking in existing memories, so "
+                    "an answer would be incomplete; try again later, stats().indexing says when it is done"
+                )
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 0.5)
+
+    def _is_stale(self) -> bool:
+        return self._state.dimensions is None or monotonic() - self._looked_at > LOOK_AGAIN_SECONDS
+
+    async def _prepare(self, dimensions: int | None) -> None:
+        self._state = await self._records.prepare(dimensions)
+        self._looked_at = monotonic()
 
     def _require(self, dimensions: int) -> None:
         if self._state.dimensions != dimensions:

@@ -15,16 +15,20 @@ async def list_matching(records: Records, request: ListRequest) -> Page:
     """The rows of the page and the exact total.
 
     One round trip, and beside it one that counts when there is a filter. When the index lets strangers
-    through (other case, blanks around), pages are read from the start until this one is complete.
+    through (other case, blanks around) or lists expired memories, pages are read from the start until
+    this one is complete.
     """
     if not request.filter.clauses:
-        return await _page(records, request, request.offset, request.limit)
+        page = await _page(records, request, request.offset, request.limit)
+        return page if len(page.rows) == page.scanned else Page(await _exact_rows(records, request), page.total, 0)
     page, total = await asyncio.gather(
         _page(records, request, request.offset, request.limit), records.count(request.filter)
     )
-    if page.total == total and all(request.filter.accepts(row.fields) for row in page.rows):
+    is_clean = page.total == total and len(page.rows) == page.scanned
+    if is_clean and all(request.filter.accepts(row.fields) for row in page.rows):
         return page
-    return Page(await _exact_rows(records, request), total)
+    rows = await _exact_rows(records, request)
+    return Page(rows, total, len(rows))
 
 
 async def _exact_rows(records: Records, request: ListRequest) -> tuple[Row, ...]:
@@ -34,8 +38,8 @@ async def _exact_rows(records: Records, request: ListRequest) -> tuple[Row, ...]
     while len(exact) < wanted:
         page = await _page(records, request, offset, _SCAN_PAGE)
         exact.update((row.id, row) for row in page.rows if request.filter.accepts(row.fields))
-        offset += _SCAN_PAGE
-        if not page.rows or offset >= page.total:
+        offset += page.scanned
+        if not page.scanned or offset >= page.total:
             break
     return tuple(exact.values())[request.offset : wanted]
 

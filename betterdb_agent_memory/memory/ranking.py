@@ -1,4 +1,4 @@
-"""Candidates in, the best k out: pure, and able to say why."""
+"""Records found in, the best k memories out: pure, and able to say why."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from betterdb_agent_memory.memory.record import MemoryItem
+from betterdb_agent_memory.engines.base import Neighbour
+from betterdb_agent_memory.memory.record import MemoryItem, decode_memory, is_memory, scored_numbers
 from betterdb_agent_memory.memory.scoring import composite_score, recency_decay, similarity_from_distance
 from betterdb_agent_memory.options import RecallWeights
 
@@ -22,8 +23,8 @@ class Component:
 
     @property
     def contribution(self) -> float:
-        """What the term adds to the score."""
-        return self.value * self.weight
+        """What the term adds to the score; nothing without a weight, whatever the value."""
+        return self.value * self.weight if self.weight else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +68,6 @@ class MemoryHit:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """A memory of the right scope with its cosine distance."""
-
-    item: MemoryItem
-    distance: float
-
-
-@dataclass(frozen=True, slots=True)
 class RankingRules:
     """What decides the order: the ceiling on distance, the weights, the half-life."""
 
@@ -85,56 +78,56 @@ class RankingRules:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The chosen hits, best first; how many candidates were within the threshold; how many had no
-    finite score and had to be left out.
+    """The chosen hits, best first; how many memories were within the threshold; how many of them, or of
+    the fields of the chosen ones, could not be read or had no finite score.
     """
 
     hits: list[MemoryHit]
     within_threshold: int
-    unscorable: int
+    unreadable: int
 
 
-def rank(candidates: Sequence[Candidate], *, k: int, rules: RankingRules, now_ms: int) -> Ranking:
-    """The `k` best candidates within the threshold (equal to it is within).
+def rank(rows: Sequence[Neighbour], *, k: int, rules: RankingRules, now_ms: int) -> Ranking:
+    """The `k` best of the records found within the threshold (equal to it is within).
 
     Order among equals: score, then newer `created_at`, then id.
     """
-    related = [candidate for candidate in candidates if candidate.distance <= rules.threshold]
+    related = [row for row in rows if row.distance <= rules.threshold and is_memory(row.fields)]
+    fragments = sum(not is_memory(row.fields) for row in rows)
     if not related:
-        return Ranking([], 0, 0)
-    distance = np.array([candidate.distance for candidate in related])
-    fresh_at_ms = [max(candidate.item.created_at, candidate.item.last_accessed_at) for candidate in related]
-    age_seconds = (now_ms - np.array(fresh_at_ms, dtype=np.float64)) / 1000
+        return Ranking([], 0, fragments)
+    importance, created_at_ms, fresh_at_ms = np.array([scored_numbers(row.fields) for row in related]).T
+    age_seconds = (now_ms - fresh_at_ms) / 1000
     scores = composite_score(
-        similarity=similarity_from_distance(distance),
+        similarity=similarity_from_distance(np.array([row.distance for row in related])),
         age_seconds=age_seconds,
-        importance=np.array([candidate.item.importance for candidate in related]),
+        importance=importance,
         weights=rules.weights,
         half_life_seconds=rules.half_life_seconds,
     )
-    scorable = [position for position in range(len(related)) if np.isfinite(scores[position])]
-    scorable.sort(key=lambda i: (-scores[i], -related[i].item.created_at, related[i].item.id))
-    hits = [
-        MemoryHit(
-            item=related[i].item,
-            similarity=related[i].distance,
-            score=float(scores[i]),
-            explain=_explanation(related[i], float(age_seconds[i]), rules),
-        )
-        for i in scorable[:k]
-    ]
-    return Ranking(hits, len(related), len(related) - len(scorable))
+    order = sorted(
+        np.flatnonzero(np.isfinite(scores)).tolist(), key=lambda i: (-scores[i], -created_at_ms[i], related[i].id)
+    )
+    unreadable = fragments + len(related) - len(order)
+    hits = []
+    for i in order[:k]:
+        item, problems = decode_memory(related[i].id, related[i].fields)
+        unreadable += problems
+        if item is not None:
+            explain = _explanation(related[i].distance, float(age_seconds[i]), item.importance, rules)
+            hits.append(MemoryHit(item, related[i].distance, float(scores[i]), explain))
+    return Ranking(hits, len(related), unreadable)
 
 
-def _explanation(candidate: Candidate, age_seconds: float, rules: RankingRules) -> Explanation:
+def _explanation(distance: float, age_seconds: float, importance: float, rules: RankingRules) -> Explanation:
     return Explanation(
-        distance=candidate.distance,
+        distance=distance,
         threshold=rules.threshold,
         age_seconds=age_seconds,
         half_life_seconds=rules.half_life_seconds,
         components=(
-            Component("similarity", similarity_from_distance(candidate.distance), rules.weights.similarity),
+            Component("similarity", similarity_from_distance(distance), rules.weights.similarity),
             Component("recency", float(recency_decay(age_seconds, rules.half_life_seconds)), rules.weights.recency),
-            Component("importance", candidate.item.importance, rules.weights.importance),
+            Component("importance", importance, rules.weights.importance),
         ),
     )

@@ -7,6 +7,7 @@ with the published Python package (docs/wire-contract.md). Readers accept both s
 from __future__ import annotations
 
 import math
+import numbers
 import re
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,6 +15,7 @@ from datetime import timedelta
 from betterdb_agent_memory.engines.base import Collection, IndexSchema, SchemaField
 from betterdb_agent_memory.engines.filters import TAG_SEPARATOR, Fields
 from betterdb_agent_memory.errors import InvalidInputError
+from betterdb_agent_memory.options import is_number
 
 CONTENT = "content"
 VECTOR = "vector"
@@ -75,6 +77,8 @@ query everywhere."""
 DEFAULT_IMPORTANCE = 0.5
 MAX_TTL_SECONDS = 100 * 366 * 24 * 3600
 MAX_ID_BYTES = 512
+MAX_LABEL_BYTES = 4_096
+"""Longest source, subject or date: what RediSearch keeps of a tag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +140,18 @@ def encode_memory(memory: NewMemory, vector: bytes) -> dict[str, bytes]:
     return fields | {field: text.encode() for field, text in optional.items() if text is not None}
 
 
+def is_memory(fields: Fields) -> bool:
+    """Whether a record is a memory and not a fragment of one."""
+    return CONTENT in fields
+
+
 def decode_memory(id: str, fields: Fields) -> tuple[MemoryItem | None, int]:
     """The memory in a hash, and how many of its fields could not be read.
 
     A hash without content is no memory: it is what an old client's reinforcement leaves of a
     deleted one. A number that cannot be read counts as 0, text that is not UTF-8 is replaced.
     """
-    if CONTENT not in fields:
+    if not is_memory(fields):
         return None, 1
     reader = _Reader(fields)
     tags = reader.text(TAGS)
@@ -162,6 +171,22 @@ def decode_memory(id: str, fields: Fields) -> tuple[MemoryItem | None, int]:
         namespace=reader.text(NAMESPACE),
     )
     return item, reader.unreadable
+
+
+def scored_numbers(fields: Fields) -> tuple[float, float, float]:
+    """What a score needs of a record, without making a memory of it: importance, and the milliseconds
+    of creation and of creation or last access, whichever is later.
+    """
+    try:
+        created_at = float(fields[CREATED_AT])
+        numbers = float(fields[IMPORTANCE]), created_at, max(created_at, float(fields[LAST_ACCESSED_AT]))
+    except (KeyError, ValueError):
+        numbers = (math.nan, 0, 0)
+    if math.isfinite(sum(numbers)):
+        return numbers
+    reader = _Reader(fields)
+    created_at = reader.number(CREATED_AT)
+    return reader.number(IMPORTANCE), created_at, max(created_at, reader.number(LAST_ACCESSED_AT))
 
 
 _LEADING_NUMBER = re.compile(rb"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
@@ -225,11 +250,20 @@ def checked_id(id: object) -> str:
     return id
 
 
+def checked_label(name: str, label: str | None) -> str | None:
+    """A source, subject or date of a length that can be indexed."""
+    if label is not None and (size := len(label.encode())) > MAX_LABEL_BYTES:
+        raise InvalidInputError(
+            f"{name} may have {MAX_LABEL_BYTES:,} bytes, this one has {size:,}; put text into content"
+        )
+    return label
+
+
 def checked_importance(importance: object) -> float:
     """A finite number in 0..1; None means 0.5. A boolean is refused: it would be stored as text."""
     if importance is None:
         return DEFAULT_IMPORTANCE
-    if isinstance(importance, bool) or not isinstance(importance, int | float):
+    if not is_number(importance):
         raise InvalidInputError(f"importance must be a number from 0 to 1, got {importance!r:.80}")
     if not 0 <= importance <= 1:
         raise InvalidInputError(f"importance must be from 0 to 1, got {importance!r}")
@@ -243,14 +277,13 @@ def checked_ttl_seconds(ttl: object) -> int | None:
     seconds: object = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
     if isinstance(seconds, float) and isinstance(ttl, timedelta) and seconds.is_integer():
         seconds = int(seconds)
-    if isinstance(seconds, bool) or not isinstance(seconds, int):
+    if isinstance(seconds, bool) or not isinstance(seconds, numbers.Integral):
         raise InvalidInputError(f"ttl must be whole seconds, got {ttl!r:.80}; the server knows no fractions here")
-    if seconds < 0:
+    whole = int(seconds)
+    if whole < 0:
+        raise InvalidInputError(f"ttl must not be negative, got {whole}; leave it out for a memory that never expires")
+    if whole > MAX_TTL_SECONDS:
         raise InvalidInputError(
-            f"ttl must not be negative, got {seconds}; leave it out for a memory that never expires"
+            f"ttl of {whole:,} seconds is over a hundred years; it is given in seconds, not milliseconds"
         )
-    if seconds > MAX_TTL_SECONDS:
-        raise InvalidInputError(
-            f"ttl of {seconds:,} seconds is over a hundred years; it is given in seconds, not milliseconds"
-        )
-    return seconds or None
+    return whole or None

@@ -8,12 +8,13 @@ merges them by id and writes them together.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from betterdb_agent_memory.background import LoopLock
 from betterdb_agent_memory.engines.base import RecordChange, Records
 from betterdb_agent_memory.errors import (
     AgentMemoryError,
@@ -70,6 +71,7 @@ class ImmediateReinforcer:
         self._records = records
         self._on_failure = on_failure
         self._lost = 0
+        self._has_warned = False
 
     async def reinforce(self, ids: Sequence[str], now_ms: int) -> None:
         """Touch now. A failure leaves the recall's answer as it is and is counted."""
@@ -78,7 +80,10 @@ class ImmediateReinforcer:
         except AgentMemoryError as error:
             self._on_failure()
             self._lost += len(ids)
-            _log.warning("%d recalled memories could not be reinforced: %s", len(ids), error)
+            # Said once: a user who may not write would read it at every recall.
+            level = logging.DEBUG if self._has_warned else logging.WARNING
+            self._has_warned = True
+            _log.log(level, "%d recalled memories could not be reinforced, now and maybe later: %s", len(ids), error)
 
     async def flush(self) -> None:
         """Nothing ever waits."""
@@ -94,9 +99,10 @@ class ImmediateReinforcer:
 class DeferredReinforcer:
     """Collects touches, merges them by memory, writes them together.
 
-    Written at the latest `interval_seconds` after the first one came in, at once when `max_pending`
-    memories wait, by `flush` and by `close`. A process that is killed loses what waits. A write whose
-    outcome is unknown is not repeated, since that could count an access twice; it counts as lost.
+    Written at the latest `interval_seconds` after the first one came in, by the recall that makes
+    `max_pending` memories wait, by `flush` and by `close`. A process that is killed loses what waits; a
+    forked child leaves it to its parent. A write whose outcome is unknown is not repeated, since that
+    could count an access twice; it counts as lost.
     """
 
     def __init__(self, records: Records, options: DeferredReinforcement, *, on_failure: Callable[[], None]) -> None:
@@ -105,24 +111,27 @@ class DeferredReinforcer:
         self._interval_seconds = options.interval_seconds
         self._max_pending = options.max_pending
         self._pending: dict[str, _Touch] = {}
-        self._writing = asyncio.Lock()
+        self._process = os.getpid()
+        self._writing = LoopLock()
         self._task: asyncio.Task[None] | None = None
-        self._full = asyncio.Event()
+        self._is_closed = False
         self._lost = 0
 
     async def reinforce(self, ids: Sequence[str], now_ms: int) -> None:
-        """Take note; no round trip. At `max_pending` all are written at once; at twice that many, which
-        happens only while writing fails, the oldest note is given up and counted.
+        """Take note; no round trip, unless `max_pending` is reached or the store was closed meanwhile.
+
+        While writing fails up to twice `max_pending` wait; then the oldest is given up and counted.
         """
+        self._leave_to_parent()
         self._add((id, _Touch(1, now_ms)) for id in ids)
-        if self._task is None or self._task.done() or self._task.get_loop() is not asyncio.get_running_loop():
-            self._full = asyncio.Event()  # an event belongs to the loop that first waits for it
+        if self._is_closed or len(self._pending) >= self._max_pending:
+            await self._flush_quietly()
+        elif self._task is None or self._task.done() or self._task.get_loop() is not asyncio.get_running_loop():
             self._task = asyncio.get_running_loop().create_task(self._write_later())
-        if len(self._pending) >= self._max_pending:
-            self._full.set()
 
     async def flush(self) -> None:
         """Write everything that waits: one round trip per 500 memories."""
+        self._leave_to_parent()
         async with self._writing:
             batch, self._pending = self._pending, {}
             if not batch:
@@ -136,10 +145,7 @@ class DeferredReinforcer:
             except EngineUnavailableError:
                 self._give_back(batch, set(batch), given_up=0)
                 raise
-            except asyncio.CancelledError:
-                self._lost += len(batch)
-                raise
-            except AgentMemoryError:
+            except BaseException:
                 self._give_back(batch, set(), given_up=len(batch))
                 raise
 
@@ -149,6 +155,7 @@ class DeferredReinforcer:
 
     async def close(self) -> None:
         """Stop the background task, then flush; what cannot be written is counted as lost."""
+        self._is_closed = True
         task, self._task = self._task, None
         if task is not None and not task.done() and task.get_loop() is asyncio.get_running_loop():
             # A write under way is let finish: cancelling it would lose what it carries.
@@ -161,6 +168,11 @@ class DeferredReinforcer:
             self._lost += len(self._pending)
             _log.warning("%d reinforcements were lost at close: %s", len(self._pending), error)
             self._pending.clear()
+
+    def _leave_to_parent(self) -> None:
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            self._pending = {}
 
     def _add(self, touches: Iterable[tuple[str, _Touch]]) -> None:
         for id, touch in touches:
@@ -175,16 +187,17 @@ class DeferredReinforcer:
         self._lost += given_up
         self._add((id, batch[id]) for id in again)
 
+    async def _flush_quietly(self) -> None:
+        try:
+            await self.flush()
+        except AgentMemoryError as error:
+            _log.warning("reinforcements could not be written, %d wait: %s", len(self._pending), error)
+
     async def _write_later(self) -> None:
         """Runs while something waits; the next recall starts it anew."""
-        while self._pending:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._full.wait(), self._interval_seconds)
-            self._full.clear()
-            try:
-                await self.flush()
-            except AgentMemoryError as error:
-                _log.warning("reinforcements could not be written, %d wait: %s", len(self._pending), error)
+        while self._pending and not self._is_closed:
+            await asyncio.sleep(self._interval_seconds)
+            await self._flush_quietly()
 
 
 def reinforcer_for(reinforcement: Reinforcement, records: Records, *, on_failure: Callable[[], None]) -> Reinforcer:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.errors import InvalidInputError
@@ -21,6 +23,9 @@ MAX_CANDIDATES = 4_096
 """What every search engine returns in one answer."""
 DEFAULT_LIST_LIMIT = 20
 MAX_LIST_LIMIT = 10_000
+MAX_LIST_OFFSET = 980_000
+"""Search engines page through a million rows at most; limit and offset stay below that together."""
+MAX_TIME_MS = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +55,14 @@ class ListRequest:
     @classmethod
     def validated(cls, options: MemoryListOptions) -> ListRequest:
         """Check everything that could be wrong with a page."""
+        if not isinstance(options, MemoryListOptions):
+            raise InvalidInputError(f"list takes MemoryListOptions(...), got {type(options).__name__}: {options!r:.80}")
         return cls(
             filter=exact_filter(
                 None, options.thread_id, options.agent_id, options.namespace, options.tags, options.subject
             ),
             limit=_integer("limit", options.limit, DEFAULT_LIST_LIMIT, 0, MAX_LIST_LIMIT),
-            offset=_integer("offset", options.offset, 0, 0, None),
+            offset=_integer("offset", options.offset, 0, 0, MAX_LIST_OFFSET),
         )
 
 
@@ -86,8 +93,8 @@ class RecallRequest:
             k=_integer("k", k, DEFAULT_K, 1, MAX_K),
             threshold=None if threshold is None else float(threshold),
             weights=weights,
-            reinforce=reinforce is not False,
-            now_ms=None if now_ms is None else _integer("now", now_ms, 0, 0, None),
+            reinforce=_flag("reinforce", reinforce),
+            now_ms=None if now_ms is None else _integer("now", now_ms, 0, 0, MAX_TIME_MS),
         )
 
     @property
@@ -118,14 +125,22 @@ def exact_filter(
     )
 
 
-def _integer(name: str, value: object, default: int, low: int, high: int | None) -> int:
+def _flag(name: str, value: object) -> bool:
+    """None and true mean yes, as published."""
+    if value is None:
+        return True
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    raise InvalidInputError(f"{name} must be true or false, got {value!r:.80}")
+
+
+def _integer(name: str, value: object, default: int, low: int, high: int) -> int:
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int):
-        whole = isinstance(value, float) and math.isfinite(value) and value.is_integer()
-        hint = f"; pass {int(value)}" if whole and isinstance(value, float) else ""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        hint = f"; pass {int(value)}" if isinstance(value, float) and value.is_integer() else ""
         raise InvalidInputError(f"{name} must be a whole number, got {value!r:.80}{hint}")
-    if value < low or (high is not None and value > high):
-        bounds = f"at least {low}" if high is None else f"from {low} to {high:,}"
-        raise InvalidInputError(f"{name} must be {bounds}, got {value:,}")
-    return value
+    whole = int(value)
+    if not low <= whole <= high:
+        raise InvalidInputError(f"{name} must be from {low} to {high:,}, got {value!r:.80}")
+    return whole

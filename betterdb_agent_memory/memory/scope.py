@@ -100,7 +100,7 @@ def scope_filter(scope: MemoryScope, tags: Sequence[str] = (), subject: str | No
         )
         if value is not None
     ]
-    clauses += [HasTag(record.TAGS, tag) for tag in tags]
+    clauses += [HasTag(record.TAGS, tag) for tag in dict.fromkeys(tags)]
     if subject is not None:
         clauses.append(Equals(record.SUBJECT, subject))
     filter = Filter(tuple(clauses))

@@ -41,8 +41,15 @@ def composite_score(
     Takes numbers or arrays of equal length. Negative results do not occur; a non-finite one means
     that an input was not finite.
     """
-    recency = recency_decay(age_seconds, half_life_seconds)
-    return weights.similarity * similarity + weights.recency * recency + weights.importance * importance
+    # A term without weight is left out: nothing times an infinite recency would be no number.
+    terms = (
+        (weights.similarity, similarity),
+        (weights.recency, recency_decay(age_seconds, half_life_seconds) if weights.recency else age_seconds),
+        (weights.importance, importance),
+    )
+    with np.errstate(over="ignore", invalid="ignore"):
+        score: Number = sum((weight * term for weight, term in terms if weight), start=0 * similarity)
+    return score
 
 
 def retention_score(

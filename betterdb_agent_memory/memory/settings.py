@@ -42,7 +42,7 @@ def checked_name(name: object) -> str:
             f"name {name!r} has a part ':mem', so its keys would lie below those of store "
             f"{name.split(':mem')[0]!r} and each would find the other's memories; choose another name"
         )
-    return name
+    return str.__str__(name)  # of a text enumeration the value, not the member's name
 
 
 def base_config(

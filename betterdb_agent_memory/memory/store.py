@@ -12,13 +12,14 @@ from typing import TypeVar
 
 from opentelemetry.trace import Span
 
+from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.clock import Clock, system_clock
 from betterdb_agent_memory.discovery import MemoryDiscovery
 from betterdb_agent_memory.embedders.base import Embedder, EmbedFn
 from betterdb_agent_memory.embedders.function import DEFAULT_THRESHOLD, as_embedder
 from betterdb_agent_memory.engines import engine_for
-from betterdb_agent_memory.engines.base import Page, RecordWrite
-from betterdb_agent_memory.engines.filters import Fields, Filter
+from betterdb_agent_memory.engines.base import Page, RecordWrite, Row
+from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.errors import AgentMemoryError, IndexMissingError, InvalidInputError
 from betterdb_agent_memory.live_config import LiveConfig, MemoryConfigSnapshot
 from betterdb_agent_memory.memory import record
@@ -28,7 +29,7 @@ from betterdb_agent_memory.memory.embedding import CheckedEmbedder, given_vector
 from betterdb_agent_memory.memory.forgetting import forget_matching
 from betterdb_agent_memory.memory.index import MemoryIndex
 from betterdb_agent_memory.memory.listing import list_matching
-from betterdb_agent_memory.memory.ranking import Candidate, MemoryHit, rank
+from betterdb_agent_memory.memory.ranking import MemoryHit, rank
 from betterdb_agent_memory.memory.record import MemoryItem, NewMemory
 from betterdb_agent_memory.memory.reinforcement import reinforcer_for
 from betterdb_agent_memory.memory.requests import ListRequest, MemoryListOptions, RecallRequest, exact_filter
@@ -58,14 +59,6 @@ from betterdb_agent_memory.version import package_version
 EVICTIONS = "evictions"
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
-
-
-def _loop_is_running() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def random_id() -> str:
@@ -145,8 +138,7 @@ class MemoryStore:
         )
         self._discovery = self._make_discovery(discovery)
         self._registration: asyncio.Task[None] | None = None
-        if _loop_is_running():
-            self._start_background_work()
+        self._is_closed = False
 
     async def ensure_index(self) -> None:
         """Find the index or create it, so that a misfit shows at start and not at the first recall.
@@ -158,9 +150,9 @@ class MemoryStore:
             IndexMismatchError: the index exists with another dimension, metric or prefix.
             SearchModuleMissingError: the server has no search module.
         """
-        self._start_background_work()
-        if await self._index.find(self._embedder.dimensions) is None or self._embedder.is_there:
+        if await self._index.find(self._embedder.dimensions, look=True) is None or self._embedder.is_there:
             await self._index.ensure(await self._embedder.probe())
+        self._start_background_work()
 
     async def remember(
         self,
@@ -200,6 +192,7 @@ class MemoryStore:
             dimensions = await self._index.find(self._embedder.dimensions)
             vector = await self._embedder.embed_document(memory.content, dimensions)
             await self._index.ensure(len(vector) // 4)
+            self._start_background_work()
             write = RecordWrite(memory.id, record.encode_memory(memory, vector), ttl_seconds)
             await self._records.write_many([write])
             await self._make_room(filter, memory.created_at_ms)
@@ -240,9 +233,8 @@ class MemoryStore:
         with self._watch.recalling(request.k) as span:
             self._embedder.require("recall by text")
             dimensions = await self._index.find(self._embedder.dimensions)
-            if dimensions is None:
-                return self._nothing_stored(span, request)
             vector = await self._embedder.embed_query(query, dimensions)
+            await self._index.ensure(len(vector) // 4)
             return await self._recall(vector, request, span)
 
     async def recall_by_vector(
@@ -271,25 +263,28 @@ class MemoryStore:
         filter = exact_filter(scope, thread_id, agent_id, namespace, tags, subject)
         request = RecallRequest.validated(filter, k, threshold, weights, reinforce, now)
         with self._watch.recalling(request.k) as span:
-            dimensions = await self._index.find()
-            if dimensions is None:
-                return self._nothing_stored(span, request)
-            return await self._recall(given_vector(vector, dimensions), request, span)
+            dimensions = await self._index.find(self._embedder.dimensions)
+            return await self._recall(given_vector(vector, dimensions or self._embedder.dimensions), request, span)
 
     async def get(self, id: str) -> MemoryItem | None:
         """The memory with this id, or None. One round trip; the vector is not read."""
         [fields] = await self._records.read_many([record.checked_id(id)], record.ITEM_FIELDS)
-        return None if fields is None else self._decoded(id, fields)
+        if fields is None:
+            return None
+        item, unreadable = record.decode_memory(id, fields)
+        self._watch.unreadable(unreadable)
+        return item
 
     async def list(self, options: MemoryListOptions | None = None) -> MemoryListResult:
         """A page of memories, newest first, and the exact total of the scope.
 
         One round trip, with a scope a second one beside it. Before anything was stored the page is empty.
+        Without a scope the total is the server's, which may still count memories that have just expired.
         """
         request = ListRequest.validated(options or MemoryListOptions())
-        page = await self._searching(lambda: list_matching(self._records, request), Page((), 0))
-        items = [item for row in page.rows if (item := self._decoded(row.id, row.fields))]
-        items.sort(key=lambda item: (-item.created_at, item.id))
+        page = await self._searching(lambda: list_matching(self._records, request), Page((), 0, 0))
+        items, unreadable = await off_loop(len(page.rows), _newest_first, page.rows)
+        self._watch.unreadable(unreadable)
         return MemoryListResult(items, page.total)
 
     async def forget(self, id: str) -> bool:
@@ -313,6 +308,8 @@ class MemoryStore:
 
         Raises:
             InvalidInputError: nothing was given; that would be the whole store.
+            IndexNotReadyError: the index is being rebuilt, so some would be missed; nothing was deleted.
+            ConfigurationError: there is no index, and no embedder to make one with.
             EngineError: with a note saying how many had been deleted before it.
         """
         filter = exact_filter(scope, thread_id, agent_id, namespace, tags)
@@ -321,6 +318,9 @@ class MemoryStore:
                 "forget_by_scope needs at least one of thread_id, agent_id, namespace or tags; without one it would "
                 "delete the whole store"
             )
+        if await self._index.find(self._embedder.dimensions) is None:
+            # Memories may be there without an index: made now, it finds them.
+            await self._index.ensure(await self._embedder.probe())
         deleted = await self._searching(lambda: forget_matching(self._records, filter), 0)
         self._watch.forgotten(deleted)
         return deleted
@@ -373,6 +373,7 @@ class MemoryStore:
 
     async def close(self) -> None:
         """Write what waits and stop background work. The client stays open; it is yours."""
+        self._is_closed = True
         await self._live_config.stop()
         await self._reinforcer.close()
         self._watch.reinforcements(self._reinforcer.statistics())
@@ -382,7 +383,9 @@ class MemoryStore:
             self._registration = None
 
     def _start_background_work(self) -> None:
-        """Config refresh and discovery need a running loop, which a constructor may lack."""
+        """Begun with the first call that reaches a usable index: a constructor does no I/O."""
+        if self._is_closed:
+            return
         if self._refreshes_config:
             self._live_config.start()
         if self._discovery is not None and self._registration is None:
@@ -403,21 +406,15 @@ class MemoryStore:
         )
         self._watch.refilled(found.refills)
         now_ms = self._clock() if request.now_ms is None else request.now_ms
-        candidates = [
-            Candidate(item, row.distance) for row in found.neighbours if (item := self._decoded(row.id, row.fields))
-        ]
-        ranking = rank(candidates, k=request.k, rules=rules, now_ms=now_ms)
-        nearest = candidates[0].distance if candidates else None
+        ranking = await off_loop(
+            len(found.neighbours), lambda: rank(found.neighbours, k=request.k, rules=rules, now_ms=now_ms)
+        )
+        nearest = found.neighbours[0].distance if found.neighbours else None
         self._watch.recalled(span, ranking, nearest_distance=nearest, threshold=rules.threshold)
         if request.reinforce and ranking.hits:
             await self._reinforcer.reinforce([hit.item.id for hit in ranking.hits], now_ms)
             self._watch.reinforcements(self._reinforcer.statistics())
         return ranking.hits
-
-    def _nothing_stored(self, span: Span, request: RecallRequest) -> builtins.list[MemoryHit]:
-        nothing = rank([], k=request.k, rules=request.rules(self.current_config()), now_ms=0)
-        self._watch.recalled(span, nothing, nearest_distance=None, threshold=0)
-        return nothing.hits
 
     def _new_memory(
         self,
@@ -438,9 +435,9 @@ class MemoryStore:
             thread_id=scope.thread_id,
             agent_id=scope.agent_id,
             namespace=scope.namespace,
-            source=optional_text("source", source),
-            subject=optional_text("subject", subject),
-            date=optional_text("date", date),
+            source=record.checked_label("source", optional_text("source", source)),
+            subject=record.checked_label("subject", optional_text("subject", subject)),
+            date=record.checked_label("date", optional_text("date", date)),
         )
 
     def _require_content(self, name: str, text: object) -> str:
@@ -459,12 +456,16 @@ class MemoryStore:
         if config.max_items_per_scope is None or not filter.clauses:
             return
         try:
-            evicted = await self._capacity.sweep(
-                filter,
-                limit=config.max_items_per_scope,
-                now_ms=now_ms,
-                weights=config.weights,
-                half_life_seconds=config.half_life_seconds,
+            limit = config.max_items_per_scope
+            evicted = await self._searching(
+                lambda: self._capacity.sweep(
+                    filter,
+                    limit=limit,
+                    now_ms=now_ms,
+                    weights=config.weights,
+                    half_life_seconds=config.half_life_seconds,
+                ),
+                0,
             )
             if evicted:
                 self._watch.evicted(evicted)
@@ -474,19 +475,23 @@ class MemoryStore:
             _log.warning("a full scope of store %s could not be trimmed: %s", self.name, error)
 
     async def _searching(self, search: Callable[[], Awaitable[_T]], nothing: _T) -> _T:
-        """The search's answer, `nothing` while there is no index; a lost index is made again once."""
-        if await self._index.find() is None:
-            return nothing
+        """The search's answer, from a complete index; `nothing` while there is none and none can be made.
+
+        An index that is missing is made if the embedder states a dimension, a lost one is made again once.
+        """
+        stated = self._embedder.dimensions
+        if await self._index.find(stated) is None:
+            if stated is None:
+                return nothing
+            await self._index.ensure(stated)
+        self._start_background_work()
+        await self._index.wait_complete()
         try:
             return await search()
         except IndexMissingError:
             await self._index.recreate()
+            await self._index.wait_complete()
             return await search()
-
-    def _decoded(self, id: str, fields: Fields) -> MemoryItem | None:
-        item, unreadable = record.decode_memory(id, fields)
-        self._watch.unreadable(unreadable)
-        return item
 
     def _make_discovery(self, config: bool | MemoryDiscoveryConfig) -> MemoryDiscovery | None:
         if config is False:
@@ -501,3 +506,11 @@ class MemoryStore:
             heartbeat_interval_s=None if interval_ms is None else interval_ms / 1000,
             on_write_failed=lambda: self._watch.background_failed("discovery"),
         )
+
+
+def _newest_first(rows: Sequence[Row]) -> tuple[list[MemoryItem], int]:
+    """The memories in these rows, and how many records or fields could not be read."""
+    decoded = [record.decode_memory(row.id, row.fields) for row in rows]
+    items = [item for item, _ in decoded if item is not None]
+    items.sort(key=lambda item: (-item.created_at, item.id))
+    return items, sum(unreadable for _, unreadable in decoded)

@@ -68,7 +68,7 @@ class StoreWatch:
         """What a recall found."""
         span.set_attribute("recall.candidate_count", ranking.within_threshold)
         span.set_attribute("recall.result_count", len(ranking.hits))
-        self.unreadable(ranking.unscorable)
+        self.unreadable(ranking.unreadable)
         (self._recalls_with_hits if ranking.hits else self._recalls_empty).inc()
         if ranking.hits or nearest_distance is None:
             return

@@ -91,7 +91,7 @@ BAD_QUESTIONS: list[tuple[str, dict[str, Any], str]] = [
     ("query is too long", {"query": "x" * 262_145}, "262,145 bytes"),
     ("k is 0", {"k": 0}, "k must be from 1 to 2,500"),
     ("k is negative", {"k": -3}, "-3"),
-    ("k above 2,500", {"k": 2_501}, "2,501"),
+    ("k above 2,500", {"k": 2_501}, "2501"),
     ("k fractional", {"k": 1.5}, "whole number"),
     ("k is a boolean", {"k": True}, "whole number"),
     ("threshold above 2", {"threshold": 2.1}, "2.1"),

@@ -9,18 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from betterdb_agent_memory import ConfigurationError, RecallWeights, composite_score
-from betterdb_agent_memory.memory.ranking import Candidate, RankingRules, rank
-from betterdb_agent_memory.memory.record import MemoryItem
+from betterdb_agent_memory.engines.base import Neighbour
+from betterdb_agent_memory.memory.ranking import RankingRules, rank
 
 NOW_MS = 1_750_000_000_000
 
 
 def candidate(
     id: str, distance: float, age_seconds: float, importance: float, idle_seconds: float | None = None
-) -> Candidate:
+) -> Neighbour:
     created = NOW_MS - round(age_seconds * 1000)
     accessed = created if idle_seconds is None else NOW_MS - round(idle_seconds * 1000)
-    return Candidate(MemoryItem(id, id, importance, [], created, accessed, 0), distance)
+    fields = {"content": id, "importance": repr(importance), "created_at": created, "last_accessed_at": accessed}
+    return Neighbour(id, distance, {name: str(value).encode() for name, value in fields.items()})
 
 
 candidates = st.lists(
@@ -33,7 +34,7 @@ candidates = st.lists(
         idle_seconds=st.none() | st.floats(0, 1e6),
     ),
     max_size=30,
-    unique_by=lambda one: one.item.id,
+    unique_by=lambda one: one.id,
 )
 weight = st.floats(0, 5)
 rules = st.builds(
@@ -45,7 +46,7 @@ rules = st.builds(
 
 
 @given(candidates, rules, st.integers(1, 40))
-def test_the_best_k_are_chosen_in_a_total_order(given: list[Candidate], rules: RankingRules, k: int) -> None:
+def test_the_best_k_are_chosen_in_a_total_order(given: list[Neighbour], rules: RankingRules, k: int) -> None:
     ranking = rank(given, k=k, rules=rules, now_ms=NOW_MS)
     everything = rank(given, k=len(given) + 1, rules=rules, now_ms=NOW_MS).hits
     assert ranking.hits == everything[:k]
@@ -57,7 +58,7 @@ def test_the_best_k_are_chosen_in_a_total_order(given: list[Candidate], rules: R
 
 
 @given(candidates, rules)
-def test_explanations_add_up(given: list[Candidate], rules: RankingRules) -> None:
+def test_explanations_add_up(given: list[Neighbour], rules: RankingRules) -> None:
     for hit in rank(given, k=50, rules=rules, now_ms=NOW_MS).hits:
         assert hit.explain is not None
         assert hit.explain.score == pytest.approx(hit.score)
@@ -79,7 +80,7 @@ def test_a_clock_far_ahead_is_counted_and_not_silently_ranked_first() -> None:
     rules = RankingRules(2.0, RecallWeights(1, 1, 1), 1.0)
     ranking = rank([candidate("sane", 0, 10, 0.5), candidate("ahead", 0, -1e9, 0.5)], k=2, rules=rules, now_ms=NOW_MS)
     assert [hit.item.id for hit in ranking.hits] == ["sane"]
-    assert ranking.unscorable == 1
+    assert ranking.unreadable == 1
 
 
 def test_the_composite_is_a_plain_weighted_sum() -> None:
@@ -99,3 +100,19 @@ def test_the_composite_is_a_plain_weighted_sum() -> None:
 def test_unusable_weights_are_refused_when_they_are_made(weights: tuple) -> None:
     with pytest.raises(ConfigurationError, match="RecallWeights"):
         RecallWeights(*weights)
+
+
+def test_weight_0_takes_a_term_out_whatever_its_value() -> None:
+    rules = RankingRules(2.0, RecallWeights(1, 0, 0), 1.0)
+    ranking = rank([candidate("ahead", 0.5, -1e9, 0.5)], k=1, rules=rules, now_ms=NOW_MS)
+    assert [(hit.item.id, hit.score) for hit in ranking.hits] == [("ahead", 0.75)]
+    assert ranking.hits[0].explain is not None
+    assert ranking.hits[0].explain.score == 0.75
+
+
+def test_a_fragment_is_counted_and_never_a_hit() -> None:
+    rules = RankingRules(2.0, RecallWeights(1, 1, 1), 1.0)
+    fragment = Neighbour("f", 0.0, {"last_accessed_at": b"1", "access_count": b"3"})
+    ranking = rank([fragment, candidate("whole", 0.5, 1, 0.5)], k=5, rules=rules, now_ms=NOW_MS)
+    assert [hit.item.id for hit in ranking.hits] == ["whole"]
+    assert (ranking.within_threshold, ranking.unreadable) == (1, 1)

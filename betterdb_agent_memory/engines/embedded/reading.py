@@ -71,6 +71,7 @@ def select_records(
     return Page(
         rows=tuple(Row(id, read_fields(connection, tables, key, names)) for key, id in page),
         total=count_records(connection, tables, condition),
+        scanned=len(page),
     )
 
 

@@ -11,6 +11,7 @@ from betterdb_agent_memory.engines.base import (
     Collection,
     IndexState,
     Neighbour,
+    Neighbours,
     Page,
     RecordChange,
     RecordWrite,
@@ -116,7 +117,7 @@ class EmbeddedRecords:
             lambda connection: writing.change_records(connection, tables, changes, self._now_ms())
         )
 
-    async def nearest(self, vector: bytes, *, count: int, filter: Filter, fields: Sequence[str]) -> list[Neighbour]:
+    async def nearest(self, vector: bytes, *, count: int, filter: Filter, fields: Sequence[str]) -> Neighbours:
         """The `count` records nearest to `vector` (float32, little-endian), nearest first, then by id.
 
         Exact. A vector of zeros has the distance 1 to everything. At 384 dimensions about 1 us per
@@ -131,15 +132,16 @@ class EmbeddedRecords:
         if not 0 <= count <= MAX_NEIGHBOURS:
             raise InvalidInputError(f"count must be from 0 to {MAX_NEIGHBOURS}, not {count}")
 
-        def search(connection: apsw.Connection) -> list[Neighbour]:
+        def search(connection: apsw.Connection) -> Neighbours:
             now_ms = self._now_ms()
             condition = matching(filter, tables, now_ms)
             filtered = bool(filter.clauses)
             found = nearest(connection, tables, vector, count, condition, filtered=filtered, now_ms=now_ms)
-            return [
+            rows = [
                 Neighbour(id, distance, reading.read_fields(connection, tables, key, fields))
                 for key, id, distance in found
             ]
+            return Neighbours(rows, exhausted=len(rows) < count)
 
         return await self._database.read(search)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from betterdb_agent_memory.engines.base import Collection, IndexState, Neighbour, Page, RecordChange, RecordWrite
+from betterdb_agent_memory.engines.base import Collection, IndexState, Neighbours, Page, RecordChange, RecordWrite
 from betterdb_agent_memory.engines.filters import Fields, Filter
 from betterdb_agent_memory.engines.valkey import reply
 from betterdb_agent_memory.engines.valkey.client import Argument, ValkeyClient
@@ -123,12 +123,11 @@ class ValkeyRecords:
         outcomes = await load_script("touch").run_many(self._client, calls)
         return _flags([change.id for change in changes], [change.id for change in own], outcomes)
 
-    async def nearest(self, vector: bytes, *, count: int, filter: Filter, fields: Sequence[str]) -> list[Neighbour]:
+    async def nearest(self, vector: bytes, *, count: int, filter: Filter, fields: Sequence[str]) -> Neighbours:
         """Up to `count` records nearest to `vector` (float32, little-endian), nearest first.
 
-        Fewer than `count` mean that nothing else passes the prefilter. Rows without a distance are
-        skipped and counted in `unreadable_rows`. One round trip; more where keys that are not ours
-        lie below the prefix and have to be stepped over.
+        Rows without a distance are skipped and counted in `unreadable_rows`. One round trip; more
+        where keys that are not ours lie below the prefix and have to be stepped over.
 
         Raises:
             InvalidInputError: `count` exceeds `max_neighbours`.
@@ -150,7 +149,7 @@ class ValkeyRecords:
         """A page of records, ordered by a sortable number field or in no particular order.
 
         One round trip; with keys that are not ours below the prefix, one per 1,000 rows up to the
-        page, and `total` counts those keys too. Raises as `nearest`.
+        page and for the total. Raises as `nearest`.
         """
         return await self._search.select(
             filter, fields=fields, limit=limit, offset=offset, order_by=order_by, descending=descending

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from time import monotonic
 from typing import Any
 
-from betterdb_agent_memory.engines.base import Collection, Neighbour, Page, Row
+from betterdb_agent_memory.engines.base import Collection, Neighbour, Neighbours, Page, Row
 from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.engines.valkey import query, reply
 from betterdb_agent_memory.engines.valkey.client import Command, ValkeyClient
@@ -33,20 +33,20 @@ class Search:
         self._order_field = query.order_field(collection.schema).name
         self.unreadable_rows = 0
 
-    async def nearest(self, vector: bytes, *, count: int, filter: Filter, fields: Sequence[str]) -> list[Neighbour]:
+    async def nearest(self, vector: bytes, *, count: int, filter: Filter, fields: Sequence[str]) -> Neighbours:
         """See `Records.nearest`. One round trip, more only where rows had to be dropped."""
         if count > MAX_NEIGHBOURS:
             raise InvalidInputError(f"at most {MAX_NEIGHBOURS} neighbours at once, not {count}")
         if count < 1:
-            return []
+            return Neighbours(exhausted=False)
         asked = count
         while True:
             found = await self._ask(self._nearest_command(vector, asked, filter, fields))
             neighbours = self._neighbours(found, fields)
-            # Fewer rows than asked for: the server has no more. Otherwise some were dropped here,
-            # and a short list would wrongly say that nothing else is left.
-            if len(neighbours) >= count or len(found.rows) < asked or asked == MAX_NEIGHBOURS:
-                return neighbours[:count]
+            # Fewer rows than asked for: the server has no more. Otherwise some were dropped here.
+            exhausted = len(found.rows) < asked
+            if len(neighbours) >= count or exhausted or asked == MAX_NEIGHBOURS:
+                return Neighbours(neighbours[:count], exhausted=exhausted and len(neighbours) <= count)
             asked = min(MAX_NEIGHBOURS, 2 * asked)
 
     async def select(
@@ -60,15 +60,18 @@ class Search:
         descending: bool = False,
     ) -> Page:
         """See `Records.select`. One round trip; with other people's keys below our prefix, one per
-        1,000 rows up to the page, since they have to be stepped over, and `total` counts them too.
+        1,000 rows up to the page, since they have to be stepped over.
         """
         if limit < 0 or offset < 0:
             raise InvalidInputError(f"limit and offset are not negative: {limit}, {offset}")
         limit = min(limit, query.LARGEST_LIMIT)
         if not self._index.is_overlapped():
-            found = await self._page(filter, fields, offset, limit, order_by, descending)
-            if all(self._own_id(row.key) is not None for row in found.rows):
-                return Page(self._own_rows(found, fields), found.total)
+            command = self._select_command(self._prefilter(filter), fields, offset, limit, order_by, descending)
+            # A total without a filter is the server's: the list of indexes says whether it counts strangers.
+            found = await (self._ask(command) if filter.clauses else self._ask_beside_names(command))
+            rows = self._own_rows(found, fields)
+            if not self._index.is_overlapped():
+                return Page(rows, found.total, len(found.rows))
         return await self._select_own(filter, fields, offset, limit, order_by, descending)
 
     async def count(self, filter: Filter) -> int:
@@ -83,25 +86,13 @@ class Search:
         countable = self._index.searchable.issuperset(fields) and query.can_be_grouped(filter)
         if self._index.is_overlapped() or not countable:
             return await self._count_rows(filter)
-        index = self._collection.index_name
-        command = (
-            query.count_groups(index, text, fields, self._timeout_ms)
-            if fields
-            else self._select_command(text, (), 0, 0, None, False)
-        )
-        began = monotonic()
-        # The list of indexes says whether a neighbour has moved in since we last looked.
-        answer, names = await self._client.ask_many([command, ("FT._LIST",)])
-        elapsed = monotonic() - began
-        self._index.note_names(names)
-        if isinstance(answer, Exception):
-            raise answer
+        if not fields:
+            found = await self._ask_beside_names(self._select_command(text, (), 0, 0, None, False))
+            return await self._count_rows(filter) if self._index.is_overlapped() else found.total
+        command = query.count_groups(self._collection.index_name, text, fields, self._timeout_ms)
+        answer, elapsed = await self._answer_beside_names(command)
         if self._index.is_overlapped():
             return await self._count_rows(filter)
-        if not fields:
-            found = reply.parse_search(answer)
-            reply.check_complete(found.complete, elapsed_seconds=elapsed, timeout_ms=self._timeout_ms)
-            return found.total
         groups, complete = reply.parse_groups(answer)
         reply.check_complete(complete, elapsed_seconds=elapsed, timeout_ms=self._timeout_ms)
         if len(groups) >= query.MAX_GROUPS:
@@ -116,7 +107,7 @@ class Search:
     async def _select_own(
         self, filter: Filter, fields: Sequence[str], offset: int, limit: int, order_by: str | None, descending: bool
     ) -> Page:
-        total = (await self._page(filter, fields, 0, 0, None, False)).total
+        total = await self._count_rows(filter)
         rows: list[Row] = []
         if limit:
             passed = 0
@@ -126,7 +117,7 @@ class Search:
                     rows.append(row)
                 if len(rows) == limit:
                     break
-        return Page(tuple(rows), total)
+        return Page(tuple(rows), total, len(rows))
 
     async def _walk(self, filter: Filter, fields: Sequence[str], order_by: str, descending: bool) -> AsyncIterator[Row]:
         offset = 0
@@ -150,6 +141,24 @@ class Search:
         found = reply.parse_search(await self._client.ask(*command))
         reply.check_complete(found.complete, elapsed_seconds=monotonic() - began, timeout_ms=self._timeout_ms)
         return found
+
+    async def _ask_beside_names(self, command: Command) -> reply.Found:
+        answer, elapsed = await self._answer_beside_names(command)
+        found = reply.parse_search(answer)
+        reply.check_complete(found.complete, elapsed_seconds=elapsed, timeout_ms=self._timeout_ms)
+        return found
+
+    async def _answer_beside_names(self, command: Command) -> tuple[Any, float]:
+        """The answer and how long it took; the list of indexes comes in the same round trip and says
+        whether a neighbour has moved in below our prefix.
+        """
+        began = monotonic()
+        answer, names = await self._client.ask_many([command, ("FT._LIST",)])
+        elapsed = monotonic() - began
+        self._index.note_names(names)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer, elapsed
 
     def _prefilter(self, filter: Filter) -> str:
         return query.prefilter(filter, self._collection.schema, self._index.searchable)
@@ -220,7 +229,11 @@ class Search:
         if not key.startswith(self._prefix) or not id or b":" in id:
             self._index.note_foreign_key()
             return None
-        return id.decode("utf-8", "surrogateescape")
+        try:
+            return id.decode()
+        except UnicodeDecodeError:
+            self.unreadable_rows += 1
+            return None
 
 
 def _distance(value: bytes | None) -> float | None:

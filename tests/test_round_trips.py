@@ -143,6 +143,5 @@ async def test_no_read_brings_a_vector_back(valkey_server: ValkeyServer, store_n
     assert len(await store.recall("x", thread_id="t", reinforce=False)) == 8
     await store.list(MemoryListOptions(thread_id="t"))
     await store.forget_by_scope(thread_id="t")
-    overhead = 8_000  # two replies to INFO
-    assert await sent() - before < 20_000 + overhead
+    assert await sent() - before < 60_000  # 20 vectors alone would be 120,000
     await client.aclose()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from betterdb_agent_memory.engines.filters import Fields, Filter
 
@@ -86,16 +86,14 @@ class RecordChange:
     increments: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A record found, with the fields that were asked for and that it has."""
 
     id: str
     fields: Fields
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbour:
+class Neighbour(NamedTuple):
     """A record found by vector. `distance` is the cosine distance, 0 (same direction) to 2."""
 
     id: str

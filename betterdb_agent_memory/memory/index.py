@@ -25,6 +25,7 @@ class MemoryIndex:
         self._state = IndexState(dimensions=None)
         self._looked_at = -LOOK_AGAIN_SECONDS
         self._expected: int | None = None
+        self._last_dimensions: int | None = None
         self._preparing = LoopLock()
 
     async def find(self, stated: int | None = None, *, look: bool = False) -> int | None:
@@ -61,7 +62,7 @@ class MemoryIndex:
     async def recreate(self) -> None:
         """Create the index again after the server lost it (FLUSHALL, FT.DROPINDEX)."""
         async with self._preparing:
-            await self._prepare(self._state.dimensions)
+            await self._prepare(self._last_dimensions)
 
     async def wait_complete(self) -> None:
         """Wait while the server still takes existing memories into the index.
@@ -76,7 +77,7 @@ class MemoryIndex:
         while self._state.indexing:
             self._state = await self._records.inspect()
             if not self._state.indexing:
-                return
+                return  # complete, or dropped meanwhile: then the search will say so
             if monotonic() > deadline:
                 raise IndexNotReadyError(
                     f"index {self._index_name} was made anew and the server is still taking in existing memories, so "
@@ -91,6 +92,8 @@ class MemoryIndex:
     async def _prepare(self, dimensions: int | None) -> None:
         self._state = await self._records.prepare(dimensions)
         self._looked_at = monotonic()
+        if self._state.dimensions is not None:
+            self._last_dimensions = self._state.dimensions
 
     def _require(self, dimensions: int) -> None:
         if self._state.dimensions != dimensions:

@@ -105,9 +105,8 @@ def rank(rows: Sequence[Neighbour], *, k: int, rules: RankingRules, now_ms: int)
         weights=rules.weights,
         half_life_seconds=rules.half_life_seconds,
     )
-    order = sorted(
-        np.flatnonzero(np.isfinite(scores)).tolist(), key=lambda i: (-scores[i], -created_at_ms[i], related[i].id)
-    )
+    ranks = list(zip((-scores).tolist(), (-created_at_ms).tolist(), (row.id for row in related), strict=True))
+    order = sorted(np.flatnonzero(np.isfinite(scores)).tolist(), key=ranks.__getitem__)
     unreadable = fragments + len(related) - len(order)
     hits = []
     for i in order[:k]:

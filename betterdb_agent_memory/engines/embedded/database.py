@@ -13,8 +13,10 @@ from typing import Any, TypeVar
 
 import apsw
 
+from betterdb_agent_memory.engines.embedded.erasing import Connection, Sweep, empty_log, leave_clean
 from betterdb_agent_memory.engines.embedded.failures import reported
-from betterdb_agent_memory.engines.embedded.opening import IN_MEMORY, open_connection, refresh_statistics
+from betterdb_agent_memory.engines.embedded.opening import open_connection, refresh_statistics
+from betterdb_agent_memory.engines.embedded.place import IN_MEMORY, Place, create_private
 from betterdb_agent_memory.errors import EngineError
 
 T = TypeVar("T")
@@ -22,6 +24,11 @@ Job = Callable[[apsw.Connection], T]
 
 _READERS = 2
 _WRITES_PER_COMMIT = 256
+
+_EMPTY_LOG_SECONDS = 1.0
+"""How soon after something was erased the log is emptied; all that is erased meanwhile shares it."""
+
+_LONGEST_WAIT_SECONDS = 60.0
 
 _inherited: list[Session] = []
 """Sessions of a parent process: never used and never closed here, since closing an inherited SQLite
@@ -45,9 +52,10 @@ if hasattr(os, "register_at_fork"):
 class Database:
     """The database at `path`; opened at the first use, in whichever process uses it."""
 
-    def __init__(self, path: str, busy_timeout_seconds: float) -> None:
+    def __init__(self, path: str, busy_timeout_seconds: float, sweep: Sweep) -> None:
         self._path = path
         self._busy_timeout_seconds = busy_timeout_seconds
+        self._sweep = sweep
         self._session: Session | None = None
         self._closed = False
 
@@ -83,24 +91,30 @@ class Database:
                     )
                 session = None
             if session is None:
-                session = self._session = Session(self._path, self._busy_timeout_seconds)
+                if self._path != IN_MEMORY:
+                    create_private(self._path)
+                session = self._session = Session(self._path, self._busy_timeout_seconds, self._sweep)
             return session
 
 
 class Session:
     """The threads and connections of one process."""
 
-    def __init__(self, path: str, busy_timeout_seconds: float) -> None:
+    def __init__(self, path: str, busy_timeout_seconds: float, sweep: Sweep) -> None:
         self.pid = os.getpid()
         self._path = path
+        self._place = Place(path)
         self._busy_timeout_seconds = busy_timeout_seconds
+        self._sweep = sweep
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="memories-write")
         # A database in memory belongs to one connection, which all jobs share in turn.
         self._readers = (
             self._writer if path == IN_MEMORY else ThreadPoolExecutor(_READERS, thread_name_prefix="memories-read")
         )
         self._local = threading.local()
-        self._connections: list[apsw.Connection] = []
+        self._connections: list[Connection] = []
+        self._timer: threading.Timer | None = None
+        self._empty_log_seconds = _EMPTY_LOG_SECONDS
         self._commits = 0
         self._waiting: deque[tuple[Job[Any], Future[Any]]] = deque()
 
@@ -119,13 +133,27 @@ class Session:
         """Finish what was asked for, then close every connection."""
         self._writer.shutdown(wait=True)
         self._readers.shutdown(wait=True)
-        for connection in self._connections:
+        if self._timer is not None:
+            self._timer.cancel()
+        while self._connections:
+            connection = self._connections.pop()
+            if not self._connections and self._path != IN_MEMORY:
+                with suppress(EngineError):
+                    self._place.check()
+                    leave_clean(connection, self._sweep)
             connection.close()
 
-    def _connection(self) -> apsw.Connection:
-        connection: apsw.Connection | None = getattr(self._local, "connection", None)
+    def _connection(self) -> Connection:
+        connection: Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = self._local.connection = open_connection(self._path, self._busy_timeout_seconds)
+            self._place.check()
+            connection = open_connection(self._path, self._busy_timeout_seconds)
+            try:
+                self._place.opened()
+            except EngineError:
+                connection.close()
+                raise
+            self._local.connection = connection
             self._connections.append(connection)
         return connection
 
@@ -153,11 +181,16 @@ class Session:
                 connection = self._connection()
                 connection.execute("BEGIN IMMEDIATE")
                 try:
+                    self._place.check()
                     answers = [(outcome, *self._run_write(connection, job)) for job, outcome in batch]
                     connection.execute("COMMIT")
                 finally:
                     _end(connection, "ROLLBACK")
+                # Looked at again, since what went into a file that is gone must not be acknowledged.
+                self._place.check()
                 self._learn(connection)
+                if connection.erased:
+                    self._empty_log_later()
         except BaseException as error:  # noqa: BLE001 - every caller is told
             # A failed commit left nothing behind, whatever the single jobs came to.
             answers = [(outcome, None, error) for _, outcome in batch]
@@ -166,6 +199,27 @@ class Session:
                 outcome.set_result(result)
             else:
                 outcome.set_exception(failure)
+
+    def _empty_log_later(self) -> None:
+        if self._timer is None and self._path != IN_MEMORY:
+            self._timer = threading.Timer(self._empty_log_seconds, self._ask_to_empty_log)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _ask_to_empty_log(self) -> None:
+        with suppress(RuntimeError):  # the engine is being closed, which empties the log too
+            self._writer.submit(self._empty_log)
+
+    def _empty_log(self) -> None:
+        self._timer = None
+        connection = self._connection()
+        connection.erased = not empty_log(connection, self._busy_timeout_seconds)
+        if connection.erased:
+            # A long read, or another process, is in the way.
+            self._empty_log_seconds = min(2 * self._empty_log_seconds, _LONGEST_WAIT_SECONDS)
+            self._empty_log_later()
+        else:
+            self._empty_log_seconds = _EMPTY_LOG_SECONDS
 
     def _learn(self, connection: apsw.Connection) -> None:
         """Refresh statistics after 1, 2, 4, 8 ... commits. Best effort: plans get better, results never change."""

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from betterdb_agent_memory.engines.base import Collection
 from betterdb_agent_memory.engines.embedded.database import Database
-from betterdb_agent_memory.engines.embedded.opening import IN_MEMORY
+from betterdb_agent_memory.engines.embedded.place import IN_MEMORY
 from betterdb_agent_memory.engines.embedded.records import EmbeddedRecords
+from betterdb_agent_memory.engines.embedded.sweeping import sweep_everything
 from betterdb_agent_memory.engines.embedded.values import EmbeddedValues
 from betterdb_agent_memory.errors import ConfigurationError
 
@@ -18,7 +19,7 @@ class EmbeddedEngine:
     """Memories in one SQLite file, shared by any number of processes on one machine.
 
     Args:
-        path: The file, created with its directory at the first use, or ":memory:" for a store that
+        path: The file, created with its directory at the first use (for its owner alone, mode 0600), or ":memory:" for a store that
             lives as long as this object. Not on a network file system: SQLite's log needs shared
             memory between its processes. And not opened by another SQLite library in the same
             process, such as Python's sqlite3, while it is in use: file locks do not hold between
@@ -41,8 +42,10 @@ class EmbeddedEngine:
         if not str(path):
             raise ConfigurationError('the path of the embedded engine is empty; give a file name or ":memory:"')
         place = str(path) if str(path) == IN_MEMORY else str(Path(path).expanduser().absolute())
-        self._database = Database(place, busy_timeout_seconds)
         self._now_ms = lambda: int(clock() * 1000)
+        self._database = Database(
+            place, busy_timeout_seconds, lambda connection: sweep_everything(connection, self._now_ms())
+        )
         self._values = EmbeddedValues(self._database, self._now_ms)
 
     @property
@@ -60,5 +63,8 @@ class EmbeddedEngine:
         return EmbeddedRecords(self._database, collection, self._now_ms)
 
     async def close(self) -> None:
-        """Wait for calls under way and close the file; a call made after it is an EngineError."""
+        """Wait for calls under way and close the file; a call made after it is an EngineError.
+
+        What expired is removed from the file, and what was erased from its log.
+        """
         await self._database.close()

@@ -35,6 +35,8 @@ def reported(place: str, busy_timeout_seconds: float) -> Iterator[None]:
             if isinstance(error, kind):
                 raise EngineError(f"{place} {reason} ({error})") from error
         raise EngineError(f"{place}: SQLite refused the operation: {error}") from error
+    except OverflowError as error:
+        raise InvalidInputError(f"a number does not fit into the 64 bits of the file: {error}") from error
     except UnicodeEncodeError as error:
         raise InvalidInputError(
             f"the text {error.object!r} is not valid Unicode (a lone surrogate at position {error.start})"

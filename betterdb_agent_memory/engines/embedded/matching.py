@@ -3,6 +3,7 @@
 # ruff: noqa: S608 - table names are made of our own numbers, values are always bound
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +35,16 @@ def matching(filter: Filter, tables: Tables, now_ms: int) -> Condition:
         sql, values = _clause(clause, tables)
         parts.append(sql)
         parameters.extend(values)
-    return Condition(" AND ".join(parts), tuple(parameters))
+    return Condition(_all_of(parts), tuple(parameters))
+
+
+def _all_of(parts: Sequence[str]) -> str:
+    """All of `parts`, nested as a balanced tree: SQLite takes trees up to a depth of 1,000, and a plain
+    chain of n parts is n deep. The order stays, so the parameters do too."""
+    if len(parts) == 1:
+        return parts[0]
+    half = len(parts) // 2
+    return f"({_all_of(parts[:half])} AND {_all_of(parts[half:])})"
 
 
 def _clause(clause: Clause, tables: Tables) -> tuple[str, tuple[Parameter, ...]]:

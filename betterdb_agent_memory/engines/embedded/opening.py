@@ -8,10 +8,10 @@ from pathlib import Path
 import apsw
 import sqlite_vec
 
+from betterdb_agent_memory.engines.embedded.erasing import Connection
 from betterdb_agent_memory.engines.embedded.matching import register_functions
+from betterdb_agent_memory.engines.embedded.place import IN_MEMORY
 from betterdb_agent_memory.engines.embedded.schema import migrate
-
-IN_MEMORY = ":memory:"
 
 _PAGE_BYTES = 8192
 """Two vectors of 384 dimensions waste a quarter of a 4 KiB page; five fill one of 8 KiB."""
@@ -21,14 +21,14 @@ _ANALYSED_ROWS = 1000
 _JOURNAL_LIMIT_BYTES = 64 * 1024 * 1024
 
 
-def open_connection(path: str, busy_timeout_seconds: float) -> apsw.Connection:
+def open_connection(path: str, busy_timeout_seconds: float) -> Connection:
     """A connection to the database at `path`, created and brought to the current format if need be.
 
     Raises whatever apsw raises; a newer file, or another program's, is an EngineError.
     """
     if path != IN_MEMORY:
         _make_directory(path)
-    connection = apsw.Connection(path)
+    connection = Connection(path)
     try:
         connection.set_busy_timeout(round(busy_timeout_seconds * 1000))
         connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
@@ -37,8 +37,11 @@ def open_connection(path: str, busy_timeout_seconds: float) -> apsw.Connection:
         # FULL, not NORMAL: a memory that was acknowledged survives a power cut too. Concurrent
         # writes share one commit (see database.py), so the flush is paid once for all of them.
         connection.execute("PRAGMA synchronous = FULL")
-        # What was forgotten is overwritten in the file, not only unlinked.
-        connection.execute("PRAGMA secure_delete = FAST")
+        # What is deleted or replaced is overwritten with zeros, pages of long texts included (FAST would
+        # leave those as they are). It reaches the file with the next checkpoint, see erasing.py. One
+        # thing escapes it: when SQLite moves short rows between pages, the old copy of a row stays in
+        # the unused middle of its page until that is used again; VACUUM leaves none.
+        connection.execute("PRAGMA secure_delete = ON")
         connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_LIMIT_BYTES}")
         connection.execute(f"PRAGMA analysis_limit = {_ANALYSED_ROWS}")
         connection.enable_load_extension(True)

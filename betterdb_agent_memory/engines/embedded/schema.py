@@ -1,5 +1,6 @@
 """The file format: its version, the collections it holds, and how an older file becomes a newer one."""
 
+# ruff: noqa: S608 - column names are our own, values are always bound
 from __future__ import annotations
 
 import json
@@ -17,6 +18,8 @@ from betterdb_agent_memory.errors import EngineError, IndexMismatchError
 
 _APPLICATION_ID = 0x42444D45
 """Marks the file as ours ("BDME"), so that another program's database is never written to."""
+
+_TABLES = "number, dimensions, slots_per_block, vector_field, fields"
 
 
 def _first_format(connection: apsw.Connection) -> None:
@@ -79,10 +82,9 @@ def find_tables(connection: apsw.Connection, collection: Collection) -> Tables |
         IndexMismatchError: the index belongs to another prefix, or the prefix to another index.
     """
     found: Tables | None = None
-    for number, prefix, index, dimensions, slots, vector_field, fields in rows(
+    for prefix, index, *described in rows(
         connection,
-        "SELECT number, key_prefix, index_name, dimensions, slots_per_block, vector_field, fields "
-        "FROM collection WHERE key_prefix = ? OR index_name = ?",
+        f"SELECT key_prefix, index_name, {_TABLES} FROM collection WHERE key_prefix = ? OR index_name = ?",
         (collection.key_prefix, collection.index_name),
     ):
         if (prefix, index) != (collection.key_prefix, collection.index_name):
@@ -90,14 +92,24 @@ def find_tables(connection: apsw.Connection, collection: Collection) -> Tables |
                 f"the index {index!r} has the key prefix {prefix!r}, but this store asks for the index "
                 f"{collection.index_name!r} with the prefix {collection.key_prefix!r}"
             )
-        if vector_field != collection.schema.vector_field:
+        tables = _tables(*described)
+        if tables.vector_field != collection.schema.vector_field:
             raise IndexMismatchError(
-                f"the index {index!r} has its vectors in {vector_field!r}, but this store keeps them in "
+                f"the index {index!r} has its vectors in {tables.vector_field!r}, but this store keeps them in "
                 f"{collection.schema.vector_field!r}"
             )
-        known = tuple(SchemaField(**field) for field in json.loads(fields))
-        found = Tables(number, dimensions, slots, vector_field, known)
+        found = tables
     return found
+
+
+def all_tables(connection: apsw.Connection) -> list[Tables]:
+    """The tables of every collection in the file."""
+    return [_tables(*described) for described in rows(connection, f"SELECT {_TABLES} FROM collection")]
+
+
+def _tables(number: int, dimensions: int, slots: int, vector_field: str, fields: str) -> Tables:
+    known = tuple(SchemaField(**field) for field in json.loads(fields))
+    return Tables(number, dimensions, slots, vector_field, known)
 
 
 def create_tables(connection: apsw.Connection, collection: Collection, dimensions: int) -> Tables:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import apsw
 
 from betterdb_agent_memory.engines.embedded.database import Database
+from betterdb_agent_memory.engines.embedded.erasing import note_erasure
 from betterdb_agent_memory.engines.embedded.queries import rows, scalar
 from betterdb_agent_memory.engines.embedded.writing import expiry_ms
 from betterdb_agent_memory.engines.filters import Fields
@@ -37,7 +38,7 @@ class EmbeddedValues:
 
         def store(connection: apsw.Connection) -> bool:
             now_ms = self._now_ms()
-            _sweep(connection, now_ms)
+            sweep_values(connection, now_ms, at_most=_SWEPT_PER_WRITE)
             if only_if_absent and _exists(connection, key, now_ms):
                 return False
             _remove(connection, key)
@@ -55,6 +56,7 @@ class EmbeddedValues:
         def remove(connection: apsw.Connection) -> bool:
             existed = _exists(connection, key, self._now_ms())
             _remove(connection, key)
+            note_erasure(connection)
             return existed
 
         return await self._database.write(remove)
@@ -132,9 +134,11 @@ def _refuse_string(connection: apsw.Connection, key: str, now_ms: int) -> None:
     connection.execute("DELETE FROM value WHERE key = ?", (key,))
 
 
-def _sweep(connection: apsw.Connection, now_ms: int) -> None:
+def sweep_values(connection: apsw.Connection, now_ms: int, *, at_most: int) -> int:
+    """Remove expired values from the file, the longest expired first; how many it were."""
     connection.execute(
         "DELETE FROM value WHERE key IN "
         "(SELECT key FROM value WHERE expires_at_ms <= ? ORDER BY expires_at_ms LIMIT ?)",
-        (now_ms, _SWEPT_PER_WRITE),
+        (now_ms, at_most),
     )
+    return connection.changes()

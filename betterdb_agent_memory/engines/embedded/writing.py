@@ -12,6 +12,7 @@ import apsw
 from betterdb_agent_memory.engines.base import RecordChange, RecordWrite
 from betterdb_agent_memory.engines.embedded import coarse
 from betterdb_agent_memory.engines.embedded.body import pack, unpack
+from betterdb_agent_memory.engines.embedded.erasing import note_erasure
 from betterdb_agent_memory.engines.embedded.indexing import column_values, insert_tags, number, tag_rows
 from betterdb_agent_memory.engines.embedded.queries import first, scalar, values
 from betterdb_agent_memory.engines.embedded.tables import Tables, column
@@ -142,14 +143,15 @@ def leading_integer(stored: bytes | None, *, default: int) -> int:
     return int(match[1]) if match else default
 
 
-def sweep(connection: apsw.Connection, tables: Tables, now_ms: int, *, at_most: int) -> None:
-    """Remove expired records from the file, the longest expired first."""
+def sweep(connection: apsw.Connection, tables: Tables, now_ms: int, *, at_most: int) -> int:
+    """Remove expired records from the file, the longest expired first; how many it were."""
     expired = values(
         connection,
         f"SELECT key FROM {tables.record} WHERE expires_at_ms <= ? ORDER BY expires_at_ms LIMIT ?",
         (now_ms, at_most),
     )
     _discard(connection, tables, expired)
+    return len(expired)
 
 
 def _without(fields: Fields, name: str) -> Fields:
@@ -185,5 +187,7 @@ def _discard(connection: apsw.Connection, tables: Tables, keys: Sequence[int]) -
 
 
 def _remove(connection: apsw.Connection, tables: Tables, keys: Sequence[int]) -> None:
+    if keys:
+        note_erasure(connection)
     for table in (tables.record, tables.body, tables.vector, tables.tag):
         connection.executemany(f"DELETE FROM {table} WHERE key = ?", [(key,) for key in keys])

@@ -11,6 +11,9 @@ from betterdb_agent_memory.engines.valkey.faults import is_lost_race
 from betterdb_agent_memory.engines.valkey.index_info import IndexInfo, parse_info
 from betterdb_agent_memory.errors import EngineError, IndexMissingError, InvalidInputError
 
+LARGE_INDEX = 2_000
+"""Records from which on a question without a filter walks the graph instead of comparing all."""
+
 
 class Index:
     """What is known about a collection's index; until it was looked at, the contract is assumed."""
@@ -33,6 +36,11 @@ class Index:
         """Whether the vector index has a search effort to set: a flat one refuses the option."""
         vector = self._info and self._info.vectors.get(self._collection.schema.vector_field)
         return not vector or vector.algorithm != "FLAT"
+
+    @property
+    def is_large(self) -> bool:
+        """Whether comparing every vector would be dear, by what was there when last looked at."""
+        return self._info is not None and self._info.documents >= LARGE_INDEX
 
     @property
     def exact_numbers(self) -> bool:

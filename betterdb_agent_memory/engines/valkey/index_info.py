@@ -38,6 +38,7 @@ class IndexInfo:
     prefixes: tuple[str, ...]
     vectors: Mapping[str, VectorField]
     fields: Mapping[str, IndexedField]
+    documents: int
     failures: int
     indexing: bool
     exact_numbers: bool
@@ -96,6 +97,7 @@ def parse_info(reply: Any) -> IndexInfo:
         prefixes=tuple(as_text(prefix) for prefix in definition.get("prefixes", ())),
         vectors=vectors,
         fields=fields,
+        documents=as_int(info.get("num_docs", 0)),
         failures=as_int(info.get("hash_indexing_failures", 0)),
         indexing=as_int(info.get("indexing", 0)) != 0 or as_int(info.get("backfill_in_progress", 0)) != 0,
         exact_numbers="percent_indexed" in info and "backfill_in_progress" not in info,

@@ -34,8 +34,17 @@ _ROOM_FOR_NEAREST = 256
 _BLANKS = " \t\n\v\f\r"
 
 
-def prefilter(filter: Filter, schema: IndexSchema, searchable: AbstractSet[str]) -> str:
-    """The text of `filter`, as far as an index with the `searchable` fields can express it."""
+EVERYTHING = "*"
+"""Before a KNN clause: all records, found through the graph. Any filter instead, even one that all
+records pass, makes RediSearch compare every vector (21 ms against 2 at 50,000 x 384). Alone it is no
+query on valkey-search."""
+
+
+def prefilter(filter: Filter, schema: IndexSchema, searchable: AbstractSet[str], everything: str | None = None) -> str:
+    """The text of `filter`, as far as an index with the `searchable` fields can express it.
+
+    `everything` is the text when nothing of it can be expressed: by default a range that all pass.
+    """
     tags = {field.name for field in (*schema.shared, *schema.own) if field.kind == "tag"} & searchable
     clauses: list[str] = []
     size = 2
@@ -50,8 +59,7 @@ def prefilter(filter: Filter, schema: IndexSchema, searchable: AbstractSet[str])
                 size += len(text.encode()) + 1
     if clauses:
         return f"({' '.join(clauses)})"
-    # Never a bare `*`, which valkey-search refuses.
-    return f"@{order_field(schema).name}:[-inf +inf]"
+    return everything or f"@{order_field(schema).name}:[-inf +inf]"
 
 
 def can_be_grouped(filter: Filter) -> bool:

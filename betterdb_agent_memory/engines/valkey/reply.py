@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from betterdb_agent_memory.errors import EngineError, SearchTimeoutError
 
 
-@dataclass(frozen=True, slots=True)
-class FoundKey:
-    """One row of a search: a key and those returned fields that it has."""
+class FoundKey(NamedTuple):
+    """One row of a search: a key and those fields that were asked for and that it has."""
 
     key: bytes
-    fields: Mapping[str, bytes]
+    fields: dict[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,7 @@ class Found:
     """A search reply. `complete` is None where the protocol cannot tell (RESP2)."""
 
     total: int
-    rows: tuple[FoundKey, ...]
+    rows: Sequence[FoundKey]
     complete: bool | None
 
 
@@ -84,8 +83,9 @@ def parse_fields(value: Any, names: Sequence[str]) -> dict[str, bytes] | None:
     return fields or None
 
 
-def parse_search(value: Any) -> Found:
-    """FT.SEARCH with content."""
+def parse_search(value: Any, names: Sequence[str]) -> Found:
+    """FT.SEARCH with content: of every row the fields called `names`."""
+    wanted = {name.encode(): name for name in names}
     if isinstance(value, Mapping):
         reply = dict(as_pairs(value))
         if "total_results" not in reply or not isinstance(reply.get("results"), list):
@@ -93,12 +93,23 @@ def parse_search(value: Any) -> Found:
         rows = [dict(as_pairs(result)) for result in reply["results"]]
         if any("id" not in row for row in rows):
             raise _unreadable("FT.SEARCH", value)
-        found = tuple(FoundKey(as_bytes(row["id"]), _fields(row.get("extra_attributes"))) for row in rows)
+        found = [FoundKey(as_bytes(row["id"]), _wanted_fields(row.get("extra_attributes"), wanted)) for row in rows]
         return Found(as_int(reply["total_results"]), found, not reply.get("warning"))
     if isinstance(value, list | tuple) and len(value) % 2 == 1:
-        found = tuple(FoundKey(as_bytes(value[i]), _fields(value[i + 1])) for i in range(1, len(value), 2))
+        keys_and_fields = zip(value[1::2], value[2::2], strict=True)
+        found = [FoundKey(as_bytes(key), _wanted_fields(fields, wanted)) for key, fields in keys_and_fields]
         return Found(as_int(value[0]), found, None)
     raise _unreadable("FT.SEARCH", value)
+
+
+def _wanted_fields(value: Any, wanted: Mapping[bytes, str]) -> dict[str, bytes]:
+    if isinstance(value, list) and value and type(value[0]) is bytes:
+        try:
+            # The shape of nearly every row: names and values in turn.
+            return {wanted[name]: item for name, item in zip(value[::2], value[1::2], strict=True) if name in wanted}
+        except ValueError:
+            raise _unreadable("a row", value) from None
+    return {name: item for name, item in _fields(value).items() if name.encode() in wanted}
 
 
 def parse_groups(value: Any, count_field: str = "__count") -> tuple[tuple[Group, ...], bool | None]:

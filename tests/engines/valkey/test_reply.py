@@ -110,19 +110,20 @@ RESP3 = {
 
 @pytest.mark.parametrize(("answer", "complete"), [(RESP2, None), (decoded(RESP2), None), (RESP3, True)])
 def test_search_reply_is_read_in_both_protocols(answer: Any, complete: bool | None) -> None:
-    found = reply.parse_search(answer)
+    found = reply.parse_search(answer, ["__score", "content"])
     assert found.total == 2
     assert found.complete is complete
-    assert found.rows == (
+    assert found.rows == [
         reply.FoundKey(b"n:1", {"__score": b"0.5", "content": b"hi"}),
         reply.FoundKey(b"n:2", {}),
-    )
+    ]
+    assert reply.parse_search(answer, ["content"]).rows[0].fields == {"content": b"hi"}
 
 
 @pytest.mark.parametrize("answer", [None, b"QUEUED", [], [1, b"k"], {b"results": []}, [b"x"], {b"total_results": 1}])
 def test_unreadable_search_reply_is_an_error_and_not_an_empty_result(answer: Any) -> None:
     with pytest.raises(EngineError, match="cannot read"):
-        reply.parse_search(answer)
+        reply.parse_search(answer, ["content"])
 
 
 @pytest.mark.parametrize("answer", [None, b"QUEUED", [], [1, [b"threadId", b"x"]], {b"results": None}])

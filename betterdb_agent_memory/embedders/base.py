@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-EmbedFn: TypeAlias = Callable[[str], Awaitable[Sequence[float]]]
+import numpy as np
+from numpy.typing import NDArray
+
+VectorLike: TypeAlias = Sequence[float] | NDArray[np.floating[Any]]
+"""A row of numbers: a list, a tuple or a numpy array."""
+
+EmbedFn: TypeAlias = Callable[[str], Awaitable[VectorLike]]
 """The published seam: an async function from one text to its vector."""
 
 
@@ -29,8 +35,8 @@ class Embedder(Protocol):
     def default_threshold(self) -> float:
         """Cosine distance (0 to 2) up to which a memory counts as related, calibrated for this model."""
 
-    async def embed_query(self, text: str) -> Sequence[float]:
+    async def embed_query(self, text: str) -> VectorLike:
         """The vector of one question."""
 
-    async def embed_documents(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+    async def embed_documents(self, texts: Sequence[str]) -> Sequence[VectorLike]:
         """The vectors of texts to be stored, in order."""

@@ -8,6 +8,9 @@ import typing
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from betterdb_agent_memory.embedders.base import Embedder, EmbedFn
 from betterdb_agent_memory.embedders.vectors import checked_vector
 from betterdb_agent_memory.errors import AgentMemoryError, ConfigurationError, EmbeddingError
@@ -19,6 +22,7 @@ MAX_CONCURRENT_CALLS: Final = 8
 """Calls of one function in flight at once for one `embed_documents`."""
 
 _LARGEST_DISTANCE: Final = 2.0
+_NO_VECTOR: Final = np.empty(0, dtype=np.float32)
 
 
 class FunctionEmbedder:
@@ -36,7 +40,7 @@ class FunctionEmbedder:
 
     >>> async def embed(text: str) -> list[float]:
     ...     return [float(len(text)), 1.0]
-    >>> asyncio.run(FunctionEmbedder(embed).embed_query("abc"))
+    >>> asyncio.run(FunctionEmbedder(embed).embed_query("abc")).tolist()
     [3.0, 1.0]
     """
 
@@ -70,7 +74,7 @@ class FunctionEmbedder:
         """The stated cosine distance (0 to 2), 0.25 when none was stated."""
         return self._default_threshold
 
-    async def embed_query(self, text: str) -> list[float]:
+    async def embed_query(self, text: str) -> NDArray[np.float32]:
         """The vector of one question: one call of the function.
 
         Raises `EmbeddingError` when the function fails (its exception is the cause) or returns
@@ -85,16 +89,17 @@ class FunctionEmbedder:
             raise
         except Exception as cause:
             raise EmbeddingError(f"the embedding function failed: {type(cause).__name__}: {cause}") from cause
-        vector: list[float] = checked_vector(values, dimensions=self._dimensions).tolist()
-        return vector
+        return checked_vector(values, dimensions=self._dimensions)
 
-    async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
+    async def embed_documents(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
         """The vectors of `texts`, in order: one call each, at most 8 in flight at once.
 
         The first failure cancels the calls in flight, starts no further ones and is raised as
         `embed_query` would raise it.
         """
-        vectors: list[list[float]] = [[] for _ in texts]
+        if len(texts) == 1:
+            return [await self.embed_query(texts[0])]
+        vectors = [_NO_VECTOR for _ in texts]
         waiting = iter(enumerate(texts))
 
         async def work() -> None:

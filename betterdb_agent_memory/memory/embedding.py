@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
-from betterdb_agent_memory.embedders.base import Embedder
+from betterdb_agent_memory.embedders.base import Embedder, VectorLike
 from betterdb_agent_memory.embedders.vectors import checked_vector, encode_float32
 from betterdb_agent_memory.errors import AgentMemoryError, ConfigurationError, EmbeddingError, InvalidInputError
 
@@ -53,7 +53,7 @@ class CheckedEmbedder:
         embedder = self.require("remember")
         self._on_call()
 
-        async def first() -> Sequence[float]:
+        async def first() -> VectorLike:
             vectors = await embedder.embed_documents([text])
             if len(vectors) != 1:
                 raise EmbeddingError(f"embedder {embedder.name} returned {len(vectors)} vectors for one text")
@@ -68,7 +68,7 @@ class CheckedEmbedder:
         return await self._checked(embedder, lambda: embedder.embed_query(text), dimensions)
 
     async def _checked(
-        self, embedder: Embedder, embed: Callable[[], Awaitable[Sequence[float]]], dimensions: int | None
+        self, embedder: Embedder, embed: Callable[[], Awaitable[VectorLike]], dimensions: int | None
     ) -> bytes:
         try:
             vector = await embed()
@@ -79,7 +79,7 @@ class CheckedEmbedder:
         return encode_float32(checked_vector(vector, dimensions=dimensions, error=EmbeddingError))
 
 
-def given_vector(vector: Sequence[float], dimensions: int | None) -> bytes:
+def given_vector(vector: VectorLike, dimensions: int | None) -> bytes:
     """The bytes of a vector that the caller brought.
 
     Raises:

@@ -33,14 +33,25 @@ class Explanation:
 
     `distance` is the cosine distance to the query (0 to 2), `threshold` the largest that counted,
     `age_seconds` the age that recency was computed from: since creation or last access, whichever is
-    later.
+    later. `importance` is the memory's.
     """
 
     distance: float
     threshold: float
     age_seconds: float
+    importance: float
     half_life_seconds: float
-    components: tuple[Component, ...]
+    weights: RecallWeights
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """The terms of the score: similarity, recency, importance."""
+        recency = float(recency_decay(self.age_seconds, self.half_life_seconds))
+        return (
+            Component("similarity", similarity_from_distance(self.distance), self.weights.similarity),
+            Component("recency", recency, self.weights.recency),
+            Component("importance", self.importance, self.weights.importance),
+        )
 
     @property
     def score(self) -> float:
@@ -92,11 +103,12 @@ def rank(rows: Sequence[Neighbour], *, k: int, rules: RankingRules, now_ms: int)
 
     Order among equals: score, then newer `created_at`, then id.
     """
-    related = [row for row in rows if row.distance <= rules.threshold and is_memory(row.fields)]
-    fragments = sum(not is_memory(row.fields) for row in rows)
+    memories = [row for row in rows if is_memory(row.fields)]
+    related = [row for row in memories if row.distance <= rules.threshold]
+    fragments = len(rows) - len(memories)
     if not related:
         return Ranking([], 0, fragments)
-    importance, created_at_ms, fresh_at_ms = np.array([scored_numbers(row.fields) for row in related]).T
+    importance, created_at_ms, fresh_at_ms = scored_numbers([row.fields for row in related])
     age_seconds = (now_ms - fresh_at_ms) / 1000
     scores = composite_score(
         similarity=similarity_from_distance(np.array([row.distance for row in related])),
@@ -113,20 +125,14 @@ def rank(rows: Sequence[Neighbour], *, k: int, rules: RankingRules, now_ms: int)
         item, problems = decode_memory(related[i].id, related[i].fields)
         unreadable += problems
         if item is not None:
-            explain = _explanation(related[i].distance, float(age_seconds[i]), item.importance, rules)
-            hits.append(MemoryHit(item, related[i].distance, float(scores[i]), explain))
+            distance = related[i].distance
+            explain = Explanation(
+                distance,
+                rules.threshold,
+                float(age_seconds[i]),
+                item.importance,
+                rules.half_life_seconds,
+                rules.weights,
+            )
+            hits.append(MemoryHit(item, distance, float(scores[i]), explain))
     return Ranking(hits, len(related), unreadable)
-
-
-def _explanation(distance: float, age_seconds: float, importance: float, rules: RankingRules) -> Explanation:
-    return Explanation(
-        distance=distance,
-        threshold=rules.threshold,
-        age_seconds=age_seconds,
-        half_life_seconds=rules.half_life_seconds,
-        components=(
-            Component("similarity", similarity_from_distance(distance), rules.weights.similarity),
-            Component("recency", float(recency_decay(age_seconds, rules.half_life_seconds)), rules.weights.recency),
-            Component("importance", importance, rules.weights.importance),
-        ),
-    )

@@ -9,8 +9,12 @@ from __future__ import annotations
 import math
 import numbers
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+
+import numpy as np
+from numpy.typing import NDArray
 
 from betterdb_agent_memory.engines.base import Collection, IndexSchema, SchemaField
 from betterdb_agent_memory.engines.filters import TAG_SEPARATOR, Fields
@@ -173,20 +177,21 @@ def decode_memory(id: str, fields: Fields) -> tuple[MemoryItem | None, int]:
     return item, reader.unreadable
 
 
-def scored_numbers(fields: Fields) -> tuple[float, float, float]:
-    """What a score needs of a record, without making a memory of it: importance, and the milliseconds
-    of creation and of creation or last access, whichever is later.
+def scored_numbers(records: Sequence[Fields]) -> NDArray[np.float64]:
+    """What scores need of records, without making memories of them: a row each for importance, and for
+    the milliseconds of creation and of creation or last access, whichever is later.
     """
     try:
-        created_at = float(fields[CREATED_AT])
-        numbers = float(fields[IMPORTANCE]), created_at, max(created_at, float(fields[LAST_ACCESSED_AT]))
+        columns = [[float(fields[name]) for fields in records] for name in (IMPORTANCE, CREATED_AT, LAST_ACCESSED_AT)]
+        numbers = np.array(columns, dtype=np.float64)
     except (KeyError, ValueError):
-        numbers = (math.nan, 0, 0)
-    if math.isfinite(sum(numbers)):
-        return numbers
-    reader = _Reader(fields)
-    created_at = reader.number(CREATED_AT)
-    return reader.number(IMPORTANCE), created_at, max(created_at, reader.number(LAST_ACCESSED_AT))
+        numbers = np.array([[math.nan]])
+    if not np.isfinite(numbers).all():
+        readers = [_Reader(fields) for fields in records]
+        names = (IMPORTANCE, CREATED_AT, LAST_ACCESSED_AT)
+        numbers = np.array([[reader.number(name) for reader in readers] for name in names], dtype=np.float64)
+    np.maximum(numbers[1], numbers[2], out=numbers[2])
+    return numbers
 
 
 _LEADING_NUMBER = re.compile(rb"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
@@ -214,6 +219,8 @@ class _Reader:
         value = self._fields.get(field)
         if value is None:
             return 0
+        if value.isdigit():
+            return int(value)
         match = _LEADING_NUMBER.match(value)
         number = float(match[1]) if match else math.nan
         if not math.isfinite(number):

@@ -15,10 +15,10 @@ from opentelemetry.trace import Span
 from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.clock import Clock, system_clock
 from betterdb_agent_memory.discovery import MemoryDiscovery
-from betterdb_agent_memory.embedders.base import Embedder, EmbedFn
+from betterdb_agent_memory.embedders.base import Embedder, EmbedFn, VectorLike
 from betterdb_agent_memory.embedders.function import DEFAULT_THRESHOLD, as_embedder
 from betterdb_agent_memory.engines import engine_for
-from betterdb_agent_memory.engines.base import Page, RecordWrite, Row
+from betterdb_agent_memory.engines.base import Engine, Page, RecordWrite, Row
 from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.errors import AgentMemoryError, IndexMissingError, InvalidInputError
 from betterdb_agent_memory.live_config import LiveConfig, MemoryConfigSnapshot
@@ -49,6 +49,7 @@ from betterdb_agent_memory.options import (
     ConsolidationConfig,
     MemoryConfigRefreshConfig,
     MemoryDiscoveryConfig,
+    MemoryStoreClient,
     MemoryTelemetryOptions,
     RecallWeights,
     Reinforcement,
@@ -87,7 +88,7 @@ class MemoryStore:
     def __init__(
         self,
         *,
-        client: object,
+        client: MemoryStoreClient | Engine,
         name: str,
         embed_fn: EmbedFn | Embedder | None = None,
         default_threshold: float | None = None,
@@ -239,7 +240,7 @@ class MemoryStore:
 
     async def recall_by_vector(
         self,
-        vector: Sequence[float],
+        vector: VectorLike,
         *,
         k: int | None = None,
         threshold: float | None = None,

@@ -137,11 +137,13 @@ class Session:
             self._timer.cancel()
         while self._connections:
             connection = self._connections.pop()
-            if not self._connections and self._path != IN_MEMORY:
-                with suppress(EngineError):
-                    self._place.check()
-                    leave_clean(connection, self._sweep)
-            connection.close()
+            try:
+                if not self._connections and self._path != IN_MEMORY:
+                    with suppress(EngineError):
+                        self._place.check()
+                        leave_clean(connection, self._sweep)
+            finally:
+                connection.close()
 
     def _connection(self) -> Connection:
         connection: Connection | None = getattr(self._local, "connection", None)
@@ -212,6 +214,7 @@ class Session:
 
     def _empty_log(self) -> None:
         self._timer = None
+        self._place.check()
         connection = self._connection()
         connection.erased = not empty_log(connection, self._busy_timeout_seconds)
         if connection.erased:

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import apsw
+
 from betterdb_agent_memory.engines.base import Collection
 from betterdb_agent_memory.engines.embedded.database import Database
 from betterdb_agent_memory.engines.embedded.place import IN_MEMORY
@@ -19,11 +21,11 @@ class EmbeddedEngine:
     """Memories in one SQLite file, shared by any number of processes on one machine.
 
     Args:
-        path: The file, created with its directory at the first use (for its owner alone, mode 0600), or ":memory:" for a store that
-            lives as long as this object. Not on a network file system: SQLite's log needs shared
-            memory between its processes. And not opened by another SQLite library in the same
-            process, such as Python's sqlite3, while it is in use: file locks do not hold between
-            two libraries in one process.
+        path: The file, created with its directory at the first use, readable by its owner alone
+            (mode 0600), or ":memory:" for a store that lives as long as this object. Not on a
+            network file system: SQLite's log needs shared memory between its processes. And not
+            opened by another SQLite library in the same process, such as Python's sqlite3, while it
+            is in use: file locks do not hold between two libraries in one process.
         busy_timeout_seconds: How long a write waits for another process that is writing.
         clock: Seconds since the epoch; decides what has expired.
 
@@ -42,10 +44,8 @@ class EmbeddedEngine:
         if not str(path):
             raise ConfigurationError('the path of the embedded engine is empty; give a file name or ":memory:"')
         place = str(path) if str(path) == IN_MEMORY else str(Path(path).expanduser().absolute())
-        self._now_ms = lambda: int(clock() * 1000)
-        self._database = Database(
-            place, busy_timeout_seconds, lambda connection: sweep_everything(connection, self._now_ms())
-        )
+        self._clock = clock
+        self._database = Database(place, busy_timeout_seconds, self._sweep)
         self._values = EmbeddedValues(self._database, self._now_ms)
 
     @property
@@ -68,3 +68,9 @@ class EmbeddedEngine:
         What expired is removed from the file, and what was erased from its log.
         """
         await self._database.close()
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)
+
+    def _sweep(self, connection: apsw.Connection) -> int:
+        return sweep_everything(connection, self._now_ms())

@@ -39,8 +39,10 @@ def matching(filter: Filter, tables: Tables, now_ms: int) -> Condition:
 
 
 def _all_of(parts: Sequence[str]) -> str:
-    """All of `parts`, nested as a balanced tree: SQLite takes trees up to a depth of 1,000, and a plain
-    chain of n parts is n deep. The order stays, so the parameters do too."""
+    """All of `parts`, in their order, as a balanced tree.
+
+    SQLite takes trees up to a depth of 1,000, and a plain chain of n parts is n deep.
+    """
     if len(parts) == 1:
         return parts[0]
     half = len(parts) // 2

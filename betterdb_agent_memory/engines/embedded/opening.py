@@ -41,7 +41,7 @@ def open_connection(path: str, busy_timeout_seconds: float) -> Connection:
         # leave those as they are). It reaches the file with the next checkpoint, see erasing.py. One
         # thing escapes it: when SQLite moves short rows between pages, the old copy of a row stays in
         # the unused middle of its page until that is used again; VACUUM leaves none.
-        connection.execute("PRAGMA secure_delete = ON")
+        connection.execute("PRAGMA secure_delete = FAST")
         connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_LIMIT_BYTES}")
         connection.execute(f"PRAGMA analysis_limit = {_ANALYSED_ROWS}")
         connection.enable_load_extension(True)

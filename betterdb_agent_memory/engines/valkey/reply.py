@@ -8,16 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 from betterdb_agent_memory.errors import EngineError, SearchTimeoutError
 
-
-class FoundKey(NamedTuple):
-    """One row of a search: a key and those fields that were asked for and that it has."""
-
-    key: bytes
-    fields: dict[str, bytes]
+FoundKey: TypeAlias = tuple[bytes, dict[str, bytes]]
+"""One row of a search: a key and those fields that were asked for and that it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +89,11 @@ def parse_search(value: Any, names: Sequence[str]) -> Found:
         rows = [dict(as_pairs(result)) for result in reply["results"]]
         if any("id" not in row for row in rows):
             raise _unreadable("FT.SEARCH", value)
-        found = [FoundKey(as_bytes(row["id"]), _wanted_fields(row.get("extra_attributes"), wanted)) for row in rows]
+        found = [(as_bytes(row["id"]), _wanted_fields(row.get("extra_attributes"), wanted)) for row in rows]
         return Found(as_int(reply["total_results"]), found, not reply.get("warning"))
     if isinstance(value, list | tuple) and len(value) % 2 == 1:
         keys_and_fields = zip(value[1::2], value[2::2], strict=True)
-        found = [FoundKey(as_bytes(key), _wanted_fields(fields, wanted)) for key, fields in keys_and_fields]
+        found = [(as_bytes(key), _wanted_fields(fields, wanted)) for key, fields in keys_and_fields]
         return Found(as_int(value[0]), found, None)
     raise _unreadable("FT.SEARCH", value)
 
@@ -105,8 +101,10 @@ def parse_search(value: Any, names: Sequence[str]) -> Found:
 def _wanted_fields(value: Any, wanted: Mapping[bytes, str]) -> dict[str, bytes]:
     if isinstance(value, list) and value and type(value[0]) is bytes:
         try:
-            # The shape of nearly every row: names and values in turn.
-            return {wanted[name]: item for name, item in zip(value[::2], value[1::2], strict=True) if name in wanted}
+            # The shape of nearly every row: names and values in turn, none that was not asked for.
+            return {wanted[name]: item for name, item in zip(value[::2], value[1::2], strict=True)}
+        except KeyError:
+            pass
         except ValueError:
             raise _unreadable("a row", value) from None
     return {name: item for name, item in _fields(value).items() if name.encode() in wanted}

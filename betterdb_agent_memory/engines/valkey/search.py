@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Sequence
+from operator import attrgetter
 from time import monotonic
 from typing import Any
 
@@ -217,7 +218,7 @@ class Search:
 
     def _own_rows(self, found: reply.Found, fields: Sequence[str]) -> tuple[Row, ...]:
         # A row without fields has expired since it was indexed.
-        rows = [Row(id, row.fields) for row in found.rows if row.fields and (id := self._own_id(row.key)) is not None]
+        rows = [Row(id, kept) for key, kept in found.rows if kept and (id := self._own_id(key)) is not None]
         if set(self._returned(fields)) != set(fields):
             rows = [Row(row.id, {name: row.fields[name] for name in fields if name in row.fields}) for row in rows]
         return tuple(rows)
@@ -233,11 +234,11 @@ class Search:
                 self.unreadable_rows += 1
             else:
                 neighbours.append(Neighbour(id, distance, fields))
-        neighbours.sort(key=lambda neighbour: neighbour.distance)
+        neighbours.sort(key=_by_distance)
         return neighbours
 
     def _own_id(self, key: bytes) -> str | None:
-        id = key.removeprefix(self._prefix)
+        id = key[len(self._prefix) :]
         if not key.startswith(self._prefix) or not id or b":" in id:
             self._index.note_foreign_key()
             return None
@@ -246,6 +247,9 @@ class Search:
         except UnicodeDecodeError:
             self.unreadable_rows += 1
             return None
+
+
+_by_distance = attrgetter("distance")
 
 
 def _distance(value: bytes | None) -> float | None:

@@ -157,6 +157,144 @@ def test_an_engine_serves_one_event_loop_after_another(path: Path) -> None:
     asyncio.run(engine.close())
 
 
+def test_stores_are_used_from_one_event_loop_after_another(path: Path) -> None:
+    engine = EmbeddedEngine(path)
+    records = engine.records(collection())
+
+    async def use(round: int) -> None:
+        await records.prepare(2)
+        await asyncio.gather(*(records.write_many([record(f"{round}-{i}", [1, i])]) for i in range(20)))
+        assert await records.delete_many([f"{round}-0"]) == [True]
+        assert len(await records.nearest(encoded([1, 0]), count=100, filter=Filter(), fields=[])) == 19 * (round + 1)
+        assert await engine.values.increment("m", "n", 1) == round + 1
+
+    for round in range(3):
+        asyncio.run(use(round))
+    asyncio.run(engine.close())
+
+
+posix = pytest.mark.skipif(os.name != "posix", reason="no modes here, and an open file cannot be moved")
+
+
+def modes(path: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
+
+
+@posix
+async def test_a_new_file_is_its_owners_alone(path: Path) -> None:
+    before = os.umask(0)
+    try:
+        engine = EmbeddedEngine(path)
+        await engine.values.set("k", b"1")
+        assert await engine.values.get("k") == b"1"
+    finally:
+        os.umask(before)
+    assert modes(path) == {"memory.db": 0o600, "memory.db-wal": 0o600, "memory.db-shm": 0o600}
+    await engine.close()
+    assert modes(path) == {"memory.db": 0o600}
+
+
+@posix
+async def test_a_new_file_behind_a_link_is_its_owners_alone(path: Path) -> None:
+    target = path.with_name("target.db")
+    path.symlink_to(target)
+    engine = EmbeddedEngine(path)
+    await engine.values.set("k", b"1")
+    await engine.close()
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
+@posix
+async def test_an_existing_file_keeps_its_mode(path: Path) -> None:
+    path.touch()
+    path.chmod(0o640)
+    engine = EmbeddedEngine(path)
+    await engine.values.set("k", b"1")
+    assert modes(path) == {"memory.db": 0o640, "memory.db-wal": 0o640, "memory.db-shm": 0o640}
+    await engine.close()
+
+
+async def assert_writes_are_refused(engine: EmbeddedEngine, path: Path, match: str) -> None:
+    records = engine.records(collection())
+    for write in (
+        lambda: records.write_many([record("2")]),
+        lambda: records.delete_many(["1"]),
+        lambda: engine.values.set("k", b"2"),
+        lambda: engine.values.increment("m", "n", 1),
+    ):
+        with pytest.raises(EngineError, match=match) as raised:
+            await write()
+        assert str(path) in str(raised.value)
+        assert "not stored" in str(raised.value)
+        assert "open a new one" in str(raised.value)
+
+
+async def written(path: Path) -> EmbeddedEngine:
+    engine = EmbeddedEngine(path)
+    records = engine.records(collection())
+    await records.prepare(2)
+    await records.write_many([record("1")])
+    return engine
+
+
+@posix
+async def test_writes_to_a_file_that_was_deleted_are_refused(path: Path) -> None:
+    engine = await written(path)
+    path.unlink()
+    await assert_writes_are_refused(engine, path, "was deleted or moved away while it was open")
+    await engine.close()
+    assert not path.exists()
+    # What the message tells to do.
+    engine = await written(path)
+    assert await engine.records(collection()).read_many(["1", "2"], ["content"]) == [{"content": b"text"}, None]
+    await engine.close()
+
+
+@posix
+async def test_writes_to_a_file_that_was_replaced_are_refused_and_its_successor_is_left_alone(path: Path) -> None:
+    successor = path.with_name("successor.db")
+    await (await written(successor)).close()
+    content = successor.read_bytes()
+    engine = await written(path)
+    successor.replace(path)
+    await assert_writes_are_refused(engine, path, "was replaced by another file while it was open")
+    await engine.close()
+    assert path.read_bytes() == content
+
+
+@posix
+async def test_no_connection_is_opened_to_the_successor_of_the_file(path: Path) -> None:
+    engine = EmbeddedEngine(path)
+    await engine.values.set("k", b"1")
+    path.unlink()
+    # The first read opens a connection of its own.
+    with pytest.raises(EngineError, match="deleted or moved away"):
+        await engine.values.get("k")
+    assert not path.exists()
+    await engine.close()
+
+
+@posix
+async def test_a_write_during_which_the_file_goes_is_not_acknowledged(path: Path) -> None:
+    engine = await written(path)
+    with pytest.raises(EngineError, match="deleted or moved away"):
+        await engine._database.write(lambda connection: path.unlink())
+    await engine.close()
+
+
+@posix
+async def test_a_file_that_was_put_back_is_written_again(path: Path) -> None:
+    engine = await written(path)
+    away = path.rename(path.with_name("away.db"))
+    await assert_writes_are_refused(engine, path, "moved away")
+    away.rename(path)
+    await engine.records(collection()).write_many([record("2")])
+    await engine.close()
+    engine = EmbeddedEngine(path)
+    assert await engine.records(collection()).count(Filter()) == 2
+    await engine.close()
+
+
 def test_an_empty_path_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="empty"):
         EmbeddedEngine("")

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import string
+from itertools import product
+
 import apsw
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,7 +20,7 @@ from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.embedded.matching import matching
 from betterdb_agent_memory.engines.embedded.queries import rows
 from betterdb_agent_memory.engines.embedded.records import EmbeddedRecords
-from betterdb_agent_memory.engines.filters import Equals, Filter, HasTag
+from betterdb_agent_memory.engines.filters import MAX_FILTER_BYTES, Equals, Filter, HasTag
 from betterdb_agent_memory.errors import IndexMismatchError, IndexMissingError, InvalidInputError
 from betterdb_agent_memory.memory.record import MEMORY_SCHEMA
 from tests.engines.embedded.support import collection, encoded, record
@@ -300,3 +303,28 @@ async def test_a_scope_is_found_by_its_narrowest_tag(records: EmbeddedRecords) -
 
     assert "record_1_subject" in await records._database.read(plan)
     assert await found(records, scope) == {"7"}
+
+
+@pytest.mark.parametrize("field", ["tags", "x"], ids=["indexed", "not indexed"])
+async def test_a_filter_may_have_as_many_clauses_as_fit_its_size(records: EmbeddedRecords, field: str) -> None:
+    letters = string.ascii_letters + string.digits + "_"
+    shortest = [*letters, *("".join(pair) for pair in product(letters, repeat=2))]
+    fitting = MAX_FILTER_BYTES // (len(f"@{field}:{{}} ") + 1)
+    while Filter(tuple(HasTag(field, tag) for tag in shortest[:fitting])).size_bytes > MAX_FILTER_BYTES:
+        fitting -= 1
+    tags = shortest[:fitting]
+    assert len(tags) > 900
+
+    def tagged(id: str, *values: str) -> RecordWrite:
+        return RecordWrite(id, {field: ",".join(values).encode(), "vector": encoded([1, 0])})
+
+    without = [tagged(f"without {i}", *tags[:i], *tags[i + 1 :]) for i in (0, 500, fitting - 1)]
+    await records.write_many([tagged("all", *tags), *without, tagged("few", "a", "b")])
+    assert await found(records, Filter(tuple(HasTag(field, tag) for tag in tags))) == {"all"}
+
+
+async def test_a_page_beyond_64_bits_is_refused(records: EmbeddedRecords) -> None:
+    for limit, offset in ((2**63, 0), (1, 2**63), (10**30, 10**30)):
+        with pytest.raises(InvalidInputError, match="64 bits"):
+            await records.select(EVERYTHING, fields=[], limit=limit, offset=offset)
+    assert (await records.select(EVERYTHING, fields=[], limit=2**63 - 1, offset=2**63 - 1)).rows == ()

@@ -114,10 +114,10 @@ def test_search_reply_is_read_in_both_protocols(answer: Any, complete: bool | No
     assert found.total == 2
     assert found.complete is complete
     assert found.rows == [
-        reply.FoundKey(b"n:1", {"__score": b"0.5", "content": b"hi"}),
-        reply.FoundKey(b"n:2", {}),
+        (b"n:1", {"__score": b"0.5", "content": b"hi"}),
+        (b"n:2", {}),
     ]
-    assert reply.parse_search(answer, ["content"]).rows[0].fields == {"content": b"hi"}
+    assert reply.parse_search(answer, ["content"]).rows[0] == (b"n:1", {"content": b"hi"})
 
 
 @pytest.mark.parametrize("answer", [None, b"QUEUED", [], [1, b"k"], {b"results": []}, [b"x"], {b"total_results": 1}])

@@ -1,0 +1,149 @@
+"""What was forgotten is nowhere in the files."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import apsw
+import pytest
+
+from betterdb_agent_memory.engines.embedded import EmbeddedEngine, database
+from betterdb_agent_memory.engines.embedded.records import EmbeddedRecords
+from betterdb_agent_memory.engines.filters import Filter
+from tests.engines.embedded.support import collection, record
+
+PIECES = [f"piece-{i:06d}-{os.urandom(8).hex()}" for i in range(6000)]
+TEXT = " ".join(PIECES)
+MOST = 5900
+"""What is found of a text that is there: a piece at the end of a page continues on another one."""
+
+
+def pieces_left(path: Path) -> int:
+    """How many pieces of the text are in the database or any file beside it."""
+    content = b"".join(file.read_bytes() for file in path.parent.iterdir())
+    return sum(piece.encode() in content for piece in PIECES)
+
+
+async def opened(path: Path, clock=None) -> tuple[EmbeddedEngine, EmbeddedRecords]:
+    engine = EmbeddedEngine(path, clock=clock) if clock else EmbeddedEngine(path)
+    records = engine.records(collection())
+    await records.prepare(2)
+    return engine, records
+
+
+async def until_gone(path: Path) -> None:
+    while pieces_left(path):  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("in_the_log", [True, False])
+async def test_a_deleted_text_is_gone_after_close(path: Path, in_the_log: bool) -> None:
+    engine, records = await opened(path)
+    await records.write_many([record("1", content=TEXT), record("2", content="stays")])
+    if not in_the_log:
+        await engine.close()
+        engine, records = await opened(path)
+    assert pieces_left(path) > MOST
+    assert await records.delete_many(["1"]) == [True]
+    await engine.close()
+    assert pieces_left(path) == 0
+    assert b"stays" in path.read_bytes()
+
+
+async def test_a_replaced_text_is_gone_after_close(path: Path) -> None:
+    engine, records = await opened(path)
+    await records.write_many([record("1", content=TEXT)])
+    await engine.close()
+    engine, records = await opened(path)
+    await records.write_many([record("1", content="shorter")])
+    await engine.close()
+    assert pieces_left(path) == 0
+
+
+async def test_what_expired_is_gone_after_close_whichever_store_it_is_in(path: Path, clock) -> None:
+    engine, records = await opened(path, clock)
+    others = engine.records(collection("other"))
+    await others.prepare(2)
+    await others.write_many([record("1", content=TEXT, ttl_seconds=10)])
+    await records.write_many([record(f"{i}", ttl_seconds=10) for i in range(2500)] + [record("stays", ttl_seconds=11)])
+    await engine.values.set("k", TEXT.encode(), ttl_seconds=10)
+    clock.seconds += 10
+    assert await records.count(Filter()) == 1
+    await engine.close()
+    assert pieces_left(path) == 0
+    database = apsw.Connection(str(path))
+    assert database.execute("SELECT id FROM record_1").fetchall() == [("stays",)]
+    assert database.execute("SELECT count(*) FROM record_2").fetchall() == [(0,)]
+    database.close()
+
+
+async def test_a_session_that_only_read_sweeps_too(path: Path, clock) -> None:
+    engine, records = await opened(path, clock)
+    await records.write_many([record("1", content=TEXT, ttl_seconds=10)])
+    await engine.close()
+    assert pieces_left(path) > MOST
+    clock.seconds += 10
+    engine = EmbeddedEngine(path, clock=clock)
+    assert await engine.records(collection()).count(Filter()) == 0
+    await engine.close()
+    assert pieces_left(path) == 0
+
+
+async def test_closing_empties_the_log_although_others_have_the_file_open(path: Path) -> None:
+    other, _ = await opened(path)
+    engine, records = await opened(path)
+    await records.write_many([record("1", content=TEXT)])
+    await records.delete_many(["1"])
+    await engine.close()
+    assert pieces_left(path) == 0
+    await other.close()
+
+
+async def test_a_deleted_text_is_soon_gone_while_the_file_is_in_use(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_EMPTY_LOG_SECONDS", 0.01)
+    engine, records = await opened(path)
+    for _ in range(3):
+        await records.write_many([record("1", content=TEXT)])
+        await records.delete_many(["1"])
+        await asyncio.wait_for(until_gone(path), 60)
+        await engine.values.set("k", TEXT.encode())
+        assert await engine.values.delete("k")
+        await asyncio.wait_for(until_gone(path), 60)
+    await engine.close()
+
+
+async def test_a_read_in_the_way_delays_it_and_stops_nobody(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "_EMPTY_LOG_SECONDS", 0.01)
+    monkeypatch.setattr(database, "_LONGEST_WAIT_SECONDS", 0.05)
+    engine, records = await opened(path)
+    await records.write_many([record("1", content=TEXT)])
+    reader = apsw.Connection(str(path))
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM record_1").fetchall()
+    assert await records.delete_many(["1"]) == [True]
+    for i in range(10):
+        await records.write_many([record(f"{i}")])
+        await asyncio.sleep(0.02)
+    assert pieces_left(path) > MOST
+    reader.execute("ROLLBACK")
+    await asyncio.wait_for(until_gone(path), 60)
+    await engine.close()
+    reader.close()
+
+
+async def test_closing_does_not_wait_for_a_reader_and_does_not_fail(path: Path) -> None:
+    engine, records = await opened(path)
+    await records.write_many([record("1", content=TEXT, ttl_seconds=1)])
+    reader = apsw.Connection(str(path))
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM record_1").fetchall()
+    await records.delete_many(["1"])
+    await engine.close()
+    reader.execute("ROLLBACK")
+    # The last one to close the file empties the log.
+    reader.close()
+    assert pieces_left(path) == 0

@@ -157,6 +157,39 @@ def decode_memory(id: str, fields: Fields) -> tuple[MemoryItem | None, int]:
     """
     if not is_memory(fields):
         return None, 1
+    try:
+        return _plain_memory(id, fields), 0
+    except (KeyError, ValueError):
+        return _odd_memory(id, fields)
+
+
+def _plain_memory(id: str, fields: Fields) -> MemoryItem:
+    """A memory as our own kind writes it; raises for any other spelling."""
+    importance = float(fields[IMPORTANCE])
+    if not math.isfinite(importance):
+        raise ValueError(importance)
+    tags = fields.get(TAGS)
+    source, subject, date = fields.get(SOURCE), fields.get(SUBJECT), fields.get(DATE)
+    thread, agent, namespace = fields.get(THREAD), fields.get(AGENT), fields.get(NAMESPACE)
+    return MemoryItem(
+        id,
+        fields[CONTENT].decode(),
+        importance,
+        tags.decode().split(TAG_SEPARATOR) if tags else [],
+        int(fields[CREATED_AT]),
+        int(fields[LAST_ACCESSED_AT]),
+        int(fields[ACCESS_COUNT]),
+        None if source is None else source.decode(),
+        None if subject is None else subject.decode(),
+        None if date is None else date.decode(),
+        None if thread is None else thread.decode(),
+        None if agent is None else agent.decode(),
+        None if namespace is None else namespace.decode(),
+    )
+
+
+def _odd_memory(id: str, fields: Fields) -> tuple[MemoryItem, int]:
+    """A memory with fields that are missing or spelt otherwise, and how many could not be read."""
     reader = _Reader(fields)
     tags = reader.text(TAGS)
     item = MemoryItem(
@@ -182,9 +215,10 @@ def scored_numbers(records: Sequence[Fields]) -> NDArray[np.float64]:
     the milliseconds of creation and of creation or last access, whichever is later.
     """
     try:
-        columns = [[float(fields[name]) for fields in records] for name in (IMPORTANCE, CREATED_AT, LAST_ACCESSED_AT)]
-        numbers = np.array(columns, dtype=np.float64)
-    except (KeyError, ValueError):
+        importance = [float(fields[IMPORTANCE]) for fields in records]
+        times = [[int(fields[name]) for fields in records] for name in (CREATED_AT, LAST_ACCESSED_AT)]
+        numbers = np.array([importance, *times], dtype=np.float64)
+    except (KeyError, ValueError, OverflowError):
         numbers = np.array([[math.nan]])
     if not np.isfinite(numbers).all():
         readers = [_Reader(fields) for fields in records]
@@ -219,8 +253,6 @@ class _Reader:
         value = self._fields.get(field)
         if value is None:
             return 0
-        if value.isdigit():
-            return int(value)
         match = _LEADING_NUMBER.match(value)
         number = float(match[1]) if match else math.nan
         if not math.isfinite(number):

@@ -246,7 +246,7 @@ class Replay:
     """A store of ours under the recorded conditions: fixed clock, counted ids, the recorded embedding."""
 
     def __init__(
-        self, scenario: Scenario, client: object, name: str, database: Database, *, clock_ms: int = FIRST_MS
+        self, scenario: Scenario, client: Any, name: str, database: Database, *, clock_ms: int = FIRST_MS
     ) -> None:
         self.scenario = scenario
         self.results: list[dict[str, Any]] = []

@@ -92,21 +92,29 @@ def parse_search(value: Any, names: Sequence[str]) -> Found:
         found = [(as_bytes(row["id"]), _wanted_fields(row.get("extra_attributes"), wanted)) for row in rows]
         return Found(as_int(reply["total_results"]), found, not reply.get("warning"))
     if isinstance(value, list | tuple) and len(value) % 2 == 1:
-        keys_and_fields = zip(value[1::2], value[2::2], strict=True)
-        found = [(as_bytes(key), _wanted_fields(fields, wanted)) for key, fields in keys_and_fields]
-        return Found(as_int(value[0]), found, None)
+        return Found(as_int(value[0]), _flat_rows(value, wanted), None)
     raise _unreadable("FT.SEARCH", value)
 
 
+def _flat_rows(value: Sequence[Any], wanted: Mapping[bytes, str]) -> list[FoundKey]:
+    rows: list[FoundKey] = []
+    known: list[bytes] = []
+    names: list[str] = []
+    for key, row in zip(value[1::2], value[2::2], strict=True):
+        if type(key) is bytes and type(row) is list and len(row) % 2 == 0 and row and type(row[0]) is bytes:
+            # Nearly every row has the same fields as the one before: their names are looked up once.
+            if row[::2] != known:
+                known = row[::2]
+                names = [wanted.get(name, "") for name in known]
+            fields = dict(zip(names, row[1::2], strict=True))
+            fields.pop("", None)
+            rows.append((key, fields))
+        else:
+            rows.append((as_bytes(key), _wanted_fields(row, wanted)))
+    return rows
+
+
 def _wanted_fields(value: Any, wanted: Mapping[bytes, str]) -> dict[str, bytes]:
-    if isinstance(value, list) and value and type(value[0]) is bytes:
-        try:
-            # The shape of nearly every row: names and values in turn, none that was not asked for.
-            return {wanted[name]: item for name, item in zip(value[::2], value[1::2], strict=True)}
-        except KeyError:
-            pass
-        except ValueError:
-            raise _unreadable("a row", value) from None
     return {name: item for name, item in _fields(value).items() if name.encode() in wanted}
 
 

@@ -225,15 +225,20 @@ class Search:
 
     def _neighbours(self, found: reply.Found) -> list[Neighbour]:
         neighbours = []
+        prefix, length = self._prefix, len(self._prefix)
         for key, fields in found.rows:
-            id = self._own_id(key)
-            if id is None or not fields:
+            if not fields:
                 continue
-            distance = _distance(fields.pop(query.DISTANCE_FIELD, None))
-            if distance is None:
-                self.unreadable_rows += 1
-            else:
+            try:
+                # Written out for the shape of nearly every row; anything odd is looked at below.
+                id = key[length:].decode() if key[:length] == prefix else ""
+                distance = float(fields.pop(query.DISTANCE_FIELD))
+            except (UnicodeDecodeError, KeyError, ValueError):
+                id, distance = "", math.nan
+            if distance == distance and id and ":" not in id:
                 neighbours.append(Neighbour(id, distance, fields))
+            elif self._own_id(key) is not None:
+                self.unreadable_rows += 1
         neighbours.sort(key=_by_distance)
         return neighbours
 
@@ -250,11 +255,3 @@ class Search:
 
 
 _by_distance = attrgetter("distance")
-
-
-def _distance(value: bytes | None) -> float | None:
-    try:
-        distance = float(value) if value is not None else math.nan
-    except ValueError:
-        return None
-    return distance if math.isfinite(distance) else None

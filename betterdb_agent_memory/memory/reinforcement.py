@@ -177,15 +177,15 @@ class DeferredReinforcer:
     def _add(self, touches: Iterable[tuple[str, _Touch]]) -> None:
         for id, touch in touches:
             known = self._pending.get(id)
-            if known is None and len(self._pending) >= 2 * self._max_pending:
-                self._pending.pop(next(iter(self._pending)))
-                self._lost += 1
             self._pending[id] = touch if known is None else known.merged(touch)
 
     def _give_back(self, batch: dict[str, _Touch], again: set[str], *, given_up: int) -> None:
         self._on_failure()
         self._lost += given_up
         self._add((id, batch[id]) for id in again)
+        while len(self._pending) > 2 * self._max_pending:
+            self._pending.pop(next(iter(self._pending)))
+            self._lost += 1
 
     async def _flush_quietly(self) -> None:
         try:

@@ -84,9 +84,7 @@ class RecallRequest:
         """Check everything that could be wrong with a question, apart from its text or vector."""
         if weights is not None and not isinstance(weights, RecallWeights):
             raise InvalidInputError(f"weights must be RecallWeights(similarity, recency, importance), got {weights!r}")
-        if threshold is not None and (
-            isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= MAX_THRESHOLD
-        ):
+        if threshold is not None and not (is_number(threshold) and 0 <= threshold <= MAX_THRESHOLD):
             raise InvalidInputError(f"threshold is a cosine distance from 0 to 2, got {threshold!r}")
         return cls(
             filter=filter,

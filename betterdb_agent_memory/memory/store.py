@@ -106,7 +106,7 @@ class MemoryStore:
         new_id: Callable[[], str] = random_id,
     ) -> None:
         del analytics
-        self.name = checked_name(name)
+        self.name = name = checked_name(name)
         self._engine = engine_for(client)
         self._stats_key = f"{name}:__mem_stats"
         collection = record.memory_collection(name)
@@ -378,10 +378,11 @@ class MemoryStore:
         await self._live_config.stop()
         await self._reinforcer.close()
         self._watch.reinforcements(self._reinforcer.statistics())
-        if self._discovery is not None and self._registration is not None:
-            await asyncio.wait([self._registration])
+        registration, self._registration = self._registration, None
+        if self._discovery is not None and registration is not None:
+            if registration.get_loop() is asyncio.get_running_loop():
+                await asyncio.wait([registration])
             await self._discovery.stop(delete_heartbeat=True)
-            self._registration = None
 
     def _start_background_work(self) -> None:
         """Begun with the first call that reaches a usable index: a constructor does no I/O."""

@@ -8,12 +8,12 @@ broken connection would count an increment twice.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from inspect import isawaitable
 from typing import Any, TypeAlias
 
-from betterdb_agent_memory.engines.valkey.faults import CLIENT_ERRORS, translate
+from betterdb_agent_memory.background import LoopLock
+from betterdb_agent_memory.engines.valkey.faults import CLIENT_ERRORS, is_of_another_loop, translate
 from betterdb_agent_memory.errors import (
     AgentMemoryError,
     ConfigurationError,
@@ -51,7 +51,8 @@ class ValkeyClient:
         # valkey-py's own lock for a single connection is released by whoever is cancelled while
         # waiting for it, so our tasks wait here instead.
         single = library is not None and getattr(client, "single_connection_client", False)
-        self._turn = asyncio.Lock() if single else None
+        self._turn = LoopLock() if single else None
+        self._is_closed = False
         self.round_trips = 0
 
     def __repr__(self) -> str:
@@ -60,6 +61,7 @@ class ValkeyClient:
 
     async def ask(self, *command: Argument) -> Any:
         """The reply to a command that changes nothing, or that may happen twice. One round trip."""
+        self._require_open()
         self.round_trips += 1
         try:
             return await self._execute(command)
@@ -76,6 +78,7 @@ class ValkeyClient:
         Raises:
             EngineUnavailableError: the server could not be reached, or stopped answering.
         """
+        self._require_open()
         replies: list[Any] = []
         for chunk in _chunks(commands):
             replies.extend(await self._ask_chunk(chunk))
@@ -87,6 +90,7 @@ class ValkeyClient:
         A broken connection is in the list too: OutcomeUnknownError where the write may have
         happened, EngineUnavailableError where it certainly has not. Round trips as `ask_many`.
         """
+        self._require_open()
         replies: list[Any] = []
         for chunk in _chunks(commands):
             if replies and _is_broken(replies[-1]):
@@ -98,12 +102,23 @@ class ValkeyClient:
         return replies
 
     async def close(self) -> None:
-        """Close the client and its connections."""
+        """Close the client and its connections; what is asked afterwards is refused."""
+        self._is_closed = True
         close = getattr(self._client, "aclose", None) or getattr(self._client, "close", None)
-        if close is not None:
+        if close is None:
+            return
+        try:
             outcome = close()
             if isawaitable(outcome):
                 await outcome
+        except RuntimeError as error:
+            # Connections of a loop that has ended went with it.
+            if not is_of_another_loop(error):
+                raise
+
+    def _require_open(self) -> None:
+        if self._is_closed:
+            raise EngineError("this engine was closed; open another one")
 
     async def _execute(self, command: Command) -> Any:
         if self._turn is not None:

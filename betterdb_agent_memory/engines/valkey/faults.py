@@ -20,8 +20,9 @@ from betterdb_agent_memory.errors import (
     SearchTimeoutError,
 )
 
-CLIENT_ERRORS: tuple[type[Exception], ...] = (ValkeyError, RedisError, OSError)
-"""What valkey-py and redis-py raise when a server or a connection fails; the rest is a defect."""
+CLIENT_ERRORS: tuple[type[Exception], ...] = (ValkeyError, RedisError, OSError, RuntimeError)
+"""What valkey-py and redis-py raise when a server or a connection fails; the rest is a defect. asyncio's
+RuntimeError is among them for a connection of an event loop that has ended."""
 
 _AUTHENTICATION_CLASSES = frozenset(
     {"AuthenticationError", "AuthenticationWrongNumberOfArgsError", "NoPermissionError"}
@@ -35,6 +36,11 @@ _MODULE_MISSING = (
 )
 
 
+def is_of_another_loop(error: RuntimeError) -> bool:
+    """Whether asyncio complains about a connection that was opened in another event loop."""
+    return "loop" in str(error).lower()
+
+
 def translate(error: Exception, command: str, *, write_sent: bool = False) -> AgentMemoryError:
     """Our error for what the client library raised while `command` was under way.
 
@@ -46,6 +52,13 @@ def translate(error: Exception, command: str, *, write_sent: bool = False) -> Ag
     names = {cls.__name__ for cls in type(error).__mro__}
     text = str(error) or type(error).__name__
     lowered = text.lower()
+    if isinstance(error, RuntimeError):
+        if not is_of_another_loop(error):
+            raise error
+        return EngineUnavailableError(
+            f"{command} was not sent: the client's connections belong to an event loop that has ended; open one client "
+            "per event loop"
+        )
     # AuthenticationError and BusyLoadingError are connection errors by inheritance: ask for them first.
     if names & _AUTHENTICATION_CLASSES or any(part in lowered for part in _AUTHENTICATION_TEXTS):
         return AuthenticationFailedError(f"the server refused the user, password or permission for {command}: {text}")

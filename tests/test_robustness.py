@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import gc
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -178,6 +179,7 @@ def test_a_store_with_a_limit_serves_several_event_loops(tmp_path: Path) -> None
     asyncio.run(agent.close())
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_server_in_a_second_event_loop_says_what_is_wrong(valkey_server: ValkeyServer, store_name: str) -> None:
     agent = AgentMemory.open(valkey_server.url, name=store_name, embedder=embed)
     asyncio.run(agent.initialize())
@@ -188,6 +190,8 @@ def test_a_server_in_a_second_event_loop_says_what_is_wrong(valkey_server: Valke
 
     asyncio.run(again())
     asyncio.run(agent.close())
+    del agent
+    gc.collect()  # the connections of the first loop, which nobody can close any more
 
 
 async def test_opening_does_no_io_until_the_first_call(

@@ -13,7 +13,7 @@ from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.live_config import MemoryConfigSnapshot
 from betterdb_agent_memory.memory.ranking import RankingRules
 from betterdb_agent_memory.memory.scope import MemoryScope, checked_scope, checked_tags, optional_text, scope_filter
-from betterdb_agent_memory.options import MAX_THRESHOLD, RecallWeights
+from betterdb_agent_memory.options import MAX_THRESHOLD, RecallWeights, is_number
 
 DEFAULT_K = 8
 MAX_K = 2_500

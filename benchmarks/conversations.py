@@ -86,6 +86,6 @@ def _conversation(one: dict) -> Conversation:
     )
 
 
-def _unit(vectors: Sequence[Sequence[float]]) -> FloatArray:
+def _unit(vectors: Sequence[VectorLike]) -> FloatArray:
     matrix = np.asarray(vectors, dtype=np.float64)
     return np.asarray(matrix / np.linalg.norm(matrix, axis=1, keepdims=True))

@@ -190,7 +190,7 @@ def test_a_server_in_a_second_event_loop_says_what_is_wrong(valkey_server: Valke
 
     asyncio.run(again())
     asyncio.run(agent.close())
-    del agent
+    agent = None  # type: ignore[assignment]
     gc.collect()  # the connections of the first loop, which nobody can close any more
 
 

@@ -27,9 +27,8 @@ from betterdb_agent_memory import (
 from betterdb_agent_memory.agent_memory import URL_VARIABLE
 from betterdb_agent_memory.embedders import WordLlamaEmbedder
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
-from betterdb_agent_memory.engines.embedded import records as embedded_records
 from betterdb_agent_memory.engines.filters import MAX_FILTER_BYTES
-from betterdb_agent_memory.engines.valkey import ValkeyEngine, query, search
+from betterdb_agent_memory.engines.valkey import ValkeyEngine, query
 from betterdb_agent_memory.live_config import SETTINGS
 from betterdb_agent_memory.memory import record, requests, settings
 from betterdb_agent_memory.memory.reinforcement import DeferredReinforcer, ImmediateReinforcer
@@ -153,8 +152,7 @@ def test_limits() -> None:
         f"{record.MAX_ID_BYTES} bytes",
         f"{settings._MAX_NAME_BYTES} bytes",
         f"{record.MAX_TTL_SECONDS:,} s",
-        f"{search.MAX_NEIGHBOURS:,}",
-        f"{embedded_records.MAX_NEIGHBOURS:,}",
+        f"{requests.MAX_CANDIDATES:,}",
     ]
 
 

@@ -43,7 +43,7 @@ async def test_a_function_becomes_an_embedder():
     embedder = FunctionEmbedder(embed)
     assert isinstance(embedder, Embedder)
     assert (embedder.name, embedder.dimensions, embedder.default_threshold) == ("embed_fn", None, 0.25)
-    assert await embedder.embed_query("abc") == [3.0, 1.0]
+    assert (await embedder.embed_query("abc")).tolist() == [3.0, 1.0]
     assert await embedder.embed_documents([]) == []
 
 

@@ -266,6 +266,7 @@ async def test_f24_a_recall_does_not_transfer_vectors(store_name: str, valkey_cl
     store = MemoryStore(client=valkey_client, name=store_name, embed_fn=embed_wide)
     for number in range(8):
         await store.remember(f"{AHEAD} {number}")
+    await store.recall(AHEAD, reinforce=False)  # looks at the index, too
     before = await bytes_sent(valkey_client)
     assert len(await store.recall(AHEAD, reinforce=False)) == 8
     # The vectors alone would be 49 kB; published this was 205 kB.

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betterdb_agent_memory.embedders import Embedder
+from betterdb_agent_memory.embedders.base import VectorLike
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import enum
 import gc
-import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -246,32 +247,36 @@ async def test_a_recall_after_close_of_the_store_alone_still_counts(
     assert (await store.stats()).pending_reinforcements == 0
 
 
+FORKING = """
+import asyncio, os, sys
+from betterdb_agent_memory import AgentMemory, DeferredReinforcement, MemoryOptions
+from tests.embedding import AHEAD, embed
+
+options = MemoryOptions(threshold=2, reinforcement=DeferredReinforcement(3_600))
+agent = AgentMemory.open(sys.argv[1], embedder=embed, memory=options)
+id = asyncio.run(agent.memory.remember(AHEAD))
+asyncio.run(agent.memory.recall(AHEAD))
+child = os.fork()
+asyncio.run(agent.memory.recall(AHEAD)) if child == 0 else os.waitpid(child, 0)
+asyncio.run(agent.memory.flush())
+if child == 0:
+    os._exit(0)
+print(asyncio.run(agent.memory.get(id)).access_count)
+asyncio.run(agent.close())
+"""
+
+
 def test_a_forked_child_does_not_write_its_parents_reinforcement(tmp_path: Path) -> None:
-    agent = AgentMemory.open(
-        tmp_path / "m.db", embedder=embed, memory=MemoryOptions(reinforcement=DeferredReinforcement(3_600))
+    """In a process without the test runner's threads, which a fork would leave holding their locks."""
+    finished = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKING, str(tmp_path / "m.db")],
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
-
-    async def recall() -> None:
-        await agent.memory.recall(AHEAD, threshold=2)
-
-    async def close() -> None:
-        await agent.memory.flush()
-
-    id = asyncio.run(agent.memory.remember(AHEAD))
-    asyncio.run(recall())
-    child = os.fork()
-    if child == 0:
-        try:
-            asyncio.run(recall())
-            asyncio.run(close())
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
-    asyncio.run(close())
-    item = asyncio.run(agent.memory.get(id))
-    assert item is not None
-    assert item.access_count == 2
-    asyncio.run(agent.close())
+    assert finished.stdout == "2\n", finished.stderr
 
 
 async def test_a_healthy_server_loses_no_deferred_reinforcement(

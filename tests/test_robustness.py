@@ -344,3 +344,16 @@ async def test_as_many_tags_as_a_filter_holds(store: MemoryStore, tmp_path: Path
             id = await memory.remember("x", tags=tags)
             assert [hit.item.id for hit in await memory.recall("x", tags=tags, threshold=2)] == [id]
             assert len(await memory.recall("x", tags=["t1"] * 1_000, threshold=2)) == 1
+
+
+async def test_a_dropped_index_is_made_again_without_a_stated_dimension(
+    store: MemoryStore, valkey_client: valkey.asyncio.Valkey, store_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = await store.remember(AHEAD)
+    monkeypatch.setattr(index, "LOOK_AGAIN_SECONDS", 0.0)
+    await valkey_client.execute_command("FT.DROPINDEX", f"{store_name}:mem:idx")
+    assert [item.id for item in (await store.list()).items] == [id]
+    await valkey_client.execute_command("FT.DROPINDEX", f"{store_name}:mem:idx")
+    assert [hit.item.id for hit in await store.recall_by_vector(await embed(AHEAD))] == [id]
+    await valkey_client.execute_command("FT.DROPINDEX", f"{store_name}:mem:idx")
+    assert (await store.stats()).item_count in (0, 1)  # it does not wait for the server to take it in

@@ -25,7 +25,8 @@ class MemoryIndex:
         self._state = IndexState(dimensions=None)
         self._looked_at = -LOOK_AGAIN_SECONDS
         self._expected: int | None = None
-        self._last_dimensions: int | None = None
+        self.last_dimensions: int | None = None
+        """Vector length of the index when it was last there."""
         self._preparing = LoopLock()
 
     async def find(self, stated: int | None = None, *, look: bool = False) -> int | None:
@@ -62,7 +63,7 @@ class MemoryIndex:
     async def recreate(self) -> None:
         """Create the index again after the server lost it (FLUSHALL, FT.DROPINDEX)."""
         async with self._preparing:
-            await self._prepare(self._last_dimensions)
+            await self._prepare(self.last_dimensions)
 
     async def wait_complete(self) -> None:
         """Wait while the server still takes existing memories into the index.
@@ -93,7 +94,7 @@ class MemoryIndex:
         self._state = await self._records.prepare(dimensions)
         self._looked_at = monotonic()
         if self._state.dimensions is not None:
-            self._last_dimensions = self._state.dimensions
+            self.last_dimensions = self._state.dimensions
 
     def _require(self, dimensions: int) -> None:
         if self._state.dimensions != dimensions:

@@ -328,7 +328,7 @@ class MemoryStore:
 
     async def stats(self) -> MemoryStats:
         """Counts and health of the store; before anything was stored the counts are 0. Three round trips."""
-        count = await self._searching(lambda: self._records.count(Filter()), 0)
+        count = await self._searching(lambda: self._records.count(Filter()), 0, even_incomplete=True)
         evictions = (await self._engine.values.read_map(self._stats_key)).get(EVICTIONS, b"0")
         index = await self._records.inspect()
         reinforcement = self._reinforcer.statistics()
@@ -476,24 +476,29 @@ class MemoryStore:
             self._watch.background_failed("eviction")
             _log.warning("a full scope of store %s could not be trimmed: %s", self.name, error)
 
-    async def _searching(self, search: Callable[[], Awaitable[_T]], nothing: _T) -> _T:
+    async def _searching(
+        self, search: Callable[[], Awaitable[_T]], nothing: _T, *, even_incomplete: bool = False
+    ) -> _T:
         """The search's answer, from a complete index; `nothing` while there is none and none can be made.
 
-        An index that is missing is made if the embedder states a dimension, a lost one is made again once.
+        An index that is missing is made if its dimension is known, a lost one is made again once.
         """
-        stated = self._embedder.dimensions
-        if await self._index.find(stated) is None:
-            if stated is None:
+        dimensions = self._embedder.dimensions or self._index.last_dimensions
+        if await self._index.find(self._embedder.dimensions) is None:
+            if dimensions is None:
                 return nothing
-            await self._index.ensure(stated)
+            await self._index.ensure(dimensions)
         self._start_background_work()
-        await self._index.wait_complete()
         try:
-            return await search()
+            return await self._ask_index(search, even_incomplete)
         except IndexMissingError:
             await self._index.recreate()
+            return await self._ask_index(search, even_incomplete)
+
+    async def _ask_index(self, search: Callable[[], Awaitable[_T]], even_incomplete: bool) -> _T:
+        if not even_incomplete:
             await self._index.wait_complete()
-            return await search()
+        return await search()
 
     def _make_discovery(self, config: bool | MemoryDiscoveryConfig) -> MemoryDiscovery | None:
         if config is False:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import re
 from pathlib import Path
@@ -15,6 +16,7 @@ import betterdb_agent_memory as package
 from betterdb_agent_memory import (
     AgentMemory,
     AgentMemoryOptions,
+    Explanation,
     MemoryListOptions,
     MemoryOptions,
     MemoryStats,
@@ -25,15 +27,17 @@ from betterdb_agent_memory import (
     telemetry,
 )
 from betterdb_agent_memory.agent_memory import URL_VARIABLE
+from betterdb_agent_memory.background import ROWS_ON_THE_LOOP
 from betterdb_agent_memory.embedders import WordLlamaEmbedder
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.filters import MAX_FILTER_BYTES
-from betterdb_agent_memory.engines.valkey import ValkeyEngine, query
+from betterdb_agent_memory.engines.valkey import ValkeyEngine, query, search
+from betterdb_agent_memory.engines.valkey.index import LARGE_INDEX
 from betterdb_agent_memory.live_config import SETTINGS
-from betterdb_agent_memory.memory import record, requests, settings
+from betterdb_agent_memory.memory import index, record, requests, settings
 from betterdb_agent_memory.memory.reinforcement import DeferredReinforcer, ImmediateReinforcer
 from betterdb_agent_memory.options import DEFAULT_MAX_CONTENT_BYTES
-from tests.docs.pages import ROOT, fenced, table
+from tests.docs.pages import ROOT, fenced, table, text_of
 from tests.embedding import embed
 from tests.servers import ValkeyServer
 
@@ -153,13 +157,51 @@ def test_limits() -> None:
         f"{settings._MAX_NAME_BYTES} bytes",
         f"{record.MAX_TTL_SECONDS:,} s",
         f"{requests.MAX_CANDIDATES:,}",
+        f"{requests.MAX_LIST_OFFSET:,}",
+        f"{record.MAX_LABEL_BYTES:,} bytes each",
     ]
 
 
 def test_search_timeout_and_effort() -> None:
     engine = ValkeyEngine.from_url("valkey://localhost:1")
-    assert (engine.search_timeout_ms, engine.minimum_ef) == (5_000, 100)
-    assert "`TIMEOUT 5000`" in (DOCS / "engines.md").read_text(encoding="utf-8")
+    options = MemoryOptions()
+    assert (engine.search_timeout_ms, engine.minimum_ef) == (options.search_timeout_ms, options.minimum_ef)
+    page = text_of(DOCS / "engines.md")
+    assert f"`TIMEOUT {options.search_timeout_ms}`" in page
+    assert f"at\nleast {options.minimum_ef}." in page
+    assert f"`EF_RUNTIME` of at least {search._WHOLE_GRAPH_EFFORT * options.minimum_ef}: four times" in page
+    assert f"| {LARGE_INDEX:,} records or more | `{query.EVERYTHING}`" in page
+
+
+def test_patience() -> None:
+    page = text_of(DOCS / "store.md")
+    assert f"believed for {index.LOOK_AGAIN_SECONDS:.0f} s" in page
+    assert f"every search waits: up to {index.PATIENCE_SECONDS:.0f} s" in page
+    assert f"more than {ROWS_ON_THE_LOOP} rows" in text_of(DOCS / "performance.md")
+
+
+def test_what_an_explanation_holds() -> None:
+    [paragraph] = [part for part in text_of(DOCS / "store.md").split("\n\n") if part.startswith("A hit has `item`")]
+    holds, _, computes = paragraph.partition("and computes from them")
+    assert re.findall(r"`(\w+)`", holds.partition("That holds")[2]) == list(Explanation.__dataclass_fields__)
+    computed = [name for name, value in vars(Explanation).items() if isinstance(value, property)]
+    assert {f"`{name}`" for name in computed} <= set(re.findall(r"`\w+`", computes))
+
+
+async def test_what_the_first_call_adds(valkey_server: ValkeyServer, store_name: str) -> None:
+    engine = ValkeyEngine.from_url(valkey_server.url)
+    adds = []
+    for _ in range(2):
+        store = MemoryStore(client=engine, name=store_name, embed_fn=embed)
+        before = engine.round_trips
+        await store.recall("Is there an index?", reinforce=False)
+        adds.append(engine.round_trips - before - 1)
+        while (await store.stats()).indexing:
+            await asyncio.sleep(0.01)
+    # Right after creation it is asked again while the server says that it still takes memories in.
+    assert adds[0] >= 1 + 3
+    assert adds[1] == 1
+    await engine.close()
 
 
 async def test_statistics_take_three_round_trips(valkey_server: ValkeyServer, store_name: str) -> None:

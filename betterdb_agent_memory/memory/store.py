@@ -119,7 +119,7 @@ class MemoryStore:
         self._reinforcer = reinforcer_for(
             reinforcement, self._records, on_failure=lambda: self._watch.background_failed("reinforcement")
         )
-        self._consolidation = checked_type("consolidation", consolidation, ConsolidationConfig)
+        checked_type("consolidation", consolidation, ConsolidationConfig)
         self._max_content_bytes = count_of_at_least_one("max_content_bytes", max_content_bytes)
         self._clock = checked_callable("clock", clock)
         self._new_id = checked_callable("new_id", new_id)

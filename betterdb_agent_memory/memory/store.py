@@ -76,8 +76,9 @@ class MemoryStore:
     cosine distance (0 to 2) of a hit: by default what the embedder states, 0.25 for a plain function.
     `weights` default to 0.6 similarity, 0.25 recency, 0.15 importance with a half-life of
     604,800 s; `max_items_per_scope` to no limit. `reinforcement` says when recalled memories
-    are touched: "immediate" (before recall returns) or "deferred". `analytics` is accepted as
-    published and means nothing: no usage data is collected, whatever its value.
+    are touched: "immediate" (before recall returns) or "deferred". `consolidation` is checked, and
+    means nothing until this release has `consolidate`. `analytics` is accepted as published and
+    means nothing: no usage data is collected, whatever its value.
 
     Methods may be called from many tasks at once. The index is found or created on first use.
 

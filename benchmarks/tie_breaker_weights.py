@@ -28,7 +28,7 @@ from betterdb_agent_memory.memory.scoring import composite_score, similarity_fro
 from betterdb_agent_memory.options import CONTRACT_WEIGHTS, RecallWeights
 
 K = 10
-CANDIDATES = max(4 * K, 64)
+CANDIDATES = max(4 * K, 32)
 DAY_SECONDS = 86_400.0
 WEIGHTS = (0.0, 0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.25)
 DRAWS = 10

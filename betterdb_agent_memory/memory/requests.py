@@ -18,7 +18,8 @@ from betterdb_agent_memory.options import MAX_THRESHOLD, RecallWeights, is_numbe
 DEFAULT_K = 8
 MAX_K = 2_500
 OVERFETCH = 4
-MIN_CANDIDATES = 64
+MIN_CANDIDATES = 32
+"""What the default k asks for, as published: workers in other languages find the same."""
 MAX_CANDIDATES = 4_096
 """What every search engine returns in one answer."""
 DEFAULT_LIST_LIMIT = 20
@@ -97,7 +98,7 @@ class RecallRequest:
 
     @property
     def wanted_candidates(self) -> int:
-        """How many neighbours are ranked: four times k, at least 64, at most 4,096."""
+        """How many neighbours are ranked: four times k, at least 32, at most 4,096."""
         return min(max(OVERFETCH * self.k, MIN_CANDIDATES), MAX_CANDIDATES)
 
     def rules(self, config: MemoryConfigSnapshot) -> RankingRules:

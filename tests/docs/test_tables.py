@@ -176,7 +176,7 @@ def test_search_timeout_and_effort() -> None:
 def test_patience() -> None:
     page = text_of(DOCS / "store.md")
     assert f"believed for {index.LOOK_AGAIN_SECONDS:.0f} s" in page
-    assert f"every search waits: up to {index.PATIENCE_SECONDS:.0f} s" in page
+    assert f"wait: up to {index.PATIENCE_SECONDS:.0f} s" in page
     assert f"more than {ROWS_ON_THE_LOOP} rows" in text_of(DOCS / "performance.md")
 
 

@@ -91,18 +91,27 @@ def _real_numbers(values: object, error: type[AgentMemoryError]) -> NDArray[np.g
     # numpy reads these as numbers or as one opaque object, never as what the caller meant.
     if isinstance(values, (str, bytes, bytearray, memoryview, Mapping, Set)):
         raise error(f"a vector is a row of numbers, got {type(values).__name__}")
-    # In a list next to floats, numpy turns True into 1.0 without a word.
-    if isinstance(values, (list, tuple)) and not {bool, np.bool_}.isdisjoint(map(type, values)):
-        raise error("a vector holds numbers, this one holds a boolean")
     try:
         numbers = np.asarray(values)
     except (ValueError, TypeError, OverflowError, RuntimeError) as cause:
         raise error(f"cannot read {type(values).__name__} as a row of numbers: {cause}") from cause
+    if _holds_boolean(values, numbers):
+        raise error("a vector holds numbers, this one holds a boolean")
     if numbers.dtype.kind in "fiu":
         return numbers
     if isinstance(values, (list, tuple)):
         raise error(_why_not_numbers(values))
     raise error(f"a vector holds real numbers, got {type(values).__name__} with elements of type {numbers.dtype}")
+
+
+def _holds_boolean(values: object, numbers: NDArray[np.generic]) -> bool:
+    if numbers.dtype.kind == "b":
+        return True
+    # In a list next to floats, numpy turns True into 1.0 without a word. The types are looked at only
+    # where a number could have been one: that takes as long as all else.
+    if not isinstance(values, (list, tuple)) or not ((numbers == 0) | (numbers == 1)).any():
+        return False
+    return not {bool, np.bool_}.isdisjoint(map(type, values))
 
 
 def _why_not_numbers(values: list[object] | tuple[object, ...]) -> str:

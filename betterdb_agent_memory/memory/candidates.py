@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from betterdb_agent_memory.background import off_loop
+from betterdb_agent_memory.embedders.vectors import decode_float32
 from betterdb_agent_memory.engines.base import Neighbour, Records
 from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.memory.record import ITEM_FIELDS, VECTOR
@@ -54,7 +55,7 @@ async def nearest_in_scope(
 
 
 async def _compare_whole_scope(records: Records, vector: bytes, *, filter: Filter, wanted: int) -> list[Neighbour]:
-    query = np.frombuffer(vector, dtype="<f4").astype(np.float64)
+    query = decode_float32(vector).astype(np.float64)
     found: dict[str, Neighbour] = {}
     offset = 0
     while True:
@@ -78,6 +79,6 @@ def _accepted(rows: Sequence[Neighbour], filter: Filter) -> list[Neighbour]:
 def _cosine_distance(query: np.ndarray, stored: bytes) -> float | None:
     if len(stored) != 4 * len(query):
         return None
-    vector = np.frombuffer(stored, dtype="<f4").astype(np.float64)
+    vector = decode_float32(stored).astype(np.float64)
     norms = float(np.linalg.norm(query) * np.linalg.norm(vector))
     return 1 - float(query @ vector) / norms if norms > 0 and np.isfinite(norms) else None

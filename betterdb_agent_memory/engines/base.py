@@ -8,9 +8,10 @@ unless its docstring says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
+from enum import IntEnum
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from betterdb_agent_memory.engines.filters import Fields, Filter
 
@@ -58,7 +59,7 @@ class IndexState:
     `dimensions` is None when there is no index. `unindexed` names own fields that the index lacks,
     so that filters on them are applied after the search. `failures` counts records the server could
     not index (a vector of another length, for example); `indexing` is true while existing records
-    are still being taken in.
+    are still being taken in, of which `indexed_fraction` (0 to 1) is done.
     """
 
     dimensions: int | None
@@ -66,24 +67,84 @@ class IndexState:
     unindexed: tuple[str, ...] = ()
     failures: int = 0
     indexing: bool = False
+    indexed_fraction: float = 1.0
+
+
+Expected: TypeAlias = Mapping[str, bytes | None]
+"""Fields that must hold exactly these values, None for fields that must not be there."""
+
+
+class Outcome(IntEnum):
+    """What became of one item of a batch."""
+
+    MISSING = 0
+    """There was no such record; nothing was done."""
+    CHANGED = 1
+    """The record was there and has been changed."""
+    REFUSED = 2
+    """The record was there with other values than expected; nothing was done."""
+    WRITTEN = 3
+    """The record has been stored whole."""
 
 
 @dataclass(frozen=True, slots=True)
-class RecordWrite:
-    """A whole record to store. `ttl_seconds` None means that it never expires."""
+class Expiry:
+    """When a record shall expire: `ttl_seconds` from now, None for never.
 
-    id: str
-    fields: Fields
-    ttl_seconds: int | None = None
+    With `only_later` an expiry that is later already (or never) stays.
+    """
+
+    ttl_seconds: int | None
+    only_later: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RecordChange:
-    """What to change in a record that still exists: raise integers to a maximum, add to integers."""
+    """What to change in a record that still exists, in one atomic step.
+
+    Nothing happens unless the record holds what is `expected`. `sets` and `removes` are fields to set
+    and to take away. `maxima` raises integers, `increments` adds to them (missing counts as 0);
+    `raises` stores a number's text where it is larger than the number that is there; `unions` adds
+    comma-separated values to those that are there, keeping their order. When one of sets, removes,
+    raises and unions made a difference, the integer in `revision_field` goes up by one (missing
+    counts as 1, so the first difference makes it 2). `expiry` None leaves the expiry alone.
+    """
 
     id: str
     maxima: Mapping[str, int] = field(default_factory=dict)
     increments: Mapping[str, int] = field(default_factory=dict)
+    expected: Expected = field(default_factory=dict)
+    sets: Fields = field(default_factory=dict)
+    removes: tuple[str, ...] = ()
+    raises: Fields = field(default_factory=dict)
+    unions: Fields = field(default_factory=dict)
+    revision_field: str | None = None
+    expiry: Expiry | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordWrite:
+    """A whole record to store. `ttl_seconds` None means that it never expires.
+
+    `expires_at_ms` states the expiry as a time (ms since the epoch, the server's clock) instead; one
+    that is past leaves no record behind. Where a whole record with the id exists already it is replaced,
+    or, with `if_exists`, changed by that instead (an empty change leaves it as it is).
+    `is_new` says that the id was just drawn at random, so that nothing can be there: cheaper.
+    """
+
+    id: str
+    fields: Fields
+    ttl_seconds: int | None = None
+    expires_at_ms: int | None = None
+    if_exists: RecordChange | None = None
+    is_new: bool = False
+
+
+class Position(NamedTuple):
+    """A place in the order of `Records.walk`: the number ordered by, then the id."""
+
+    number: int
+    id: str
 
 
 class Row(NamedTuple):
@@ -153,22 +214,33 @@ class Records(Protocol):
     async def inspect(self) -> IndexState:
         """The state of the index now; `dimensions` is None when it does not exist."""
 
-    async def write_many(self, writes: Sequence[RecordWrite]) -> None:
-        """Store records, each with its expiry in one atomic step. An existing id is replaced whole.
+    async def write_many(self, writes: Sequence[RecordWrite]) -> list[Outcome]:
+        """Store records, each with its expiry in one atomic step; what became of each, in order.
+
+        WRITTEN, or with `if_exists` CHANGED or REFUSED. With the same id twice in one batch the
+        later write sees the earlier one.
 
         Raises:
             OutcomeUnknownError: the connection broke meanwhile; each record is whole or absent.
             PartialBatchError: some were written; it says which.
         """
 
-    async def read_many(self, ids: Sequence[str], fields: Sequence[str]) -> list[Fields | None]:
-        """The asked-for fields of each id, in order; None for a record that has none of them."""
+    async def read_many(self, ids: Sequence[str], fields: Sequence[str] | None) -> list[Fields | None]:
+        """The asked-for fields of each id, in order, `fields` None for all; None for a record that has
+        none of them.
+        """
 
-    async def delete_many(self, ids: Sequence[str]) -> list[bool]:
-        """Delete records; true where there was one."""
+    async def read_expiries(self, ids: Sequence[str]) -> list[int | None]:
+        """When each record expires (ms since the epoch), in order; None for never and for no record."""
 
-    async def change_many(self, changes: Sequence[RecordChange]) -> list[bool]:
-        """Change records that still exist; false where there was none. Never brings one back."""
+    async def delete_many(self, ids: Sequence[str], *, expected: Sequence[Expected] | None = None) -> list[bool]:
+        """Delete records; true where there was one.
+
+        With `expected` (one for each id) only those that hold these values, each in one atomic step.
+        """
+
+    async def change_many(self, changes: Sequence[RecordChange]) -> list[Outcome]:
+        """Change records that still exist: CHANGED, MISSING or REFUSED. Never brings one back."""
 
     async def nearest(self, vector: bytes, *, count: int, filter: Filter, fields: Sequence[str]) -> Neighbours:
         """Up to `count` records nearest to `vector` (float32, little-endian), nearest first."""
@@ -187,6 +259,33 @@ class Records(Protocol):
 
     async def count(self, filter: Filter) -> int:
         """How many records `filter.accepts`, exactly; an empty filter counts `Page.total`."""
+
+    def walk(
+        self, filter: Filter, *, fields: Sequence[str], after: Position | None = None, page_size: int = 1000
+    ) -> AsyncIterator[tuple[Row, ...]]:
+        """Pages of all records that `filter.accepts`, by the order field and then by id, after `after`.
+
+        Every record that is there from the beginning to the end, and whose order field stays, comes
+        exactly once, whatever others write and delete meanwhile. Memory for a page, and for the ids
+        of the records that share one value of the order field. About one round trip per page.
+        """
+
+    def scan(self, fields: Sequence[str], *, page_size: int = 1000) -> AsyncIterator[tuple[Row, ...]]:
+        """Pages of every record of the collection, in the index or not, in no order.
+
+        For repairs: it looks at every key of a server. A record that is there all the time comes at
+        least once.
+        """
+
+    async def rebuild(self, dimensions: int) -> IndexState:
+        """Drop the index and make it anew, for vectors of this length, over the records that are there.
+
+        Vectors of another length stay out of it until they are replaced. A server goes on taking records in
+        after this returns: `IndexState.indexing` and `indexed_fraction`.
+        """
+
+    async def drop(self) -> int:
+        """Delete the index and every record of the collection; how many there were. Pages of 1,000."""
 
 
 class Values(Protocol):
@@ -209,8 +308,28 @@ class Values(Protocol):
     async def write_map(self, key: str, fields: Fields) -> None:
         """Set fields of a map, leaving its others alone."""
 
+    async def remove_fields(self, key: str, fields: Sequence[str]) -> int:
+        """Remove fields of a map; how many there were. An empty map is gone."""
+
     async def increment(self, key: str, field: str, amount: int) -> int:
         """Add to an integer field of a map, missing counts as 0; returns the new value."""
+
+
+class Leases(Protocol):
+    """Who may do long work: one owner at a time per key, until it says so or its time runs out.
+
+    The time is the server's (the file's: this machine's). Tokens of one key only ever grow, so
+    that a write of an owner whose lease has passed on can be told from the present one's.
+    """
+
+    async def acquire(self, key: str, owner: str, *, ttl_seconds: float) -> int | None:
+        """The fencing token, or None while somebody else holds the lease. The holder gets its own again."""
+
+    async def renew(self, key: str, owner: str, *, ttl_seconds: float) -> bool:
+        """Hold on for `ttl_seconds` from now; false when the lease is no longer the owner's."""
+
+    async def release(self, key: str, owner: str) -> bool:
+        """Give the lease back; false when it is no longer the owner's."""
 
 
 class Engine(Protocol):
@@ -219,6 +338,10 @@ class Engine(Protocol):
     @property
     def values(self) -> Values:
         """Plain values."""
+
+    @property
+    def leases(self) -> Leases:
+        """Who may do long work."""
 
     @property
     def round_trips(self) -> int:

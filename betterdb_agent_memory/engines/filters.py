@@ -7,8 +7,11 @@ row that comes back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 Fields: TypeAlias = Mapping[str, bytes]
@@ -19,6 +22,17 @@ TAG_SEPARATOR = ","
 MAX_FILTER_BYTES = 10_240
 """Longest query text that every supported search engine accepts (valkey-search refuses more)."""
 
+_LEADING_NUMBER = re.compile(rb"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
+
+
+def leading_number(stored: bytes | None) -> float | None:
+    """The finite number that a stored value begins with, as every language reads it; else None."""
+    if stored is None:
+        return None
+    match = _LEADING_NUMBER.match(stored)
+    number = float(match[1]) if match else math.nan
+    return number if math.isfinite(number) else None
+
 
 @dataclass(frozen=True, slots=True)
 class Equals:
@@ -27,7 +41,7 @@ class Equals:
     field: str
     value: str
 
-    def accepts(self, fields: Fields) -> bool:
+    def accepts(self, id: str, fields: Fields) -> bool:
         """Whether the stored value is this one."""
         return fields.get(self.field) == self.value.encode()
 
@@ -39,40 +53,152 @@ class HasTag:
     field: str
     value: str
 
-    def accepts(self, fields: Fields) -> bool:
+    def accepts(self, id: str, fields: Fields) -> bool:
         """Whether the tag is among the stored ones."""
         stored = fields.get(self.field)
         return stored is not None and self.value.encode() in stored.split(TAG_SEPARATOR.encode())
 
 
-Clause: TypeAlias = Equals | HasTag
+@dataclass(frozen=True, slots=True)
+class Between:
+    """The number a field begins with lies in `low`..`high`, both included; None leaves a side open.
+
+    A field that is missing or holds no number is in no range, not even an open one.
+    """
+
+    field: str
+    low: float | None = None
+    high: float | None = None
+
+    def accepts(self, id: str, fields: Fields) -> bool:
+        """Whether the stored number is in the range."""
+        number = leading_number(fields.get(self.field))
+        if number is None:
+            return False
+        return (self.low is None or number >= self.low) and (self.high is None or number <= self.high)
 
 
 @dataclass(frozen=True, slots=True)
+class IdIn:
+    """The record's id is one of `ids`."""
+
+    ids: frozenset[str]
+
+    def accepts(self, id: str, fields: Fields) -> bool:
+        """Whether the id is among them."""
+        return id in self.ids
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """`clause` does not hold; a record without the field passes."""
+
+    clause: Clause
+
+    def accepts(self, id: str, fields: Fields) -> bool:
+        """Whether the clause refuses the record."""
+        return not self.clause.accepts(id, fields)
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    """Every clause holds; without one it accepts everything."""
+
+    clauses: tuple[Clause, ...]
+
+    def accepts(self, id: str, fields: Fields) -> bool:
+        """Whether every clause accepts the record."""
+        return all(clause.accepts(id, fields) for clause in self.clauses)
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """At least one clause holds; without one it accepts nothing."""
+
+    clauses: tuple[Clause, ...]
+
+    def accepts(self, id: str, fields: Fields) -> bool:
+        """Whether some clause accepts the record."""
+        return any(clause.accepts(id, fields) for clause in self.clauses)
+
+
+Leaf: TypeAlias = Equals | HasTag | Between | IdIn
+Clause: TypeAlias = Leaf | Not | AllOf | AnyOf
+
+
+def leaves(clause: Clause) -> Iterator[Leaf]:
+    """The comparisons that a clause is made of, in order."""
+    match clause:
+        case Not(clause=inner):
+            yield from leaves(inner)
+        case AllOf(clauses=parts) | AnyOf(clauses=parts):
+            for part in parts:
+                yield from leaves(part)
+        case _:
+            yield clause
+
+
+@dataclass(frozen=True)
 class Filter:
     """All of `clauses` hold. Without a clause it accepts every record."""
 
     clauses: tuple[Clause, ...] = ()
 
-    def accepts(self, fields: Fields) -> bool:
+    def accepts(self, id: str, fields: Fields) -> bool:
         """Whether every clause accepts the record."""
         for clause in self.clauses:  # noqa: SIM110 - asked for every row of every search: no generator
-            if not clause.accepts(fields):
+            if not clause.accepts(id, fields):
                 return False
         return True
 
-    @property
+    @cached_property
+    def leaves(self) -> tuple[Leaf, ...]:
+        """The comparisons it is made of, in order."""
+        return tuple(leaf for clause in self.clauses for leaf in leaves(clause))
+
+    @cached_property
     def field_names(self) -> tuple[str, ...]:
         """The fields that `accepts` looks at, each once, in order."""
-        return tuple(dict.fromkeys(clause.field for clause in self.clauses))
+        return tuple(dict.fromkeys(leaf.field for leaf in self.leaves if not isinstance(leaf, IdIn)))
 
-    @property
+    @cached_property
+    def required_ids(self) -> frozenset[str] | None:
+        """The only ids that can pass, where a clause that must hold names them; else None.
+
+        An engine reads those records by their keys instead of searching.
+        """
+        required: frozenset[str] | None = None
+        for clause in _conjuncts(self.clauses):
+            if isinstance(clause, IdIn):
+                required = clause.ids if required is None else required & clause.ids
+        return required
+
+    @cached_property
     def size_bytes(self) -> int:
         """Length of the filter as query text, with every value escaped, in UTF-8 bytes.
 
-        The same number on every engine, so that what one refuses the other refuses too.
+        The same number on every engine, so that what one refuses the other refuses too. Ids are not
+        part of a query text.
         """
-        return 2 + sum(len(f"@{c.field}:{{}} ") + len(escape_tag(c.value).encode()) for c in self.clauses)
+        return 2 + sum(_text_bytes(leaf) for leaf in self.leaves)
+
+
+def _conjuncts(clauses: tuple[Clause, ...]) -> Iterator[Clause]:
+    for clause in clauses:
+        if isinstance(clause, AllOf):
+            yield from _conjuncts(clause.clauses)
+        else:
+            yield clause
+
+
+def _text_bytes(leaf: Leaf) -> int:
+    match leaf:
+        case IdIn():
+            return 0
+        case Between():
+            return len(f"-@{leaf.field}:[{leaf.low} {leaf.high}] | ")
+        case _:
+            return len(f"@{leaf.field}:{{}} ") + len(escape_tag(leaf.value).encode())
 
 
 def escape_tag(value: str) -> str:

@@ -15,10 +15,15 @@ from betterdb_agent_memory.errors import (
     IndexMissingError,
     IndexNotReadyError,
     InvalidInputError,
+    LeaseHeldError,
+    LeaseLostError,
+    MemoryExistsError,
+    MemoryNotFoundError,
     OutcomeUnknownError,
     PartialBatchError,
     SearchModuleMissingError,
     SearchTimeoutError,
+    VersionConflictError,
 )
 from betterdb_agent_memory.live_config import MemoryConfigSnapshot
 from betterdb_agent_memory.memory.consolidation.facts import (
@@ -37,13 +42,28 @@ from betterdb_agent_memory.memory.consolidation.facts import (
     reconcile,
     subject_key,
 )
+from betterdb_agent_memory.memory.drafts import MemoryDraft, OnDuplicate, RememberResult
+from betterdb_agent_memory.memory.generations.migration import EmbeddingMigration, MigrationStatus
+from betterdb_agent_memory.memory.progress import Progress, ProgressFn
 from betterdb_agent_memory.memory.ranking import Component, Explanation, MemoryHit
 from betterdb_agent_memory.memory.record import MATCH_ALL_MEMORY_QUERY, MemoryItem
 from betterdb_agent_memory.memory.requests import MemoryListOptions
-from betterdb_agent_memory.memory.results import MemoryListResult, MemoryStats
+from betterdb_agent_memory.memory.results import MemoryListResult, MemoryStats, ReindexResult
 from betterdb_agent_memory.memory.scope import MemoryScope
 from betterdb_agent_memory.memory.scoring import composite_score, recency_decay, similarity_from_distance
 from betterdb_agent_memory.memory.store import MemoryStore
+from betterdb_agent_memory.memory.where import (
+    AccessCount,
+    CreatedAt,
+    Id,
+    Importance,
+    LastAccessedAt,
+    MemoryFilter,
+    OccurredAt,
+    Source,
+    Subject,
+    Tag,
+)
 from betterdb_agent_memory.options import (
     AgentMemoryConfig,
     AgentMemoryOptions,
@@ -74,6 +94,7 @@ __all__ = [
     "MATCH_ALL_MEMORY_QUERY",
     "MEMORY_CACHE_TYPE",
     "MEMORY_CAPABILITIES",
+    "AccessCount",
     "AddOp",
     "AgentMemory",
     "AgentMemoryConfig",
@@ -86,11 +107,13 @@ __all__ = [
     "ConsolidateFactsResult",
     "ConsolidateResult",
     "ConsolidationConfig",
+    "CreatedAt",
     "DeferredReinforcement",
     "DeleteOp",
     "EmbedFn",
     "Embedder",
     "EmbeddingError",
+    "EmbeddingMigration",
     "EngineError",
     "EngineUnavailableError",
     "Explanation",
@@ -98,19 +121,28 @@ __all__ = [
     "FactExtractor",
     "FactOp",
     "FunctionEmbedder",
+    "Id",
+    "Importance",
     "IndexMismatchError",
     "IndexMissingError",
     "IndexNotReadyError",
     "InvalidInputError",
+    "LastAccessedAt",
+    "LeaseHeldError",
+    "LeaseLostError",
     "MemoryConfigRefreshConfig",
     "MemoryConfigSnapshot",
     "MemoryDiscovery",
     "MemoryDiscoveryConfig",
+    "MemoryDraft",
+    "MemoryExistsError",
+    "MemoryFilter",
     "MemoryHit",
     "MemoryItem",
     "MemoryListOptions",
     "MemoryListResult",
     "MemoryMetrics",
+    "MemoryNotFoundError",
     "MemoryOptions",
     "MemoryScope",
     "MemoryStats",
@@ -118,15 +150,26 @@ __all__ = [
     "MemoryStoreClient",
     "MemoryTelemetry",
     "MemoryTelemetryOptions",
+    "MigrationStatus",
     "NoopOp",
+    "OccurredAt",
+    "OnDuplicate",
     "OutcomeUnknownError",
     "PartialBatchError",
+    "Progress",
+    "ProgressFn",
     "RecallWeights",
+    "ReindexResult",
+    "RememberResult",
     "SearchModuleMissingError",
     "SearchTimeoutError",
+    "Source",
+    "Subject",
     "SummarizeFn",
+    "Tag",
     "UnmatchedTombstoneOp",
     "UpdateOp",
+    "VersionConflictError",
     "apply_ops",
     "composite_score",
     "create_memory_telemetry",

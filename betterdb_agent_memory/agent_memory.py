@@ -65,6 +65,7 @@ class AgentMemory:
         *,
         name: str = DEFAULT_NAME,
         embedder: Embedder | EmbedFn | None = None,
+        next_embedder: Embedder | EmbedFn | None = None,
         memory: MemoryOptions | None = None,
         clock: Clock = system_clock,
     ) -> AgentMemory:
@@ -72,7 +73,8 @@ class AgentMemory:
 
         `url` is `valkey://`, `valkeys://`, `redis://`, `rediss://` or `unix://`, a file path, or
         `:memory:`; None reads the environment variable BETTERDB_URL, else takes a file in the user's
-        data directory. `embedder` defaults to the offline one (extra `local`).
+        data directory. `embedder` defaults to the offline one (extra `local`); `next_embedder` is the
+        model that the store is to be moved to (`agent.memory.migration`).
 
         Differs from a bare `MemoryStore`: recency and importance only break ties, recalled memories are
         written back later and merged, live configuration is re-read every 30 s, and on a server
@@ -92,6 +94,7 @@ class AgentMemory:
                 client=engine,
                 name=name,
                 embed_fn=embedder if embedder is not None else _offline_embedder(),
+                next_embed_fn=next_embedder,
                 default_threshold=options.threshold,
                 weights=options.weights or TIE_BREAKER_WEIGHTS,
                 half_life_seconds=options.half_life_seconds or TIE_BREAKER_HALF_LIFE_SECONDS,

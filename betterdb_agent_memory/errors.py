@@ -6,7 +6,15 @@
     ├── InvalidInputError (also ValueError)      refused before anything was paid for or written
     ├── ConfigurationError (also ValueError)     options, URL or environment cannot work as given
     ├── EmbeddingError                           the embedder failed or returned something unusable
+    │   ├── EmbedderUnavailableError             no answer in time, no connection, or refused for now
+    │   └── EmbedderOverloadedError              too many texts are waiting to be embedded already
+    ├── ConsolidationError                       a summarizer or extractor failed or returned something unusable
     ├── IndexMismatchError                       an existing index does not fit this store
+    ├── MemoryNotFoundError (also LookupError)   there is no memory with this id
+    ├── MemoryExistsError                        another memory has this id already
+    ├── VersionConflictError                     the memory was changed since it was read
+    ├── LeaseHeldError                           another worker is doing this long work right now
+    ├── LeaseLostError                           the time to do it ran out and somebody else may have begun
     └── EngineError                              the server or the file said no
         ├── AuthenticationFailedError            wrong password, user or permission
         ├── SearchModuleMissingError             the server has no search module
@@ -38,11 +46,67 @@ class ConfigurationError(AgentMemoryError, ValueError):
 
 
 class EmbeddingError(AgentMemoryError):
-    """The embedder failed, or returned something that is not a usable vector."""
+    """The embedder failed, or returned something that is not a usable vector.
+
+    `status_code` is the HTTP status a provider answered with, None where there was none.
+    """
+
+    def __init__(self, message: str = "", *, status_code: int | None = None) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+
+
+class EmbedderUnavailableError(EmbeddingError):
+    """The embedder did not answer in time, could not be reached, or refuses every request for now.
+
+    Nothing is wrong with the text: the same request may succeed later. `retry_after_seconds` is how
+    long the provider asks to wait, None when it does not say.
+    """
+
+    def __init__(
+        self, message: str = "", *, status_code: int | None = None, retry_after_seconds: float | None = None
+    ) -> None:
+        super().__init__(message, status_code=status_code)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class EmbedderOverloadedError(EmbeddingError):
+    """More texts are waiting to be embedded than the stated bound; nothing of this call was embedded."""
+
+
+class ConsolidationError(AgentMemoryError):
+    """A summarizer or extractor failed, or returned something unusable; nothing was written or deleted."""
 
 
 class IndexMismatchError(AgentMemoryError):
     """An existing index has another dimension, metric, type or prefix than this store needs."""
+
+
+class MemoryNotFoundError(AgentMemoryError, LookupError):
+    """There is no memory with this id: it was forgotten, evicted, has expired, or never was."""
+
+
+class MemoryExistsError(AgentMemoryError):
+    """Another memory has this id already; nothing was written."""
+
+
+class VersionConflictError(AgentMemoryError):
+    """The memory is not, or no longer, what the caller expected; nothing was changed.
+
+    `current` is its version now.
+    """
+
+    def __init__(self, message: str, *, current: int | None = None) -> None:
+        super().__init__(message)
+        self.current = current
+
+
+class LeaseHeldError(AgentMemoryError):
+    """Another worker holds the lease for this work; nothing was done."""
+
+
+class LeaseLostError(AgentMemoryError):
+    """The lease passed on while the work went on; it stopped before the next write."""
 
 
 class EngineError(AgentMemoryError):

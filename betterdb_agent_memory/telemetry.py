@@ -26,7 +26,10 @@ _LATENCY_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 _STORE_LABEL = ("store_name",)
 
 SPAN_REMEMBER = "agent_memory.remember"
+SPAN_REMEMBER_MANY = "agent_memory.remember_many"
 SPAN_RECALL = "agent_memory.recall"
+SPAN_CONSOLIDATE = "agent_memory.consolidate"
+SPAN_CONSOLIDATE_FACTS = "agent_memory.consolidateFacts"
 
 
 @dataclass(frozen=True, slots=True)

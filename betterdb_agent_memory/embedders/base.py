@@ -40,3 +40,11 @@ class Embedder(Protocol):
 
     async def embed_documents(self, texts: Sequence[str]) -> Sequence[VectorLike]:
         """The vectors of texts to be stored, in order."""
+
+
+@runtime_checkable
+class QueryBatchEmbedder(Embedder, Protocol):
+    """An embedder that embeds several questions in one call; without this they are asked one by one."""
+
+    async def embed_queries(self, texts: Sequence[str]) -> Sequence[VectorLike]:
+        """The vectors of questions, in order."""

@@ -12,11 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betterdb_agent_memory.embedders.base import Embedder, EmbedFn
+from betterdb_agent_memory.embedders.failures import is_passing
+from betterdb_agent_memory.embedders.limits import CallLimits
 from betterdb_agent_memory.embedders.vectors import checked_vector
-from betterdb_agent_memory.errors import AgentMemoryError, ConfigurationError, EmbeddingError
+from betterdb_agent_memory.errors import AgentMemoryError, ConfigurationError, EmbedderUnavailableError, EmbeddingError
 
 DEFAULT_THRESHOLD: Final = 0.25
 """Cosine distance assumed for a function that states none; see `FunctionEmbedder`."""
+
+DEFAULT_TIMEOUT_SECONDS: Final = 30.0
+"""After which a call of a function is given up."""
 
 MAX_CONCURRENT_CALLS: Final = 8
 """Calls of one function in flight at once for one `embed_documents`."""
@@ -34,7 +39,9 @@ class FunctionEmbedder:
     is refused; None leaves that to the store, which holds to the first vector it sees.
     `default_threshold` is the cosine distance (0 to 2) up to which a memory counts as related. It
     belongs to the model: 0.25 suits none in particular and is too tight for many, so state a
-    calibrated one (`benchmarks/calibrate_threshold.py`) where you can.
+    calibrated one (`benchmarks/calibrate_threshold.py`) where you can. A call that has no answer
+    after `timeout_seconds` is cancelled (None: never); it is not made again, which the function may do
+    itself.
 
     Raises `ConfigurationError` for arguments that cannot work.
 
@@ -51,9 +58,11 @@ class FunctionEmbedder:
         name: str = "embed_fn",
         dimensions: int | None = None,
         default_threshold: float = DEFAULT_THRESHOLD,
+        timeout_seconds: float | None = DEFAULT_TIMEOUT_SECONDS,
     ) -> None:
         _refuse_unusable_function(embed_fn)
-        _refuse_bad_statements(name, dimensions, default_threshold)
+        refuse_bad_statements(name, dimensions, default_threshold)
+        self._timeout_seconds = CallLimits(timeout_seconds=timeout_seconds).timeout_seconds
         self._embed_fn = embed_fn
         self._name = name
         self._dimensions = dimensions
@@ -78,17 +87,24 @@ class FunctionEmbedder:
         """The vector of one question: one call of the function.
 
         Raises `EmbeddingError` when the function fails (its exception is the cause) or returns
-        something that is no usable vector, `ConfigurationError` when it turns out not to be async.
+        something that is no usable vector, `EmbedderUnavailableError` when it does not return in time,
+        `ConfigurationError` when it turns out not to be async.
         """
         try:
-            answer = self._embed_fn(text)
-            if not inspect.isawaitable(answer):
-                raise _not_async(self._embed_fn)
-            values = await answer
+            async with asyncio.timeout(self._timeout_seconds) as limit:
+                answer = self._embed_fn(text)
+                if not inspect.isawaitable(answer):
+                    raise _not_async(self._embed_fn)
+                values = await answer
         except AgentMemoryError:
             raise
         except Exception as cause:
-            raise EmbeddingError(f"the embedding function failed: {type(cause).__name__}: {cause}") from cause
+            if limit.expired():
+                raise EmbedderUnavailableError(
+                    f"the embedding function gave no answer within {self._timeout_seconds:g} s"
+                ) from cause
+            kind = EmbedderUnavailableError if is_passing(cause) else EmbeddingError
+            raise kind(f"the embedding function failed: {type(cause).__name__}: {cause}") from cause
         return checked_vector(values, dimensions=self._dimensions)
 
     async def embed_documents(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
@@ -126,7 +142,7 @@ def as_embedder(value: object) -> Embedder:
     if isinstance(value, type):
         raise ConfigurationError(f"embedder is the class {value.__name__}; pass an instance: {value.__name__}(...)")
     if isinstance(value, Embedder):
-        _refuse_bad_statements(value.name, value.dimensions, value.default_threshold)
+        refuse_bad_statements(value.name, value.dimensions, value.default_threshold)
         return value
     if callable(value):
         return FunctionEmbedder(value)
@@ -172,7 +188,8 @@ def _not_async(embed_fn: object) -> ConfigurationError:
     )
 
 
-def _refuse_bad_statements(name: object, dimensions: object, default_threshold: object) -> None:
+def refuse_bad_statements(name: object, dimensions: object, default_threshold: object) -> None:
+    """Raise `ConfigurationError` for what no embedder can state about itself."""
     if not isinstance(name, str) or not name:
         raise ConfigurationError(f"an embedder's name is a text that identifies its model, got {name!r}")
     if dimensions is not None and (not isinstance(dimensions, int) or isinstance(dimensions, bool) or dimensions < 1):

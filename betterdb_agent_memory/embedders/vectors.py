@@ -6,7 +6,7 @@ passed, on every engine: all numbers finite in float32, and a length whose squar
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Final
 
 import numpy as np
@@ -74,6 +74,33 @@ def encode_float32(vector: ArrayLike) -> bytes:
     return np.asarray(vector, dtype=_STORED).tobytes()
 
 
+def encode_rows(
+    vectors: Sequence[object] | NDArray[np.generic], *, dimensions: int | None = None
+) -> list[bytes | EmbeddingError]:
+    r"""The stored form of every vector of a batch, or why that one is unusable; in order, none raised.
+
+    Each is judged as `checked_vector` would. Without stated `dimensions` the first usable vector's
+    length is every other's. A batch of equal rows without a fault is encoded as one array.
+
+    >>> encode_rows([[1.0, -2.0], [0.0, 0.0]])
+    [b'\x00\x00\x80?\x00\x00\x00\xc0', EmbeddingError('the vector is all zeros, ...)]
+    """
+    matrix = _matrix_without_fault(vectors, dimensions)
+    if matrix is not None:
+        stored, row_bytes = matrix.tobytes(), matrix.shape[1] * _BYTES_PER_NUMBER
+        return [stored[start : start + row_bytes] for start in range(0, len(stored), row_bytes)]
+    encoded: list[bytes | EmbeddingError] = []
+    for vector in vectors:
+        try:
+            usable = checked_vector(vector, dimensions=dimensions)
+        except EmbeddingError as fault:
+            encoded.append(fault)
+        else:
+            dimensions = usable.size
+            encoded.append(encode_float32(usable))
+    return encoded
+
+
 def decode_float32(
     stored: bytes | bytearray | memoryview, *, error: type[AgentMemoryError] = EmbeddingError
 ) -> NDArray[np.float32]:
@@ -85,6 +112,30 @@ def decode_float32(
     if len(stored) == 0 or len(stored) % _BYTES_PER_NUMBER:
         raise error(f"a stored vector is a positive multiple of {_BYTES_PER_NUMBER} bytes, this one has {len(stored)}")
     return np.frombuffer(stored, dtype=_STORED).astype(np.float32)
+
+
+def _matrix_without_fault(
+    vectors: Sequence[object] | NDArray[np.generic], dimensions: int | None
+) -> NDArray[np.float32] | None:
+    """All rows as one float32 array, or None where only a look at each can tell what is wrong."""
+    try:
+        numbers = np.asarray(vectors)
+    except (ValueError, TypeError, OverflowError, RuntimeError):
+        return None
+    if numbers.ndim != 2 or not numbers.size or numbers.dtype.kind not in "fiu":
+        return None
+    if dimensions is not None and numbers.shape[1] != dimensions:
+        return None
+    for row in ((numbers == 0) | (numbers == 1)).any(axis=1).nonzero()[0]:
+        # numpy reads True next to floats as 1.0.
+        if _holds_boolean(vectors[row], numbers[row]):
+            return None
+    with np.errstate(over="ignore", under="ignore"):
+        matrix = numbers.astype(_STORED)
+        squared_lengths = np.square(matrix, dtype=np.float64).sum(axis=1)
+    # NaN fails both comparisons.
+    sound = (squared_lengths >= _SMALLEST_SQUARED_LENGTH) & (squared_lengths <= _LARGEST_SQUARED_LENGTH)
+    return matrix if sound.all() else None
 
 
 def _real_numbers(values: object, error: type[AgentMemoryError]) -> NDArray[np.generic]:

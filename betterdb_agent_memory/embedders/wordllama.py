@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from betterdb_agent_memory.embedders.answers import refuse_what_is_not_text
 from betterdb_agent_memory.errors import ConfigurationError, InvalidInputError
 
 if TYPE_CHECKING:
@@ -113,8 +114,7 @@ class WordLlamaEmbedder:
         """The vectors of `texts`, in order; raises as `embed_query` does, before any is embedded."""
         if isinstance(texts, str):
             raise InvalidInputError("embed_documents takes a list of texts, got one text; use embed_query")
-        for text in texts:
-            _refuse_what_is_not_text(text)
+        refuse_what_is_not_text(texts)
         model = _loaded if _loaded is not None else await asyncio.to_thread(_load_once)
         if sum(map(len, texts)) <= _CHARACTERS_ON_THE_LOOP:
             return model.embed(texts, self._dimensions)
@@ -189,15 +189,3 @@ def _slices(texts: Sequence[str]) -> Iterator[Sequence[str]]:
             start, characters = end, 0
     if start < len(texts):
         yield texts[start:]
-
-
-def _refuse_what_is_not_text(text: object) -> None:
-    if not isinstance(text, str):
-        raise InvalidInputError(f"a text to embed is a str, got {type(text).__name__}")
-    try:
-        text.encode()
-    except UnicodeEncodeError as cause:
-        raise InvalidInputError(
-            f"the text holds a lone surrogate at position {cause.start}, which is no character; "
-            "decode it with errors='replace' or remove it"
-        ) from cause

@@ -14,9 +14,10 @@ import numpy as np
 
 from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.embedders.vectors import decode_float32
-from betterdb_agent_memory.engines.base import Neighbour, Records
+from betterdb_agent_memory.engines.base import Neighbour
 from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.memory.record import ITEM_FIELDS, VECTOR
+from betterdb_agent_memory.memory.spaces import SearchedRecords
 
 _WIDENING = 4
 _SCAN_PAGE = 1_000
@@ -31,7 +32,7 @@ class NearestResult:
 
 
 async def nearest_in_scope(
-    records: Records, vector: bytes, *, wanted: int, needed: int, filter: Filter, threshold: float
+    records: SearchedRecords, vector: bytes, *, wanted: int, needed: int, filter: Filter, threshold: float
 ) -> NearestResult:
     """Up to `wanted` neighbours that `filter` accepts; beyond `threshold` none need be found.
 
@@ -54,13 +55,15 @@ async def nearest_in_scope(
     return NearestResult(await _compare_whole_scope(records, vector, filter=filter, wanted=wanted), refills + 1)
 
 
-async def _compare_whole_scope(records: Records, vector: bytes, *, filter: Filter, wanted: int) -> list[Neighbour]:
+async def _compare_whole_scope(
+    records: SearchedRecords, vector: bytes, *, filter: Filter, wanted: int
+) -> list[Neighbour]:
     query = decode_float32(vector).astype(np.float64)
     found: dict[str, Neighbour] = {}
     offset = 0
     while True:
         page = await records.select(filter, fields=ITEM_FIELDS, limit=_SCAN_PAGE, offset=offset)
-        rows = [row for row in page.rows if row.id not in found and filter.accepts(row.fields)]
+        rows = [row for row in page.rows if row.id not in found and filter.accepts(row.id, row.fields)]
         vectors = await records.read_many([row.id for row in rows], [VECTOR]) if rows else []
         for row, stored in zip(rows, vectors, strict=True):
             distance = _cosine_distance(query, stored.get(VECTOR, b"") if stored else b"")
@@ -73,7 +76,7 @@ async def _compare_whole_scope(records: Records, vector: bytes, *, filter: Filte
 
 
 def _accepted(rows: Sequence[Neighbour], filter: Filter) -> list[Neighbour]:
-    return [row for row in rows if filter.accepts(row.fields)]
+    return [row for row in rows if filter.accepts(row.id, row.fields)]
 
 
 def _cosine_distance(query: np.ndarray, stored: bytes) -> float | None:

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from betterdb_agent_memory.background import LoopLock, off_loop
-from betterdb_agent_memory.engines.base import Records, Row
+from betterdb_agent_memory.engines.base import Row
 from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.memory.record import CONTENT, IMPORTANCE, LAST_ACCESSED_AT, decode_memory
 from betterdb_agent_memory.memory.scoring import retention_score
+from betterdb_agent_memory.memory.spaces import SearchedRecords
 from betterdb_agent_memory.options import RecallWeights
 
 _PAGE = 5_000
@@ -62,23 +63,30 @@ class Capacity:
     counts for itself.
     """
 
-    def __init__(self, records: Records, *, on_unreadable: Callable[[int], None]) -> None:
-        self._records = records
+    def __init__(self, *, on_unreadable: Callable[[int], None]) -> None:
         self._on_unreadable = on_unreadable
         self._sweeping = LoopLock()
         self._being_written: set[str] = set()
 
     @contextmanager
-    def protecting(self, id: str) -> Iterator[None]:
-        """While a memory is being written and its scope swept, no sweep takes it."""
-        self._being_written.add(id)
+    def protecting(self, ids: Sequence[str]) -> Iterator[None]:
+        """While memories are being written and their scopes swept, no sweep takes them."""
+        new = set(ids) - self._being_written
+        self._being_written |= new
         try:
             yield
         finally:
-            self._being_written.discard(id)
+            self._being_written -= new
 
     async def sweep(
-        self, filter: Filter, *, limit: int, now_ms: int, weights: RecallWeights, half_life_seconds: float
+        self,
+        records: SearchedRecords,
+        filter: Filter,
+        *,
+        limit: int,
+        now_ms: int,
+        weights: RecallWeights,
+        half_life_seconds: float,
     ) -> int:
         """Delete what is too much in the scope of `filter`; returns how many left.
 
@@ -86,9 +94,9 @@ class Capacity:
         the scope, and one per 500 that leave.
         """
         async with self._sweeping:
-            if await self._records.count(filter) <= limit:
+            if await records.count(filter) <= limit:
                 return 0
-            candidates, spared = await self._scope(filter)
+            candidates, spared = await self._scope(records, filter)
             victims = await off_loop(
                 len(candidates),
                 lambda: select_victims(
@@ -99,9 +107,9 @@ class Capacity:
                     half_life_seconds=half_life_seconds,
                 ),
             )
-            return sum(await self._records.delete_many(victims)) if victims else 0
+            return sum(await records.delete_many(victims)) if victims else 0
 
-    async def _scope(self, filter: Filter) -> tuple[list[EvictionCandidate], int]:
+    async def _scope(self, records: SearchedRecords, filter: Filter) -> tuple[list[EvictionCandidate], int]:
         """The memories of the scope that may leave, and how many may not because they are being written.
 
         Counted from the rows, not from what the server counts: nobody leaves for somebody else's memory.
@@ -111,7 +119,7 @@ class Capacity:
         spared: set[str] = set()
         offset = 0
         while True:
-            page = await self._records.select(filter, fields=wanted, limit=_PAGE, offset=offset)
+            page = await records.select(filter, fields=wanted, limit=_PAGE, offset=offset)
             candidates, unreadable = await off_loop(len(page.rows), _candidates, page.rows, filter)
             self._on_unreadable(unreadable)
             for candidate in candidates:
@@ -128,7 +136,7 @@ def _candidates(rows: Sequence[Row], filter: Filter) -> tuple[list[EvictionCandi
     candidates = []
     unreadable = 0
     for row in rows:
-        if filter.accepts(row.fields):
+        if filter.accepts(row.id, row.fields):
             item, problems = decode_memory(row.id, row.fields)
             unreadable += problems
             if item is not None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from betterdb_agent_memory.engines.base import Records
 from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.errors import EngineError
+from betterdb_agent_memory.memory.spaces import SearchedRecords
 
 _log = logging.getLogger(__name__)
 
@@ -14,7 +14,7 @@ FORGET_PAGE = 500
 _MAX_WALKS = 20
 
 
-async def forget_matching(records: Records, filter: Filter) -> int:
+async def forget_matching(records: SearchedRecords, filter: Filter) -> int:
     """Delete the records that `filter` accepts; returns how many there were.
 
     Two round trips per 500: one finds, one deletes. Strangers that the index lets through, and expired
@@ -30,7 +30,7 @@ async def forget_matching(records: Records, filter: Filter) -> int:
             strangers = removed_in_walk = 0
             while True:
                 page = await records.select(filter, fields=filter.field_names, limit=FORGET_PAGE, offset=strangers)
-                matching = [row.id for row in page.rows if filter.accepts(row.fields)]
+                matching = [row.id for row in page.rows if filter.accepts(row.id, row.fields)]
                 if matching:
                     removed = sum(await records.delete_many(matching))
                     deleted += removed

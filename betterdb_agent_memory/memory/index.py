@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from time import monotonic
 
 from betterdb_agent_memory.background import LoopLock
@@ -19,8 +20,11 @@ PATIENCE_SECONDS = 30.0
 class MemoryIndex:
     """Knows whether the index is there, for vectors of which length, and whether it is complete."""
 
-    def __init__(self, records: Records, index_name: str) -> None:
+    def __init__(
+        self, records: Records, index_name: str, *, on_created: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         self._records = records
+        self._on_created = on_created
         self._index_name = index_name
         self._state = IndexState(dimensions=None)
         self._looked_at = -LOOK_AGAIN_SECONDS
@@ -65,6 +69,19 @@ class MemoryIndex:
         async with self._preparing:
             await self._prepare(self.last_dimensions)
 
+    def forget(self) -> None:
+        """Look again before the next use: somebody has rebuilt it, perhaps for vectors of another length."""
+        self._looked_at = -LOOK_AGAIN_SECONDS
+        self._state = IndexState(dimensions=None)
+        self._expected = None
+
+    async def rebuild(self, dimensions: int) -> None:
+        """Make the index anew over the memories that are there, for vectors of this length."""
+        async with self._preparing:
+            self._state = await self._records.rebuild(dimensions)
+            self._looked_at = monotonic()
+            self._expected = self.last_dimensions = dimensions
+
     async def wait_complete(self) -> None:
         """Wait while the server still takes existing memories into the index.
 
@@ -95,6 +112,8 @@ class MemoryIndex:
         self._looked_at = monotonic()
         if self._state.dimensions is not None:
             self.last_dimensions = self._state.dimensions
+        if self._state.created and self._on_created is not None:
+            await self._on_created()
 
     def _require(self, dimensions: int) -> None:
         if self._state.dimensions != dimensions:

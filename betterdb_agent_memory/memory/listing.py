@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
-from betterdb_agent_memory.engines.base import Page, Records, Row
+from betterdb_agent_memory.engines.base import Page, Row
 from betterdb_agent_memory.memory.record import CREATED_AT, ITEM_FIELDS
 from betterdb_agent_memory.memory.requests import ListRequest
+from betterdb_agent_memory.memory.spaces import SearchedRecords
 
 _SCAN_PAGE = 500
 
 
-async def list_matching(records: Records, request: ListRequest) -> Page:
+async def list_matching(records: SearchedRecords, request: ListRequest) -> Page:
     """The rows of the page and the exact total.
 
     One round trip, and beside it one that counts when there is a filter. When the index lets strangers
@@ -25,26 +26,26 @@ async def list_matching(records: Records, request: ListRequest) -> Page:
         _page(records, request, request.offset, request.limit), records.count(request.filter)
     )
     is_clean = page.total == total and len(page.rows) == page.scanned
-    if is_clean and all(request.filter.accepts(row.fields) for row in page.rows):
+    if is_clean and all(request.filter.accepts(row.id, row.fields) for row in page.rows):
         return page
     rows = await _exact_rows(records, request)
     return Page(rows, total, len(rows))
 
 
-async def _exact_rows(records: Records, request: ListRequest) -> tuple[Row, ...]:
+async def _exact_rows(records: SearchedRecords, request: ListRequest) -> tuple[Row, ...]:
     wanted = request.offset + request.limit
     exact: dict[str, Row] = {}
     offset = 0
     while len(exact) < wanted:
         page = await _page(records, request, offset, _SCAN_PAGE)
-        exact.update((row.id, row) for row in page.rows if request.filter.accepts(row.fields))
+        exact.update((row.id, row) for row in page.rows if request.filter.accepts(row.id, row.fields))
         offset += page.scanned
         if not page.scanned or offset >= page.total:
             break
     return tuple(exact.values())[request.offset : wanted]
 
 
-async def _page(records: Records, request: ListRequest, offset: int, limit: int) -> Page:
+async def _page(records: SearchedRecords, request: ListRequest, offset: int, limit: int) -> Page:
     return await records.select(
         request.filter, fields=ITEM_FIELDS, limit=limit, offset=offset, order_by=CREATED_AT, descending=True
     )

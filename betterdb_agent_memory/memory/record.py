@@ -6,18 +6,19 @@ with the published Python package (docs/wire-contract.md). Readers accept both s
 
 from __future__ import annotations
 
+import json
 import math
 import numbers
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from betterdb_agent_memory.engines.base import Collection, IndexSchema, SchemaField
-from betterdb_agent_memory.engines.filters import TAG_SEPARATOR, Fields
+from betterdb_agent_memory.engines.base import Collection, IndexSchema, Position, SchemaField
+from betterdb_agent_memory.engines.filters import TAG_SEPARATOR, Fields, leading_number
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.options import is_number
 
@@ -34,6 +35,17 @@ NAMESPACE = "namespace"
 SOURCE = "source"
 SUBJECT = "subject"
 DATE = "date"
+# Ours: additions that readers in other languages pass over.
+OCCURRED_AT = "occurred_at"
+METADATA = "metadata"
+VERSION = "version"
+DERIVED = "derived"
+"""Whether a memory is a product of consolidation: one of the three values below."""
+
+DERIVED_SUMMARY = "summary"
+DERIVED_FACT = "fact"
+NOT_DERIVED = "none"
+"""Marks a plain memory whose source is a label that products of consolidation carry, too."""
 
 MEMORY_SCHEMA = IndexSchema(
     vector_field=VECTOR,
@@ -49,7 +61,7 @@ MEMORY_SCHEMA = IndexSchema(
         SchemaField(ACCESS_COUNT, "number"),
         SchemaField(CONTENT, "text"),
     ),
-    own=(SchemaField(SUBJECT, "tag"),),
+    own=(SchemaField(SUBJECT, "tag"), SchemaField(OCCURRED_AT, "number")),
 )
 
 
@@ -71,6 +83,9 @@ ITEM_FIELDS = (
     NAMESPACE,
     SUBJECT,
     DATE,
+    OCCURRED_AT,
+    METADATA,
+    VERSION,
 )
 """What reading a memory asks for: everything but the vector."""
 
@@ -83,11 +98,18 @@ MAX_TTL_SECONDS = 100 * 366 * 24 * 3600
 MAX_ID_BYTES = 512
 MAX_LABEL_BYTES = 4_096
 """Longest source, subject or date: what RediSearch keeps of a tag."""
+MAX_METADATA_BYTES = 65_536
+FIRST_VERSION = 1
+"""The version of a memory that was never changed; it is not stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryItem:
-    """A memory as stored. Times are milliseconds since the epoch."""
+    """A memory as stored. Times are milliseconds since the epoch.
+
+    `created_at` is when it was written, `occurred_at` when what it tells happened. `version` is 1 at
+    first and goes up with each change of what the memory says; recalling it changes no version.
+    """
 
     id: str
     content: str
@@ -102,11 +124,21 @@ class MemoryItem:
     thread_id: str | None = None
     agent_id: str | None = None
     namespace: str | None = None
+    occurred_at: int | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    version: int = FIRST_VERSION
+
+    @property
+    def cursor(self) -> str:
+        """Where `iterate(after=...)` goes on after this memory."""
+        return f"{self.created_at}:{self.id}"
 
 
 @dataclass(frozen=True, slots=True)
 class NewMemory:
-    """A validated memory on its way into the store; `importance` is in 0..1, times in ms."""
+    """A validated memory on its way into the store; `importance` is in 0..1, times in ms, `metadata` is
+    its stored text, `derived` None for a plain memory.
+    """
 
     id: str
     content: str
@@ -119,6 +151,9 @@ class NewMemory:
     source: str | None = None
     subject: str | None = None
     date: str | None = None
+    occurred_at_ms: int | None = None
+    metadata: str | None = None
+    derived: str | None = None
 
 
 def encode_memory(memory: NewMemory, vector: bytes) -> dict[str, bytes]:
@@ -140,6 +175,9 @@ def encode_memory(memory: NewMemory, vector: bytes) -> dict[str, bytes]:
         SOURCE: memory.source,
         SUBJECT: memory.subject,
         DATE: memory.date or None,
+        OCCURRED_AT: None if memory.occurred_at_ms is None else str(memory.occurred_at_ms),
+        METADATA: memory.metadata,
+        DERIVED: memory.derived,
     }
     return fields | {field: text.encode() for field, text in optional.items() if text is not None}
 
@@ -171,6 +209,7 @@ def _plain_memory(id: str, fields: Fields) -> MemoryItem:
     tags = fields.get(TAGS)
     source, subject, date = fields.get(SOURCE), fields.get(SUBJECT), fields.get(DATE)
     thread, agent, namespace = fields.get(THREAD), fields.get(AGENT), fields.get(NAMESPACE)
+    occurred_at, metadata, version = fields.get(OCCURRED_AT), fields.get(METADATA), fields.get(VERSION)
     return MemoryItem(
         id,
         fields[CONTENT].decode(),
@@ -185,6 +224,9 @@ def _plain_memory(id: str, fields: Fields) -> MemoryItem:
         None if thread is None else thread.decode(),
         None if agent is None else agent.decode(),
         None if namespace is None else namespace.decode(),
+        None if occurred_at is None else int(occurred_at),
+        {} if metadata is None else _json_object(metadata),
+        FIRST_VERSION if version is None else int(version),
     )
 
 
@@ -206,8 +248,18 @@ def _odd_memory(id: str, fields: Fields) -> tuple[MemoryItem, int]:
         thread_id=reader.text(THREAD),
         agent_id=reader.text(AGENT),
         namespace=reader.text(NAMESPACE),
+        occurred_at=int(reader.number(OCCURRED_AT)) if OCCURRED_AT in fields else None,
+        metadata=reader.json_object(METADATA),
+        version=int(reader.number(VERSION)) if VERSION in fields else FIRST_VERSION,
     )
     return item, reader.unreadable
+
+
+def _json_object(stored: bytes) -> dict[str, Any]:
+    value = json.loads(stored)
+    if not isinstance(value, dict):
+        raise ValueError(f"metadata is no JSON object: {stored!r:.80}")
+    return value
 
 
 def scored_numbers(records: Sequence[Fields]) -> NDArray[np.float64]:
@@ -226,9 +278,6 @@ def scored_numbers(records: Sequence[Fields]) -> NDArray[np.float64]:
         numbers = np.array([[reader.number(name) for reader in readers] for name in names], dtype=np.float64)
     np.maximum(numbers[1], numbers[2], out=numbers[2])
     return numbers
-
-
-_LEADING_NUMBER = re.compile(rb"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
 
 
 class _Reader:
@@ -253,12 +302,22 @@ class _Reader:
         value = self._fields.get(field)
         if value is None:
             return 0
-        match = _LEADING_NUMBER.match(value)
-        number = float(match[1]) if match else math.nan
-        if not math.isfinite(number):
+        number = leading_number(value)
+        if number is None:
             self.unreadable += 1
             return 0
         return number
+
+    def json_object(self, field: str) -> dict[str, Any]:
+        """The object, empty when missing or unreadable."""
+        value = self._fields.get(field)
+        if value is None:
+            return {}
+        try:
+            return _json_object(value)
+        except ValueError:
+            self.unreadable += 1
+            return {}
 
 
 def number_text(value: float) -> str:
@@ -296,6 +355,59 @@ def checked_label(name: str, label: str | None) -> str | None:
             f"{name} may have {MAX_LABEL_BYTES:,} bytes, this one has {size:,}; put text into content"
         )
     return label
+
+
+def metadata_text(metadata: object) -> str | None:
+    """Metadata as it is stored: compact JSON of an object, None for none or an empty one.
+
+    Raises:
+        InvalidInputError: it is no mapping from texts to JSON values, or longer than 64 KiB.
+    """
+    if metadata is None:
+        return None
+    if not isinstance(metadata, Mapping):
+        raise InvalidInputError(f"metadata must be a mapping, got {type(metadata).__name__}: {metadata!r:.80}")
+    for name in metadata:
+        if not isinstance(name, str):
+            raise InvalidInputError(f"the names in metadata must be texts, got {name!r:.80}")
+    try:
+        text = json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        size = len(text.encode())
+    except (TypeError, ValueError, RecursionError) as error:  # a lone surrogate is a ValueError too
+        raise InvalidInputError(
+            f"metadata must be made of JSON values (texts, finite numbers, booleans, None, lists, mappings): {error}"
+        ) from None
+    if size > MAX_METADATA_BYTES:
+        raise InvalidInputError(
+            f"metadata has {size:,} bytes as JSON, at most {MAX_METADATA_BYTES:,} are accepted; keep large values "
+            "elsewhere and store a reference"
+        )
+    return text if metadata else None
+
+
+def checked_version(name: str, version: object) -> int:
+    """A version number of a memory: a whole number from 1."""
+    if isinstance(version, bool) or not isinstance(version, numbers.Integral) or version < FIRST_VERSION:
+        raise InvalidInputError(f"{name} must be a whole number from 1, got {version!r:.80}")
+    return int(version)
+
+
+def version_field(version: int) -> bytes | None:
+    """What the field holds in a memory of this version; None when it is not there."""
+    return None if version == FIRST_VERSION else str(version).encode()
+
+
+def parse_cursor(cursor: object) -> Position:
+    """The place that `MemoryItem.cursor` names."""
+    number, separator, id = cursor.partition(":") if isinstance(cursor, str) else ("", "", "")
+    try:
+        if not separator or not id:
+            raise ValueError(cursor)
+        return Position(int(number), id)
+    except ValueError:
+        raise InvalidInputError(
+            f"a cursor is what MemoryItem.cursor gives, like '1750000000000:some-id', not {cursor!r:.80}"
+        ) from None
 
 
 def checked_importance(importance: object) -> float:

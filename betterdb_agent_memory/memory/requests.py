@@ -13,6 +13,8 @@ from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.live_config import MemoryConfigSnapshot
 from betterdb_agent_memory.memory.ranking import RankingRules
 from betterdb_agent_memory.memory.scope import MemoryScope, checked_scope, checked_tags, optional_text, scope_filter
+from betterdb_agent_memory.memory.times import MAX_TIME_MS
+from betterdb_agent_memory.memory.where import Where, checked_where
 from betterdb_agent_memory.options import MAX_THRESHOLD, RecallWeights, is_number
 
 DEFAULT_K = 8
@@ -26,12 +28,11 @@ DEFAULT_LIST_LIMIT = 20
 MAX_LIST_LIMIT = 10_000
 MAX_LIST_OFFSET = 980_000
 """Search engines page through a million rows at most; limit and offset stay below that together."""
-MAX_TIME_MS = 2**53
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryListOptions:
-    """A page of memories: exactly this scope, all these tags, newest first.
+    """A page of memories: exactly this scope, all these tags, meeting `where`, newest first.
 
     `limit` 20 by default and at most 10,000 (0 asks for the total alone), `offset` 0.
     """
@@ -43,6 +44,7 @@ class MemoryListOptions:
     limit: int | None = None
     offset: int | None = None
     subject: str | None = None
+    where: Where | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +62,16 @@ class ListRequest:
             raise InvalidInputError(f"list takes MemoryListOptions(...), got {type(options).__name__}: {options!r:.80}")
         return cls(
             filter=exact_filter(
-                None, options.thread_id, options.agent_id, options.namespace, options.tags, options.subject
+                None,
+                options.thread_id,
+                options.agent_id,
+                options.namespace,
+                options.tags,
+                options.subject,
+                options.where,
             ),
-            limit=_integer("limit", options.limit, DEFAULT_LIST_LIMIT, 0, MAX_LIST_LIMIT),
-            offset=_integer("offset", options.offset, 0, 0, MAX_LIST_OFFSET),
+            limit=checked_integer("limit", options.limit, DEFAULT_LIST_LIMIT, 0, MAX_LIST_LIMIT),
+            offset=checked_integer("offset", options.offset, 0, 0, MAX_LIST_OFFSET),
         )
 
 
@@ -89,11 +97,11 @@ class RecallRequest:
             raise InvalidInputError(f"threshold is a cosine distance from 0 to 2, got {threshold!r}")
         return cls(
             filter=filter,
-            k=_integer("k", k, DEFAULT_K, 1, MAX_K),
+            k=checked_integer("k", k, DEFAULT_K, 1, MAX_K),
             threshold=None if threshold is None else float(threshold),
             weights=weights,
             reinforce=_flag("reinforce", reinforce),
-            now_ms=None if now_ms is None else _integer("now", now_ms, 0, 0, MAX_TIME_MS),
+            now_ms=None if now_ms is None else checked_integer("now", now_ms, 0, 0, MAX_TIME_MS),
         )
 
     @property
@@ -117,10 +125,14 @@ def exact_filter(
     namespace: str | None,
     tags: Sequence[str] | None,
     subject: str | None = None,
+    where: Where | None = None,
 ) -> Filter:
-    """The filter of a scope said in any of the ways it can be said, validated."""
+    """The filter of a scope said in any of the ways it can be said, and of conditions, validated."""
     return scope_filter(
-        checked_scope(scope, thread_id, agent_id, namespace), checked_tags(tags), optional_text("subject", subject)
+        checked_scope(scope, thread_id, agent_id, namespace),
+        checked_tags(tags),
+        optional_text("subject", subject),
+        checked_where(where),
     )
 
 
@@ -133,7 +145,8 @@ def _flag(name: str, value: object) -> bool:
     raise InvalidInputError(f"{name} must be true or false, got {value!r:.80}")
 
 
-def _integer(name: str, value: object, default: int, low: int, high: int) -> int:
+def checked_integer(name: str, value: object, default: int, low: int, high: int) -> int:
+    """A whole number from `low` to `high`; None means `default`."""
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):

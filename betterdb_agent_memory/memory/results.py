@@ -41,3 +41,15 @@ class MemoryStats:
     index_failures: int = 0
     indexing: bool = False
     ignored_config_fields: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReindexResult:
+    """A new index: the memories in it, the length of its vectors, fields of ours that it still lacks, and
+    how many records the server could not take in.
+    """
+
+    indexed: int
+    dimensions: int
+    unindexed_fields: tuple[str, ...] = ()
+    index_failures: int = 0

@@ -85,8 +85,10 @@ def checked_tags(tags: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(tags)
 
 
-def scope_filter(scope: MemoryScope, tags: Sequence[str] = (), subject: str | None = None) -> Filter:
-    """Exactly this scope and all these tags.
+def scope_filter(
+    scope: MemoryScope, tags: Sequence[str] = (), subject: str | None = None, where: Clause | None = None
+) -> Filter:
+    """Exactly this scope, all these tags, and what `where` asks for.
 
     Raises:
         InvalidInputError: the filter is longer than search engines accept (10,240 bytes).
@@ -103,10 +105,12 @@ def scope_filter(scope: MemoryScope, tags: Sequence[str] = (), subject: str | No
     clauses += [HasTag(record.TAGS, tag) for tag in dict.fromkeys(tags)]
     if subject is not None:
         clauses.append(Equals(record.SUBJECT, subject))
+    if where is not None:
+        clauses.append(where)
     filter = Filter(tuple(clauses))
     if filter.size_bytes + _SEARCH_CLAUSE_BYTES > MAX_FILTER_BYTES:
         raise InvalidInputError(
-            f"scope and tags make a filter of {filter.size_bytes:,} bytes; search engines accept {MAX_FILTER_BYTES:,} "
-            f"in all. Shorten the scope values or pass fewer tags"
+            f"scope, tags and conditions make a filter of {filter.size_bytes:,} bytes; search engines accept "
+            f"{MAX_FILTER_BYTES:,} in all. Shorten the scope values or pass fewer tags and conditions"
         )
     return filter

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from opentelemetry.trace import Span
 
+from betterdb_agent_memory.memory.consolidation.facts import ConsolidateFactsResult
 from betterdb_agent_memory.memory.ranking import Ranking
 from betterdb_agent_memory.memory.reinforcement import ReinforcementStatistics
 from betterdb_agent_memory.options import MemoryTelemetryOptions
-from betterdb_agent_memory.telemetry import SPAN_RECALL, SPAN_REMEMBER, create_memory_telemetry
+from betterdb_agent_memory.telemetry import (
+    SPAN_CONSOLIDATE,
+    SPAN_CONSOLIDATE_FACTS,
+    SPAN_RECALL,
+    SPAN_REMEMBER,
+    SPAN_REMEMBER_MANY,
+    create_memory_telemetry,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +42,8 @@ class StoreWatch:
         self._recall_seconds = metrics.recall_latency.labels(store_name)
         self._embedding_calls = metrics.embedding_calls.labels(store_name)
         self._evictions = metrics.evictions.labels(store_name)
+        self._consolidations = metrics.consolidations.labels(store_name)
+        self._unmatched_tombstones = metrics.fact_tombstone_unmatched.labels(store_name)
         self._refills = metrics.recall_refills.labels(store_name)
         self._unreadable = metrics.unreadable_records.labels(store_name)
         self._pending = metrics.reinforcements_pending.labels(store_name)
@@ -45,14 +55,24 @@ class StoreWatch:
         self.background_failure_count = 0
 
     @contextmanager
-    def remembering(self, importance: float, ttl_seconds: int | None) -> Iterator[None]:
-        """The span of one remember."""
+    def remembering(self, importance: float, ttl_seconds: int | None) -> Iterator[Callable[[], None]]:
+        """The span of one remember; what it yields is called when a memory was added."""
         with self._telemetry.span(SPAN_REMEMBER) as span:
             span.set_attribute("memory.importance", importance)
             if ttl_seconds is not None:
                 span.set_attribute("memory.ttl", ttl_seconds)
+            yield self._items.inc
+
+    @contextmanager
+    def remembering_many(self, count: int) -> Iterator[None]:
+        """The span of one batch of memories."""
+        with self._telemetry.span(SPAN_REMEMBER_MANY) as span:
+            span.set_attribute("memory.count", count)
             yield
-            self._items.inc()
+
+    def stored(self, count: int) -> None:
+        """Memories that a batch added."""
+        self._items.inc(count)
 
     @contextmanager
     def recalling(self, k: int) -> Iterator[Span]:
@@ -77,6 +97,37 @@ class StoreWatch:
             span.set_attribute("recall.nearest_distance", nearest_distance)
             self._near_misses.inc()
             self._warn_of_near_miss(nearest_distance, threshold)
+
+    @contextmanager
+    def consolidating(self) -> Iterator[Span]:
+        """The span of one summary run."""
+        with self._telemetry.span(SPAN_CONSOLIDATE) as span:
+            yield span
+
+    @contextmanager
+    def consolidating_facts(self) -> Iterator[Span]:
+        """The span of one facts run."""
+        with self._telemetry.span(SPAN_CONSOLIDATE_FACTS) as span:
+            yield span
+
+    def consolidated(self, span: Span, candidates: int, created: int, deleted: int) -> None:
+        """What a summary run did; one without candidates is not counted, as published."""
+        span.set_attribute("consolidate.candidates", candidates)
+        span.set_attribute("consolidate.created", created)
+        span.set_attribute("consolidate.deleted", deleted)
+        if candidates:
+            self._consolidations.inc()
+
+    def consolidated_facts(self, span: Span, result: ConsolidateFactsResult) -> None:
+        """What a facts run did; one without candidates is not counted, as published."""
+        span.set_attribute("consolidate_facts.candidates", result.candidates)
+        span.set_attribute("consolidate_facts.facts", result.facts)
+        span.set_attribute("consolidate_facts.unmatched_tombstones", len(result.unmatched_tombstones))
+        span.set_attribute("consolidate_facts.created", len(result.created))
+        span.set_attribute("consolidate_facts.deleted", result.deleted)
+        self._unmatched_tombstones.inc(len(result.unmatched_tombstones))
+        if result.candidates:
+            self._consolidations.inc()
 
     def embedding_called(self) -> None:
         """One paid call of the embedder."""
@@ -103,7 +154,9 @@ class StoreWatch:
             self._unreadable.inc(count)
 
     def background_failed(self, work: str) -> None:
-        """Best-effort work that failed: `eviction`, `config_refresh`, `discovery`, `reinforcement`."""
+        """Best-effort work that failed: `eviction`, `config_refresh`, `discovery`, `reinforcement`,
+        `generation`.
+        """
         self.background_failure_count += 1
         self._telemetry.metrics.background_failures.labels(self._store_name, work).inc()
 

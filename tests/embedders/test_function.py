@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from betterdb_agent_memory.embedders import Embedder, FunctionEmbedder, WordLlamaEmbedder, as_embedder
-from betterdb_agent_memory.errors import ConfigurationError, EmbeddingError, InvalidInputError
+from betterdb_agent_memory.errors import ConfigurationError, EmbedderUnavailableError, EmbeddingError, InvalidInputError
 
 
 async def embed(text: str) -> list[float]:
@@ -105,6 +105,33 @@ async def test_cancelling_a_batch_cancels_its_calls():
     assert sorted(cancelled) == ["a", "b"]
 
 
+async def test_a_function_that_does_not_answer_is_given_up_and_not_called_again():
+    calls, cancelled = [], []
+
+    async def hangs(text: str) -> list[float]:
+        calls.append(text)
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cancelled.append(text)
+            raise
+        return [1.0]
+
+    with pytest.raises(EmbedderUnavailableError, match=r"no answer within 0\.05 s"):
+        await FunctionEmbedder(hangs, timeout_seconds=0.05).embed_query("a")
+    assert calls == cancelled == ["a"]
+
+
+@pytest.mark.parametrize("error", [TimeoutError("read timed out"), ConnectionResetError("reset by peer")])
+async def test_a_function_that_does_not_reach_its_model_says_that_it_may_pass(error):
+    async def fails(text: str) -> list[float]:
+        raise error
+
+    with pytest.raises(EmbedderUnavailableError, match=str(error)) as failure:
+        await FunctionEmbedder(fails, timeout_seconds=None).embed_query("a")
+    assert failure.value.__cause__ is error
+
+
 async def test_an_error_of_ours_from_a_function_passes_unchanged():
     async def refuses(text: str) -> list[float]:
         raise InvalidInputError("too long")
@@ -198,6 +225,7 @@ def test_an_object_with_half_the_protocol_is_told_what_it_lacks():
         ({"default_threshold": float("nan")}, "default_threshold"),
         ({"default_threshold": True}, "default_threshold"),
         ({"default_threshold": "0.3"}, "default_threshold"),
+        ({"timeout_seconds": 0}, "timeout_seconds"),
     ],
 )
 def test_statements_that_cannot_be_are_refused(stated, reason):

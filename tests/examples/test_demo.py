@@ -20,7 +20,9 @@ ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "examples" / "demo.py"
 FORGOTTEN_TEXTS = [
     turn["text"]
-    for session in json.loads((ROOT / "examples" / "transcript.json").read_text(encoding="utf-8"))
+    for session in json.loads(
+        (ROOT / "betterdb_agent_memory" / "apps" / "demo" / "transcript.json").read_text(encoding="utf-8")
+    )
     for turn in session["turns"]
     if session["thread"] == "skin"
 ]

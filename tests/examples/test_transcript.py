@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-SESSIONS: list[dict[str, Any]] = json.loads((EXAMPLES / "transcript.json").read_text(encoding="utf-8"))
-QUESTIONS: list[dict[str, Any]] = json.loads((EXAMPLES / "questions.json").read_text(encoding="utf-8"))
+STORY = Path(__file__).resolve().parents[2] / "betterdb_agent_memory" / "apps" / "demo"
+SESSIONS: list[dict[str, Any]] = json.loads((STORY / "transcript.json").read_text(encoding="utf-8"))
+QUESTIONS: list[dict[str, Any]] = json.loads((STORY / "questions.json").read_text(encoding="utf-8"))
 BY_THREAD = {session["thread"]: session for session in SESSIONS}
 TURNS = [turn for session in SESSIONS for turn in session["turns"]]
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from betterdb_agent_memory.engines.filters import Fields
 
 _LENGTH = struct.Struct("<I")
-_length = _LENGTH.pack
+_length, _stored_length = _LENGTH.pack, _LENGTH.unpack_from
 
 
 def pack(fields: Fields) -> bytes:
@@ -36,14 +36,10 @@ def read_field(body: bytes, name: str) -> bytes | None:
 
 
 def _parts(body: bytes) -> Iterator[tuple[bytes, bytes]]:
-    position = 0
-    while position < len(body):
-        name, position = _part(body, position)
-        value, position = _part(body, position)
-        yield name, value
-
-
-def _part(body: bytes, position: int) -> tuple[bytes, int]:
-    start = position + _LENGTH.size
-    end = start + _LENGTH.unpack_from(body, position)[0]
-    return body[start:end], end
+    position, end = 0, len(body)
+    while position < end:
+        name = position + _LENGTH.size
+        value_length = name + _stored_length(body, position)[0]
+        value = value_length + _LENGTH.size
+        position = value + _stored_length(body, value_length)[0]
+        yield body[name:value_length], body[value:position]

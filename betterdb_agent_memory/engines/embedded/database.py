@@ -15,7 +15,7 @@ import apsw
 
 from betterdb_agent_memory.engines.embedded.erasing import Connection, Sweep, empty_log, leave_clean
 from betterdb_agent_memory.engines.embedded.failures import reported
-from betterdb_agent_memory.engines.embedded.opening import open_connection, refresh_statistics
+from betterdb_agent_memory.engines.embedded.opening import open_connection, refresh_statistics, reload_statistics
 from betterdb_agent_memory.engines.embedded.place import IN_MEMORY, Place, create_private
 from betterdb_agent_memory.errors import EngineError
 
@@ -116,6 +116,7 @@ class Session:
         self._timer: threading.Timer | None = None
         self._empty_log_seconds = _EMPTY_LOG_SECONDS
         self._commits = 0
+        self._lessons = 0
         self._waiting: deque[tuple[Job[Any], Future[Any]]] = deque()
 
     def read(self, job: Job[T]) -> Future[T]:
@@ -162,6 +163,10 @@ class Session:
     def _run_read(self, job: Job[T]) -> T:
         with reported(self._path, self._busy_timeout_seconds):
             connection = self._connection()
+            if getattr(self._local, "lessons", 0) != self._lessons and self._path != IN_MEMORY:
+                # Only the connection that gathered the statistics plans by them at once.
+                self._local.lessons = self._lessons
+                reload_statistics(connection)
             connection.execute("BEGIN")
             try:
                 return job(connection)
@@ -230,6 +235,7 @@ class Session:
         if self._commits.bit_count() == 1:
             with suppress(apsw.Error):
                 refresh_statistics(connection)
+                self._lessons += 1
 
     def _next_batch(self) -> list[tuple[Job[Any], Future[Any]]]:
         batch: list[tuple[Job[Any], Future[Any]]] = []

@@ -10,6 +10,7 @@ import apsw
 
 from betterdb_agent_memory.engines.base import Collection
 from betterdb_agent_memory.engines.embedded.database import Database
+from betterdb_agent_memory.engines.embedded.leases import EmbeddedLeases
 from betterdb_agent_memory.engines.embedded.place import IN_MEMORY
 from betterdb_agent_memory.engines.embedded.records import EmbeddedRecords
 from betterdb_agent_memory.engines.embedded.sweeping import sweep_everything
@@ -47,11 +48,17 @@ class EmbeddedEngine:
         self._clock = clock
         self._database = Database(place, busy_timeout_seconds, self._sweep)
         self._values = EmbeddedValues(self._database, self._now_ms)
+        self._leases = EmbeddedLeases(self._database, self._now_ms)
 
     @property
     def values(self) -> EmbeddedValues:
         """Plain values."""
         return self._values
+
+    @property
+    def leases(self) -> EmbeddedLeases:
+        """Who may do long work, among all processes that have the file open."""
+        return self._leases
 
     @property
     def round_trips(self) -> int:

@@ -65,6 +65,11 @@ def refresh_statistics(connection: apsw.Connection) -> None:
     connection.execute("PRAGMA optimize = 0x10002")
 
 
+def reload_statistics(connection: apsw.Connection) -> None:
+    """Let a connection learn what another one gathered: it reads the schema, and the statistics, again."""
+    connection.execute("PRAGMA writable_schema = RESET")
+
+
 def _make_directory(path: str) -> None:
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)

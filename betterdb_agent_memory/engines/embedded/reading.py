@@ -16,22 +16,22 @@ from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.errors import InvalidInputError
 
 
-def read_fields(connection: apsw.Connection, tables: Tables, key: int, names: Sequence[str]) -> Fields:
-    """Those of the fields `names` that a record has. A vector is read only when it is asked for."""
+def read_fields(connection: apsw.Connection, tables: Tables, key: int, names: Sequence[str] | None) -> Fields:
+    """Those of the fields `names` that a record has, None for all. A vector is read only when asked for."""
     stored: dict[str, bytes] = {}
-    if any(name != tables.vector_field for name in names):
+    if names is None or any(name != tables.vector_field for name in names):
         stored = unpack(scalar(connection, f"SELECT fields FROM {tables.body} WHERE key = ?", (key,)))
-    if tables.vector_field in names:
+    if names is None or tables.vector_field in names:
         vector = scalar(connection, f"SELECT vector FROM {tables.vector} WHERE key = ?", (key,))
         if vector is not None:
             stored[tables.vector_field] = vector
-    return {name: stored[name] for name in names if name in stored}
+    return stored if names is None else {name: stored[name] for name in names if name in stored}
 
 
 def read_records(
-    connection: apsw.Connection, tables: Tables, ids: Iterable[str], names: Sequence[str], now_ms: int
+    connection: apsw.Connection, tables: Tables, ids: Iterable[str], names: Sequence[str] | None, now_ms: int
 ) -> list[Fields | None]:
-    """The fields `names` of each id; None for one that has none of them, or expired."""
+    """The fields `names` of each id, None for all; None for one that has none of them, or expired."""
     answers: list[Fields | None] = []
     for id in ids:
         key = scalar(
@@ -41,6 +41,29 @@ def read_records(
         )
         answers.append((read_fields(connection, tables, key, names) or None) if key is not None else None)
     return answers
+
+
+def read_expiries(connection: apsw.Connection, tables: Tables, ids: Iterable[str], now_ms: int) -> list[int | None]:
+    """When each record expires; None for never, for no record and for one that has expired."""
+    sql = f"SELECT expires_at_ms FROM {tables.record} WHERE id = ? AND expires_at_ms > ?"
+    return [scalar(connection, sql, (id, now_ms)) for id in ids]
+
+
+def scan_page(
+    connection: apsw.Connection, tables: Tables, names: Sequence[str], now_ms: int, *, after: int, page_size: int
+) -> tuple[tuple[Row, ...], int | None]:
+    """The records behind the key `after`, and the last key, None when there are no more.
+
+    A record keeps its key as long as it is there, however often it is replaced.
+    """
+    page = rows(
+        connection,
+        f"SELECT key, id FROM {tables.record} WHERE key > ? AND (expires_at_ms IS NULL OR expires_at_ms > ?) "
+        "ORDER BY key LIMIT ?",
+        (after, now_ms, page_size),
+    )
+    found = tuple(Row(id, read_fields(connection, tables, key, names)) for key, id in page)
+    return found, page[-1][0] if len(page) == page_size else None
 
 
 def count_records(connection: apsw.Connection, tables: Tables, condition: Condition) -> int:

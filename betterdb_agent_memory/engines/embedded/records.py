@@ -1,30 +1,40 @@
 """The records of one collection in the file."""
 
+# ruff: noqa: S608 - table names are made of our own numbers, values are always bound
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+from functools import partial
 
 import apsw
 
 from betterdb_agent_memory.engines.base import (
     Collection,
+    Expected,
     IndexState,
     Neighbour,
     Neighbours,
+    Outcome,
     Page,
+    Position,
     RecordChange,
     RecordWrite,
+    Row,
 )
 from betterdb_agent_memory.engines.embedded import reading, schema, writing
+from betterdb_agent_memory.engines.embedded.checking import check_changes, check_writes
 from betterdb_agent_memory.engines.embedded.database import Database
+from betterdb_agent_memory.engines.embedded.lookup import Lookup
 from betterdb_agent_memory.engines.embedded.matching import matching
+from betterdb_agent_memory.engines.embedded.queries import scalar
+from betterdb_agent_memory.engines.embedded.rebuilding import drop, rebuild
 from betterdb_agent_memory.engines.embedded.search import nearest
 from betterdb_agent_memory.engines.embedded.tables import Tables
+from betterdb_agent_memory.engines.embedded.updating import Updates
+from betterdb_agent_memory.engines.embedded.walking import is_small_scope, walk_page
 from betterdb_agent_memory.engines.filters import Fields, Filter
-from betterdb_agent_memory.errors import IndexMismatchError, IndexMissingError, InvalidInputError
-
-T = TypeVar("T")
+from betterdb_agent_memory.errors import IndexMismatchError, InvalidInputError
 
 MAX_NEIGHBOURS = 1_000_000
 _NO_STATE = IndexState(dimensions=None)
@@ -43,7 +53,9 @@ class EmbeddedRecords:
         self._database = database
         self._collection = collection
         self._now_ms = now_ms
-        self._tables: Tables | None = None
+        self._lookup = Lookup(collection)
+        texts = [field.name for field in collection.schema.shared if field.kind == "text"]
+        self._whole_field = texts[0] if texts else collection.schema.vector_field
 
     @property
     def max_neighbours(self) -> int:
@@ -60,62 +72,98 @@ class EmbeddedRecords:
 
         A field that an earlier release did not index is indexed now, which reads every record once.
         """
-        if dimensions is not None and dimensions <= 0:
-            raise InvalidInputError(f"dimensions must be positive, not {dimensions}")
-        found = await self._database.read(self._find)
-        created = False
-        if (found is None and dimensions is not None) or (
-            found is not None and schema.missing_fields(found, self._collection)
-        ):
-            found, created = await self._database.write(lambda connection: self._establish(connection, dimensions))
-        if found is None:
-            return _NO_STATE
-        self._check_dimensions(found, dimensions)
-        self._tables = found
-        return IndexState(dimensions=found.dimensions, created=created)
+        if dimensions is not None:
+            _check_dimensions(dimensions)
+        found, state = await self._database.read(self._state)
+        if dimensions is not None if found is None else schema.missing_fields(found, self._collection):
+            found, state = await self._database.write(lambda connection: self._establish(connection, dimensions))
+        if found is not None:
+            self._check_fit(found, dimensions)
+        return state
 
     async def inspect(self) -> IndexState:
-        """The state of the collection now; `dimensions` is None when it was never prepared."""
-        found = await self._database.read(self._find)
-        return IndexState(dimensions=found.dimensions) if found is not None else _NO_STATE
+        """The state of the collection now; `dimensions` is None when it was never prepared.
 
-    async def write_many(self, writes: Sequence[RecordWrite]) -> None:
-        """Store records, all or none of them. An existing id is replaced whole.
-
-        About 40 us a record in a batch; a batch alone adds one flush to disk.
+        `failures` counts the records whose vectors have another length, since a `rebuild`.
         """
-        if not writes:
-            return
-        tables = await self._prepared()
-        writing.check_writes(tables, writes)
-        await self._database.write(lambda c: writing.write_records(c, tables, writes, self._now_ms()))
+        return (await self._database.read(self._state))[1]
 
-    async def read_many(self, ids: Sequence[str], fields: Sequence[str]) -> list[Fields | None]:
-        """The asked-for fields of each id, in order; None for a record that has none of them."""
-        tables = await self._known()
-        if tables is None or not ids:
-            return [None] * len(ids)
-        return await self._database.read(
-            lambda connection: reading.read_records(connection, tables, ids, fields, self._now_ms())
-        )
+    async def write_many(self, writes: Sequence[RecordWrite]) -> list[Outcome]:
+        """Store records, all or none of them; what became of each, in order.
 
-    async def delete_many(self, ids: Sequence[str]) -> list[bool]:
-        """Delete records; true where there was one."""
-        tables = await self._known()
-        if tables is None or not ids:
-            return [False] * len(ids)
-        return await self._database.write(
-            lambda connection: writing.delete_records(connection, tables, ids, self._now_ms())
-        )
+        An existing id is replaced whole, or changed by `if_exists`. About 30 us a record in a batch; a
+        batch alone adds one flush to disk.
+        """
 
-    async def change_many(self, changes: Sequence[RecordChange]) -> list[bool]:
-        """Change records that still exist; false where there was none. Never brings one back."""
-        tables = await self._known()
-        if tables is None or not changes:
-            return [False] * len(changes)
-        return await self._database.write(
-            lambda connection: writing.change_records(connection, tables, changes, self._now_ms())
-        )
+        def write(connection: apsw.Connection) -> list[Outcome]:
+            tables = self._lookup.prepared(connection)
+            check_writes(tables, writes)
+            return writing.write_records(connection, tables, writes, self._now_ms(), whole_field=self._whole_field)
+
+        return await self._database.write(write) if writes else []
+
+    async def read_many(self, ids: Sequence[str], fields: Sequence[str] | None) -> list[Fields | None]:
+        """The asked-for fields of each id, in order, `fields` None for all; None for a record that has
+        none of them.
+        """
+
+        def read(connection: apsw.Connection) -> list[Fields | None]:
+            tables = self._lookup.find(connection)
+            if tables is None:
+                return [None] * len(ids)
+            return reading.read_records(connection, tables, ids, fields, self._now_ms())
+
+        return await self._database.read(read) if ids else []
+
+    async def read_expiries(self, ids: Sequence[str]) -> list[int | None]:
+        """When each record expires (ms since the epoch), in order; None for never and for no record."""
+
+        def read(connection: apsw.Connection) -> list[int | None]:
+            tables = self._lookup.find(connection)
+            if tables is None:
+                return [None] * len(ids)
+            return reading.read_expiries(connection, tables, ids, self._now_ms())
+
+        return await self._database.read(read) if ids else []
+
+    async def delete_many(self, ids: Sequence[str], *, expected: Sequence[Expected] | None = None) -> list[bool]:
+        """Delete records; true where there was one, with `expected` one that held these values.
+
+        Raises:
+            InvalidInputError: `expected` has another length than `ids`.
+        """
+        if expected is not None and len(expected) != len(ids):
+            raise InvalidInputError(f"{len(ids)} ids came with {len(expected)} expectations; give one for each id")
+
+        def delete(connection: apsw.Connection) -> list[bool]:
+            tables = self._lookup.find(connection)
+            if tables is None:
+                return [False] * len(ids)
+            return writing.delete_records(connection, tables, ids, self._now_ms(), expected=expected)
+
+        return await self._database.write(delete) if ids else []
+
+    async def change_many(self, changes: Sequence[RecordChange]) -> list[Outcome]:
+        """Change records that still exist, all of the batch or none of it: CHANGED, MISSING or REFUSED.
+
+        Never brings one back: a record without its text is missing too, being what is left of one.
+
+        Raises:
+            InvalidInputError: a vector of another length, a TTL below one second, or arithmetic with a
+                tag or the vector.
+        """
+
+        def change(connection: apsw.Connection) -> list[Outcome]:
+            tables = self._lookup.find(connection)
+            if tables is None:
+                return [Outcome.MISSING] * len(changes)
+            check_changes(tables, changes)
+            updates = Updates(connection, tables, self._now_ms(), whole_field=self._whole_field)
+            outcomes = [updates.change(change) for change in changes]
+            updates.finish()
+            return outcomes
+
+        return await self._database.write(change) if changes else []
 
     async def nearest(self, vector: bytes, *, count: int, filter: Filter, fields: Sequence[str]) -> Neighbours:
         """The `count` records nearest to `vector` (float32, little-endian), nearest first, then by id.
@@ -123,16 +171,16 @@ class EmbeddedRecords:
         Exact. A vector of zeros has the distance 1 to everything. At 384 dimensions about 1 us per
         record in a small scope; above an eighth of the collection about 0.2 us per record of the whole.
         """
-        tables = await self._prepared()
-        if len(vector) != tables.vector_bytes:
-            raise InvalidInputError(
-                f"the query vector has {len(vector)} bytes, but this collection has {tables.dimensions} "
-                f"dimensions: {tables.vector_bytes} bytes of float32"
-            )
         if not 0 <= count <= MAX_NEIGHBOURS:
             raise InvalidInputError(f"count must be from 0 to {MAX_NEIGHBOURS}, not {count}")
 
         def search(connection: apsw.Connection) -> Neighbours:
+            tables = self._lookup.prepared(connection)
+            if len(vector) != tables.vector_bytes:
+                raise InvalidInputError(
+                    f"the query vector has {len(vector)} bytes, but this collection has {tables.dimensions} "
+                    f"dimensions: {tables.vector_bytes} bytes of float32"
+                )
             now_ms = self._now_ms()
             condition = matching(filter, tables, now_ms)
             filtered = bool(filter.clauses)
@@ -158,9 +206,10 @@ class EmbeddedRecords:
         """A page of records, ordered by a number field (then by id) or in no particular order."""
         if limit < 0 or offset < 0:
             raise InvalidInputError(f"limit and offset must not be negative, not {limit} and {offset}")
-        tables = await self._prepared()
-        return await self._database.read(
-            lambda connection: reading.select_records(
+
+        def select(connection: apsw.Connection) -> Page:
+            tables = self._lookup.prepared(connection)
+            return reading.select_records(
                 connection,
                 tables,
                 matching(filter, tables, self._now_ms()),
@@ -170,50 +219,142 @@ class EmbeddedRecords:
                 order_by=order_by,
                 descending=descending,
             )
-        )
+
+        return await self._database.read(select)
 
     async def count(self, filter: Filter) -> int:
         """How many records `filter.accepts`, exactly."""
-        tables = await self._prepared()
-        return await self._database.read(
-            lambda connection: reading.count_records(connection, tables, matching(filter, tables, self._now_ms()))
-        )
 
-    def _find(self, connection: apsw.Connection) -> Tables | None:
-        return schema.find_tables(connection, self._collection)
+        def count(connection: apsw.Connection) -> int:
+            tables = self._lookup.prepared(connection)
+            return reading.count_records(connection, tables, matching(filter, tables, self._now_ms()))
 
-    def _establish(self, connection: apsw.Connection, dimensions: int | None) -> tuple[Tables | None, bool]:
-        # Looked for again under the write lock: another worker may have been faster.
-        tables = self._find(connection)
+        return await self._database.read(count)
+
+    async def walk(
+        self, filter: Filter, *, fields: Sequence[str], after: Position | None = None, page_size: int = 1000
+    ) -> AsyncIterator[tuple[Row, ...]]:
+        """Pages of all records that `filter.accepts`, by the order field and then by id, after `after`.
+
+        Exact, each page in a read of its own. The order field counts as a whole number, cut towards zero;
+        a record without a readable one comes with those of 0. Ids come in the order of their UTF-8 bytes,
+        as Python sorts them. A filter that leaves much is held against every record on the way.
+
+        Raises:
+            IndexMissingError: the collection was never prepared, or dropped on the way.
+        """
+        _check_page_size(page_size)
+        position = after
+        by_scope: bool | None = None
+
+        def read(connection: apsw.Connection) -> tuple[tuple[Row, ...], Position | None]:
+            nonlocal by_scope
+            tables, now_ms = self._lookup.prepared(connection), self._now_ms()
+            if by_scope is None:
+                by_scope = is_small_scope(connection, tables, filter, page_size, now_ms)
+            return walk_page(
+                connection,
+                tables,
+                filter,
+                now_ms,
+                names=fields,
+                after=position,
+                page_size=page_size,
+                by_scope=by_scope,
+            )
+
+        while True:
+            page, position = await self._database.read(read)
+            if page:
+                yield page
+            if position is None:
+                return
+
+    async def scan(self, fields: Sequence[str], *, page_size: int = 1000) -> AsyncIterator[tuple[Row, ...]]:
+        """Pages of every record, also of those whose vectors have another length, in no order.
+
+        A record that is there all the time comes exactly once.
+        """
+        _check_page_size(page_size)
+        position: int | None = -1
+
+        def read(connection: apsw.Connection, after: int) -> tuple[tuple[Row, ...], int | None]:
+            tables = self._lookup.find(connection)
+            if tables is None:
+                return (), None
+            return reading.scan_page(connection, tables, fields, self._now_ms(), after=after, page_size=page_size)
+
+        while position is not None:
+            page, position = await self._database.read(partial(read, after=position))
+            if page:
+                yield page
+
+    async def rebuild(self, dimensions: int) -> IndexState:
+        """Make the index anew, for vectors of this length, over the records that are there.
+
+        One transaction: another process sees the collection as it was, or rebuilt. Others can read
+        meanwhile, and write when it is done: 20 us a record of 384 dimensions. Vectors of another length
+        stay where they are, out of every search, until they are replaced; `IndexState.failures` counts
+        them. Creates what was never prepared.
+        """
+        _check_dimensions(dimensions)
+
+        def remake(connection: apsw.Connection) -> IndexState:
+            tables = self._lookup.find(connection)
+            if tables is None:
+                schema.create_tables(connection, self._collection, dimensions)
+            else:
+                rebuild(connection, tables, self._collection, dimensions)
+            return replace(self._state(connection)[1], created=tables is None)
+
+        return await self._database.write(remake)
+
+    async def drop(self) -> int:
+        """Delete the collection with every record, in one transaction; how many there were.
+
+        Then it is as before the first `prepare`, for every process that has the file open.
+        """
+
+        def remove(connection: apsw.Connection) -> int:
+            tables = self._lookup.find(connection)
+            return 0 if tables is None else drop(connection, tables, self._now_ms())
+
+        return await self._database.write(remove)
+
+    def _state(self, connection: apsw.Connection) -> tuple[Tables | None, IndexState]:
+        tables = self._lookup.find(connection)
         if tables is None:
-            return (None, False) if dimensions is None else (self._create(connection, dimensions), True)
-        self._check_dimensions(tables, dimensions)
-        missing = schema.missing_fields(tables, self._collection)
-        return (schema.add_fields(connection, tables, missing) if missing else tables), False
+            return None, _NO_STATE
+        failures = scalar(connection, f"SELECT count(*) FROM {tables.unfit}")
+        return tables, IndexState(dimensions=tables.dimensions, failures=failures)
 
-    def _create(self, connection: apsw.Connection, dimensions: int) -> Tables:
-        return schema.create_tables(connection, self._collection, dimensions)
+    def _establish(self, connection: apsw.Connection, dimensions: int | None) -> tuple[Tables | None, IndexState]:
+        """Create the collection, or the fields that it lacks."""
+        # Looked for again under the write lock: another worker may have been faster.
+        tables = self._lookup.find(connection)
+        if tables is not None:
+            self._check_fit(tables, dimensions)
+            missing = schema.missing_fields(tables, self._collection)
+            if missing:
+                schema.add_fields(connection, tables, missing)
+        elif dimensions is not None:
+            tables = schema.create_tables(connection, self._collection, dimensions)
+            return tables, IndexState(dimensions=dimensions, created=True)
+        return self._state(connection)
 
-    def _check_dimensions(self, tables: Tables, dimensions: int | None) -> None:
+    def _check_fit(self, tables: Tables, dimensions: int | None) -> None:
         if dimensions is not None and dimensions != tables.dimensions:
             raise IndexMismatchError(
                 f"the index {self._collection.index_name!r} has {tables.dimensions} dimensions, but the vectors of "
                 f"this store have {dimensions}: use the embedder it was made with, or another store name"
             )
 
-    async def _known(self) -> Tables | None:
-        if self._tables is None:
-            found = await self._database.read(self._find)
-            if found is None or schema.missing_fields(found, self._collection):
-                # An older file gets the missing fields in `prepare`; until then nothing is kept.
-                return found
-            self._tables = found
-        return self._tables
 
-    async def _prepared(self) -> Tables:
-        tables = await self._known()
-        if tables is None:
-            raise IndexMissingError(
-                f"the index {self._collection.index_name!r} does not exist; call prepare(dimensions) first"
-            )
-        return tables
+def _check_dimensions(dimensions: int) -> None:
+    if dimensions <= 0:
+        raise InvalidInputError(f"dimensions must be positive, not {dimensions}")
+
+
+def _check_page_size(page_size: int) -> None:
+    if page_size <= 0:
+        raise InvalidInputError(f"page_size must be positive, not {page_size}")

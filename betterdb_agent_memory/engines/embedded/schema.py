@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from typing import Any
 
 import apsw
 
 from betterdb_agent_memory.engines.base import Collection, SchemaField
 from betterdb_agent_memory.engines.embedded.coarse import slots_per_block
-from betterdb_agent_memory.engines.embedded.indexing import backfill
+from betterdb_agent_memory.engines.embedded.indexing import reindex
 from betterdb_agent_memory.engines.embedded.queries import rows, scalar
 from betterdb_agent_memory.engines.embedded.tables import Tables
 from betterdb_agent_memory.errors import EngineError, IndexMismatchError
@@ -37,7 +38,21 @@ def _first_format(connection: apsw.Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Callable[[apsw.Connection], None], ...] = (_first_format,)
+def _leases_and_walks(connection: apsw.Connection) -> None:
+    """Leases, vectors of other lengths, walks; and numbers as every language reads them ("5 items" is 5)."""
+    connection.execute(
+        "CREATE TABLE lease (key TEXT PRIMARY KEY, owner TEXT NOT NULL, token INTEGER NOT NULL, "
+        "until_ms INTEGER NOT NULL)"
+    )
+    for tables in all_tables(connection):
+        connection.execute(tables.unfit_statement)
+        for field in tables.fields:
+            if field.kind == "number" and field.sortable:
+                connection.execute(tables.walk_statement(field.name))
+        reindex(connection, tables, tables.numbers)
+
+
+MIGRATIONS: tuple[Callable[[apsw.Connection], None], ...] = (_first_format, _leases_and_walks)
 """One function for each version of the format: the n-th makes version n out of version n - 1."""
 
 
@@ -75,24 +90,29 @@ def _version(connection: apsw.Connection, path: str) -> int:
     return version
 
 
-def find_tables(connection: apsw.Connection, collection: Collection) -> Tables | None:
-    """The tables of `collection`, or None when it was never prepared.
+def described(connection: apsw.Connection, collection: Collection) -> list[Any]:
+    """What the file says about `collection`, and about others with its prefix or its index."""
+    return rows(
+        connection,
+        f"SELECT key_prefix, index_name, {_TABLES} FROM collection WHERE key_prefix = ? OR index_name = ?",
+        (collection.key_prefix, collection.index_name),
+    )
+
+
+def tables_among(descriptions: list[Any], collection: Collection) -> Tables | None:
+    """The tables of `collection`, or None when it is not described.
 
     Raises:
         IndexMismatchError: the index belongs to another prefix, or the prefix to another index.
     """
     found: Tables | None = None
-    for prefix, index, *described in rows(
-        connection,
-        f"SELECT key_prefix, index_name, {_TABLES} FROM collection WHERE key_prefix = ? OR index_name = ?",
-        (collection.key_prefix, collection.index_name),
-    ):
+    for prefix, index, *description in descriptions:
         if (prefix, index) != (collection.key_prefix, collection.index_name):
             raise IndexMismatchError(
                 f"the index {index!r} has the key prefix {prefix!r}, but this store asks for the index "
                 f"{collection.index_name!r} with the prefix {collection.key_prefix!r}"
             )
-        tables = _tables(*described)
+        tables = _tables(*description)
         if tables.vector_field != collection.schema.vector_field:
             raise IndexMismatchError(
                 f"the index {index!r} has its vectors in {tables.vector_field!r}, but this store keeps them in "
@@ -142,14 +162,29 @@ def missing_fields(tables: Tables, collection: Collection) -> tuple[SchemaField,
 
 def add_fields(connection: apsw.Connection, tables: Tables, fields: tuple[SchemaField, ...]) -> Tables:
     """Make `fields` searchable, for the records that are there too. Reads every record once."""
-    grown = Tables(
-        tables.number, tables.dimensions, tables.slots_per_block, tables.vector_field, tables.fields + fields
-    )
+    grown = replace(tables, fields=tables.fields + fields)
     for statement in grown.column_statements(fields):
         connection.execute(statement)
-    backfill(connection, grown, fields)
+    reindex(connection, grown, [field.name for field in fields])
     connection.execute("UPDATE collection SET fields = ? WHERE number = ?", (_described(grown), grown.number))
     return grown
+
+
+def resize_tables(connection: apsw.Connection, tables: Tables, dimensions: int) -> Tables:
+    """Say that the vectors have `dimensions` from now on. What is there has still to be told from it."""
+    resized = replace(tables, dimensions=dimensions, slots_per_block=slots_per_block(dimensions))
+    connection.execute(
+        "UPDATE collection SET dimensions = ?, slots_per_block = ? WHERE number = ?",
+        (resized.dimensions, resized.slots_per_block, resized.number),
+    )
+    return resized
+
+
+def drop_tables(connection: apsw.Connection, tables: Tables) -> None:
+    """Remove a collection with all that it holds."""
+    for name in tables.all_names:
+        connection.execute(f"DROP TABLE {name}")
+    connection.execute("DELETE FROM collection WHERE number = ?", (tables.number,))
 
 
 def _described(tables: Tables) -> str:

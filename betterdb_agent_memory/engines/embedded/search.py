@@ -74,8 +74,8 @@ def _compare_scope(
         connection,
         f"SELECT r.key, r.id, {_DISTANCE} AS distance "
         f"FROM {tables.record} AS r CROSS JOIN {tables.vector} AS v ON v.key = r.key "
-        f"WHERE {condition.sql} ORDER BY distance, r.id LIMIT ?",
-        (vector, *condition.parameters, count),
+        f"WHERE length(v.vector) = ? AND {condition.sql} ORDER BY distance, r.id LIMIT ?",
+        (vector, tables.vector_bytes, *condition.parameters, count),
     )
 
 

@@ -2,22 +2,38 @@
 
 `record` is narrow (id, expiry, what is filtered and sorted by), so that scans stay cheap; `body`
 holds the fields as they came, `vector` the vectors, `tag` the single values of comma-separated
-fields, `coarse` the quantised vectors in blocks of slots (a record's slot is its `key`), and `free`
-the keys that deletions left, to be used again so that blocks stay dense.
+fields, `coarse` the quantised vectors in blocks of slots (a record's slot is its `key`), `free` the
+keys that deletions left, to be used again so that blocks stay dense, and `unfit` the keys of vectors
+of another length than the collection's, which no search compares.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from betterdb_agent_memory.engines.base import SchemaField
 
 
+@lru_cache
 def column(field: str) -> str:
     """The quoted column of the record table that holds `field`."""
-    return '"f_' + field.replace('"', '""') + '"'
+    return _quoted(f"f_{field}")
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def whole_number(field: str) -> str:
+    """The number field as an integer, cut towards zero and 0 where there is none, as SQL."""
+    return f"CAST(coalesce({column(field)}, 0) AS INTEGER)"
+
+
+def is_odd(field: str) -> str:
+    """Whether `whole_number` is another number than the field's, as SQL: it is fractional, huge or missing."""
+    return f"({column(field)} IS NULL OR {column(field)} <> {whole_number(field)})"
 
 
 @dataclass(frozen=True)
@@ -61,6 +77,21 @@ class Tables:
         return f"free_{self.number}"
 
     @cached_property
+    def unfit(self) -> str:
+        """Keys of vectors of another length."""
+        return f"unfit_{self.number}"
+
+    @cached_property
+    def all_names(self) -> tuple[str, ...]:
+        """Every table of the collection."""
+        return self.record, self.body, self.vector, self.tag, self.coarse, self.free, self.unfit
+
+    @cached_property
+    def order_field(self) -> str | None:
+        """The field that a walk goes by: the first sortable number."""
+        return next((field.name for field in self.fields if field.kind == "number" and field.sortable), None)
+
+    @cached_property
     def whole_tags(self) -> tuple[str, ...]:
         """Tag fields compared as a whole."""
         return tuple(field.name for field in self.fields if field.kind == "tag" and not field.multiple)
@@ -97,8 +128,22 @@ class Tables:
             f"CREATE INDEX {self.tag}_key ON {self.tag} (key)",
             f"CREATE TABLE {self.coarse} (block INTEGER PRIMARY KEY, slots BLOB NOT NULL)",
             f"CREATE TABLE {self.free} (key INTEGER PRIMARY KEY)",
+            self.unfit_statement,
             *self.column_statements(self.fields),
         ]
+
+    @property
+    def unfit_statement(self) -> str:
+        """What creates the table that the first format lacks."""
+        return f"CREATE TABLE {self.unfit} (key INTEGER PRIMARY KEY)"
+
+    def walk_statement(self, field: str) -> str:
+        """What creates the index of records that the index of a sortable number has in no place of a walk.
+
+        Empty where times are whole milliseconds.
+        """
+        index = _quoted(f"{self.record}_{field}_odd")
+        return f"CREATE INDEX {index} ON {self.record} ({whole_number(field)}, id) WHERE {is_odd(field)}"
 
     def column_statements(self, fields: Sequence[SchemaField]) -> list[str]:
         """What adds the columns and indexes of `fields`.
@@ -110,7 +155,7 @@ class Tables:
         statements = []
         for field in fields:
             name = column(field.name)
-            index = '"' + f"{self.record}_{field.name}".replace('"', '""') + '"'
+            index = _quoted(f"{self.record}_{field.name}")
             if field.kind == "tag" and not field.multiple:
                 statements.append(f"ALTER TABLE {self.record} ADD COLUMN {name} BLOB")
                 statements.append(
@@ -120,4 +165,5 @@ class Tables:
                 statements.append(f"ALTER TABLE {self.record} ADD COLUMN {name} REAL")
                 if field.sortable:
                     statements.append(f"CREATE INDEX {index} ON {self.record} ({name}, id)")
+                    statements.append(self.walk_statement(field.name))
         return statements

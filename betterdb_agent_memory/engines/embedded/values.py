@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import apsw
 
+from betterdb_agent_memory.engines.embedded.changes import expiry_ms
 from betterdb_agent_memory.engines.embedded.database import Database
 from betterdb_agent_memory.engines.embedded.erasing import note_erasure
 from betterdb_agent_memory.engines.embedded.queries import rows, scalar
-from betterdb_agent_memory.engines.embedded.writing import expiry_ms
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.errors import EngineError, InvalidInputError
 
@@ -82,6 +82,25 @@ class EmbeddedValues:
                 _set_field(connection, key, field, value)
 
         await self._database.write(write)
+
+    async def remove_fields(self, key: str, fields: Sequence[str]) -> int:
+        """Remove fields of a map; how many there were. A map without fields is gone.
+
+        Raises:
+            EngineError: the key holds a string.
+        """
+
+        def remove(connection: apsw.Connection) -> int:
+            _refuse_string(connection, key, self._now_ms())
+            removed = 0
+            for field in fields:
+                connection.execute("DELETE FROM map_field WHERE key = ? AND field = ?", (key, field))
+                removed += connection.changes()
+            if removed:
+                note_erasure(connection)
+            return removed
+
+        return await self._database.write(remove)
 
     async def increment(self, key: str, field: str, amount: int) -> int:
         """Add to an integer field of a map, missing counts as 0; returns the new value. Atomic.

@@ -6,6 +6,7 @@ from typing import Any
 
 from betterdb_agent_memory.engines.base import Collection
 from betterdb_agent_memory.engines.valkey.client import ValkeyClient
+from betterdb_agent_memory.engines.valkey.leases import ValkeyLeases
 from betterdb_agent_memory.engines.valkey.records import ValkeyRecords
 from betterdb_agent_memory.engines.valkey.values import ValkeyValues
 from betterdb_agent_memory.errors import ConfigurationError
@@ -37,6 +38,7 @@ class ValkeyEngine:
         self._client = ValkeyClient(client)
         self._owns_client = owns_client
         self._values = ValkeyValues(self._client)
+        self._leases = ValkeyLeases(self._client)
         self.search_timeout_ms = search_timeout_ms
         self.minimum_ef = minimum_ef
 
@@ -89,6 +91,11 @@ class ValkeyEngine:
     def values(self) -> ValkeyValues:
         """Plain values."""
         return self._values
+
+    @property
+    def leases(self) -> ValkeyLeases:
+        """Who may do long work."""
+        return self._leases
 
     @property
     def round_trips(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from betterdb_agent_memory.engines.base import Collection, IndexState
-from betterdb_agent_memory.engines.valkey import query, reply
+from betterdb_agent_memory.engines.valkey import commands, reply
 from betterdb_agent_memory.engines.valkey.client import ValkeyClient
 from betterdb_agent_memory.engines.valkey.faults import is_lost_race
 from betterdb_agent_memory.engines.valkey.index_info import IndexInfo, parse_info
@@ -43,9 +43,9 @@ class Index:
         return self._info is not None and self._info.documents >= LARGE_INDEX
 
     @property
-    def exact_numbers(self) -> bool:
-        """Whether a search is known to return stored numbers with all their digits."""
-        return self._info is not None and self._info.exact_numbers
+    def returns_numbers(self) -> bool:
+        """Whether a search is known to return numbers whatever else it returns."""
+        return self._info is not None and self._info.returns_numbers
 
     def is_overlapped(self) -> bool:
         """Whether other people's keys lie below our prefix (store `d` beside store `d:mem`)."""
@@ -60,22 +60,28 @@ class Index:
         if dimensions is not None and dimensions < 1:
             raise InvalidInputError(f"a vector has at least one dimension, not {dimensions}")
         info = await self._look()
-        created = False
         if info is None and dimensions is not None:
-            created = await self._create(dimensions)
-            # The winner reads it too: what the server made of it decides how to ask.
-            info = await self._look()
-            if info is None:
-                raise IndexMissingError(
-                    f"index {self._collection.index_name!r} was dropped right after it was created; try again"
-                )
-        if info is not None and (mismatch := info.mismatch(self._collection, dimensions)) is not None:
-            raise mismatch
-        return self._state(info, created=created)
+            return await self._made(dimensions)
+        self._refuse_mismatch(info, dimensions)
+        return self._state(info, created=False)
 
     async def inspect(self) -> IndexState:
         """The state now, not compared with anything. One round trip."""
         return self._state(await self._look(), created=False)
+
+    async def rebuild(self, dimensions: int) -> IndexState:
+        """Drop the index and make it anew; whoever makes one in between wins. Three round trips."""
+        if dimensions < 1:
+            raise InvalidInputError(f"a vector has at least one dimension, not {dimensions}")
+        await self.drop()
+        return await self._made(dimensions)
+
+    async def drop(self) -> None:
+        """Drop the index and leave the records; a missing one is fine. One round trip."""
+        self._info = None
+        [outcome] = await self._client.tell_many([("FT.DROPINDEX", self._collection.index_name)])
+        if isinstance(outcome, Exception) and not isinstance(outcome, IndexMissingError):
+            raise outcome
 
     def note_names(self, names: Any) -> None:
         """Learn from a reply to FT._LIST whether another store lives below our prefix."""
@@ -97,8 +103,23 @@ class Index:
         self.note_names(names)
         return self._info
 
+    async def _made(self, dimensions: int) -> IndexState:
+        created = await self._create(dimensions)
+        # The winner reads it too: what the server made of it decides how to ask.
+        info = await self._look()
+        if info is None:
+            raise IndexMissingError(
+                f"index {self._collection.index_name!r} was dropped right after it was created; try again"
+            )
+        self._refuse_mismatch(info, dimensions)
+        return self._state(info, created=created)
+
+    def _refuse_mismatch(self, info: IndexInfo | None, dimensions: int | None) -> None:
+        if info is not None and (mismatch := info.mismatch(self._collection, dimensions)) is not None:
+            raise mismatch
+
     async def _create(self, dimensions: int) -> bool:
-        [outcome] = await self._client.tell_many([query.create_index(self._collection, dimensions)])
+        [outcome] = await self._client.tell_many([commands.create_index(self._collection, dimensions)])
         if isinstance(outcome, EngineError) and is_lost_race(str(outcome)):
             return False
         if isinstance(outcome, Exception):
@@ -116,4 +137,5 @@ class Index:
             unindexed=tuple(field.name for field in self._collection.schema.own if field.name not in searchable),
             failures=info.failures,
             indexing=info.indexing,
+            indexed_fraction=info.indexed_fraction,
         )

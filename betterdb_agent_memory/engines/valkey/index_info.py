@@ -8,8 +8,8 @@ from itertools import pairwise
 from typing import Any
 
 from betterdb_agent_memory.engines.base import Collection, SchemaField
-from betterdb_agent_memory.engines.filters import TAG_SEPARATOR
-from betterdb_agent_memory.engines.valkey.reply import as_int, as_pairs, as_text
+from betterdb_agent_memory.engines.filters import TAG_SEPARATOR, leading_number
+from betterdb_agent_memory.engines.valkey.reply import as_bytes, as_int, as_pairs, as_text
 from betterdb_agent_memory.errors import EngineError, IndexMismatchError
 
 
@@ -41,8 +41,9 @@ class IndexInfo:
     documents: int
     failures: int
     indexing: bool
-    exact_numbers: bool
-    """Whether a search returns stored numbers in full; valkey-search may cut them to six digits."""
+    returns_numbers: bool
+    """Whether a search returns numbers whatever else it returns; valkey-search may cut them to six digits."""
+    indexed_fraction: float
 
     def mismatch(self, collection: Collection, dimensions: int | None) -> IndexMismatchError | None:
         """Why this index cannot serve `collection` with vectors of `dimensions` numbers, if so."""
@@ -100,8 +101,15 @@ def parse_info(reply: Any) -> IndexInfo:
         documents=as_int(info.get("num_docs", 0)),
         failures=as_int(info.get("hash_indexing_failures", 0)),
         indexing=as_int(info.get("indexing", 0)) != 0 or as_int(info.get("backfill_in_progress", 0)) != 0,
-        exact_numbers="percent_indexed" in info and "backfill_in_progress" not in info,
+        returns_numbers="percent_indexed" in info and "backfill_in_progress" not in info,
+        indexed_fraction=_fraction(info.get("percent_indexed", info.get("backfill_complete_percent"))),
     )
+
+
+def _fraction(value: Any) -> float:
+    """How much of the index is done, 0 to 1; all of it where the server does not say."""
+    number = None if value is None else leading_number(as_bytes(value))
+    return 1.0 if number is None else min(max(number, 0.0), 1.0)
 
 
 def _vector(tokens: list[str]) -> VectorField:

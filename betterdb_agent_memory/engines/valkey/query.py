@@ -1,43 +1,57 @@
-"""Query text and command arguments: pure functions, written for what both search modules accept.
+"""A filter as query text for an index: a superset, never less. Pure functions.
 
-An index compares tags case-insensitively, trims them and splits them at commas, so the text is a
-prefilter: it may let too much through, never too little. Values are escaped into the text, since
-valkey-search takes no parameters inside a filter.
+An index compares tags case-insensitively, trims them and splits them at commas, so a text about tags may
+let too much through; turned round it would let too little through, so a negated tag is left out. Ranges
+of numbers are exact both ways. What is left out of an AND makes it wider; an OR with a branch that
+cannot be said cannot be said at all. Values are escaped into the text, since valkey-search takes no
+parameters inside a filter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from decimal import Decimal
 
-from betterdb_agent_memory.engines.base import Collection, IndexSchema, SchemaField
-from betterdb_agent_memory.engines.filters import MAX_FILTER_BYTES, TAG_SEPARATOR, Filter, escape_tag
-from betterdb_agent_memory.engines.valkey.client import Argument, Command
-
-DISTANCE_FIELD = "__score"
-
-LARGEST_LIMIT = 1_000_000
-"""RediSearch refuses a larger LIMIT."""
-
-LARGEST_EF = 4096
-"""valkey-search refuses a larger EF_RUNTIME."""
-
-MAX_GROUPS = 10_000
-"""Distinct combinations of values up to which counting is left to the server."""
-
-_MAX_TAG_BYTES = 1000
-"""RediSearch cuts stored tags at 4,096 bytes; far below that a piece compares whole everywhere."""
-
-_ROOM_FOR_NEAREST = 256
-"""Bytes of the query text kept free for what follows the filter."""
-
-_BLANKS = " \t\n\v\f\r"
-
+from betterdb_agent_memory.engines.base import IndexSchema, SchemaField
+from betterdb_agent_memory.engines.filters import (
+    MAX_FILTER_BYTES,
+    TAG_SEPARATOR,
+    AllOf,
+    AnyOf,
+    Between,
+    Clause,
+    Equals,
+    Filter,
+    HasTag,
+    IdIn,
+    Not,
+    escape_tag,
+)
 
 EVERYTHING = "*"
 """Before a KNN clause: all records, found through the graph. Any filter instead, even one that all
 records pass, makes RediSearch compare every vector (21 ms against 2 at 50,000 x 384). Alone it is no
 query on valkey-search."""
+
+_MAX_TAG_BYTES = 1000
+"""RediSearch cuts stored tags at 4,096 bytes; far below that a piece compares whole everywhere."""
+
+_ROOM_BYTES = MAX_FILTER_BYTES - 256
+"""Room for the filter: something is kept free for what follows it."""
+
+_BLANKS = " \t\n\v\f\r"
+
+_NOWHERE = -(2**53)
+
+
+def order_field(schema: IndexSchema) -> SchemaField:
+    """The number that every record has: the first sortable one."""
+    for field in schema.shared:
+        if field.kind == "number" and field.sortable:
+            return field
+    raise ValueError("the schema has no sortable number field")
 
 
 def prefilter(filter: Filter, schema: IndexSchema, searchable: AbstractSet[str], everything: str | None = None) -> str:
@@ -45,34 +59,135 @@ def prefilter(filter: Filter, schema: IndexSchema, searchable: AbstractSet[str],
 
     `everything` is the text when nothing of it can be expressed: by default a range that all pass.
     """
-    tags = {field.name for field in (*schema.shared, *schema.own) if field.kind == "tag"} & searchable
-    clauses: list[str] = []
-    size = 2
-    for clause in filter.clauses:
-        if clause.field not in tags:
-            continue
-        for piece in _tag_pieces(clause.value):
-            text = f"@{clause.field}:{{{_escaped(piece)}}}"
-            # A clause too many for the server is one less in the prefilter.
-            if size + len(text.encode()) + 1 <= MAX_FILTER_BYTES - _ROOM_FOR_NEAREST and text not in clauses:
-                clauses.append(text)
-                size += len(text.encode()) + 1
-    if clauses:
-        return f"({' '.join(clauses)})"
-    return everything or f"@{order_field(schema).name}:[-inf +inf]"
+    parts = _Wording(schema, searchable).all_of(filter.clauses, _ROOM_BYTES)
+    return f"({' '.join(parts)})" if parts else everything or match_all(schema)
 
 
-def can_be_grouped(filter: Filter) -> bool:
-    """Whether grouping by the filter's fields keeps its values apart from all others.
+def exact_texts(filter: Filter, schema: IndexSchema, searchable: AbstractSet[str]) -> dict[Clause, str]:
+    """Those top clauses of `filter` whose text has exactly their meaning: ranges of indexed numbers."""
+    wording = _Wording(schema, searchable)
+    texts = {clause: wording.exact_text(clause) for clause in conjuncts(filter.clauses)}
+    return {clause: text for clause, text in texts.items() if text is not None}
 
-    RediSearch groups by a hash that leading NULs do not change, so `alice` and NUL + `alice` fall into
-    one group. A search for a piece of `alice` never finds the other; without a piece to search for,
-    rows have to be told apart one by one.
+
+def conjuncts(clauses: Iterable[Clause]) -> Iterator[Clause]:
+    """The clauses that must all hold, nested ones unpacked."""
+    for clause in clauses:
+        if isinstance(clause, AllOf):
+            yield from conjuncts(clause.clauses)
+        else:
+            yield clause
+
+
+def match_all(schema: IndexSchema) -> str:
+    """The published query text that finds every record."""
+    return f"@{order_field(schema).name}:[-inf +inf]"
+
+
+def range_text(field: str, low: float | None, high: float | None) -> str:
+    """All finite numbers from `low` to `high`, both included; None for an open side.
+
+    `low` must not be above `high`, which valkey-search refuses.
     """
-    return all(any(_tag_pieces(clause.value)) for clause in filter.clauses)
+    return f"@{field}:[{'(-inf' if low is None else number_text(low)} {'(+inf' if high is None else number_text(high)}]"
 
 
-def _tag_pieces(value: str) -> Iterable[str]:
+def number_text(value: float) -> str:
+    """A finite number in digits that every server reads as this very one; valkey-search reads no exponents."""
+    return format(Decimal(repr(float(value))), "f").removesuffix(".0")
+
+
+class _Wording:
+    """The words that one index understands."""
+
+    def __init__(self, schema: IndexSchema, searchable: AbstractSet[str]) -> None:
+        fields = [field for field in (*schema.shared, *schema.own) if field.name in searchable]
+        self._tags = {field.name for field in fields if field.kind == "tag"}
+        self._numbers = {field.name for field in fields if field.kind == "number"}
+        # A range that no record is in.
+        self._nothing = range_text(order_field(schema).name, _NOWHERE, _NOWHERE)
+
+    def exact_text(self, clause: Clause) -> str | None:
+        """The text of a range, or of one turned round; None for any other clause."""
+        inner = clause.clause if isinstance(clause, Not) else clause
+        return self._range(inner, negated=inner is not clause) if isinstance(inner, Between) else None
+
+    def all_of(self, clauses: Iterable[Clause], room: int, *, negated: bool = False) -> list[str]:
+        """Texts that all hold wherever all of `clauses` do (`negated`: wherever none does).
+
+        A clause too many for the server is one less in the prefilter.
+        """
+        parts: list[str] = []
+        left = room - 2
+        for clause in clauses:
+            for text in self._pieces(clause, left, negated=negated):
+                size = len(text.encode()) + 1
+                if size <= left and text not in parts:
+                    parts.append(text)
+                    left -= size
+        return parts
+
+    def _pieces(self, clause: Clause, room: int, *, negated: bool) -> Sequence[str]:
+        """Texts that all hold wherever `clause` does; empty where nothing can be said."""
+        match clause:
+            case Not(clause=inner):
+                return self._pieces(inner, room, negated=not negated)
+            case IdIn():
+                return ()
+            case Between():
+                text = self._range(clause, negated=negated)
+                return () if text is None else (text,)
+            case Equals() | HasTag():
+                return () if negated or clause.field not in self._tags else tag_texts(clause)
+            case AllOf(clauses=parts) if not negated:
+                return self.all_of(parts, room)
+            case AnyOf(clauses=parts) if negated:
+                return self.all_of(parts, room, negated=True)
+            case AllOf(clauses=parts) | AnyOf(clauses=parts):
+                return self._any_of(parts, room, negated=negated)
+
+    def _any_of(self, clauses: Sequence[Clause], room: int, *, negated: bool) -> Sequence[str]:
+        branches: list[str] = []
+        left = room - 2
+        for clause in clauses:
+            parts = self.all_of((clause,), left, negated=negated)
+            if not parts:
+                return ()
+            text = parts[0] if len(parts) == 1 else f"({' '.join(parts)})"
+            if text not in branches:
+                branches.append(text)
+                left -= len(text.encode()) + 3
+        if not branches:
+            return (self._nothing,)
+        return (branches[0],) if len(branches) == 1 else (f"({' | '.join(branches)})",)
+
+    def _range(self, range: Between, *, negated: bool) -> str | None:
+        """The text of a range, None where nothing can be said."""
+        if range.field not in self._numbers:
+            return None
+        low, high = (None if side is None else _as_double(side) for side in (range.low, range.high))
+        if low is math.nan or high is math.nan:
+            return None
+        low, high = None if low == -math.inf else low, None if high == math.inf else high
+        if low == math.inf or high == -math.inf or (low is not None and high is not None and low > high):
+            return None if negated else self._nothing
+        return f"{'-' if negated else ''}{range_text(range.field, low, high)}"
+
+
+def _as_double(value: float) -> float:
+    """`value` as a server has it; NaN when that is another number."""
+    try:
+        return float(value) if float(value) == value else math.nan
+    except OverflowError:
+        return math.nan
+
+
+def tag_texts(clause: Equals | HasTag) -> list[str]:
+    """What is searched for where `clause` shall hold; empty where nothing can be."""
+    return [f"@{clause.field}:{{{_escaped(piece)}}}" for piece in _tag_pieces(clause.value)]
+
+
+def _tag_pieces(value: str) -> Iterator[str]:
     """What the index makes of a stored `value`, as far as it can be searched for."""
     if "\0" in value:
         # An index reads a stored value up to its first NUL, so no piece is sure to be there.
@@ -91,84 +206,3 @@ def _escaped(piece: str) -> str:
 def _is_unsearchable(character: str) -> bool:
     # In a query these match nothing, escaped or not.
     return (character < " " or character == "\x7f") and character not in _BLANKS
-
-
-def order_field(schema: IndexSchema) -> SchemaField:
-    """The number that every record has: the first sortable one."""
-    for field in schema.shared:
-        if field.kind == "number" and field.sortable:
-            return field
-    raise ValueError("the schema has no sortable number field")
-
-
-def create_index(collection: Collection, dimensions: int) -> Command:
-    """FT.CREATE as the wire contract has it, own fields appended."""
-    schema = collection.schema
-    arguments: list[Argument] = ["FT.CREATE", collection.index_name, "ON", "HASH", "PREFIX", "1"]
-    arguments += [collection.key_prefix, "SCHEMA", schema.vector_field, "VECTOR", "HNSW", "6"]
-    arguments += ["TYPE", "FLOAT32", "DIM", str(dimensions), "DISTANCE_METRIC", "COSINE"]
-    for field in (*schema.shared, *schema.own):
-        arguments += [field.name, {"tag": "TAG", "number": "NUMERIC", "text": "TEXT"}[field.kind]]
-        if field.multiple:
-            arguments += ["SEPARATOR", TAG_SEPARATOR]
-        if field.sortable:
-            arguments.append("SORTABLE")
-    return tuple(arguments)
-
-
-def nearest(
-    collection: Collection,
-    text: str,
-    vector: bytes,
-    *,
-    count: int,
-    ef: int | None,
-    fields: Sequence[str],
-    timeout_ms: int,
-) -> Command:
-    """FT.SEARCH for the `count` records nearest to `vector`. `ef` None leaves it to the index."""
-    effort = "" if ef is None else f" EF_RUNTIME {min(ef, LARGEST_EF)}"
-    # The blob is a parameter of the KNN clause only: never of the filter.
-    knn = f"{text}=>[KNN {count} @{collection.schema.vector_field} $vec{effort} AS {DISTANCE_FIELD}]"
-    returned = (DISTANCE_FIELD, *fields)
-    # The default LIMIT is ten, whatever the KNN count. Not sorted here: SORTBY the distance is an
-    # error on valkey-search.
-    return (
-        *("FT.SEARCH", collection.index_name, knn, "PARAMS", "2", "vec", vector),
-        *("RETURN", str(len(returned)), *returned, "LIMIT", "0", str(count), *_tail(timeout_ms)),
-    )
-
-
-def select(
-    index: str,
-    text: str,
-    *,
-    fields: Sequence[str],
-    offset: int,
-    limit: int,
-    order_by: str | None,
-    descending: bool,
-    timeout_ms: int,
-) -> Command:
-    """FT.SEARCH for a page of records; `fields` must not be empty unless `limit` is 0."""
-    if limit == 0:
-        return ("FT.SEARCH", index, text, "LIMIT", "0", "0", *_tail(timeout_ms))
-    # Never NOCONTENT or RETURN 0: valkey-search then ignores SORTBY and shows expired keys.
-    order = ("SORTBY", order_by, "DESC" if descending else "ASC") if order_by is not None else ()
-    return (
-        *("FT.SEARCH", index, text, "RETURN", str(len(fields)), *fields, *order),
-        *("LIMIT", str(offset), str(limit), *_tail(timeout_ms)),
-    )
-
-
-def count_groups(index: str, text: str, fields: Sequence[str], timeout_ms: int) -> Command:
-    """FT.AGGREGATE counting records by the exact stored values of `fields`."""
-    names = tuple(f"@{name}" for name in fields)
-    return (
-        *("FT.AGGREGATE", index, text, "LOAD", str(len(names)), *names, "GROUPBY", str(len(names)), *names),
-        *("REDUCE", "COUNT", "0", "AS", "__count", "LIMIT", "0", str(MAX_GROUPS), *_tail(timeout_ms)),
-    )
-
-
-def _tail(timeout_ms: int) -> Command:
-    return ("TIMEOUT", str(timeout_ms), "DIALECT", "2")

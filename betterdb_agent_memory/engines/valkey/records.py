@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from betterdb_agent_memory.engines.base import Collection, IndexState, Neighbours, Page, RecordChange, RecordWrite
+from betterdb_agent_memory.engines.base import (
+    Collection,
+    Expected,
+    IndexState,
+    Neighbours,
+    Outcome,
+    Page,
+    Position,
+    RecordChange,
+    RecordWrite,
+    Row,
+)
 from betterdb_agent_memory.engines.filters import Fields, Filter
-from betterdb_agent_memory.engines.valkey import reply
-from betterdb_agent_memory.engines.valkey.client import Argument, ValkeyClient
+from betterdb_agent_memory.engines.valkey import query, reply
+from betterdb_agent_memory.engines.valkey.by_key import ByKey
+from betterdb_agent_memory.engines.valkey.client import Command, ValkeyClient
+from betterdb_agent_memory.engines.valkey.expiries import read_expiries
 from betterdb_agent_memory.engines.valkey.index import Index
-from betterdb_agent_memory.engines.valkey.limits import checked_ttl
-from betterdb_agent_memory.engines.valkey.scripts import load_script
+from betterdb_agent_memory.engines.valkey.keyspace import own_ids
+from betterdb_agent_memory.engines.valkey.limits import check_change, check_write, is_own
+from betterdb_agent_memory.engines.valkey.questions import Questions
+from betterdb_agent_memory.engines.valkey.scripts import run_many
 from betterdb_agent_memory.engines.valkey.search import MAX_NEIGHBOURS, Search
-from betterdb_agent_memory.errors import InvalidInputError, OutcomeUnknownError, PartialBatchError
+from betterdb_agent_memory.engines.valkey.walk import Walk
+from betterdb_agent_memory.engines.valkey.writing import (
+    change_command,
+    delete_command,
+    outcome_of,
+    settle,
+    write_command,
+)
+from betterdb_agent_memory.errors import InvalidInputError
+
+_PAGE = 1000
 
 
 class ValkeyRecords:
@@ -21,6 +46,9 @@ class ValkeyRecords:
 
     Writes, changes and deletions are sent at most once, whatever the client's retry policy: one
     round trip per 500, and one more when a server does not know the script yet.
+
+    A question that names the ids it is about (`Filter.required_ids`) reads those keys, one round trip
+    per 500 of them, and is answered exactly; any other asks the search index.
     """
 
     def __init__(
@@ -29,7 +57,15 @@ class ValkeyRecords:
         self._client = client
         self._collection = collection
         self._index = Index(client, collection)
-        self._search = Search(client, collection, self._index, timeout_ms=search_timeout_ms, ef=minimum_ef)
+        self._questions = Questions(client, collection, self._index, timeout_ms=search_timeout_ms)
+        self._by_key = ByKey(
+            client,
+            collection.key_prefix,
+            order_field=query.order_field(collection.schema).name,
+            vector_field=collection.schema.vector_field,
+        )
+        self._walk = Walk(self._questions, self._by_key)
+        self._search = Search(self._questions, self._by_key, self._walk, ef=minimum_ef)
         texts = [field.name for field in collection.schema.shared if field.kind == "text"]
         self._whole_field = texts[0] if texts else collection.schema.vector_field
 
@@ -40,8 +76,8 @@ class ValkeyRecords:
 
     @property
     def unreadable_rows(self) -> int:
-        """Rows skipped by `nearest` so far because their distance was missing or not a number."""
-        return self._search.unreadable_rows
+        """Rows skipped so far because their distance or their id could not be read."""
+        return self._questions.unreadable_rows
 
     async def prepare(self, dimensions: int | None) -> IndexState:
         """Find the index, or create it when `dimensions` is given; any number of workers at once.
@@ -59,81 +95,115 @@ class ValkeyRecords:
         """The state of the index now; `dimensions` is None when it does not exist. One round trip."""
         return await self._index.inspect()
 
-    async def write_many(self, writes: Sequence[RecordWrite]) -> None:
-        """Store records whole, each with its expiry in one atomic step. One round trip per 500.
+    async def rebuild(self, dimensions: int) -> IndexState:
+        """Drop the index and make it anew over the records that are there. Three round trips.
+
+        The server takes the records in while this returns: `IndexState.indexed_fraction`. Whoever
+        makes the index in between wins the race.
+
+        Raises:
+            IndexMismatchError: somebody made it in between, for vectors of another length.
+        """
+        return await self._index.rebuild(dimensions)
+
+    async def drop(self) -> int:
+        """Delete the index and every record; how many there were.
+
+        One round trip, then one per 1,000 keys of the server's database and one per 500 records.
+
+        Raises:
+            OutcomeUnknownError: the connection broke; dropping again is harmless.
+            PartialBatchError: some of a page were deleted; it says which.
+        """
+        await self._index.drop()
+        dropped = 0
+        async for ids in own_ids(self._client, self._collection.key_prefix, page_size=_PAGE):
+            dropped += sum(await self._deleted([("UNLINK", self._key(id)) for id in ids], ids))
+        return dropped
+
+    async def write_many(self, writes: Sequence[RecordWrite]) -> list[Outcome]:
+        """Store records whole, each with its expiry in one atomic step; what became of each.
+
+        One round trip per 500.
 
         Raises:
             InvalidInputError: an id, a time to live or an empty record; nothing was sent.
             OutcomeUnknownError: the connection broke; each record is whole, unchanged or absent.
             PartialBatchError: some were written; it says which.
         """
-        calls: list[tuple[str, list[Argument]]] = []
         for write in writes:
-            if not _is_own(write.id):
-                raise InvalidInputError(f"a record id is not empty and has no colon, unlike {write.id!r}")
-            if not write.fields:
-                raise InvalidInputError(f"record {write.id!r} has no fields")
-            ttl_seconds = 0 if write.ttl_seconds is None else checked_ttl(write.ttl_seconds)
-            fields: list[Argument] = [part for item in write.fields.items() for part in item]
-            calls.append((self._key(write.id), [ttl_seconds, *fields]))
-        outcomes = await load_script("write").run_many(self._client, calls)
-        _settle([write.id for write in writes], outcomes)
+            check_write(write)
+        sent = [write_command(self._key(write.id), write, self._whole_field) for write in writes]
+        return await self._outcomes(sent, [write.id for write in writes])
 
-    async def read_many(self, ids: Sequence[str], fields: Sequence[str]) -> list[Fields | None]:
-        """The asked-for fields of each id, in order; None for a record with none of them.
+    async def read_many(self, ids: Sequence[str], fields: Sequence[str] | None) -> list[Fields | None]:
+        """The asked-for fields of each id, in order, `fields` None for all; None for a record with none
+        of them.
 
         One round trip per 500.
         """
-        read: list[Fields | None] = [None] * len(ids)
-        own = [index for index, id in enumerate(ids) if _is_own(id)] if fields else []
-        answers = await self._client.ask_many([("HMGET", self._key(ids[index]), *fields) for index in own])
-        for index, answer in zip(own, answers, strict=True):
-            if isinstance(answer, Exception):
-                raise answer
-            read[index] = reply.parse_fields(answer, fields)
-        return read
+        return await self._by_key.read(ids, fields)
 
-    async def delete_many(self, ids: Sequence[str]) -> list[bool]:
-        """Delete records; true where there was one. One round trip per 500.
+    async def read_expiries(self, ids: Sequence[str]) -> list[int | None]:
+        """When each record expires (ms since the epoch), in order; None for never and for no record.
+
+        One round trip per 500; two more on a server before Redis 7.
+        """
+        own = [id for id in ids if is_own(id)]
+        expiries = dict(zip(own, await read_expiries(self._client, [self._key(id) for id in own]), strict=True))
+        return [expiries.get(id) for id in ids]
+
+    async def delete_many(self, ids: Sequence[str], *, expected: Sequence[Expected] | None = None) -> list[bool]:
+        """Delete records, with `expected` only those that hold these values; true where there was one.
+
+        One round trip per 500.
 
         Raises:
             OutcomeUnknownError: the connection broke; deleting again is harmless.
             PartialBatchError: some were deleted; it says which.
         """
-        # One key per command: several in one cannot be sent to a cluster.
-        own = [id for id in ids if _is_own(id)]
-        outcomes = await self._client.tell_many([("DEL", self._key(id)) for id in own])
-        return _flags(ids, own, outcomes)
+        conditions: Sequence[Expected | None] = [None] * len(ids) if expected is None else expected
+        if len(conditions) != len(ids):
+            raise InvalidInputError(f"{len(ids)} ids and {len(conditions)} sets of expected values")
+        own = [(id, condition) for id, condition in zip(ids, conditions, strict=True) if is_own(id)]
+        commands = [delete_command(self._key(id), condition) for id, condition in own]
+        flags = iter(await self._deleted(commands, [id for id, _ in own]))
+        return [is_own(id) and next(flags) for id in ids]
 
-    async def change_many(self, changes: Sequence[RecordChange]) -> list[bool]:
-        """Change records that still exist; false where there was none. One round trip per 500.
+    async def change_many(self, changes: Sequence[RecordChange]) -> list[Outcome]:
+        """Change records that still exist: CHANGED, MISSING or REFUSED. One round trip per 500.
 
         Raises:
+            InvalidInputError: a time to live; nothing was sent.
             OutcomeUnknownError: the connection broke; increments may have been added once.
             PartialBatchError: some were changed; it says which.
         """
-        own = [change for change in changes if _is_own(change.id)]
-        calls = [
-            (
-                self._key(change.id),
-                [self._whole_field, len(change.maxima), *_flat(change.maxima), *_flat(change.increments)],
-            )
-            for change in own
-        ]
-        outcomes = await load_script("touch").run_many(self._client, calls)
-        return _flags([change.id for change in changes], [change.id for change in own], outcomes)
+        for change in changes:
+            check_change(change)
+        own = [change for change in changes if is_own(change.id)]
+        sent = [change_command(self._key(change.id), change, self._whole_field) for change in own]
+        outcomes = iter(await self._outcomes(sent, [change.id for change in own]))
+        return [next(outcomes) if is_own(change.id) else Outcome.MISSING for change in changes]
 
     async def nearest(self, vector: bytes, *, count: int, filter: Filter, fields: Sequence[str]) -> Neighbours:
         """Up to `count` records nearest to `vector` (float32, little-endian), nearest first.
 
         Rows without a distance are skipped and counted in `unreadable_rows`. One round trip; more
-        where keys that are not ours lie below the prefix and have to be stepped over.
+        where keys that are not ours lie below the prefix and have to be stepped over. One more per
+        500 rows whose number lies so near to a limit of the filter that the server's rounding leaves it
+        in doubt (numbers with more than twelve digits; a limit inside an OR or a NOT).
 
         Raises:
             InvalidInputError: `count` exceeds `max_neighbours`.
             IndexMissingError: there is no index; `prepare` makes one.
             SearchTimeoutError: it took longer than the search timeout.
         """
+        if count > MAX_NEIGHBOURS:
+            raise InvalidInputError(f"at most {MAX_NEIGHBOURS} neighbours at once, not {count}")
+        if count < 1:
+            return Neighbours(exhausted=False)
+        if filter.required_ids is not None:
+            return await self._by_key.nearest(filter.required_ids, vector, count=count, filter=filter, fields=fields)
         return await self._search.nearest(vector, count=count, filter=filter, fields=fields)
 
     async def select(
@@ -148,9 +218,21 @@ class ValkeyRecords:
     ) -> Page:
         """A page of records, ordered by a sortable number field or in no particular order.
 
-        One round trip; with keys that are not ours below the prefix, one per 1,000 rows up to the
-        page and for the total. Raises as `nearest`.
+        One round trip, and rows in doubt as in `nearest`; with keys that are not ours below the prefix,
+        one per 1,000 rows up to the page and for the total. Raises as `nearest`.
         """
+        if limit < 0 or offset < 0:
+            raise InvalidInputError(f"limit and offset are not negative: {limit}, {offset}")
+        if filter.required_ids is not None:
+            return await self._by_key.select(
+                filter.required_ids,
+                filter,
+                fields=fields,
+                limit=limit,
+                offset=offset,
+                order_by=order_by,
+                descending=descending,
+            )
         return await self._search.select(
             filter, fields=fields, limit=limit, offset=offset, order_by=order_by, descending=descending
         )
@@ -158,44 +240,57 @@ class ValkeyRecords:
     async def count(self, filter: Filter) -> int:
         """How many records `filter.accepts`, exactly. One round trip.
 
-        One per 1,000 records where other people's keys lie below our prefix (store `d` beside
-        store `d:mem`), a filter field is not indexed, or it has over 10,000 distinct values. Keys
-        below the prefix that belong to no other store's index are noticed only once a search has
-        returned one. Raises as `nearest`.
+        As many as a `walk` where other people's keys lie below our prefix (store `d` beside store
+        `d:mem`), a filter field is not indexed, tags are under an OR or a NOT, or have over 10,000
+        distinct values. Without a tag in the filter, records that have expired count until the server
+        removes them. Keys below the prefix that belong to no other store's index are noticed only once
+        a search has returned one. Raises as `nearest`.
         """
+        if filter.required_ids is not None:
+            return await self._by_key.count(filter.required_ids, filter)
         return await self._search.count(filter)
+
+    async def walk(
+        self, filter: Filter, *, fields: Sequence[str], after: Position | None = None, page_size: int = _PAGE
+    ) -> AsyncIterator[tuple[Row, ...]]:
+        """Pages of all records that `filter.accepts`, by the order field and then by id, after `after`.
+
+        Every record that is there from the beginning to the end, and whose order field stays, comes
+        exactly once. One round trip per page; one more per 500 records where `fields` or the filter
+        contain numbers other than the order field, since a search may round them. Records with one
+        value of the order field that fill more than a page: one round trip for their ids, one per 500
+        records. Raises as `nearest`.
+        """
+        if page_size < 1:
+            raise InvalidInputError(f"a page has at least one record, not {page_size}")
+        if filter.required_ids is not None:
+            pages = self._by_key.walk(filter.required_ids, filter, fields=fields, after=after, page_size=page_size)
+        else:
+            pages = self._walk.pages(filter, fields=fields, after=after, page_size=page_size)
+        async for rows in pages:
+            if rows:
+                yield rows
+
+    async def scan(self, fields: Sequence[str], *, page_size: int = _PAGE) -> AsyncIterator[tuple[Row, ...]]:
+        """Pages of every record of the collection that has one of `fields`, in no order, some twice.
+
+        One round trip per `page_size` keys of the server's database and one per 500 records.
+        """
+        if page_size < 1:
+            raise InvalidInputError(f"a page has at least one record, not {page_size}")
+        async for ids in own_ids(self._client, self._collection.key_prefix, page_size=page_size):
+            if rows := await self._by_key.rows(ids, fields):
+                yield tuple(rows)
 
     def _key(self, id: str) -> str:
         return self._collection.key_prefix + id
 
+    async def _outcomes(self, commands: Sequence[Command], ids: Sequence[str]) -> list[Outcome]:
+        answers = await run_many(self._client, commands)
+        settle(ids, answers)
+        return [outcome_of(command, answer) for command, answer in zip(commands, answers, strict=True)]
 
-def _is_own(id: str) -> bool:
-    # With a colon it would be somebody else's key.
-    return bool(id) and ":" not in id
-
-
-def _flat(numbers: Mapping[str, int]) -> list[Argument]:
-    return [part for item in numbers.items() for part in item]
-
-
-def _flags(ids: Sequence[str], own: Sequence[str], outcomes: Sequence[Any]) -> list[bool]:
-    _settle(own, outcomes)
-    flags = iter([reply.as_int(outcome) > 0 for outcome in outcomes])
-    return [_is_own(id) and next(flags) for id in ids]
-
-
-def _settle(ids: Sequence[str], outcomes: Sequence[Any]) -> None:
-    """Raise what a batch amounts to, if any of it failed."""
-    failed = {id: outcome for id, outcome in zip(ids, outcomes, strict=True) if isinstance(outcome, Exception)}
-    if not failed:
-        return
-    done = [id for id in ids if id not in failed]
-    kinds = {type(error) for error in failed.values()}
-    first = next(iter(failed.values()))
-    if done or len(kinds) > 1:
-        raise PartialBatchError(
-            f"{len(done)} of {len(ids)} happened; the first failure: {first}", done=done, failed=failed
-        ) from first
-    if isinstance(first, OutcomeUnknownError):
-        raise OutcomeUnknownError(str(first), ids=tuple(failed)) from first.__cause__
-    raise first
+    async def _deleted(self, commands: Sequence[Command], ids: Sequence[str]) -> list[bool]:
+        answers: list[Any] = await run_many(self._client, commands)
+        settle(ids, answers)
+        return [reply.as_int(answer) > 0 for answer in answers]

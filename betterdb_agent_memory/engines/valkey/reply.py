@@ -150,6 +150,13 @@ def parse_names(value: Any) -> tuple[str, ...]:
     raise _unreadable("FT._LIST", value)
 
 
+def parse_scan(value: Any) -> tuple[bytes, list[bytes]]:
+    """SCAN: where to go on (`0` at the end) and the keys."""
+    if isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[1], list | tuple):
+        return as_bytes(value[0]), [as_bytes(key) for key in value[1]]
+    raise _unreadable("SCAN", value)
+
+
 def check_complete(complete: bool | None, *, elapsed_seconds: float, timeout_ms: int) -> None:
     """Refuse a search that the server may have cut short.
 

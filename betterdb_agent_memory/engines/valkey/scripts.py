@@ -11,6 +11,14 @@ from typing import Any
 
 from betterdb_agent_memory.engines.valkey.client import Argument, Command, ValkeyClient
 
+_PARTS = {
+    "change": ("expecting", "changing"),
+    "delete": ("expecting",),
+    "lease": (),
+    "write": ("expecting", "changing", "storing"),
+}
+"""Each script, and the files that stand before it: what several scripts do is written once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Script:
@@ -19,33 +27,60 @@ class Script:
     text: str
     digest: str
 
-    async def run_many(self, client: ValkeyClient, calls: Sequence[tuple[str, Sequence[Argument]]]) -> list[Any]:
-        """Run once per (key, arguments); replies or errors, in order.
-
-        One round trip per 500 calls, and one more for those that a server answered with NOSCRIPT:
-        they have not run, so sending their text is not a repetition.
-        """
-        replies = await client.tell_many([self._by_digest(key, arguments) for key, arguments in calls])
-        unknown = [index for index, reply in enumerate(replies) if _is_unknown_script(reply)]
-        if unknown:
-            repeated = await client.tell_many([self._by_text(*calls[index]) for index in unknown])
-            for index, reply in zip(unknown, repeated, strict=True):
-                replies[index] = reply
-        return replies
-
-    def _by_digest(self, key: str, arguments: Sequence[Argument]) -> Command:
+    def call(self, key: str, arguments: Sequence[Argument]) -> Command:
+        """The command that runs it with `key` and `arguments`, for `run_many`."""
         return ("EVALSHA", self.digest, 1, key, *arguments)
 
-    def _by_text(self, key: str, arguments: Sequence[Argument]) -> Command:
-        return ("EVAL", self.text, 1, key, *arguments)
+
+async def run_many(client: ValkeyClient, commands: Sequence[Command]) -> list[Any]:
+    """Run scripts and other writes, in order and at most once; replies or errors, in order.
+
+    One round trip per 500, and one more for those that a server answered with NOSCRIPT: they have not
+    run, so sending their text is not a repetition.
+    """
+    replies = await client.tell_many(_in_order(commands))
+    unknown = [index for index, reply in enumerate(replies) if _is_unknown_script(reply)]
+    if unknown:
+        repeated = await client.tell_many([_by_text(commands[index]) for index in unknown])
+        for index, reply in zip(unknown, repeated, strict=True):
+            replies[index] = reply
+    return replies
 
 
 @cache
 def load_script(name: str) -> Script:
-    """The script in `name`.lua of this package."""
-    text = files("betterdb_agent_memory.engines.valkey").joinpath(f"{name}.lua").read_text(encoding="utf-8")
+    """The script in `name`.lua of this package, with the parts it is made of."""
+    package = files("betterdb_agent_memory.engines.valkey")
+    text = "\n".join(package.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in (*_PARTS[name], name))
     # The server names scripts by SHA-1; nothing secret depends on it.
-    return Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+    script = Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+    _texts[script.digest] = text
+    return script
+
+
+_texts: dict[Argument, str] = {}
+
+
+def _in_order(commands: Sequence[Command]) -> Sequence[Command]:
+    """The commands, so that none about a key can be repeated after a later one about the same key.
+
+    Where a key comes twice the text itself is sent, which no server can be without.
+    """
+    if len(commands) == 1 or len({_key(command) for command in commands}) == len(commands):
+        return commands
+    seen: set[Argument] = set()
+    twice: set[Argument] = set()
+    for command in commands:
+        (twice if _key(command) in seen else seen).add(_key(command))
+    return [_by_text(command) if _key(command) in twice else command for command in commands]
+
+
+def _key(command: Command) -> Argument:
+    return command[3] if command[0] == "EVALSHA" else command[1]
+
+
+def _by_text(command: Command) -> Command:
+    return ("EVAL", _texts[command[1]], *command[2:]) if command[0] == "EVALSHA" else command
 
 
 def _is_unknown_script(reply: Any) -> bool:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Sequence
 from operator import attrgetter
-from time import monotonic
-from typing import Any
+from typing import TypeVar
 
 from betterdb_agent_memory.background import off_loop
-from betterdb_agent_memory.engines.base import Collection, Neighbour, Neighbours, Page, Row
-from betterdb_agent_memory.engines.filters import Filter
-from betterdb_agent_memory.engines.valkey import query, reply
-from betterdb_agent_memory.engines.valkey.client import Command, ValkeyClient
-from betterdb_agent_memory.engines.valkey.index import Index
+from betterdb_agent_memory.engines.base import Neighbour, Neighbours, Page, Row
+from betterdb_agent_memory.engines.filters import Equals, Filter, HasTag
+from betterdb_agent_memory.engines.valkey import commands, query, reply, rounding
+from betterdb_agent_memory.engines.valkey.by_key import ByKey
+from betterdb_agent_memory.engines.valkey.client import Command
+from betterdb_agent_memory.engines.valkey.questions import Questions
+from betterdb_agent_memory.engines.valkey.walk import Walk
 from betterdb_agent_memory.errors import InvalidInputError
 
 MAX_NEIGHBOURS = 4096
@@ -24,35 +25,33 @@ _PAGE = 1000
 _WHOLE_GRAPH_EFFORT = 4
 """At 50,000 x 384 an EF of 100 finds .95 of the true 8 nearest among 64 candidates, one of 400 .99."""
 
+_Found = TypeVar("_Found", Row, Neighbour)
+
 
 class Search:
-    """Questions about one collection's records."""
+    """Questions about one collection's records that the search module answers."""
 
-    def __init__(self, client: ValkeyClient, collection: Collection, index: Index, *, timeout_ms: int, ef: int) -> None:
-        self._client = client
-        self._collection = collection
-        self._index = index
-        self._timeout_ms = timeout_ms
+    def __init__(self, questions: Questions, by_key: ByKey, walk: Walk, *, ef: int) -> None:
+        self._questions = questions
+        self._index = questions.index
+        self._collection = questions.collection
+        self._by_key = by_key
+        self._walk = walk
         self._ef = ef
-        self._prefix = collection.key_prefix.encode()
-        self._order_field = query.order_field(collection.schema).name
-        self.unreadable_rows = 0
+        self._prefix = questions.collection.key_prefix.encode()
 
     async def nearest(self, vector: bytes, *, count: int, filter: Filter, fields: Sequence[str]) -> Neighbours:
-        """See `Records.nearest`. One round trip, more only where rows had to be dropped."""
-        if count > MAX_NEIGHBOURS:
-            raise InvalidInputError(f"at most {MAX_NEIGHBOURS} neighbours at once, not {count}")
-        if count < 1:
-            return Neighbours(exhausted=False)
+        """See `Records.nearest`. One round trip, more only where rows had to be dropped or read again."""
         asked = count
         while True:
             command = self._nearest_command(vector, asked, filter, fields)
-            found = await self._ask(command, (query.DISTANCE_FIELD, *fields), asked)
+            found = await self._questions.search(command, (commands.DISTANCE_FIELD, *fields), asked)
             neighbours = await off_loop(asked, self._neighbours, found)
             # Fewer rows than asked for: the server has no more. Otherwise some were dropped here.
             exhausted = len(found.rows) < asked
             if len(neighbours) >= count or exhausted or asked == MAX_NEIGHBOURS:
-                return Neighbours(neighbours[:count], exhausted=exhausted and len(neighbours) <= count)
+                exact = await self._exact(neighbours[:count], filter)
+                return Neighbours(exact, exhausted=exhausted and len(neighbours) <= count)
             asked = min(MAX_NEIGHBOURS, 2 * asked)
 
     async def select(
@@ -61,55 +60,84 @@ class Search:
         *,
         fields: Sequence[str],
         limit: int,
-        offset: int = 0,
-        order_by: str | None = None,
-        descending: bool = False,
+        offset: int,
+        order_by: str | None,
+        descending: bool,
     ) -> Page:
         """See `Records.select`. One round trip; with other people's keys below our prefix, one per
         1,000 rows up to the page, since they have to be stepped over.
         """
-        if limit < 0 or offset < 0:
-            raise InvalidInputError(f"limit and offset are not negative: {limit}, {offset}")
-        limit = min(limit, query.LARGEST_LIMIT)
+        limit = min(limit, commands.LARGEST_LIMIT)
         if not self._index.is_overlapped():
-            command = self._select_command(self._prefilter(filter), fields, offset, limit, order_by, descending)
+            text = self._questions.prefilter(filter)
+            command = self._questions.select_command(text, fields, offset, limit, order_by, descending)
             # A total without a filter is the server's: the list of indexes says whether it counts strangers.
-            ask = self._ask if filter.clauses else self._ask_beside_names
-            found = await ask(command, self._returned(fields), limit)
-            rows = await off_loop(limit, self._own_rows, found, fields)
+            ask = self._questions.search if filter.clauses else self._questions.search_beside_names
+            found = await ask(command, self._questions.returned(fields), limit)
+            rows = await off_loop(limit, self._questions.own_rows, found, fields)
             if not self._index.is_overlapped():
-                return Page(rows, found.total, len(found.rows))
+                return Page(tuple(await self._exact(rows, filter)), found.total, len(found.rows))
         return await self._select_own(filter, fields, offset, limit, order_by, descending)
 
     async def count(self, filter: Filter) -> int:
         """How many records `filter` accepts, exactly. One round trip.
 
-        Counted row by row (one round trip per 1,000) where the server cannot tell: other people's
-        keys below our prefix, filter fields that are not indexed, values that cannot be searched for
-        (empty ones, say), or over 10,000 distinct values.
+        Counted row by row where the server cannot tell (one round trip per 1,000, see `Walk`): other
+        people's keys below our prefix, fields that are not indexed, OR and NOT over tags, values that
+        cannot be searched for (empty ones, say), or over 10,000 distinct values.
         """
-        text = self._prefilter(filter)
-        fields = filter.field_names
-        countable = self._index.searchable.issuperset(fields) and query.can_be_grouped(filter)
-        if self._index.is_overlapped() or not countable:
+        wording = None if self._index.is_overlapped() else self._countable(filter)
+        if wording is None:
             return await self._count_rows(filter)
-        if not fields:
-            found = await self._ask_beside_names(self._select_command(text, (), 0, 0, None, False), (), 0)
+        text, tags = wording
+        if not tags.clauses:
+            command = self._questions.select_command(text, (), 0, 0, None, False)
+            found = await self._questions.search_beside_names(command, (), 0)
             return await self._count_rows(filter) if self._index.is_overlapped() else found.total
-        command = query.count_groups(self._collection.index_name, text, fields, self._timeout_ms)
-        answer, elapsed = await self._answer_beside_names(command)
+        timeout_ms = self._questions.timeout_ms
+        command = commands.count_groups(self._collection.index_name, text, tags.field_names, timeout_ms)
+        answer, elapsed = await self._questions.answer_beside_names(command)
         if self._index.is_overlapped():
             return await self._count_rows(filter)
         groups, complete = reply.parse_groups(answer)
-        reply.check_complete(complete, elapsed_seconds=elapsed, timeout_ms=self._timeout_ms)
-        if len(groups) >= query.MAX_GROUPS:
+        reply.check_complete(complete, elapsed_seconds=elapsed, timeout_ms=timeout_ms)
+        if len(groups) >= commands.MAX_GROUPS:
             return await self._count_rows(filter)
-        return sum(group.count for group in groups if filter.accepts(group.fields))
+        return sum(group.count for group in groups if tags.accepts("", group.fields))
+
+    def _countable(self, filter: Filter) -> tuple[str, Filter] | None:
+        """The query text whose groups the server can count, and the filter that tells which are meant.
+
+        Ranges that the query expresses exactly are left to it. The rest must be tags, each with a piece
+        to search for: RediSearch groups by a hash that leading NULs do not change, so `alice` and NUL +
+        `alice` fall into one group, but a search for a piece of `alice` never finds the other.
+        """
+        schema, searchable = self._collection.schema, self._index.searchable
+        ranges = query.exact_texts(filter, schema, searchable)
+        tags = tuple(clause for clause in query.conjuncts(filter.clauses) if clause not in ranges)
+        text = query.prefilter(Filter((*ranges, *tags)), schema, searchable)
+        if not all(part in text for part in ranges.values()):
+            return None
+        for clause in tags:
+            if not isinstance(clause, Equals | HasTag) or clause.field not in searchable:
+                return None
+            if not any(piece in text for piece in query.tag_texts(clause)):
+                return None
+        return text, Filter(tags)
 
     async def _count_rows(self, filter: Filter) -> int:
-        fields = filter.field_names
-        rows = self._walk(filter, fields, self._order_field, False)
-        return sum([1 async for row in rows if filter.accepts(row.fields)])
+        return sum([len(rows) async for rows in self._walk.pages(filter, fields=(), after=None, page_size=_PAGE)])
+
+    async def _exact(self, rows: Sequence[_Found], filter: Filter) -> Sequence[_Found]:
+        """The rows, those in doubt with the numbers as stored: another round trip per 500 of them."""
+        doubtful = rounding.in_doubt(filter, rows, self._collection.schema, self._index.searchable)
+        if not doubtful:
+            return rows
+        stored = await self._by_key.read([rows[index].id for index in doubtful], rounding.range_fields(filter))
+        exact = list(rows)
+        for index, fields in zip(doubtful, stored, strict=True):
+            exact[index] = rows[index]._replace(fields={**rows[index].fields, **(fields or {})})
+        return exact
 
     async def _select_own(
         self, filter: Filter, fields: Sequence[str], offset: int, limit: int, order_by: str | None, descending: bool
@@ -118,7 +146,7 @@ class Search:
         rows: list[Row] = []
         if limit:
             passed = 0
-            async for row in self._walk(filter, fields, order_by or self._order_field, descending):
+            async for row in self._step(filter, fields, order_by or self._questions.order_field, descending):
                 passed += 1
                 if passed > offset:
                     rows.append(row)
@@ -126,50 +154,20 @@ class Search:
                     break
         return Page(tuple(rows), total, len(rows))
 
-    async def _walk(self, filter: Filter, fields: Sequence[str], order_by: str, descending: bool) -> AsyncIterator[Row]:
+    async def _step(self, filter: Filter, fields: Sequence[str], order_by: str, descending: bool) -> AsyncIterator[Row]:
+        """Every row of ours that `filter` accepts, in order."""
+        names = tuple(dict.fromkeys((*fields, *filter.field_names)))
+        text = self._questions.prefilter(filter)
         offset = 0
         while True:
-            found = await self._page(filter, fields, offset, _PAGE, order_by, descending)
-            for row in self._own_rows(found, fields):
-                yield row
+            command = self._questions.select_command(text, names, offset, _PAGE, order_by, descending)
+            found = await self._questions.search(command, self._questions.returned(names), _PAGE)
+            for row in await self._exact(self._questions.own_rows(found, names), filter):
+                if filter.accepts(row.id, row.fields):
+                    yield row
             offset += _PAGE
             if offset >= found.total or not found.rows:
                 return
-
-    async def _page(
-        self, filter: Filter, fields: Sequence[str], offset: int, limit: int, order_by: str | None, descending: bool
-    ) -> reply.Found:
-        command = self._select_command(self._prefilter(filter), fields, offset, limit, order_by, descending)
-        return await self._ask(command, self._returned(fields), limit)
-
-    async def _ask(self, command: Command, names: Sequence[str], limit: int) -> reply.Found:
-        began = monotonic()
-        answer = await self._client.ask(*command)
-        return await self._read(answer, names, limit, monotonic() - began)
-
-    async def _ask_beside_names(self, command: Command, names: Sequence[str], limit: int) -> reply.Found:
-        answer, elapsed = await self._answer_beside_names(command)
-        return await self._read(answer, names, limit, elapsed)
-
-    async def _read(self, answer: Any, names: Sequence[str], limit: int, elapsed: float) -> reply.Found:
-        found = await off_loop(limit, reply.parse_search, answer, names)
-        reply.check_complete(found.complete, elapsed_seconds=elapsed, timeout_ms=self._timeout_ms)
-        return found
-
-    async def _answer_beside_names(self, command: Command) -> tuple[Any, float]:
-        """The answer and how long it took; the list of indexes comes in the same round trip and says
-        whether a neighbour has moved in below our prefix.
-        """
-        began = monotonic()
-        answer, names = await self._client.ask_many([command, ("FT._LIST",)])
-        elapsed = monotonic() - began
-        self._index.note_names(names)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer, elapsed
-
-    def _prefilter(self, filter: Filter, everything: str | None = None) -> str:
-        return query.prefilter(filter, self._collection.schema, self._index.searchable, everything)
 
     def _effort(self, count: int, text: str) -> int:
         """EF_RUNTIME. A walk over the whole graph has more to miss than a search in a narrow scope."""
@@ -179,49 +177,16 @@ class Search:
     def _nearest_command(self, vector: bytes, count: int, filter: Filter, fields: Sequence[str]) -> Command:
         # Through the graph only where it pays: among few records, or many equal vectors, it misses some.
         through_graph = self._index.is_large and not self._index.is_overlapped()
-        text = self._prefilter(filter, query.EVERYTHING if through_graph else None)
-        return query.nearest(
+        text = self._questions.prefilter(filter, query.EVERYTHING if through_graph else None)
+        return commands.nearest(
             self._collection,
             text,
             vector,
             count=count,
             ef=self._effort(count, text) if self._index.takes_ef else None,
-            fields=self._returned(fields),
-            timeout_ms=self._timeout_ms,
+            fields=self._questions.returned(fields),
+            timeout_ms=self._questions.timeout_ms,
         )
-
-    def _select_command(
-        self, text: str, fields: Sequence[str], offset: int, limit: int, order_by: str | None, descending: bool
-    ) -> Command:
-        return query.select(
-            self._collection.index_name,
-            text,
-            fields=self._returned(fields),
-            offset=offset,
-            limit=limit,
-            order_by=order_by,
-            descending=descending,
-            timeout_ms=self._timeout_ms,
-        )
-
-    def _returned(self, fields: Sequence[str]) -> Sequence[str]:
-        schema = self._collection.schema
-        if not fields:
-            return (self._order_field,)
-        # valkey-search gives numbers six significant digits (milliseconds become hours) unless a
-        # text field is returned as well.
-        numbers = {field.name for field in schema.shared if field.kind == "number"}
-        texts = [field.name for field in schema.shared if field.kind == "text"]
-        if self._index.exact_numbers or not texts or numbers.isdisjoint(fields) or not set(texts).isdisjoint(fields):
-            return fields
-        return (*fields, texts[0])
-
-    def _own_rows(self, found: reply.Found, fields: Sequence[str]) -> tuple[Row, ...]:
-        # A row without fields has expired since it was indexed.
-        rows = [Row(id, kept) for key, kept in found.rows if kept and (id := self._own_id(key)) is not None]
-        if set(self._returned(fields)) != set(fields):
-            rows = [Row(row.id, {name: row.fields[name] for name in fields if name in row.fields}) for row in rows]
-        return tuple(rows)
 
     def _neighbours(self, found: reply.Found) -> list[Neighbour]:
         neighbours = []
@@ -232,26 +197,15 @@ class Search:
             try:
                 # Written out for the shape of nearly every row; anything odd is looked at below.
                 id = key[length:].decode() if key[:length] == prefix else ""
-                distance = float(fields.pop(query.DISTANCE_FIELD))
+                distance = float(fields.pop(commands.DISTANCE_FIELD))
             except (UnicodeDecodeError, KeyError, ValueError):
                 id, distance = "", math.nan
             if distance == distance and id and ":" not in id:
                 neighbours.append(Neighbour(id, distance, fields))
-            elif self._own_id(key) is not None:
-                self.unreadable_rows += 1
+            elif self._questions.own_id(key) is not None:
+                self._questions.unreadable_rows += 1
         neighbours.sort(key=_by_distance)
         return neighbours
-
-    def _own_id(self, key: bytes) -> str | None:
-        id = key[len(self._prefix) :]
-        if not key.startswith(self._prefix) or not id or b":" in id:
-            self._index.note_foreign_key()
-            return None
-        try:
-            return id.decode()
-        except UnicodeDecodeError:
-            self.unreadable_rows += 1
-            return None
 
 
 _by_distance = attrgetter("distance")

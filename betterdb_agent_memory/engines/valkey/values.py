@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from betterdb_agent_memory.engines.filters import Fields
@@ -44,6 +45,10 @@ class ValkeyValues:
         """Set fields of a map, leaving its others alone."""
         if fields:
             await self._tell("HSET", key, *(part for item in fields.items() for part in item))
+
+    async def remove_fields(self, key: str, fields: Sequence[str]) -> int:
+        """Remove fields of a map; how many there were. An empty map is gone."""
+        return reply.as_int(await self._tell("HDEL", key, *fields)) if fields else 0
 
     async def increment(self, key: str, field: str, amount: int) -> int:
         """Add to an integer field of a map, missing counts as 0; returns the new value.

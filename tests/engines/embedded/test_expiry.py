@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from betterdb_agent_memory.engines.base import RecordChange
+from betterdb_agent_memory.engines.base import Outcome, RecordChange
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.embedded.queries import scalar
 from betterdb_agent_memory.engines.embedded.records import EmbeddedRecords
@@ -27,7 +27,7 @@ async def test_an_expired_record_is_invisible_to_every_verb(records: EmbeddedRec
     assert ([row.id for row in page.rows], page.total) == (["2"], 1)
     assert await records.count(Filter()) == await records.count(TAGGED) == 1
     assert await records.read_many(["1", "2"], ["tags"]) == [None, {"tags": b"a"}]
-    assert await records.change_many([RecordChange("1", {}, {"access_count": 1})]) == [False]
+    assert await records.change_many([RecordChange("1", {}, {"access_count": 1})]) == [Outcome.MISSING]
     assert await records.delete_many(["1", "2"]) == [False, True]
     assert await rows_in_file(records) == {"record_1": 0, "body_1": 0, "vector_1": 0, "tag_1": 0}
 

@@ -12,6 +12,7 @@ from betterdb_agent_memory.engines.base import (
     Collection,
     IndexSchema,
     IndexState,
+    Outcome,
     RecordChange,
     RecordWrite,
     SchemaField,
@@ -128,7 +129,7 @@ async def test_changes_touch_only_records_that_exist(records: EmbeddedRecords) -
         RecordChange("1", {"last_accessed_at": 120}, {"access_count": 2, "fresh": -3}),
         RecordChange("gone", {"last_accessed_at": 5}, {"access_count": 1}),
     ]
-    assert await records.change_many(changes) == [True, True, False]
+    assert await records.change_many(changes) == [Outcome.CHANGED, Outcome.CHANGED, Outcome.MISSING]
     names = ["last_accessed_at", "access_count", "fresh", "extra"]
     assert await records.read_many(["1", "gone"], names) == [
         {"last_accessed_at": b"120", "access_count": b"7", "fresh": b"-3", "extra": b"kept"},
@@ -215,7 +216,7 @@ async def test_nothing_is_there_before_prepare(engine: EmbeddedEngine) -> None:
     assert await records.prepare(None) == await records.inspect() == IndexState(None)
     assert await records.read_many(["1"], ["content"]) == [None]
     assert await records.delete_many(["1"]) == [False]
-    assert await records.change_many([RecordChange("1")]) == [False]
+    assert await records.change_many([RecordChange("1")]) == [Outcome.MISSING]
     for call in (
         records.write_many([record("1")]),
         records.count(EVERYTHING),
@@ -286,7 +287,7 @@ async def test_a_scope_is_found_by_its_narrowest_tag(records: EmbeddedRecords) -
         await records.write_many(
             [record(f"{j}", agentId="all", source="all", subject=f"{j}", threadId="all") for j in range(i, i + 500)]
         )
-    tables = await records._prepared()
+    tables = await records._database.read(records._lookup.prepared)
     scope = Filter(
         (Equals("threadId", "all"), Equals("agentId", "all"), Equals("source", "all"), Equals("subject", "7"))
     )

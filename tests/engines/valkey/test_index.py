@@ -118,7 +118,7 @@ async def test_an_index_of_the_published_packages_serves_and_our_filters_stay_ex
     about = Filter((Equals("subject", "s"),))
     assert await records.count(about) == 1
     page = await records.select(about, fields=["subject"], limit=10)
-    assert [row.id for row in page.rows if about.accepts(row.fields)] == ["1"]
+    assert [row.id for row in page.rows if about.accepts(row.id, row.fields)] == ["1"]
 
 
 async def test_a_flat_index_can_be_searched(

@@ -41,8 +41,8 @@ async def search_for(records: ValkeyRecords, filter: Filter, **fields: str) -> N
         counted = await records.count(filter)
     finally:
         await records.delete_many(["wanted"])
-    assert all(filter.accepts(row.fields) for row in near)
-    assert all(filter.accepts(row.fields) for row in page.rows)
+    assert all(filter.accepts(row.id, row.fields) for row in near)
+    assert all(filter.accepts(row.id, row.fields) for row in page.rows)
     assert [row.id for row in near] == ["wanted"]
     assert [row.id for row in page.rows] == ["wanted"]
     assert counted == 1

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from betterdb_agent_memory.engines.filters import MAX_FILTER_BYTES, Equals, Filter, HasTag
-from betterdb_agent_memory.engines.valkey import query
+from betterdb_agent_memory.engines.valkey import commands, query
 from betterdb_agent_memory.memory.record import MATCH_ALL_MEMORY_QUERY
 from tests.engines.valkey.samples import SCHEMA, collection
 
@@ -15,7 +15,7 @@ def text(*clauses: Equals | HasTag, searchable: frozenset[str] = SHARED) -> str:
 
 
 def test_index_is_created_as_the_wire_contract_says() -> None:
-    assert " ".join(map(str, query.create_index(collection("n"), 8))) == (
+    assert " ".join(map(str, commands.create_index(collection("n"), 8))) == (
         "FT.CREATE n:mem:idx ON HASH PREFIX 1 n:mem: SCHEMA "
         "vector VECTOR HNSW 6 TYPE FLOAT32 DIM 8 DISTANCE_METRIC COSINE "
         "threadId TAG agentId TAG namespace TAG tags TAG SEPARATOR , source TAG importance NUMERIC "
@@ -68,7 +68,7 @@ def test_own_fields_are_named_only_where_they_are_indexed() -> None:
 
 def test_query_text_stays_below_what_servers_accept() -> None:
     many = ",".join(f"piece{n}" for n in range(1500))
-    command = query.nearest(
+    command = commands.nearest(
         collection("n"),
         text(Equals("threadId", many), Equals("agentId", "é" * 900)),
         b"",
@@ -82,7 +82,7 @@ def test_query_text_stays_below_what_servers_accept() -> None:
 
 
 def test_nearest_returns_distance_and_never_the_vector() -> None:
-    command = query.nearest(
+    command = commands.nearest(
         collection("n"), "(@threadId:{t})", b"\x01", count=32, ef=100, fields=("content", "tags"), timeout_ms=50
     )
     assert command == (
@@ -93,7 +93,7 @@ def test_nearest_returns_distance_and_never_the_vector() -> None:
 
 
 def test_page_of_none_asks_for_the_total_only() -> None:
-    command = query.select(
+    command = commands.select(
         "i", "q", fields=("a",), offset=7, limit=0, order_by="created_at", descending=True, timeout_ms=50
     )
     assert command == ("FT.SEARCH", "i", "q", "LIMIT", "0", "0", "TIMEOUT", "50", "DIALECT", "2")

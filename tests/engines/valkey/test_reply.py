@@ -68,7 +68,7 @@ def test_index_is_understood_in_every_layout(layout: list[Any], spelling: Any) -
     assert info.vectors == {"vector": VectorField("HNSW", "FLOAT32", "COSINE", 384)}
     assert info.prefixes == ("n:mem:",)
     assert (info.failures, info.indexing) == (2, True)
-    assert info.exact_numbers is (layout is REDISEARCH_INFO)
+    assert info.returns_numbers is (layout is REDISEARCH_INFO)
     assert info.searchable(collection("n")) == {"threadId", "created_at"}
     assert info.mismatch(collection("n"), 384) is None
 

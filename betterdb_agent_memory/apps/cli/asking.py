@@ -1,0 +1,166 @@
+"""Commands that look: recall, list, show, stats, and which settings are in force."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Annotated, Any
+
+import typer
+
+from betterdb_agent_memory import MemoryListOptions, MemoryStore
+from betterdb_agent_memory.apps.cli import options, output
+from betterdb_agent_memory.apps.cli.exits import Exit
+from betterdb_agent_memory.apps.cli.session import session_of
+from betterdb_agent_memory.clock import system_clock
+from betterdb_agent_memory.memory.where import Id
+
+
+def recall(
+    context: typer.Context,
+    query: Annotated[str, typer.Argument(help="What you want to know.")],
+    k: Annotated[int | None, typer.Option("-k", help="How many at most.  [default: 8]")] = None,
+    threshold: Annotated[float | None, typer.Option("--threshold", help="Largest cosine distance, 0 to 2.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show what each score is made of.")] = False,
+    reinforce: Annotated[bool, typer.Option("--reinforce", help="Let it count as a use of what is found.")] = False,
+    subject: options.Subject = None,
+    thread: options.Thread = None,
+    agent: options.Agent = None,
+    namespace: options.Namespace = None,
+    tag: options.Tags = None,
+    where: options.Where = None,
+) -> None:
+    """Find the memories that matter most for a question.
+
+    Looking is no use: memories stay as they are unless --reinforce is given.
+    """
+    session = session_of(context)
+
+    async def work(memory: MemoryStore) -> int:
+        await memory.ensure_config_refresh_started()
+        hits = await memory.recall(
+            query,
+            k=k,
+            threshold=threshold,
+            reinforce=reinforce,
+            subject=subject,
+            **options.scope(thread, agent, namespace, tag, where),
+        )
+        if session.json:
+            output.print_json({"hits": [output.hit_json(hit) for hit in hits]})
+        elif hits:
+            output.hits_table(hits, system_clock(), explain=explain)
+        else:
+            output.note("nothing is close enough; a larger --threshold finds more")
+        return Exit.OK if hits else Exit.NOTHING
+
+    session.run(work)
+
+
+def list_memories(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="How many.")] = 20,
+    offset: Annotated[int, typer.Option("--offset", help="How many of the newest to leave out.")] = 0,
+    subject: options.Subject = None,
+    thread: options.Thread = None,
+    agent: options.Agent = None,
+    namespace: options.Namespace = None,
+    tag: options.Tags = None,
+    where: options.Where = None,
+) -> None:
+    """List memories, newest first."""
+    session = session_of(context)
+
+    async def work(memory: MemoryStore) -> int:
+        scope = options.scope(thread, agent, namespace, tag, where)
+        page = await memory.list(MemoryListOptions(limit=limit, offset=offset, subject=subject, **scope))
+        if session.json:
+            items = [output.memory_json(item) for item in page.items]
+            output.print_json({"items": items, "total": page.total, "offset": offset})
+        elif page.items:
+            output.items_table(page.items, system_clock())
+            output.say(f"{offset + 1} to {offset + len(page.items)} of {page.total}")
+        else:
+            output.note(f"nothing to list; {page.total} in all")
+        return Exit.OK if page.items else Exit.NOTHING
+
+    session.run(work)
+
+
+def show(
+    context: typer.Context,
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Which memories.")],
+    vector: Annotated[bool, typer.Option("--vector", help="Its vector too, as base64 of float32.")] = False,
+) -> None:
+    """Show all fields of memories, as an export writes them."""
+    session = session_of(context)
+
+    async def work(memory: MemoryStore) -> int:
+        lines = io.BytesIO()
+        await memory.export_to(lines, where=Id(*ids), vectors=vector)
+        found = {line["id"]: line for line in map(json.loads, lines.getvalue().splitlines()[1:])}
+        missing = [id for id in ids if id not in found]
+        if session.json:
+            output.print_json({"memories": [found[id] for id in ids if id in found], "missing": missing})
+        else:
+            for id in dict.fromkeys(ids):
+                if id in found:
+                    output.pairs_table({name: _readable(name, value) for name, value in found[id].items()})
+        for id in missing if not session.json else ():
+            session.complain(f"there is no memory {id}")
+        if not missing:
+            return Exit.OK
+        return Exit.PARTLY if found else Exit.NOTHING
+
+    session.run(work)
+
+
+def _readable(name: str, value: Any) -> str:
+    if name.endswith("_at") and isinstance(value, int):
+        return f"{value} ({output.moment(value)} UTC)"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def stats(context: typer.Context) -> None:
+    """Show counts, health and the settings in force."""
+    session = session_of(context)
+
+    async def work(memory: MemoryStore) -> int:
+        await memory.ensure_config_refresh_started()
+        values = output.plain(await memory.stats())
+        if session.json:
+            output.print_json(values)
+        else:
+            flat = {name: value for name, value in values.items() if name != "config"}
+            flat.update({f"config.{name}": value for name, value in values["config"].items()})
+            output.pairs_table({name: _readable("", value) for name, value in flat.items()})
+        return Exit.OK
+
+    session.run(work)
+
+
+def config_show(context: typer.Context) -> None:
+    """Show every setting and where it comes from; secrets are masked."""
+    session = session_of(context)
+
+    def work() -> int:
+        settings = session.settings
+        if session.json:
+            output.print_json({name: {"value": s.shown, "source": s.source} for name, s in settings.items()})
+        else:
+            rows = [(name, "" if s.shown is None else s.shown, s.source) for name, s in settings.items()]
+            output.print_table(("setting", "value", "source"), rows)
+        return Exit.OK
+
+    session.finish(work)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Make these commands of the program."""
+    app.command("recall")(recall)
+    app.command("list")(list_memories)
+    app.command("show")(show)
+    app.command("stats")(stats)
+    config = typer.Typer(no_args_is_help=True, help="Look at the settings.")
+    config.command("show")(config_show)
+    app.add_typer(config, name="config")

@@ -1,0 +1,81 @@
+"""The command that deletes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from betterdb_agent_memory import MemoryListOptions, MemoryStore
+from betterdb_agent_memory.apps.cli import options, output
+from betterdb_agent_memory.apps.cli.exits import Exit
+from betterdb_agent_memory.apps.cli.session import Session, session_of
+
+
+def forget(
+    context: typer.Context,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Which memories.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be forgotten.")] = False,
+    yes: options.Yes = False,
+    thread: options.Thread = None,
+    agent: options.Agent = None,
+    namespace: options.Namespace = None,
+    tag: options.Tags = None,
+    where: options.Where = None,
+) -> None:
+    """Forget memories by id, or all of a scope after asking."""
+    session = session_of(context)
+    said = thread, agent, namespace, tag, where
+    if bool(ids) == any(part is not None and part != [] for part in said):
+        raise typer.BadParameter("say which memories: their ids, or a scope")
+
+    async def by_id(memory: MemoryStore) -> int:
+        assert ids is not None
+        wanted = list(dict.fromkeys(ids))
+        if dry_run:
+            there = [item is not None for item in await memory.get_many(wanted)]
+        else:
+            there = await memory.forget_many(wanted)
+        missing = [id for id, found in zip(wanted, there, strict=True) if not found]
+        _report(session, sum(there), missing, dry_run=dry_run)
+        if not missing:
+            return Exit.OK
+        return Exit.PARTLY if any(there) else Exit.NOTHING
+
+    async def by_scope(memory: MemoryStore) -> int:
+        scope = options.scope(*said)
+        matching = (await memory.list(MemoryListOptions(limit=0, **scope))).total
+        if not dry_run and matching and not yes:
+            _confirm(matching, scope, memory.name)
+        forgotten = matching if dry_run or not matching else await memory.forget_by_scope(**scope)
+        _report(session, forgotten, [], dry_run=dry_run)
+        return Exit.OK if forgotten else Exit.NOTHING
+
+    session.run(by_id if ids else by_scope)
+
+
+def _confirm(count: int, scope: Mapping[str, Any], store: str) -> None:
+    """Ask before a scope goes; where nobody can answer, `--yes` must have been said."""
+    what = f"{count} memories of store {store} ({options.described(scope)})"
+    if not sys.stdin.isatty():
+        output.note(f"betterdb-memory: this would forget {what}; say --yes where nobody can be asked")
+        raise typer.Exit(Exit.USAGE)
+    if not typer.confirm(f"Forget {what}?", err=True):
+        output.note("nothing was forgotten")
+        raise typer.Exit(Exit.USAGE)
+
+
+def _report(session: Session, count: int, missing: list[str], *, dry_run: bool) -> None:
+    if session.json:
+        output.print_json({"matching" if dry_run else "forgotten": count, "missing": missing})
+        return
+    output.say(f"{count} would be forgotten" if dry_run else f"{count} forgotten")
+    for id in missing:
+        session.complain(f"there is no memory {id}")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Make this a command of the program."""
+    app.command("forget")(forget)

@@ -1,0 +1,138 @@
+"""One run of the command: what it was told, the store it opens, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import platformdirs
+import typer
+
+from betterdb_agent_memory import AgentMemory, AgentMemoryError, MemoryOptions, MemoryStore
+from betterdb_agent_memory.agent_memory import default_file
+from betterdb_agent_memory.apps.cli.exits import Exit, exit_of
+from betterdb_agent_memory.apps.cli.settings import CONFIG_VARIABLE, Setting, masked, resolve, secrets_of
+
+if TYPE_CHECKING:
+    from betterdb_agent_memory import Embedder
+
+Work = Callable[[MemoryStore], Awaitable[int]]
+
+
+def user_config_file() -> Path:
+    """The file that is read when no other is named."""
+    return platformdirs.user_config_path("betterdb-agent-memory") / "config.toml"
+
+
+@dataclass
+class Session:
+    """What stood before the command, and the settings that follow from it, read when first needed."""
+
+    flags: Mapping[str, object] = field(default_factory=dict)
+    config: Path | None = None
+    json: bool = False
+    debug: bool = False
+
+    @property
+    def config_file(self) -> tuple[Path, bool]:
+        """The configuration file, and whether somebody named it, so that it must be there."""
+        named = self.config or os.environ.get(CONFIG_VARIABLE) or None
+        return (Path(named), True) if named else (user_config_file(), False)
+
+    @cached_property
+    def settings(self) -> dict[str, Setting]:
+        """Every setting and where it came from."""
+        file, must_exist = self.config_file
+        return resolve(self.flags, os.environ, file, must_exist=must_exist)
+
+    def with_flags(self, **flags: object) -> dict[str, Setting]:
+        """The settings with what a command's own options say."""
+        file, must_exist = self.config_file
+        return resolve({**self.flags, **flags}, os.environ, file, must_exist=must_exist)
+
+    @property
+    def url(self) -> str:
+        """Where the memories are, secrets and all."""
+        return self.settings["url"].value or str(default_file())
+
+    def open(self) -> AgentMemory:
+        """The store as settings say; no I/O.
+
+        A command is no worker: it does not announce itself to the Monitor, and what it changes is
+        written before it ends.
+        """
+        return AgentMemory.open(
+            self.url,
+            name=self.settings["name"].value,
+            embedder=self._embedder(),
+            memory=MemoryOptions(
+                threshold=self.settings["threshold"].value, discovery=False, reinforcement="immediate"
+            ),
+        )
+
+    def run(self, work: Work) -> NoReturn:
+        """Do `work` with the open store, close it, and end the process as `work` says."""
+        self.finish(lambda: asyncio.run(self._with_store(work)))
+
+    def finish(self, work: Callable[[], int]) -> NoReturn:
+        """End the process with what `work` returns, or as its error says: one line, no traceback."""
+        try:
+            code = work()
+            sys.stdout.flush()
+        except AgentMemoryError as error:
+            if self.debug:
+                raise
+            code = exit_of(error)
+            self.complain(error)
+        except BrokenPipeError:
+            # Nobody reads any more, and the interpreter would say so when it flushes at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = Exit.PIPE_CLOSED
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            sys.stderr.write("interrupted\n")
+            code = Exit.INTERRUPTED
+        raise typer.Exit(int(code))
+
+    def complain(self, problem: object) -> None:
+        """One line on stderr, without the secrets of the URL."""
+        sys.stderr.write(f"betterdb-memory: {self.without_secrets(' '.join(str(problem).split()))}\n")
+
+    def without_secrets(self, text: str) -> str:
+        """The text with what a URL hides masked in it."""
+        url = self.flags.get("url") or os.environ.get("BETTERDB_URL") or ""
+        known = [str(url)]
+        if "settings" in self.__dict__:
+            known.append(self.url if self.settings["url"].value else "")
+        for place in known:
+            text = text.replace(place, masked(place)) if place else text
+            for secret in secrets_of(place):
+                text = text.replace(secret, "***")
+        return text
+
+    async def _with_store(self, work: Work) -> int:
+        agent = self.open()
+        try:
+            return await work(agent.memory)
+        finally:
+            await agent.close()
+
+    def _embedder(self) -> Embedder | None:
+        name = self.settings["embedder"].value
+        if name is None:
+            return None
+        from betterdb_agent_memory.embedders.named import embedder_from_name
+
+        return embedder_from_name(name)
+
+
+def session_of(context: typer.Context) -> Session:
+    """The session that the global options began."""
+    session = context.obj
+    assert isinstance(session, Session)
+    return session

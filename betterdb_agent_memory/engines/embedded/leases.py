@@ -1,0 +1,75 @@
+"""Who may do long work: one owner at a time per key."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import apsw
+
+from betterdb_agent_memory.engines.embedded.changes import LATEST_MS
+from betterdb_agent_memory.engines.embedded.database import Database
+from betterdb_agent_memory.engines.embedded.queries import first
+from betterdb_agent_memory.errors import InvalidInputError
+
+
+class EmbeddedLeases:
+    """Leases in the file, by this machine's clock. Every verb is one write transaction.
+
+    A row stays when its lease is over, so that the tokens of a key only ever grow.
+    """
+
+    def __init__(self, database: Database, now_ms: Callable[[], int]) -> None:
+        self._database = database
+        self._now_ms = now_ms
+
+    async def acquire(self, key: str, owner: str, *, ttl_seconds: float) -> int | None:
+        """The fencing token, or None while somebody else holds the lease.
+
+        The holder gets its own token again, and holds on for `ttl_seconds` from now.
+        """
+        ttl_ms = _milliseconds(key, ttl_seconds)
+
+        def take(connection: apsw.Connection) -> int | None:
+            now_ms = self._now_ms()
+            held = first(connection, "SELECT owner, token, until_ms FROM lease WHERE key = ?", (key,))
+            holder, token, until_ms = held or (None, 0, 0)
+            if until_ms <= now_ms:
+                token += 1
+            elif holder != owner:
+                return None
+            connection.execute(
+                "INSERT OR REPLACE INTO lease (key, owner, token, until_ms) VALUES (?, ?, ?, ?)",
+                (key, owner, token, min(now_ms + ttl_ms, LATEST_MS)),
+            )
+            return int(token)
+
+        return await self._database.write(take)
+
+    async def renew(self, key: str, owner: str, *, ttl_seconds: float) -> bool:
+        """Hold on for `ttl_seconds` from now; false when the lease is no longer the owner's."""
+        ttl_ms = _milliseconds(key, ttl_seconds)
+        return await self._end_later(key, owner, ttl_ms)
+
+    async def release(self, key: str, owner: str) -> bool:
+        """Give the lease back; false when it is no longer the owner's."""
+        return await self._end_later(key, owner, 0)
+
+    async def _end_later(self, key: str, owner: str, later_ms: int) -> bool:
+        """Let the owner's lease end so much later than now."""
+
+        def move(connection: apsw.Connection) -> bool:
+            now_ms = self._now_ms()
+            connection.execute(
+                "UPDATE lease SET until_ms = ? WHERE key = ? AND owner = ? AND until_ms > ?",
+                (min(now_ms + later_ms, LATEST_MS), key, owner, now_ms),
+            )
+            return connection.changes() > 0
+
+        return await self._database.write(move)
+
+
+def _milliseconds(key: str, ttl_seconds: float) -> int:
+    if not (math.isfinite(ttl_seconds) and ttl_seconds > 0):
+        raise InvalidInputError(f"ttl_seconds of the lease {key!r} is {ttl_seconds}; give a positive number")
+    return math.ceil(ttl_seconds * 1000)

@@ -1,0 +1,42 @@
+"""Who may do long work, by the server's clock."""
+
+from __future__ import annotations
+
+from betterdb_agent_memory.engines.valkey import reply
+from betterdb_agent_memory.engines.valkey.client import ValkeyClient
+from betterdb_agent_memory.engines.valkey.limits import MAX_TTL_SECONDS
+from betterdb_agent_memory.engines.valkey.scripts import load_script, run_many
+from betterdb_agent_memory.errors import InvalidInputError
+
+
+class ValkeyLeases:
+    """The `Leases` protocol on a server; every verb is one round trip.
+
+    A key stays for ever, with its last token in it. A verb whose answer was lost (OutcomeUnknownError)
+    can be repeated: the holder gets its own token again.
+    """
+
+    def __init__(self, client: ValkeyClient) -> None:
+        self._client = client
+
+    async def acquire(self, key: str, owner: str, *, ttl_seconds: float) -> int | None:
+        """The fencing token, or None while somebody else holds the lease. The holder gets its own again."""
+        return await self._run(key, "acquire", owner, ttl_seconds) or None
+
+    async def renew(self, key: str, owner: str, *, ttl_seconds: float) -> bool:
+        """Hold on for `ttl_seconds` from now; false when the lease is no longer the owner's."""
+        return await self._run(key, "renew", owner, ttl_seconds) > 0
+
+    async def release(self, key: str, owner: str) -> bool:
+        """Give the lease back; false when it is no longer the owner's."""
+        return await self._run(key, "release", owner, 1) > 0
+
+    async def _run(self, key: str, verb: str, owner: str, ttl_seconds: float) -> int:
+        if not 0.001 <= ttl_seconds <= MAX_TTL_SECONDS:
+            raise InvalidInputError(f"a lease lasts 0.001 to {MAX_TTL_SECONDS} seconds, not {ttl_seconds!r}")
+        [outcome] = await run_many(
+            self._client, [load_script("lease").call(key, [verb, owner, int(ttl_seconds * 1000)])]
+        )
+        if isinstance(outcome, Exception):
+            raise outcome
+        return reply.as_int(outcome)

@@ -1,0 +1,112 @@
+"""Asking the search module: one question, one checked answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any
+
+from betterdb_agent_memory.background import off_loop
+from betterdb_agent_memory.engines.base import Collection, Row
+from betterdb_agent_memory.engines.filters import Filter
+from betterdb_agent_memory.engines.valkey import commands, query, reply
+from betterdb_agent_memory.engines.valkey.client import Command, ValkeyClient
+from betterdb_agent_memory.engines.valkey.index import Index
+
+
+class Questions:
+    """Searches of one collection, each with the stated timeout, and the keys of their rows understood."""
+
+    def __init__(self, client: ValkeyClient, collection: Collection, index: Index, *, timeout_ms: int) -> None:
+        self.client = client
+        self.collection = collection
+        self.index = index
+        self.timeout_ms = timeout_ms
+        self.order_field = query.order_field(collection.schema).name
+        self.unreadable_rows = 0
+        self._prefix = collection.key_prefix.encode()
+        fields = (*collection.schema.shared, *collection.schema.own)
+        self._numbers = frozenset(field.name for field in fields if field.kind == "number")
+        self._texts = [field.name for field in collection.schema.shared if field.kind == "text"]
+
+    def prefilter(self, filter: Filter, everything: str | None = None) -> str:
+        """The query text of `filter`, as far as the index can express it."""
+        return query.prefilter(filter, self.collection.schema, self.index.searchable, everything)
+
+    def select_command(
+        self, text: str, fields: Sequence[str], offset: int, limit: int, order_by: str | None, descending: bool
+    ) -> Command:
+        """FT.SEARCH for a page of records with `fields`, or with something that is no more than that."""
+        return commands.select(
+            self.collection.index_name,
+            text,
+            fields=self.returned(fields),
+            offset=offset,
+            limit=limit,
+            order_by=order_by,
+            descending=descending,
+            timeout_ms=self.timeout_ms,
+        )
+
+    async def search(self, command: Command, names: Sequence[str], limit: int) -> reply.Found:
+        """The answer to an FT.SEARCH. One round trip."""
+        began = monotonic()
+        answer = await self.client.ask(*command)
+        return await self.read(answer, names, limit, monotonic() - began)
+
+    async def search_beside_names(self, command: Command, names: Sequence[str], limit: int) -> reply.Found:
+        """The same; a neighbour who has moved in below our prefix is noticed. One round trip."""
+        answer, elapsed = await self.answer_beside_names(command)
+        return await self.read(answer, names, limit, elapsed)
+
+    async def answer_beside_names(self, command: Command) -> tuple[Any, float]:
+        """The answer and how long it took; the list of indexes comes in the same round trip and says
+        whether a neighbour has moved in below our prefix.
+        """
+        began = monotonic()
+        answer, names = await self.client.ask_many([command, ("FT._LIST",)])
+        elapsed = monotonic() - began
+        self.index.note_names(names)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer, elapsed
+
+    async def read(self, answer: Any, names: Sequence[str], limit: int, elapsed: float) -> reply.Found:
+        """An FT.SEARCH reply, unless it may have been cut short."""
+        found = await off_loop(limit, reply.parse_search, answer, names)
+        reply.check_complete(found.complete, elapsed_seconds=elapsed, timeout_ms=self.timeout_ms)
+        return found
+
+    def returned(self, fields: Sequence[str]) -> Sequence[str]:
+        """What to ask for to get `fields`."""
+        if not fields:
+            return (self.order_field,)
+        # valkey-search gives numbers six significant digits (milliseconds become hours) unless a
+        # text field is returned as well.
+        if self.index.returns_numbers or not self._texts or self._numbers.isdisjoint(fields):
+            return fields
+        return fields if not set(self._texts).isdisjoint(fields) else (*fields, self._texts[0])
+
+    def rounds_numbers_of(self, fields: Sequence[str]) -> bool:
+        """Whether a search may return rounded numbers for `fields`; the order field has whole ones."""
+        return not self._numbers.isdisjoint(field for field in fields if field != self.order_field)
+
+    def own_rows(self, found: reply.Found, fields: Sequence[str]) -> tuple[Row, ...]:
+        """The rows that are records, with `fields`."""
+        # A row without fields has expired since it was indexed.
+        rows = [Row(id, kept) for key, kept in found.rows if kept and (id := self.own_id(key)) is not None]
+        if set(self.returned(fields)) != set(fields):
+            rows = [Row(row.id, {name: row.fields[name] for name in fields if name in row.fields}) for row in rows]
+        return tuple(rows)
+
+    def own_id(self, key: bytes) -> str | None:
+        """The id of a record's key, None for a key that is no record's."""
+        id = key[len(self._prefix) :]
+        if not key.startswith(self._prefix) or not id or b":" in id:
+            self.index.note_foreign_key()
+            return None
+        try:
+            return id.decode()
+        except UnicodeDecodeError:
+            self.unreadable_rows += 1
+            return None

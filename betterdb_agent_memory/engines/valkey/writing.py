@@ -1,0 +1,95 @@
+"""What changes records, as commands: pure functions, but for looking up the scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from betterdb_agent_memory.engines.base import Expected, Outcome, RecordChange, RecordWrite
+from betterdb_agent_memory.engines.filters import TAG_SEPARATOR
+from betterdb_agent_memory.engines.valkey import reply
+from betterdb_agent_memory.engines.valkey.client import Argument, Command
+from betterdb_agent_memory.engines.valkey.scripts import load_script
+from betterdb_agent_memory.errors import OutcomeUnknownError, PartialBatchError
+
+
+def write_command(key: str, write: RecordWrite, whole_field: str) -> Command:
+    """Store a checked record. A new one that never expires needs no script: HSET alone is atomic."""
+    if write.is_new and write.ttl_seconds is None and write.expires_at_ms is None and write.if_exists is None:
+        return ("HSET", key, *chain.from_iterable(write.fields.items()))
+    expiry: tuple[Argument, Argument] = ("", 0)
+    if write.ttl_seconds is not None:
+        expiry = ("EXPIRE", write.ttl_seconds)
+    elif write.expires_at_ms is not None:
+        expiry = ("PEXPIREAT", write.expires_at_ms)
+    storing = (*expiry, *chain.from_iterable(write.fields.items()))
+    if write.if_exists is None:
+        return load_script("write").call(key, ["", 2 + len(storing), *storing])
+    changing = _change_arguments(write.if_exists)
+    return load_script("write").call(key, [whole_field, 2 + len(storing), *storing, *changing])
+
+
+def change_command(key: str, change: RecordChange, whole_field: str) -> Command:
+    """Change a record that still exists."""
+    return load_script("change").call(key, [whole_field, *_change_arguments(change)])
+
+
+def delete_command(key: str, expected: Expected | None) -> Command:
+    """Delete a record, if it is as expected. One key per command: several cannot be sent to a cluster."""
+    return load_script("delete").call(key, _expected_arguments(expected)) if expected else ("DEL", key)
+
+
+def _expected_arguments(expected: Expected) -> list[Argument]:
+    arguments: list[Argument] = [len(expected)]
+    for field, value in expected.items():
+        arguments += (field, 0, b"") if value is None else (field, 1, value)
+    return arguments
+
+
+def _change_arguments(change: RecordChange) -> list[Argument]:
+    arguments = _expected_arguments(change.expected)
+    arguments += _counted(change.sets)
+    arguments += (len(change.removes), *change.removes)
+    arguments += _counted(change.maxima)
+    arguments += _counted(change.increments)
+    arguments += _counted(change.raises)
+    arguments.append(len(change.unions))
+    for field, joined in change.unions.items():
+        values = [value for value in joined.split(TAG_SEPARATOR.encode()) if value]
+        arguments += (field, len(values), *values)
+    arguments.append(change.revision_field or "")
+    expiry = change.expiry
+    if expiry is None:
+        arguments.append("keep")
+    else:
+        seconds = expiry.ttl_seconds or 0
+        arguments += ("later" if expiry.only_later else "set", seconds)
+    return arguments
+
+
+def _counted(items: Mapping[str, bytes] | Mapping[str, int]) -> list[Argument]:
+    return [len(items), *chain.from_iterable(items.items())]
+
+
+def settle(ids: Sequence[str], outcomes: Sequence[Any]) -> None:
+    """Raise what a batch amounts to, if any of it failed."""
+    failed = {id: outcome for id, outcome in zip(ids, outcomes, strict=True) if isinstance(outcome, Exception)}
+    if not failed:
+        return
+    done = [id for id in ids if id not in failed]
+    kinds = {type(error) for error in failed.values()}
+    first = next(iter(failed.values()))
+    if done or len(kinds) > 1:
+        raise PartialBatchError(
+            f"{len(done)} of {len(ids)} happened; the first failure: {first}", done=done, failed=failed
+        ) from first
+    if isinstance(first, OutcomeUnknownError):
+        raise OutcomeUnknownError(str(first), ids=tuple(failed)) from first.__cause__
+    raise first
+
+
+def outcome_of(command: Command, answer: Any) -> Outcome:
+    """What became of an item, by the reply to its command."""
+    # HSET answers with the number of fields that were not there before, whichever that is.
+    return Outcome.WRITTEN if command[0] == "HSET" else Outcome(reply.as_int(answer))

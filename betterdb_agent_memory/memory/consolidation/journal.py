@@ -1,0 +1,169 @@
+"""What a consolidation is about to delete, written down first, so that a crash in between is repaired.
+
+A product is written before its sources are deleted. The journal, a map in the store, names for each
+product the sources and what they looked like; it is written before the product. Whoever consolidates
+next, alone under the lease, finishes the deletions of products that are there and forgets those that
+never came to be. Fields are `{product}:{n}`, each with up to 1,000 sources.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import NamedTuple, TypeVar
+
+from betterdb_agent_memory.engines.base import Records, Values
+from betterdb_agent_memory.engines.filters import Fields
+from betterdb_agent_memory.memory.record import CONTENT, VERSION
+
+DIGEST_FIELDS = (CONTENT, VERSION)
+PAGE = 1_000
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class Source(NamedTuple):
+    """A memory that goes into a product, and the digest of what it said then."""
+
+    id: str
+    digest: str
+
+
+def digest(fields: Fields) -> str:
+    """What tells whether a memory still says what it said: 128 bits of its content and version.
+
+    Recalling a memory leaves it as it is.
+    """
+    content = hashlib.sha256(fields.get(CONTENT, b""))
+    content.update(b"\0" + fields.get(VERSION, b"1"))
+    return content.hexdigest()[:32]
+
+
+async def delete_unchanged(records: Records, sources: Sequence[Source]) -> int:
+    """Delete the sources that still are what they were; how many. Two round trips.
+
+    One that was changed meanwhile stays, also when that happens between the two.
+    """
+    found = await records.read_many([source.id for source in sources], DIGEST_FIELDS)
+    same = [
+        (source.id, fields)
+        for source, fields in zip(sources, found, strict=True)
+        if fields is not None and digest(fields) == source.digest
+    ]
+    if not same:
+        return 0
+    expected = [{name: fields.get(name) for name in DIGEST_FIELDS} for _, fields in same]
+    return sum(await records.delete_many([id for id, _ in same], expected=expected))
+
+
+class Journal:
+    """The deletions of one store that products stand for.
+
+    `check` is called before each page of deletions, and raises when the lease is gone. `on_deleted` is
+    told how many memories each page deleted.
+    """
+
+    def __init__(
+        self,
+        values: Values,
+        records: Records,
+        key: str,
+        *,
+        check: Callable[[], None],
+        on_deleted: Callable[[int], None],
+    ) -> None:
+        self._values = values
+        self._records = records
+        self._key = key
+        self._check = check
+        self._on_deleted = on_deleted
+        self._noted: dict[str, list[Source]] = {}
+
+    async def note(self, sources_of: Mapping[str, Sequence[Source]]) -> None:
+        """Write down which sources may go once their product is there. One round trip per 1,000."""
+        entries = {
+            f"{product}:{number}": page
+            for product, sources in sources_of.items()
+            for number, page in enumerate(pages(sources))
+        }
+        for group in _grouped(entries):
+            await self._values.write_map(self._key, {name: _encode(group[name]) for name in group})
+            self._noted |= group
+
+    async def finish(self) -> int:
+        """Delete what was noted in this run; how many memories. Three round trips per 1,000."""
+        noted, self._noted = self._noted, {}
+        return await self._settle(noted)
+
+    async def repair(self) -> int:
+        """Finish what others left behind; how many memories that deleted. One round trip when nothing was."""
+        left = await self._values.read_map(self._key)
+        deleted = 0
+        for page in pages(list(left.items())):
+            products = list(dict.fromkeys(_product(name) for name, _ in page))
+            found = await self._records.read_many(products, (CONTENT,))
+            there = {product for product, fields in zip(products, found, strict=True) if fields is not None}
+            void = [name for name, _ in page if _product(name) not in there]
+            if void:
+                self._check()
+                await self._values.remove_fields(self._key, void)
+            deleted += await self._settle(
+                {name: self._decode(name, entry) for name, entry in page if _product(name) in there}
+            )
+        if left:
+            _log.warning(
+                "an interrupted consolidation left %d entries in %s: finished, %d memories deleted",
+                len(left),
+                self._key,
+                deleted,
+            )
+        return deleted
+
+    async def _settle(self, entries: Mapping[str, list[Source]]) -> int:
+        deleted = 0
+        for group in _grouped(entries):
+            self._check()
+            gone = await delete_unchanged(self._records, [source for page in group.values() for source in page])
+            self._on_deleted(gone)
+            deleted += gone
+            await self._values.remove_fields(self._key, list(group))
+        return deleted
+
+    def _decode(self, name: str, entry: bytes) -> list[Source]:
+        try:
+            return [Source(str(id), str(seen)) for id, seen in json.loads(entry)]
+        except (TypeError, ValueError):
+            _log.warning("entry %s of %s cannot be read and is dropped; its memories stay", name, self._key)
+            return []
+
+
+def _grouped(entries: Mapping[str, list[Source]]) -> Iterator[dict[str, list[Source]]]:
+    """Entries in groups of at most `PAGE` sources."""
+    group: dict[str, list[Source]] = {}
+    size = 0
+    for name, sources in entries.items():
+        if group and size + len(sources) > PAGE:
+            yield group
+            group, size = {}, 0
+        group[name] = sources
+        size += len(sources)
+    if group:
+        yield group
+
+
+def _product(name: str) -> str:
+    return name.partition(":")[0]
+
+
+def pages(values: Sequence[_T], size: int = PAGE) -> Iterator[list[_T]]:
+    """`values` in lists of at most `size`."""
+    remaining = iter(values)
+    while page := list(islice(remaining, size)):
+        yield page
+
+
+def _encode(sources: Sequence[Source]) -> bytes:
+    return json.dumps(sources, separators=(",", ":")).encode()

@@ -1,0 +1,234 @@
+"""What a caller wants remembered, and the checks it passes before anything is paid for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import timedelta
+from typing import Any, Literal, TypeAlias, get_args
+
+from betterdb_agent_memory.engines.base import Expiry, Outcome, RecordChange, RecordWrite
+from betterdb_agent_memory.engines.filters import TAG_SEPARATOR
+from betterdb_agent_memory.errors import AgentMemoryError, InvalidInputError, MemoryExistsError
+from betterdb_agent_memory.memory import record
+from betterdb_agent_memory.memory.record import NewMemory
+from betterdb_agent_memory.memory.scope import MemoryScope, checked_scope, checked_tags, optional_text, require_text
+from betterdb_agent_memory.memory.times import checked_time_ms
+from betterdb_agent_memory.memory.where import Moment
+
+OnDuplicate: TypeAlias = Literal["keep", "merge", "replace"]
+"""What happens when a memory is there already: see `MemoryStore.remember`."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryDraft:
+    """A memory to be remembered; the fields mean what they mean for `MemoryStore.remember`."""
+
+    content: str
+    importance: float | None = None
+    tags: Sequence[str] | None = None
+    source: str | None = None
+    ttl: int | timedelta | None = None
+    thread_id: str | None = None
+    agent_id: str | None = None
+    namespace: str | None = None
+    subject: str | None = None
+    date: str | None = None
+    occurred_at: Moment | None = None
+    metadata: Mapping[str, Any] | None = None
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RememberResult:
+    """What became of one memory of a batch, in the order they were given.
+
+    `stored`: it is there under `id`. `merged`: the same memory was there under `id` already and has been
+    reinforced. `rejected`: it was not written, and `error` says why (with an `OutcomeUnknownError` it is
+    there whole or not at all, under `id`).
+    """
+
+    outcome: Literal["stored", "merged", "rejected"]
+    id: str | None
+    error: AgentMemoryError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedMemory:
+    """A validated memory and how it is to be written.
+
+    `attempt` counts the ids that a merge found taken by another content.
+    """
+
+    memory: NewMemory
+    ttl_seconds: int | None
+    on_duplicate: OnDuplicate
+    has_own_id: bool
+    states_importance: bool
+    attempt: int = 0
+
+    def write(self, vector: bytes) -> RecordWrite:
+        """The record, and what happens where its id exists."""
+        fields = record.encode_memory(self.memory, vector)
+        id = self.memory.id
+        if self.on_duplicate == "merge":
+            return RecordWrite(id, fields, self.ttl_seconds, if_exists=self.merge())
+        if self.on_duplicate == "replace" and self.has_own_id:
+            return RecordWrite(id, fields, self.ttl_seconds)
+        if self.has_own_id:
+            never = RecordChange(id, expected={record.CONTENT: None})
+            return RecordWrite(id, fields, self.ttl_seconds, if_exists=never)
+        return RecordWrite(id, fields, self.ttl_seconds, is_new=True)
+
+    def merge(self) -> RecordChange:
+        """What remembering the same thing once more does to the memory that is there."""
+        memory = self.memory
+        return RecordChange(
+            memory.id,
+            maxima={record.LAST_ACCESSED_AT: memory.created_at_ms},
+            increments={record.ACCESS_COUNT: 1},
+            expected={
+                record.CONTENT: memory.content.encode(),
+                record.THREAD: _encoded(memory.thread_id),
+                record.AGENT: _encoded(memory.agent_id),
+                record.NAMESPACE: _encoded(memory.namespace),
+            },
+            raises=(
+                {record.IMPORTANCE: record.number_text(memory.importance).encode()} if self.states_importance else {}
+            ),
+            unions={record.TAGS: TAG_SEPARATOR.join(memory.tags).encode()} if memory.tags else {},
+            revision_field=record.VERSION,
+            expiry=Expiry(self.ttl_seconds, only_later=True),
+        )
+
+    def elsewhere(self) -> PreparedMemory:
+        """The same under the next id that its content gives: another content has taken this one."""
+        attempt = self.attempt + 1
+        return replace(self, attempt=attempt, memory=replace(self.memory, id=content_id(self.memory, attempt)))
+
+    def outcome(self, outcome: Outcome) -> RememberResult:
+        """What the caller is told about a write that ended so."""
+        match outcome:
+            case Outcome.WRITTEN:
+                return RememberResult("stored", self.memory.id)
+            case Outcome.CHANGED:
+                return RememberResult("merged", self.memory.id)
+        return self.rejected(
+            MemoryExistsError(
+                f"there is another memory with the id {self.memory.id!r}; choose another id, pass "
+                "on_duplicate='replace' to overwrite it, or change it with update()"
+            )
+        )
+
+    def rejected(self, error: AgentMemoryError) -> RememberResult:
+        """It was not written."""
+        return RememberResult("rejected", self.memory.id, error)
+
+
+def _encoded(text: str | None) -> bytes | None:
+    return None if text is None else text.encode()
+
+
+def content_id(memory: NewMemory, attempt: int = 0) -> str:
+    """The id of the one memory with this content in this thread, agent and namespace.
+
+    The first 32 hexadecimal digits of the SHA-256 of the JSON array of the three scope values and the
+    content (UTF-8, no blanks); another attempt is appended to the array.
+    """
+    parts: list[object] = [memory.thread_id, memory.agent_id, memory.namespace, memory.content]
+    if attempt:
+        parts.append(attempt)
+    text = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def checked_on_duplicate(on_duplicate: object) -> OnDuplicate:
+    """One of the three words."""
+    for known in get_args(OnDuplicate):
+        if on_duplicate == known:
+            word: OnDuplicate = known
+            return word
+    raise InvalidInputError(f"on_duplicate is one of {', '.join(get_args(OnDuplicate))}, got {on_duplicate!r:.80}")
+
+
+def checked_content(name: str, text: object, max_bytes: int) -> str:
+    """Text that fits into the store."""
+    content = require_text(name, text)
+    size = len(content.encode())
+    if size > max_bytes:
+        raise InvalidInputError(
+            f"{name} has {size:,} bytes, the store accepts {max_bytes:,}; split it into several memories, or raise "
+            "max_content_bytes"
+        )
+    return content
+
+
+_DRAFT_FIELDS = tuple(field.name for field in fields(MemoryDraft))
+
+
+def as_draft(given: object) -> MemoryDraft:
+    """A draft, a text, or a mapping with the fields of a draft.
+
+    Raises:
+        InvalidInputError: it is something else, or names a field that does not exist.
+    """
+    if isinstance(given, MemoryDraft):
+        return given
+    if isinstance(given, str):
+        return MemoryDraft(given)
+    if not isinstance(given, Mapping):
+        raise InvalidInputError(
+            f"a memory is given as text, as MemoryDraft or as a mapping, not as {type(given).__name__}: {given!r:.80}"
+        )
+    unknown = [name for name in given if name not in _DRAFT_FIELDS]
+    if unknown:
+        raise InvalidInputError(f"a memory has no field {unknown[0]!r:.80}; known are {', '.join(_DRAFT_FIELDS)}")
+    if "content" not in given:
+        raise InvalidInputError("a memory needs content")
+    return MemoryDraft(**given)
+
+
+def prepare(
+    draft: MemoryDraft,
+    *,
+    new_id: str,
+    now_ms: int,
+    on_duplicate: OnDuplicate,
+    max_content_bytes: int,
+    reserved_sources: Sequence[str],
+    scope: MemoryScope | None = None,
+) -> PreparedMemory:
+    """Check everything that could be wrong with a draft, and complete it.
+
+    `reserved_sources` are labels that consolidation gives its own products: a plain memory that carries
+    one is marked, so that it is never taken for a product.
+    """
+    said = checked_scope(scope, draft.thread_id, draft.agent_id, draft.namespace)
+    source = record.checked_label("source", optional_text("source", draft.source))
+    memory = NewMemory(
+        id=new_id if draft.id is None else record.checked_id(draft.id),
+        content=checked_content("content", draft.content, max_content_bytes),
+        importance=record.checked_importance(draft.importance),
+        created_at_ms=now_ms,
+        tags=checked_tags(draft.tags),
+        thread_id=said.thread_id,
+        agent_id=said.agent_id,
+        namespace=said.namespace,
+        source=source,
+        subject=record.checked_label("subject", optional_text("subject", draft.subject)),
+        date=record.checked_label("date", optional_text("date", draft.date)),
+        occurred_at_ms=None if draft.occurred_at is None else checked_time_ms("occurred_at", draft.occurred_at),
+        metadata=record.metadata_text(draft.metadata),
+        derived=record.NOT_DERIVED if source in reserved_sources else None,
+    )
+    if on_duplicate == "merge" and draft.id is None:
+        memory = replace(memory, id=content_id(memory))
+    return PreparedMemory(
+        memory=memory,
+        ttl_seconds=record.checked_ttl_seconds(draft.ttl),
+        on_duplicate=on_duplicate,
+        has_own_id=draft.id is not None,
+        states_importance=draft.importance is not None,
+    )

@@ -1,0 +1,171 @@
+"""Memories out of a store into a file of JSON lines."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from betterdb_agent_memory.clock import system_clock
+from betterdb_agent_memory.engines.base import Position, Row
+from betterdb_agent_memory.engines.filters import AllOf, AnyOf, Clause, Filter, IdIn, Not
+from betterdb_agent_memory.errors import ConfigurationError, InvalidInputError
+from betterdb_agent_memory.memory import record
+from betterdb_agent_memory.memory.progress import Progress, ProgressFn
+from betterdb_agent_memory.memory.spaces import SearchedRecords
+from betterdb_agent_memory.memory.transfer import form
+from betterdb_agent_memory.memory.transfer.files import PartFile, Sink, StreamSink
+from betterdb_agent_memory.memory.transfer.place import TransferPlace, model_of
+from betterdb_agent_memory.memory.transfer.results import ExportResult
+
+PAGE = 250
+
+
+async def export_jsonl(
+    place: TransferPlace,
+    target: str | Path | BinaryIO,
+    *,
+    filter: Filter,
+    vectors: bool = True,
+    resume: bool = True,
+    on_progress: ProgressFn | None = None,
+) -> ExportResult:
+    """Write every memory that `filter` accepts, oldest first: a header line, then a line each.
+
+    A path is written as `<path>.part` and renamed when complete; `resume` continues one that an
+    earlier run of the same export left. A stream gets the lines and stays open. Memory for one
+    page of 250, three round trips for each.
+
+    Raises:
+        ConfigurationError: the file cannot be written, or belongs to another export.
+    """
+    space = await place.searchable()
+    main = await place.main()
+    total = 0 if space is None else await space.records.count(filter)
+    header = form.Header(
+        store=place.name,
+        exported_at=system_clock(),
+        embedder=model_of(main),
+        dimensions=await main.index.find(),
+        vectors=vectors,
+        memories=total,
+        filter=filter_digest(filter),
+    )
+    sink: Sink = PartFile(Path(target), resume=resume) if isinstance(target, str | Path) else StreamSink(target)
+    try:
+        after, done = await asyncio.to_thread(_begin, sink, header)
+        run = _Export(place, sink, filter, vectors=vectors, resumed=done, total=total, on_progress=on_progress)
+        if space is not None:
+            await run.pages(space.records, after)
+        await asyncio.to_thread(sink.finish)
+    finally:
+        sink.close()
+    return ExportResult(_name(target), run.done, done, run.skipped)
+
+
+def filter_digest(filter: Filter) -> str | None:
+    """What tells two selections apart in a header; None for all memories."""
+    if not filter.clauses:
+        return None
+    return hashlib.sha256(_canonical(AllOf(filter.clauses)).encode()).hexdigest()[:32]
+
+
+def _canonical(clause: Clause) -> str:
+    match clause:
+        case Not(clause=inner):
+            return f"Not({_canonical(inner)})"
+        case AllOf(clauses=parts) | AnyOf(clauses=parts):
+            return f"{type(clause).__name__}({', '.join(map(_canonical, parts))})"
+        case IdIn(ids=ids):
+            return f"IdIn({sorted(ids)!r})"
+        case _:
+            return repr(clause)
+
+
+def _name(target: str | Path | BinaryIO) -> str:
+    return str(target) if isinstance(target, str | Path) else str(getattr(target, "name", "stream"))
+
+
+def _begin(sink: Sink, header: form.Header) -> tuple[Position | None, int]:
+    """Where to go on, and how many memories are written already."""
+    if isinstance(sink, PartFile) and sink.found.count:
+        try:
+            found = form.decode_header(sink.found.first)
+        except InvalidInputError:
+            raise ConfigurationError(_FOREIGN.format("is no export")) from None
+        _require_same_export(found, header)
+        if sink.found.count == 1:
+            return None, 0
+        try:
+            last = form.decode_memory_line(sink.found.last)
+        except InvalidInputError:
+            sink.clear()  # a hole that a power failure left: no line of it can be trusted
+        else:
+            return Position(form.order_of(last.fields), last.id), sink.found.count - 1
+    sink.append(form.encode_header(header))
+    return None, 0
+
+
+_FOREIGN = "the .part file beside the export {}; finish that one, or start over with resume=False"
+
+
+def _require_same_export(found: form.Header, header: form.Header) -> None:
+    for name in ("store", "embedder", "dimensions", "vectors", "filter"):
+        begun, wanted = getattr(found, name), getattr(header, name)
+        if begun != wanted:
+            raise ConfigurationError(_FOREIGN.format(f"was begun with {name} {begun!r}, this one has {wanted!r}"))
+
+
+class _Export:
+    def __init__(
+        self,
+        place: TransferPlace,
+        sink: Sink,
+        filter: Filter,
+        *,
+        vectors: bool,
+        resumed: int,
+        total: int,
+        on_progress: ProgressFn | None,
+    ) -> None:
+        self._records = place.records
+        self._sink = sink
+        self._filter = filter
+        self._vectors = vectors
+        self._total = total
+        self._on_progress = on_progress
+        self.done = resumed
+        self.skipped = 0
+
+    async def pages(self, found_in: SearchedRecords, after: Position | None) -> None:
+        """Write what follows `after`, page by page."""
+        fields = tuple(dict.fromkeys((record.CREATED_AT, *self._filter.field_names)))
+        async for rows in found_in.walk(self._filter, fields=fields, after=after, page_size=PAGE):
+            memories = await self._whole(rows)
+            await asyncio.to_thread(self._append, memories)
+            self.done += len(memories)
+            if self._on_progress is not None:
+                self._on_progress(Progress("export", self.done, max(self._total, self.done)))
+
+    async def _whole(self, rows: Sequence[Row]) -> list[form.Exported]:
+        """All fields of these memories and when they expire; those that are gone by now are left out.
+
+        The expiry first: asked for afterwards, a memory that expires in between would look immortal.
+        """
+        ids = [row.id for row in rows]
+        expiries = await self._records.read_expiries(ids)
+        found = await self._records.read_many(ids, None)
+        there = [
+            form.Exported(id, fields, expires_at_ms)
+            for id, fields, expires_at_ms in zip(ids, found, expiries, strict=True)
+            if fields
+        ]
+        memories = [memory for memory in there if record.is_memory(memory.fields)]
+        self.skipped += len(there) - len(memories)
+        return memories
+
+    def _append(self, memories: Sequence[form.Exported]) -> None:
+        if memories:
+            self._sink.append(b"".join(form.encode_memory_line(memory, vector=self._vectors) for memory in memories))

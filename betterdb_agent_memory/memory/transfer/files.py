@@ -1,0 +1,258 @@
+"""Files of lines that survive being cut off: written beside their name, continued, and renamed when whole.
+
+`.gz` is written as one gzip member a page, which every gzip reader takes for one file, so that a
+cut-off one too can be continued behind its last whole member.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, BinaryIO, Final, Protocol
+
+from betterdb_agent_memory.errors import ConfigurationError, InvalidInputError
+
+PART_SUFFIX: Final = ".part"
+MAX_LINE_BYTES: Final = 64 * 1024 * 1024
+"""Longest line that is read; a longer one is refused without ever being in memory whole."""
+
+_CHUNK: Final = 1 << 20
+_OWNER_ONLY: Final = 0o600
+_GZIP: Final = 16 + zlib.MAX_WBITS
+
+
+def is_compressed(path: Path) -> bool:
+    """Whether a file of that name holds gzip."""
+    return path.suffix == ".gz"
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """What a cut-off file holds whole: its first line and its last, how many, and where they end in the file."""
+
+    first: bytes = b""
+    last: bytes = b""
+    count: int = 0
+    end: int = 0
+
+
+def whole_lines(file: BinaryIO, *, compressed: bool) -> Lines:
+    """What `file` holds of whole lines, looked through from its start with memory for one line.
+
+    Of a compressed one only the members that are whole count.
+    """
+    pieces = _members(file) if compressed else _plain(file)
+    first, last, count, end, kept = b"", b"", 0, 0, b""
+    for text, position in pieces:
+        kept += text
+        body, newline, rest = kept.rpartition(b"\n")
+        if newline:
+            lines = body.count(b"\n") + 1
+            if not count:
+                first = body.partition(b"\n")[0]
+            last = body.rpartition(b"\n")[2]
+            count += lines
+            end = position - (0 if compressed else len(rest))
+            kept = rest
+        if len(kept) > MAX_LINE_BYTES:
+            break
+    return Lines(first, last, count, end)
+
+
+def _plain(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    position = 0
+    while chunk := file.read(_CHUNK):
+        position += len(chunk)
+        yield chunk, position
+
+
+def _members(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """What each whole gzip member says, and where it ends."""
+    position, waiting = 0, b""
+    inflating, text = zlib.decompressobj(_GZIP), b""
+    while True:
+        data = waiting or file.read(_CHUNK)
+        if not data:
+            return
+        try:
+            text += inflating.decompress(data)
+        except zlib.error:
+            return
+        position += len(data) - len(inflating.unused_data)
+        waiting = inflating.unused_data
+        if inflating.eof:
+            yield text, position
+            inflating, text = zlib.decompressobj(_GZIP), b""
+
+
+class Sink(Protocol):
+    """Where the lines of an export go."""
+
+    def append(self, lines: bytes) -> None:
+        """Write whole lines."""
+
+    def finish(self) -> None:
+        """All is there."""
+
+    def close(self) -> None:
+        """Let go of it, finished or not."""
+
+
+class StreamSink:
+    """Lines into a stream of the caller's, which stays open."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def append(self, lines: bytes) -> None:
+        """Write whole lines."""
+        self._stream.write(lines)
+        self._stream.flush()
+
+    def finish(self) -> None:
+        """Nothing else is to be done."""
+
+    def close(self) -> None:
+        """The stream is its owner's to close."""
+
+
+class PartFile:
+    """Lines into `<path>.part`, which only its owner may read, renamed to `path` by `finish`.
+
+    With `resume` what an earlier one left is kept up to its last whole line: `found`.
+
+    Raises:
+        ConfigurationError: the folder is not there or may not be written to.
+    """
+
+    def __init__(self, path: Path, *, resume: bool) -> None:
+        self._path = path
+        self._part = path.with_name(path.name + PART_SUFFIX)
+        self._compressed = is_compressed(path)
+        self.found = Lines()
+        try:
+            descriptor = os.open(self._part, os.O_RDWR | os.O_CREAT, _OWNER_ONLY)
+        except OSError as error:
+            raise ConfigurationError(f"cannot write {self._part}: {error.strerror}") from error
+        self._file: IO[bytes] = os.fdopen(descriptor, "r+b")
+        try:
+            if resume:
+                self.found = whole_lines(self._file, compressed=self._compressed)
+            self._file.seek(self.found.end)
+            self._file.truncate()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def clear(self) -> None:
+        """Begin anew: what was found is of no use."""
+        self.found = Lines()
+        self._file.seek(0)
+        self._file.truncate()
+
+    def append(self, lines: bytes) -> None:
+        """Write whole lines, so that they survive the end of this process."""
+        self._file.write(gzip.compress(lines, 6, mtime=0) if self._compressed else lines)
+        self._file.flush()
+
+    def finish(self) -> None:
+        """Make sure that the disk has it all, and give the file its name."""
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._part.replace(self._path)
+        _sync_folder(self._path.parent)
+
+    def close(self) -> None:
+        """Let go of the part file; what it holds stays for the next run."""
+        self._file.close()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power failure, where folders can be opened for that."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedLine:
+    """A line without its end, counted from 1; `text` is None where it was too long to be read."""
+
+    number: int
+    text: bytes | None
+
+
+class LineReader:
+    """Reads lines in batches: at most `max_lines`, and about `max_bytes`."""
+
+    def __init__(self, stream: BinaryIO, *, max_lines: int, max_bytes: int) -> None:
+        self._stream = stream
+        self._max_lines = max_lines
+        self._max_bytes = max_bytes
+        self.number = 0
+        """Lines read so far."""
+        self.offset = 0
+        """Where the next one begins, in bytes of text."""
+
+    def seek(self, offset: int, number: int) -> None:
+        """Go on behind line `number`, which ends at `offset`."""
+        self._stream.seek(offset)
+        self.offset, self.number = offset, number
+
+    def header(self) -> bytes:
+        """The first line; empty for an empty file."""
+        line = self._next()
+        return b"" if line is None or line.text is None else line.text
+
+    def batch(self) -> list[NumberedLine]:
+        """The next lines, empty at the end; blank ones are left out but counted."""
+        lines: list[NumberedLine] = []
+        size = 0
+        while len(lines) < self._max_lines and size < self._max_bytes:
+            line = self._next()
+            if line is None:
+                break
+            size += len(line.text or b"")
+            if line.text is None or line.text.strip():
+                lines.append(line)
+        return lines
+
+    def _next(self) -> NumberedLine | None:
+        try:
+            text = self._stream.readline(MAX_LINE_BYTES)
+            self.offset += len(text)
+            if not text:
+                return None
+            self.number += 1
+            is_whole = text.endswith(b"\n") or len(text) < MAX_LINE_BYTES
+            if not is_whole:
+                text = b""
+                while (rest := self._stream.readline(_CHUNK)) and not rest.endswith(b"\n"):
+                    self.offset += len(rest)
+                self.offset += len(rest)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise InvalidInputError(
+                f"the file is cut off or no gzip behind line {self.number}: {error}; all lines before it were taken in"
+            ) from error
+        return NumberedLine(self.number, text if is_whole else None)
+
+
+def open_lines(path: Path) -> BinaryIO:
+    """A file of lines to read, unpacked if its name ends in `.gz`.
+
+    Raises:
+        ConfigurationError: it cannot be opened.
+    """
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+    return gzip.GzipFile(fileobj=file, mode="rb") if is_compressed(path) else file  # type: ignore[return-value]

@@ -1,0 +1,325 @@
+"""What a line of an export says: pure, lossless both ways (docs/export-import.md).
+
+A field stands under its readable name in its readable form where that form gives back the stored
+bytes exactly. What it would not give back, and what we do not know, stands in `fields` as text,
+or in `bytes` as base64 where it is no UTF-8.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from betterdb_agent_memory.engines.filters import TAG_SEPARATOR, Fields, leading_number
+from betterdb_agent_memory.errors import InvalidInputError
+from betterdb_agent_memory.memory import record
+
+FORMAT: Final = "betterdb-agent-memory"
+FORMAT_VERSION: Final = 1
+
+ID, EXPIRES_AT, OTHER_TEXT, OTHER_BYTES = "id", "expires_at", "fields", "bytes"
+
+LATEST_MS: Final = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """The first line of a file: where the memories below come from.
+
+    `store` is the name they had, `exported_at` ms since the epoch, `embedder` the name of what made
+    their vectors and `dimensions` their length, None where it is not known. `vectors` says whether
+    they are in the file, `memories` how many there were when the export began, `filter` which part
+    of the store they are (a digest; None for all of it).
+    """
+
+    store: str
+    exported_at: int
+    embedder: str | None = None
+    dimensions: int | None = None
+    vectors: bool = True
+    memories: int | None = None
+    filter: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A memory as a file carries it: all fields of its hash, and when it expires (ms since the epoch)."""
+
+    id: str
+    fields: Fields
+    expires_at_ms: int | None = None
+
+
+def encode_header(header: Header) -> bytes:
+    """The header as a line."""
+    return _line({"format": FORMAT, "version": FORMAT_VERSION, **asdict(header)})
+
+
+def decode_header(line: bytes) -> Header:
+    """The header in a file's first line.
+
+    Raises:
+        InvalidInputError: it is no header of ours, or of a later version than we can read.
+    """
+    try:
+        values = json.loads(line)
+    except ValueError:
+        values = None
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise InvalidInputError(
+            f'this is no export: its first line must be a header {{"format": "{FORMAT}", ...}}, got {line[:80]!r}. '
+            "Lines of other programs go in with remember_many"
+        )
+    if values.get("version") != FORMAT_VERSION:
+        raise InvalidInputError(
+            f"this export has version {values.get('version')!r:.20} of the format, this release reads "
+            f"{FORMAT_VERSION}; use a newer release"
+        )
+    kinds: dict[str, tuple[type, ...]] = {
+        "store": (str,),
+        "exported_at": (int,),
+        "embedder": (str, type(None)),
+        "dimensions": (int, type(None)),
+        "vectors": (bool,),
+        "memories": (int, type(None)),
+        "filter": (str, type(None)),
+    }
+    known = {name: values[name] for name in kinds if name in values}
+    for name, value in known.items():
+        if type(value) not in kinds[name]:
+            raise InvalidInputError(
+                f"{name} in the header of the export is {value!r:.40}, not {kinds[name][0].__name__}"
+            )
+    try:
+        return Header(**known)
+    except TypeError:
+        raise InvalidInputError("the header of the export lacks store or exported_at") from None
+
+
+def encode_memory_line(memory: Exported, *, vector: bool = True) -> bytes:
+    """A memory as a line; its vector only where asked for."""
+    line: dict[str, Any] = {ID: memory.id}
+    texts: dict[str, str] = {}
+    other: dict[str, str] = {}
+    stored = dict(memory.fields)
+    held_vector = stored.pop(record.VECTOR, None)
+    for field, readable in _READABLE.items():
+        value = stored.get(field)
+        if value is None:
+            continue
+        form = readable.form(value)
+        if form is not None:
+            line[readable.name] = form
+            del stored[field]
+    for field, value in stored.items():
+        try:
+            texts[field] = value.decode()
+        except UnicodeDecodeError:
+            other[field] = b64encode(value).decode()
+    if texts:
+        line[OTHER_TEXT] = texts
+    if other:
+        line[OTHER_BYTES] = other
+    if memory.expires_at_ms is not None:
+        line[EXPIRES_AT] = memory.expires_at_ms
+    if vector and held_vector is not None:
+        line[record.VECTOR] = b64encode(held_vector).decode()
+    return _line(line)
+
+
+def decode_memory_line(line: bytes) -> Exported:
+    """The memory in a line.
+
+    Raises:
+        InvalidInputError: it is no memory; the message says why.
+    """
+    try:
+        values = json.loads(line, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError(f"this is no JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise InvalidInputError(f"a line is one JSON object, got {type(values).__name__}")
+    fields: dict[str, bytes] = {}
+    for key, value in values.items():
+        if key in (ID, EXPIRES_AT, OTHER_TEXT, OTHER_BYTES):
+            continue
+        if key == record.VECTOR:
+            fields[key] = _unpacked(key, value)
+            continue
+        readable = _BY_NAME.get(key)
+        if readable is None:
+            known = ", ".join([ID, *_BY_NAME, EXPIRES_AT, OTHER_TEXT, OTHER_BYTES, record.VECTOR])
+            raise InvalidInputError(f"{key!r:.60} is no field of an export; known are {known}")
+        if value is not None:
+            fields[readable.field] = readable.stored(key, value)
+    for field, value in _other(OTHER_TEXT, values):
+        _add(fields, field, _text_bytes(field, value))
+    for field, value in _other(OTHER_BYTES, values):
+        _add(fields, field, _unpacked(field, value))
+    return Exported(record.checked_id(values.get(ID)), _whole(fields), _expiry(values.get(EXPIRES_AT)))
+
+
+def order_of(fields: Fields) -> int:
+    """The number that memories are walked by."""
+    return int(leading_number(fields.get(record.CREATED_AT)) or 0)
+
+
+def _whole(fields: dict[str, bytes]) -> dict[str, bytes]:
+    for field in (record.CONTENT, record.CREATED_AT):
+        if field not in fields:
+            raise InvalidInputError(f"a memory needs {field}")
+    if leading_number(fields[record.CREATED_AT]) is None:
+        raise InvalidInputError(f"created_at is {fields[record.CREATED_AT][:40]!r}, not milliseconds since the epoch")
+    return fields
+
+
+def _expiry(value: object) -> int | None:
+    if value is None:
+        return None
+    if type(value) is not int or not 0 <= value <= LATEST_MS:
+        raise InvalidInputError(f"expires_at is {value!r:.40}, not milliseconds since the epoch")
+    return value
+
+
+def _other(key: str, values: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    others = values.get(key, {})
+    if not isinstance(others, dict):
+        raise InvalidInputError(f"{key} is {type(others).__name__}, not an object of fields")
+    return list(others.items())
+
+
+def _add(fields: dict[str, bytes], field: str, value: bytes) -> None:
+    if field in fields:
+        raise InvalidInputError(f"the field {field!r:.60} is there twice")
+    fields[field] = value
+
+
+@dataclass(frozen=True, slots=True)
+class _Readable:
+    """How a field of the hash stands in a line.
+
+    `form` is its readable value, None where that would not give back the stored bytes; `stored` the
+    bytes of a readable value, or an InvalidInputError naming the key.
+    """
+
+    field: str
+    name: str
+    form: Callable[[bytes], Any]
+    stored: Callable[[str, Any], bytes]
+
+
+def _text(stored: bytes) -> str | None:
+    try:
+        return stored.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _text_bytes(key: str, value: object) -> bytes:
+    if not isinstance(value, str):
+        raise InvalidInputError(f"{key} is {type(value).__name__}, not a text")
+    try:
+        return value.encode()
+    except UnicodeEncodeError:
+        raise InvalidInputError(f"{key} holds a lone surrogate, which is not valid Unicode text") from None
+
+
+def _number(stored: bytes) -> int | float | None:
+    try:
+        number = json.loads(stored, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        return None
+    if type(number) not in (int, float) or json.dumps(number).encode() != stored:
+        return None
+    return number  # type: ignore[no-any-return]
+
+
+def _number_bytes(key: str, value: object) -> bytes:
+    if type(value) not in (int, float) or value in (float("inf"), float("-inf")):
+        raise InvalidInputError(f"{key} is {value!r:.40}, not a number")
+    return json.dumps(value).encode()
+
+
+def _tags(stored: bytes) -> list[str] | None:
+    text = _text(stored)
+    return None if text is None else text.split(TAG_SEPARATOR)
+
+
+def _tags_bytes(key: str, value: object) -> bytes:
+    if not isinstance(value, list):
+        raise InvalidInputError(f"{key} is {type(value).__name__}, not a list of texts")
+    tags = [_text_bytes("a tag", tag) for tag in value]
+    for tag in tags:
+        if TAG_SEPARATOR.encode() in tag:
+            raise InvalidInputError(f"tag {tag.decode()!r:.60} contains a comma, which separates tags")
+    return TAG_SEPARATOR.encode().join(tags)
+
+
+def _object(stored: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(stored, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) and _compact(value) == stored else None
+
+
+def _object_bytes(key: str, value: object) -> bytes:
+    if not isinstance(value, dict):
+        raise InvalidInputError(f"{key} is {type(value).__name__}, not a JSON object")
+    compact = _compact(value)
+    if compact is None:
+        raise InvalidInputError(f"{key} holds what JSON in UTF-8 cannot say")
+    return compact
+
+
+def _compact(value: dict[str, Any]) -> bytes | None:
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    except ValueError:  # among them a lone surrogate
+        return None
+
+
+def _unpacked(key: str, value: object) -> bytes:
+    try:
+        return b64decode(_text_bytes(key, value), validate=True)
+    except binascii.Error as error:
+        raise InvalidInputError(f"{key} is no base64: {error}") from None
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _line(values: Mapping[str, Any]) -> bytes:
+    return json.dumps(values, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
+_READABLE: Final = {
+    field: _Readable(field, name, form, stored)
+    for field, name, form, stored in (
+        (record.CONTENT, "content", _text, _text_bytes),
+        (record.IMPORTANCE, "importance", _number, _number_bytes),
+        (record.TAGS, "tags", _tags, _tags_bytes),
+        (record.THREAD, "thread_id", _text, _text_bytes),
+        (record.AGENT, "agent_id", _text, _text_bytes),
+        (record.NAMESPACE, "namespace", _text, _text_bytes),
+        (record.SOURCE, "source", _text, _text_bytes),
+        (record.SUBJECT, "subject", _text, _text_bytes),
+        (record.DATE, "date", _text, _text_bytes),
+        (record.CREATED_AT, "created_at", _number, _number_bytes),
+        (record.LAST_ACCESSED_AT, "last_accessed_at", _number, _number_bytes),
+        (record.ACCESS_COUNT, "access_count", _number, _number_bytes),
+        (record.OCCURRED_AT, "occurred_at", _number, _number_bytes),
+        (record.METADATA, "metadata", _object, _object_bytes),
+        (record.VERSION, "version", _number, _number_bytes),
+        (record.DERIVED, "derived", _text, _text_bytes),
+    )
+}
+_BY_NAME: Final = {readable.name: readable for readable in _READABLE.values()}
+
+READABLE_NAMES: Final = tuple(_BY_NAME)
+"""The names under which fields stand in a line, in order."""

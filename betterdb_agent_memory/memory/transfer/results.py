@@ -1,0 +1,51 @@
+"""What became of an export or an import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MAX_REPORTED = 100
+"""Refused lines whose reasons a result holds; all are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class LineError:
+    """A line that was not taken in, counted from 1, and why."""
+
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExportResult:
+    """How many memories the file holds, and how many of them an interrupted export had left in it.
+
+    `skipped` are fragments without content, which are no memories.
+    """
+
+    path: str
+    exported: int
+    resumed: int = 0
+    skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ImportResult:
+    """What became of the lines below the header: all numbers but `resumed` add up to `read`.
+
+    `imported` were written (with `on_existing="replace"` over what was there); `existing` were there
+    already and stayed as they were; `expired` had expired since; `rejected` were no memories, with
+    the first reasons in `errors`. `resumed` of them were done by an earlier run. `embedded` of the
+    imported ones got a new vector, because of `embedded_because`.
+    """
+
+    path: str
+    read: int
+    imported: int
+    existing: int = 0
+    expired: int = 0
+    rejected: int = 0
+    resumed: int = 0
+    embedded: int = 0
+    embedded_because: str | None = None
+    errors: tuple[LineError, ...] = ()

@@ -1,0 +1,105 @@
+"""Changing a memory that is there: what may be changed, and what that means for its record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from typing import Any, Final, Literal, TypeAlias
+
+from betterdb_agent_memory.engines.base import Expected, Expiry, RecordChange
+from betterdb_agent_memory.engines.filters import TAG_SEPARATOR
+from betterdb_agent_memory.errors import InvalidInputError
+from betterdb_agent_memory.memory import record
+from betterdb_agent_memory.memory.drafts import checked_content
+from betterdb_agent_memory.memory.scope import checked_tags, optional_text
+from betterdb_agent_memory.memory.times import checked_time_ms
+from betterdb_agent_memory.memory.where import Moment
+
+
+class _Unsaid(Enum):
+    KEEP = "keep"
+
+
+KEEP: Final = _Unsaid.KEEP
+"""The default of `update`'s arguments: the field stays as it is. (None takes it away.)"""
+
+Keep: TypeAlias = Literal[_Unsaid.KEEP]
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """A validated change: the content if it is given, other fields to set and to remove, and the expiry."""
+
+    id: str
+    content: str | None
+    sets: Mapping[str, bytes]
+    removes: tuple[str, ...]
+    expiry: Expiry | None
+    if_version: int | None
+
+    @classmethod
+    def validated(
+        cls,
+        id: object,
+        *,
+        content: str | Keep,
+        importance: float | Keep | None,
+        tags: Sequence[str] | Keep | None,
+        metadata: Mapping[str, Any] | Keep | None,
+        source: str | Keep | None,
+        subject: str | Keep | None,
+        date: str | Keep | None,
+        occurred_at: Moment | Keep | None,
+        ttl: int | timedelta | Keep | None,
+        if_version: object,
+        max_content_bytes: int,
+        reserved_sources: Sequence[str],
+    ) -> Update:
+        """Check everything that could be wrong with a change.
+
+        Raises:
+            InvalidInputError: a value is refused, or nothing is to be changed.
+        """
+        fields: dict[str, str | None] = {}
+        if importance is not KEEP:
+            fields[record.IMPORTANCE] = record.number_text(record.checked_importance(importance))
+        if tags is not KEEP:
+            fields[record.TAGS] = TAG_SEPARATOR.join(checked_tags(tags)) or None
+        if metadata is not KEEP:
+            fields[record.METADATA] = record.metadata_text(metadata)
+        if occurred_at is not KEEP:
+            moment = None if occurred_at is None else checked_time_ms("occurred_at", occurred_at)
+            fields[record.OCCURRED_AT] = None if moment is None else str(moment)
+        for name, text in ((record.SOURCE, source), (record.SUBJECT, subject), (record.DATE, date)):
+            if text is not KEEP:
+                fields[name] = record.checked_label(name, optional_text(name, text))
+        if record.SOURCE in fields:
+            fields[record.DERIVED] = record.NOT_DERIVED if fields[record.SOURCE] in reserved_sources else None
+        update = cls(
+            id=record.checked_id(id),
+            content=None if content is KEEP else checked_content("content", content, max_content_bytes),
+            sets={name: text.encode() for name, text in fields.items() if text is not None},
+            removes=tuple(name for name, text in fields.items() if text is None),
+            expiry=None if ttl is KEEP else Expiry(record.checked_ttl_seconds(ttl)),
+            if_version=None if if_version is None else record.checked_version("if_version", if_version),
+        )
+        if update.content is None and not fields and update.expiry is None:
+            raise InvalidInputError("update needs something to change, such as content= or importance=")
+        return update
+
+    def change(self, *, vector: bytes | None, expected: Expected) -> RecordChange:
+        """The change of the record; `vector` belongs to a content that is new, None leaves both as they are."""
+        sets = dict(self.sets)
+        if vector is not None and self.content is not None:
+            sets |= {record.CONTENT: self.content.encode(), record.VECTOR: vector}
+        version = {} if self.if_version is None else {record.VERSION: record.version_field(self.if_version)}
+        return RecordChange(
+            self.id,
+            expected={**expected, **version},
+            sets=sets,
+            removes=self.removes,
+            revision_field=record.VERSION,
+            expiry=self.expiry,
+        )

@@ -1,0 +1,129 @@
+"""Memories on their way into the store: embedded in batches, written in one pipeline, merged or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from betterdb_agent_memory.engines.base import Outcome, Records
+from betterdb_agent_memory.errors import AgentMemoryError, EngineError, OutcomeUnknownError, PartialBatchError
+from betterdb_agent_memory.memory.drafts import PreparedMemory, RememberResult
+from betterdb_agent_memory.memory.generations.generation import Generation
+from betterdb_agent_memory.memory.generations.layout import Layout
+from betterdb_agent_memory.memory.spaces import VectorSpace
+
+_MERGE_ATTEMPTS = 8
+"""Ids that are tried for one content: each but the last one was taken by a memory whose content was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A memory of a batch: its place in it, and its vector once there is one."""
+
+    place: int
+    prepared: PreparedMemory
+    vector: bytes = b""
+
+
+class Writer:
+    """Writes batches of prepared memories; each gets a result, none loses its neighbours.
+
+    `keep_in_step` brings the next model's vectors up to date where models are being changed.
+    """
+
+    def __init__(
+        self, records: Records, *, keep_in_step: Callable[[Generation | None, Sequence[str]], Awaitable[None]]
+    ) -> None:
+        self._records = records
+        self._keep_in_step = keep_in_step
+
+    async def write(self, batch: Sequence[PreparedMemory], layout: Layout) -> list[RememberResult]:
+        """Store a batch, at most a few hundred; what became of each, in order.
+
+        One call of the embedder and one round trip. What is to be merged costs one round trip more, before
+        the embedder is asked, and nothing else where it is there already.
+
+        Raises:
+            AgentMemoryError: the index cannot be had, or there is no embedder; nothing was written.
+        """
+        results: dict[int, RememberResult] = {}
+        items = [_Item(place, prepared) for place, prepared in enumerate(batch)]
+        fresh = await self._merge_existing(items, results)
+        if fresh:
+            embedded = await self._embed(fresh, layout.main, results)
+            await self._store(embedded, results)
+        kept = [result.id for result in results.values() if result.outcome != "rejected" and result.id is not None]
+        await self._keep_in_step(layout.generation, kept)
+        return [results[place] for place in range(len(batch))]
+
+    async def _merge_existing(self, items: Sequence[_Item], results: dict[int, RememberResult]) -> list[_Item]:
+        """Reinforce those of the memories to be merged that are there already; the others."""
+        merging = [item for item in items if item.prepared.on_duplicate == "merge"]
+        fresh = [item for item in items if item.prepared.on_duplicate != "merge"]
+        for _ in range(_MERGE_ATTEMPTS):
+            if not merging:
+                break
+            outcomes = await self._records.change_many([item.prepared.merge() for item in merging])
+            taken = []
+            for item, outcome in zip(merging, outcomes, strict=True):
+                if outcome is Outcome.MISSING:
+                    fresh.append(item)
+                elif outcome is Outcome.REFUSED and not item.prepared.has_own_id:
+                    taken.append(_Item(item.place, item.prepared.elsewhere()))
+                else:
+                    results[item.place] = item.prepared.outcome(outcome)
+            merging = taken
+        results.update({item.place: item.prepared.outcome(Outcome.REFUSED) for item in merging})
+        return sorted(fresh, key=lambda item: item.place)
+
+    async def _embed(
+        self, items: Sequence[_Item], space: VectorSpace, results: dict[int, RememberResult]
+    ) -> list[_Item]:
+        dimensions = await space.index.find(space.embedder.dimensions)
+        vectors = await space.embedder.embed_each([item.prepared.memory.content for item in items], dimensions)
+        embedded = []
+        for item, vector in zip(items, vectors, strict=True):
+            if isinstance(vector, bytes):
+                embedded.append(_Item(item.place, item.prepared, vector))
+            else:
+                results[item.place] = item.prepared.rejected(vector)
+        if embedded:
+            await space.index.ensure(len(embedded[0].vector) // 4)
+        return embedded
+
+    async def _store(self, items: Sequence[_Item], results: dict[int, RememberResult]) -> None:
+        for _ in range(_MERGE_ATTEMPTS):
+            if not items:
+                return
+            outcomes = await self._written(items)
+            taken = []
+            for item, outcome in zip(items, outcomes, strict=True):
+                if isinstance(outcome, AgentMemoryError):
+                    results[item.place] = item.prepared.rejected(outcome)
+                elif (
+                    outcome is Outcome.REFUSED
+                    and item.prepared.on_duplicate == "merge"
+                    and not item.prepared.has_own_id
+                ):
+                    taken.append(_Item(item.place, item.prepared.elsewhere(), item.vector))
+                else:
+                    results[item.place] = item.prepared.outcome(outcome)
+            items = taken
+        results.update({item.place: item.prepared.outcome(Outcome.REFUSED) for item in items})
+
+    async def _written(self, items: Sequence[_Item]) -> Sequence[Outcome | AgentMemoryError]:
+        try:
+            return await self._records.write_many([item.prepared.write(item.vector) for item in items])
+        except PartialBatchError as error:
+            return [_outcome_of(item.prepared.memory.id, error) for item in items]
+        except EngineError as error:
+            return [error] * len(items)
+
+
+def _outcome_of(id: str, error: PartialBatchError) -> Outcome | AgentMemoryError:
+    if id not in error.failed:
+        return Outcome.WRITTEN
+    failure = error.failed[id]
+    if isinstance(failure, OutcomeUnknownError) and not failure.ids:
+        return OutcomeUnknownError(str(failure), ids=(id,))
+    return failure if isinstance(failure, AgentMemoryError) else EngineError(str(failure))

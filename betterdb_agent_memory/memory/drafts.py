@@ -10,11 +10,18 @@ from datetime import timedelta
 from typing import Any, Literal, TypeAlias, get_args
 
 from betterdb_agent_memory.engines.base import Expiry, Outcome, RecordChange, RecordWrite
-from betterdb_agent_memory.engines.filters import TAG_SEPARATOR
+from betterdb_agent_memory.engines.filters import TAG_SEPARATOR, Filter
 from betterdb_agent_memory.errors import AgentMemoryError, InvalidInputError, MemoryExistsError
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.record import NewMemory
-from betterdb_agent_memory.memory.scope import MemoryScope, checked_scope, checked_tags, optional_text, require_text
+from betterdb_agent_memory.memory.scope import (
+    MemoryScope,
+    checked_scope,
+    checked_tags,
+    optional_text,
+    require_text,
+    scope_filter,
+)
 from betterdb_agent_memory.memory.times import checked_time_ms
 from betterdb_agent_memory.memory.where import Moment
 
@@ -59,10 +66,11 @@ class RememberResult:
 class PreparedMemory:
     """A validated memory and how it is to be written.
 
-    `attempt` counts the ids that a merge found taken by another content.
+    `bucket` is its exact scope and tags, what a capacity limit counts. `attempt` counts the ids that a merge found taken by another content.
     """
 
     memory: NewMemory
+    bucket: Filter
     ttl_seconds: int | None
     on_duplicate: OnDuplicate
     has_own_id: bool
@@ -227,6 +235,7 @@ def prepare(
         memory = replace(memory, id=content_id(memory))
     return PreparedMemory(
         memory=memory,
+        bucket=scope_filter(said, memory.tags),
         ttl_seconds=record.checked_ttl_seconds(draft.ttl),
         on_duplicate=on_duplicate,
         has_own_id=draft.id is not None,

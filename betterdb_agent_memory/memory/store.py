@@ -774,7 +774,7 @@ class MemoryStore:
         config = self.current_config()
         if config.max_items_per_scope is None:
             return
-        for filter in dict.fromkeys(map(_capacity_filter, written)):
+        for filter in dict.fromkeys(prepared.bucket for prepared in written):
             await self._trim(filter, config)
 
     async def _trim(self, filter: Filter, config: MemoryConfigSnapshot) -> None:
@@ -837,11 +837,6 @@ def _checked_ids(ids: object) -> list[str]:
     if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
         raise InvalidInputError(f"ids must be a list of ids, got {type(ids).__name__}: {ids!r:.80}")
     return [record.checked_id(id) for id in ids]
-
-
-def _capacity_filter(prepared: PreparedMemory) -> Filter:
-    memory = prepared.memory
-    return exact_filter(None, memory.thread_id, memory.agent_id, memory.namespace, memory.tags)
 
 
 def _hopeless(results: Sequence[RememberResult]) -> AgentMemoryError | None:

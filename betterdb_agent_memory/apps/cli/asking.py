@@ -19,7 +19,7 @@ from betterdb_agent_memory.memory.where import Id
 def recall(
     context: typer.Context,
     query: Annotated[str, typer.Argument(help="What you want to know.")],
-    k: Annotated[int | None, typer.Option("-k", help="How many at most.  [default: 8]")] = None,
+    k: Annotated[int | None, typer.Option("-k", help="How many at most, 8 by default.")] = None,
     threshold: Annotated[float | None, typer.Option("--threshold", help="Largest cosine distance, 0 to 2.")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show what each score is made of.")] = False,
     reinforce: Annotated[bool, typer.Option("--reinforce", help="Let it count as a use of what is found.")] = False,

@@ -17,7 +17,7 @@ from betterdb_agent_memory.apps.cli import options, output
 from betterdb_agent_memory.apps.cli.exits import Exit
 from betterdb_agent_memory.apps.cli.reading import json_object, moment, seconds
 from betterdb_agent_memory.apps.cli.session import Session, session_of
-from betterdb_agent_memory.memory.drafts import MemoryDraft, RememberResult, as_draft
+from betterdb_agent_memory.memory.drafts import MemoryDraft, OnDuplicate, RememberResult, as_draft
 from betterdb_agent_memory.memory.progress import Progress
 
 BATCH: Final = 500
@@ -52,7 +52,7 @@ def remember(
         raise typer.BadParameter("--lines and --jsonl exclude each other")
     if id is not None and (lines or jsonl):
         raise typer.BadParameter("--id is for one memory; in a file of --jsonl each line may have its own")
-    on_duplicate = "merge" if merge else "replace" if replace else "keep"
+    on_duplicate: OnDuplicate = "merge" if merge else "replace" if replace else "keep"
 
     async def work(memory: MemoryStore) -> int:
         scope = options.scope(thread, agent, namespace, tag)
@@ -138,7 +138,13 @@ def _opened(path: str) -> Iterator[IO[str]]:
 
 
 async def _remember_lines(
-    session: Session, memory: MemoryStore, file: IO[str], said: Mapping[str, Any], *, jsonl: bool, on_duplicate: Any
+    session: Session,
+    memory: MemoryStore,
+    file: IO[str],
+    said: Mapping[str, Any],
+    *,
+    jsonl: bool,
+    on_duplicate: OnDuplicate,
 ) -> int:
     """Remember a file of lines, a batch at a time; a line that is refused costs no other."""
     outcomes: Counter[str] = Counter()
@@ -148,8 +154,8 @@ async def _remember_lines(
             good = [draft for _, draft in batch if isinstance(draft, MemoryDraft)]
             written = iter(await memory.remember_many(good, on_duplicate=on_duplicate))
             for number, draft in batch:
-                rejected = isinstance(draft, AgentMemoryError)
-                result = RememberResult("rejected", None, draft) if rejected else next(written)
+                refused = draft if isinstance(draft, AgentMemoryError) else None
+                result = next(written) if refused is None else RememberResult("rejected", None, refused)
                 outcomes[result.outcome] += 1
                 if session.json:
                     output.print_json(_result_json(number, result))

@@ -15,7 +15,7 @@ from betterdb_agent_memory.apps.cli.session import session_of
 def demo(
     context: typer.Context,
     file: Annotated[
-        Path | None, typer.Option("--file", help="Keep the memories in this file.  [default: a temporary one]")
+        Path | None, typer.Option("--file", help="Keep the memories in this file, or on the server of --url.")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget an earlier run first.")] = False,
     ask: Annotated[str | None, typer.Option("--ask", metavar="QUESTION", help="Only ask this, as Maya.")] = None,
@@ -27,8 +27,9 @@ def demo(
     def work() -> int:
         from betterdb_agent_memory.apps.demo.story import run
 
-        if file is not None:
-            run(str(file), ask, fresh=fresh, width=width)
+        place = file or session.flags.get("url")
+        if place is not None:
+            run(str(place), ask, fresh=fresh, width=width)
             return Exit.OK
         with tempfile.TemporaryDirectory(prefix="betterdb-memory-demo-") as folder:
             run(str(Path(folder) / "demo.db"), ask, fresh=fresh, width=width)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from betterdb_agent_memory import MemoryListOptions, MemoryStore
 from betterdb_agent_memory.apps.cli import options, output
+from betterdb_agent_memory.apps.cli.confirming import require_yes
 from betterdb_agent_memory.apps.cli.exits import Exit
 from betterdb_agent_memory.apps.cli.session import Session, session_of
 
@@ -47,24 +46,14 @@ def forget(
     async def by_scope(memory: MemoryStore) -> int:
         scope = options.scope(*said)
         matching = (await memory.list(MemoryListOptions(limit=0, **scope))).total
-        if not dry_run and matching and not yes:
-            _confirm(matching, scope, memory.name)
+        if not dry_run and matching:
+            what = f"forget {matching} memories of store {memory.name} ({options.described(scope)})"
+            require_yes(what, yes=yes)
         forgotten = matching if dry_run or not matching else await memory.forget_by_scope(**scope)
         _report(session, forgotten, [], dry_run=dry_run)
         return Exit.OK if forgotten else Exit.NOTHING
 
     session.run(by_id if ids else by_scope)
-
-
-def _confirm(count: int, scope: Mapping[str, Any], store: str) -> None:
-    """Ask before a scope goes; where nobody can answer, `--yes` must have been said."""
-    what = f"{count} memories of store {store} ({options.described(scope)})"
-    if not sys.stdin.isatty():
-        output.note(f"betterdb-memory: this would forget {what}; say --yes where nobody can be asked")
-        raise typer.Exit(Exit.USAGE)
-    if not typer.confirm(f"Forget {what}?", err=True):
-        output.note("nothing was forgotten")
-        raise typer.Exit(Exit.USAGE)
 
 
 def _report(session: Session, count: int, missing: list[str], *, dry_run: bool) -> None:

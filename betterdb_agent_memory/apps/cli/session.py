@@ -61,8 +61,8 @@ class Session:
         """Where the memories are, secrets and all."""
         return self.settings["url"].value or str(default_file())
 
-    def open(self) -> AgentMemory:
-        """The store as settings say; no I/O.
+    def open(self, *, next_embedder: str | None = None) -> AgentMemory:
+        """The store as settings say; no I/O. `next_embedder` is what its model is to be changed to.
 
         A command is no worker: it does not announce itself to the Monitor, and what it changes is
         written before it ends.
@@ -70,15 +70,16 @@ class Session:
         return AgentMemory.open(
             self.url,
             name=self.settings["name"].value,
-            embedder=self._embedder(),
+            embedder=_embedder(self.settings["embedder"].value),
+            next_embedder=_embedder(next_embedder),
             memory=MemoryOptions(
                 threshold=self.settings["threshold"].value, discovery=False, reinforcement="immediate"
             ),
         )
 
-    def run(self, work: Work) -> NoReturn:
+    def run(self, work: Work, *, next_embedder: str | None = None) -> NoReturn:
         """Do `work` with the open store, close it, and end the process as `work` says."""
-        self.finish(lambda: asyncio.run(self._with_store(work)))
+        self.finish(lambda: asyncio.run(self._with_store(work, next_embedder)))
 
     def finish(self, work: Callable[[], int]) -> NoReturn:
         """End the process with what `work` returns, or as its error says: one line, no traceback."""
@@ -115,20 +116,20 @@ class Session:
                 text = text.replace(secret, "***")
         return text
 
-    async def _with_store(self, work: Work) -> int:
-        agent = self.open()
+    async def _with_store(self, work: Work, next_embedder: str | None) -> int:
+        agent = self.open(next_embedder=next_embedder)
         try:
             return await work(agent.memory)
         finally:
             await agent.close()
 
-    def _embedder(self) -> Embedder | None:
-        name = self.settings["embedder"].value
-        if name is None:
-            return None
-        from betterdb_agent_memory.embedders.named import embedder_from_name
 
-        return embedder_from_name(name)
+def _embedder(name: str | None) -> Embedder | None:
+    if name is None:
+        return None
+    from betterdb_agent_memory.embedders.named import embedder_from_name
+
+    return embedder_from_name(name)
 
 
 def session_of(context: typer.Context) -> Session:

@@ -49,7 +49,9 @@ def export(
             output.print_json(result)
         else:
             (output.note if is_pipe else output.say)(told)
-        return Exit.OK
+        if result.unindexed:
+            session.complain(f"{result.unindexed} records are not in the index, so not in the file: try reindex")
+        return Exit.PARTLY if result.unindexed else Exit.OK
 
     session.run(work)
 

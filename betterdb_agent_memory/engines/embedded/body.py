@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
 
 from betterdb_agent_memory.engines.filters import Fields
 
@@ -19,9 +20,14 @@ def pack(fields: Fields) -> bytes:
     """`fields` as one byte string."""
     parts: list[bytes] = []
     for name, value in fields.items():
-        encoded = name.encode()
-        parts += (_length(len(encoded)), encoded, _length(len(value)), value)
+        parts += (_named(name), _length(len(value)), value)
     return b"".join(parts)
+
+
+@lru_cache(maxsize=1024)
+def _named(name: str) -> bytes:
+    encoded = name.encode()
+    return _length(len(encoded)) + encoded
 
 
 def unpack(body: bytes) -> dict[str, bytes]:

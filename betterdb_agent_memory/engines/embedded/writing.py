@@ -47,7 +47,9 @@ def write_records(
             if earlier is None:
                 outcome = updates.change(replace(write.if_exists, id=write.id))
             elif whole_field in earlier.fields and not is_past(earlier.expires_at_ms, now_ms):
-                outcome = Outcome.CHANGED if apply(write.if_exists, earlier, now_ms) else Outcome.REFUSED
+                # A record of its own for each change: what an earlier one touched is no difference now.
+                pending[write.id] = changed = Record(earlier.fields, earlier.expires_at_ms)
+                outcome = Outcome.CHANGED if apply(write.if_exists, changed, now_ms) else Outcome.REFUSED
         if outcome is Outcome.MISSING:
             pending[write.id] = Record(dict(write.fields), _write_expiry(write, now_ms))
             outcome = Outcome.WRITTEN

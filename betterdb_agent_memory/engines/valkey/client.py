@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from inspect import isawaitable
-from typing import Any, TypeAlias
+from typing import Any
 
 from betterdb_agent_memory.background import LoopLock
 from betterdb_agent_memory.engines.valkey.faults import CLIENT_ERRORS, is_of_another_loop, translate
+from betterdb_agent_memory.engines.valkey.packing import Argument, Command, packed
 from betterdb_agent_memory.errors import (
     AgentMemoryError,
     ConfigurationError,
@@ -21,9 +22,6 @@ from betterdb_agent_memory.errors import (
     EngineUnavailableError,
     OutcomeUnknownError,
 )
-
-Argument: TypeAlias = str | bytes | int
-Command: TypeAlias = tuple[Argument, ...]
 
 PIPELINE_COMMANDS = 500
 """Commands in one request; a larger batch is sent as several, one after the other."""
@@ -186,7 +184,7 @@ class ValkeyClient:
                 await _reconnect_if_closed(connection)
             except CLIENT_ERRORS as error:
                 return [_told(error, chunk[0])] * len(chunk)
-            await connection.send_packed_command(connection.pack_commands(chunk))
+            await connection.send_packed_command(packed(chunk))
             while len(replies) < len(chunk):
                 replies.append(await _read_reply(connection, chunk[len(replies)]))
         except CLIENT_ERRORS as error:

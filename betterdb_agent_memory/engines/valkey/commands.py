@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from betterdb_agent_memory.engines.base import Collection
 from betterdb_agent_memory.engines.filters import TAG_SEPARATOR
-from betterdb_agent_memory.engines.valkey.client import Argument, Command
+from betterdb_agent_memory.engines.valkey.packing import Argument, Command
 
 DISTANCE_FIELD = "__score"
 

@@ -12,6 +12,10 @@ MAX_EXPIRY_MS = 10**14
 """The year 5138."""
 
 
+MAX_POSITION = 2**53
+"""Up to here every whole number is a number of its own to a server."""
+
+
 def checked_ttl(ttl_seconds: int) -> int:
     """`ttl_seconds` if it is a whole number of seconds that a server accepts."""
     if type(ttl_seconds) is not int or not 1 <= ttl_seconds <= MAX_TTL_SECONDS:

@@ -84,16 +84,18 @@ def match_all(schema: IndexSchema) -> str:
     return f"@{order_field(schema).name}:[-inf +inf]"
 
 
-def range_text(field: str, low: float | None, high: float | None) -> str:
-    """All finite numbers from `low` to `high`, both included; None for an open side.
-
-    `low` must not be above `high`, which valkey-search refuses.
-    """
-    return f"@{field}:[{'(-inf' if low is None else number_text(low)} {'(+inf' if high is None else number_text(high)}]"
+def range_text(field: str, low: float, high: float) -> str:
+    """All finite numbers from `low` to `high`, both included; valkey-search refuses a `low` above `high`."""
+    return f"@{field}:[{number_text(low)} {number_text(high)}]"
 
 
 def number_text(value: float) -> str:
-    """A finite number in digits that every server reads as this very one; valkey-search reads no exponents."""
+    """A limit in digits that every server reads as this very number; infinity itself is left out.
+
+    valkey-search reads no exponents.
+    """
+    if math.isinf(value):
+        return "(+inf" if value > 0 else "(-inf"
     return format(Decimal(repr(float(value))), "f").removesuffix(".0")
 
 
@@ -165,11 +167,11 @@ class _Wording:
         """The text of a range, None where nothing can be said."""
         if range.field not in self._numbers:
             return None
-        low, high = (None if side is None else _as_double(side) for side in (range.low, range.high))
-        if low is math.nan or high is math.nan:
+        low = -math.inf if range.low is None else _as_double(range.low)
+        high = math.inf if range.high is None else _as_double(range.high)
+        if math.isnan(low) or math.isnan(high):
             return None
-        low, high = None if low == -math.inf else low, None if high == math.inf else high
-        if low == math.inf or high == -math.inf or (low is not None and high is not None and low > high):
+        if low == math.inf or high == -math.inf or low > high:
             return None if negated else self._nothing
         return f"{'-' if negated else ''}{range_text(range.field, low, high)}"
 

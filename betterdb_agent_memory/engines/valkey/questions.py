@@ -10,8 +10,9 @@ from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.engines.base import Collection, Row
 from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.engines.valkey import commands, query, reply
-from betterdb_agent_memory.engines.valkey.client import Command, ValkeyClient
+from betterdb_agent_memory.engines.valkey.client import ValkeyClient
 from betterdb_agent_memory.engines.valkey.index import Index
+from betterdb_agent_memory.engines.valkey.packing import Command
 
 
 class Questions:

@@ -20,11 +20,12 @@ from betterdb_agent_memory.engines.base import (
 from betterdb_agent_memory.engines.filters import Fields, Filter
 from betterdb_agent_memory.engines.valkey import query, reply
 from betterdb_agent_memory.engines.valkey.by_key import ByKey
-from betterdb_agent_memory.engines.valkey.client import Command, ValkeyClient
+from betterdb_agent_memory.engines.valkey.client import ValkeyClient
 from betterdb_agent_memory.engines.valkey.expiries import read_expiries
 from betterdb_agent_memory.engines.valkey.index import Index
 from betterdb_agent_memory.engines.valkey.keyspace import own_ids
-from betterdb_agent_memory.engines.valkey.limits import check_change, check_write, is_own
+from betterdb_agent_memory.engines.valkey.limits import MAX_POSITION, check_change, check_write, is_own
+from betterdb_agent_memory.engines.valkey.packing import Command
 from betterdb_agent_memory.engines.valkey.questions import Questions
 from betterdb_agent_memory.engines.valkey.scripts import run_many
 from betterdb_agent_memory.engines.valkey.search import MAX_NEIGHBOURS, Search
@@ -263,6 +264,8 @@ class ValkeyRecords:
         """
         if page_size < 1:
             raise InvalidInputError(f"a page has at least one record, not {page_size}")
+        if after is not None and abs(after.number) > MAX_POSITION:
+            raise InvalidInputError(f"a walk begins after a number up to {MAX_POSITION}, not {after.number}")
         if filter.required_ids is not None:
             pages = self._by_key.walk(filter.required_ids, filter, fields=fields, after=after, page_size=page_size)
         else:

@@ -9,7 +9,8 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import Any
 
-from betterdb_agent_memory.engines.valkey.client import Argument, Command, ValkeyClient
+from betterdb_agent_memory.engines.valkey.client import ValkeyClient
+from betterdb_agent_memory.engines.valkey.packing import Argument, Command
 
 _PARTS = {
     "change": ("expecting", "changing"),

@@ -12,10 +12,9 @@ from betterdb_agent_memory.engines.base import Neighbour, Neighbours, Page, Row
 from betterdb_agent_memory.engines.filters import Equals, Filter, HasTag
 from betterdb_agent_memory.engines.valkey import commands, query, reply, rounding
 from betterdb_agent_memory.engines.valkey.by_key import ByKey
-from betterdb_agent_memory.engines.valkey.client import Command
+from betterdb_agent_memory.engines.valkey.packing import Command
 from betterdb_agent_memory.engines.valkey.questions import Questions
 from betterdb_agent_memory.engines.valkey.walk import Walk
-from betterdb_agent_memory.errors import InvalidInputError
 
 MAX_NEIGHBOURS = 4096
 """Largest KNN count that every supported search module takes."""

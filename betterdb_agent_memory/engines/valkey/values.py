@@ -7,8 +7,9 @@ from typing import Any
 
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.engines.valkey import reply
-from betterdb_agent_memory.engines.valkey.client import Argument, ValkeyClient
+from betterdb_agent_memory.engines.valkey.client import ValkeyClient
 from betterdb_agent_memory.engines.valkey.limits import checked_ttl
+from betterdb_agent_memory.engines.valkey.packing import Argument
 
 
 class ValkeyValues:

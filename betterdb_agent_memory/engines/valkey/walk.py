@@ -20,6 +20,10 @@ _GROWTH = 16
 """How much wider the next window is after one with hardly a record in it, at most."""
 
 
+_LARGEST_EXACT = 2**53
+"""Up to here every whole number is a number of its own to a server; beyond, there are no fractions."""
+
+
 @dataclass(slots=True)
 class _Window:
     """A range of the order field that is asked about next; `high` None is open, both are included.
@@ -45,7 +49,8 @@ class _Window:
             self.width = math.ceil(self.width * min(_GROWTH, wanted / (total or 1)))
         self.low = low
         # Little is left, as far as is known: whatever comes, comes in one.
-        self.high = None if self.remaining <= wanted else low + self.width - 1
+        is_open = self.remaining <= wanted or low + self.width > _LARGEST_EXACT
+        self.high = None if is_open else low + self.width - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +92,7 @@ class Walk:
                 yield await self._rows(listed, filter, fields, names, after)
                 if window.high is None:
                     return
-                low = window.high + 1
-                passed = listed
+                low, passed = window.high + 1, len(listed)
             elif not listed:
                 # Nothing but records that have expired: only behind them it is known where to go on.
                 limit = _larger(limit)
@@ -96,16 +100,18 @@ class Walk:
             else:
                 # The last group may go on behind the page: it is begun again, or taken whole.
                 low = listed[-1].number
-                passed = [item for item in listed if item.number < low]
-                if passed:
-                    yield await self._rows(passed, filter, fields, names, after)
+                whole = [item for item in listed if item.number < low]
+                passed = len(whole)
+                if whole:
+                    yield await self._rows(whole, filter, fields, names, after)
                 else:
-                    async for rows in self._group(low, filter, fields, names, after, page_size):
-                        yield rows
-                    low, passed = low + 1, listed
+                    places = await self._group(low, filter)
+                    for start in range(0, len(places), page_size):
+                        yield await self._read(_after(places[start : start + page_size], after), filter, fields, names)
+                    low, passed = _next_to(low), len(places)
             limit = page_size
             ends = (listed[0].number, listed[-1].number) if listed else (None, None)
-            window.move(low, passed=len(passed), first=ends[0], last=ends[1], total=found.total)
+            window.move(low, passed=passed, first=ends[0], last=ends[1], total=found.total)
 
     async def _listed(
         self, filter: Filter, names: Sequence[str], low: int | None, high: int | None, limit: int
@@ -143,23 +149,13 @@ class Walk:
             for item in listed
         ]
 
-    async def _group(
-        self,
-        number: int,
-        filter: Filter,
-        fields: Sequence[str],
-        names: Sequence[str],
-        after: Position | None,
-        page_size: int,
-    ) -> AsyncIterator[tuple[Row, ...]]:
-        """The records of one number, by id: all of their ids at once, then page by page."""
+    async def _group(self, number: int, filter: Filter) -> list[Position]:
+        """The places of all records that share one number, by id."""
         limit = commands.LARGEST_LIMIT
         found, listed = await self._listed(filter, (self._order_field,), number, number, limit)
         if len(found.rows) >= limit:
             raise EngineError(f"{found.total} records have the {self._order_field} {number}; {limit - 1} is the most")
-        places = _own_places(listed, after)
-        for start in range(0, len(places), page_size):
-            yield await self._read(places[start : start + page_size], filter, fields, names)
+        return _own_places(listed)
 
     async def _rows(
         self,
@@ -169,7 +165,7 @@ class Walk:
         names: Sequence[str],
         after: Position | None,
     ) -> tuple[Row, ...]:
-        places = _own_places(listed, after)
+        places = _after(_own_places(listed), after)
         if self._questions.rounds_numbers_of(names):
             return await self._read(places, filter, fields, names)
         stored = {item.id: item.fields for item in listed if item.id is not None}
@@ -192,9 +188,12 @@ class Walk:
         )
 
 
-def _own_places(listed: Sequence[_Listed], after: Position | None) -> list[Position]:
-    places = [Position(item.number, item.id) for item in listed if item.id is not None]
-    return sorted(place for place in places if after is None or place > after)
+def _own_places(listed: Sequence[_Listed]) -> list[Position]:
+    return sorted(Position(item.number, item.id) for item in listed if item.id is not None)
+
+
+def _after(places: list[Position], after: Position | None) -> list[Position]:
+    return places if after is None else [place for place in places if place > after]
 
 
 def _row(id: str, stored: Fields, fields: Sequence[str]) -> Row:
@@ -203,7 +202,12 @@ def _row(id: str, stored: Fields, fields: Sequence[str]) -> Row:
 
 def _last_of(number: int) -> float:
     """The largest number whose whole part is `number`."""
-    return math.nextafter(number + 1, -math.inf) if abs(number) < 2**53 else float(number)
+    return math.nextafter(number + 1, -math.inf) if abs(number) < _LARGEST_EXACT else float(number)
+
+
+def _next_to(number: int) -> int:
+    """The whole number behind `number` that a server can hold."""
+    return number + 1 if abs(number) < _LARGEST_EXACT else int(math.nextafter(number, math.inf))
 
 
 def _larger(limit: int) -> int:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 from betterdb_agent_memory.engines.base import Expected, Outcome, RecordChange, RecordWrite
 from betterdb_agent_memory.engines.filters import TAG_SEPARATOR
 from betterdb_agent_memory.engines.valkey import reply
-from betterdb_agent_memory.engines.valkey.client import Argument, Command
+from betterdb_agent_memory.engines.valkey.packing import Argument, Command
 from betterdb_agent_memory.engines.valkey.scripts import load_script
 from betterdb_agent_memory.errors import OutcomeUnknownError, PartialBatchError
 
@@ -17,13 +17,13 @@ from betterdb_agent_memory.errors import OutcomeUnknownError, PartialBatchError
 def write_command(key: str, write: RecordWrite, whole_field: str) -> Command:
     """Store a checked record. A new one that never expires needs no script: HSET alone is atomic."""
     if write.is_new and write.ttl_seconds is None and write.expires_at_ms is None and write.if_exists is None:
-        return ("HSET", key, *chain.from_iterable(write.fields.items()))
+        return ("HSET", key, *_flat(write.fields))
     expiry: tuple[Argument, Argument] = ("", 0)
     if write.ttl_seconds is not None:
         expiry = ("EXPIRE", write.ttl_seconds)
     elif write.expires_at_ms is not None:
         expiry = ("PEXPIREAT", write.expires_at_ms)
-    storing = (*expiry, *chain.from_iterable(write.fields.items()))
+    storing = (*expiry, *_flat(write.fields))
     if write.if_exists is None:
         return load_script("write").call(key, ["", 2 + len(storing), *storing])
     changing = _change_arguments(write.if_exists)
@@ -68,8 +68,12 @@ def _change_arguments(change: RecordChange) -> list[Argument]:
     return arguments
 
 
-def _counted(items: Mapping[str, bytes] | Mapping[str, int]) -> list[Argument]:
-    return [len(items), *chain.from_iterable(items.items())]
+def _counted(items: Mapping[str, Argument]) -> list[Argument]:
+    return [len(items), *_flat(items)]
+
+
+def _flat(items: Mapping[str, Argument]) -> Iterable[Argument]:
+    return chain.from_iterable(items.items())
 
 
 def settle(ids: Sequence[str], outcomes: Sequence[Any]) -> None:

@@ -1,1 +1,5 @@
-"""Condensing memories: the pure part of fact reconciliation, and the types both kinds share."""
+"""Condensing memories: summaries that replace them, and facts that are kept up to date beside them.
+
+`consolidate` is the door. Pure are `facts`, `dates`, `kinds`, `batching` and `curation`; the shell is
+`summary` and `extraction`, with `journal` for what a crash must not lose.
+"""

@@ -50,7 +50,6 @@ async def extract_and_curate(
         LeaseLostError: this one stood still for too long; what it wrote is finished by the next.
     """
     with workshop.watch.consolidating_facts() as span:
-        await workshop.prepare()
         if request.conduct.dry_run:
             result = await _run(workshop, request, extract_facts, None)
         else:
@@ -86,7 +85,7 @@ async def _run(
         with workshop.protecting(created):
             deleted = await _carry_out(workshop, request, curation, memories, lease)
             for tags in dict.fromkeys(memory.tags for memory in memories):
-                await workshop.make_room(scope_filter(request.candidates.scope, tags), now_ms)
+                await workshop.make_room(scope_filter(request.candidates.scope, tags))
     return ConsolidateFactsResult(
         candidates=extracted.candidates,
         facts=curation.facts,
@@ -154,18 +153,17 @@ async def _carry_out(
     for page in pages(memories, _WRITE_PAGE):
         lease.check()
         await workshop.write(page, ttl_seconds=request.ttl_seconds)
-        workshop.watch.stored(len(page))
         written += len(page)
         request.conduct.report("writing", written, len(memories))
     await _add_tags(workshop, curation, lease)
     request.conduct.report("deleting", 0, curation.deleted)
-    deleted = await journal.finish()
+    deleted = await journal.finish(lambda done: request.conduct.report("deleting", done, curation.deleted))
     for sources in pages(curation.deletes):
         lease.check()
         gone = await delete_unchanged(workshop.records, sources)
-        workshop.watch.forgotten(gone)
-        deleted += gone
-    request.conduct.report("deleting", deleted, curation.deleted)
+        await workshop.forgotten(gone)
+        deleted += len(gone)
+        request.conduct.report("deleting", deleted, curation.deleted)
     return deleted
 
 
@@ -177,6 +175,7 @@ async def _add_tags(workshop: Workshop, curation: Curation, lease: HeldLease) ->
     for page in pages(changes, _WRITE_PAGE):
         lease.check()
         await workshop.records.change_many(page)
+        await workshop.keep_in_step([change.id for change in page])
 
 
 def _memory(workshop: Workshop, request: FactsRequest, write: FactWrite, now_ms: int) -> NewMemory:

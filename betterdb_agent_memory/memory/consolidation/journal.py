@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
@@ -42,8 +42,8 @@ def digest(fields: Fields) -> str:
     return content.hexdigest()[:32]
 
 
-async def delete_unchanged(records: Records, sources: Sequence[Source]) -> int:
-    """Delete the sources that still are what they were; how many. Two round trips.
+async def delete_unchanged(records: Records, sources: Sequence[Source]) -> list[str]:
+    """Delete the sources that still are what they were; their ids. Two round trips.
 
     One that was changed meanwhile stays, also when that happens between the two.
     """
@@ -54,16 +54,17 @@ async def delete_unchanged(records: Records, sources: Sequence[Source]) -> int:
         if fields is not None and digest(fields) == source.digest
     ]
     if not same:
-        return 0
+        return []
     expected = [{name: fields.get(name) for name in DIGEST_FIELDS} for _, fields in same]
-    return sum(await records.delete_many([id for id, _ in same], expected=expected))
+    deleted = await records.delete_many([id for id, _ in same], expected=expected)
+    return [id for (id, _), was_there in zip(same, deleted, strict=True) if was_there]
 
 
 class Journal:
     """The deletions of one store that products stand for.
 
     `check` is called before each page of deletions, and raises when the lease is gone. `on_deleted` is
-    told how many memories each page deleted.
+    told which memories each page deleted.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Journal:
         key: str,
         *,
         check: Callable[[], None],
-        on_deleted: Callable[[int], None],
+        on_deleted: Callable[[Sequence[str]], Awaitable[None]],
     ) -> None:
         self._values = values
         self._records = records
@@ -93,10 +94,10 @@ class Journal:
             await self._values.write_map(self._key, {name: _encode(group[name]) for name in group})
             self._noted |= group
 
-    async def finish(self) -> int:
-        """Delete what was noted in this run; how many memories. Three round trips per 1,000."""
+    async def finish(self, report: Callable[[int], None]) -> int:
+        """Delete what was noted in this run; how many memories. Three round trips per 1,000, each reported."""
         noted, self._noted = self._noted, {}
-        return await self._settle(noted)
+        return await self._settle(noted, report)
 
     async def repair(self) -> int:
         """Finish what others left behind; how many memories that deleted. One round trip when nothing was."""
@@ -122,14 +123,16 @@ class Journal:
             )
         return deleted
 
-    async def _settle(self, entries: Mapping[str, list[Source]]) -> int:
+    async def _settle(self, entries: Mapping[str, list[Source]], report: Callable[[int], None] | None = None) -> int:
         deleted = 0
         for group in _grouped(entries):
             self._check()
             gone = await delete_unchanged(self._records, [source for page in group.values() for source in page])
-            self._on_deleted(gone)
-            deleted += gone
+            await self._on_deleted(gone)
+            deleted += len(gone)
             await self._values.remove_fields(self._key, list(group))
+            if report is not None:
+                report(deleted)
         return deleted
 
     def _decode(self, name: str, entry: bytes) -> list[Source]:

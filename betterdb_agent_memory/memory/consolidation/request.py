@@ -10,9 +10,10 @@ from datetime import timedelta
 from typing import Literal, TypeAlias
 
 from betterdb_agent_memory.engines.filters import Between, Clause, Equals, Filter
-from betterdb_agent_memory.errors import InvalidInputError
+from betterdb_agent_memory.errors import ConfigurationError, InvalidInputError
 from betterdb_agent_memory.memory.consolidation.batching import DEFAULT_BATCH_SIZE, InputLimits
 from betterdb_agent_memory.memory.consolidation.facts import Undated
+from betterdb_agent_memory.memory.consolidation.kinds import DEFAULT_FACT_SOURCE
 from betterdb_agent_memory.memory.leasing import LEASE_SECONDS
 from betterdb_agent_memory.memory.progress import Progress, ProgressFn
 from betterdb_agent_memory.memory.record import (
@@ -20,10 +21,11 @@ from betterdb_agent_memory.memory.record import (
     IMPORTANCE,
     SOURCE,
     checked_importance,
+    checked_label,
     checked_ttl_seconds,
 )
-from betterdb_agent_memory.memory.scope import MemoryScope, scope_filter
-from betterdb_agent_memory.options import is_number
+from betterdb_agent_memory.memory.scope import MemoryScope, optional_text, scope_filter
+from betterdb_agent_memory.options import ConsolidationConfig, is_number
 
 Mode: TypeAlias = Literal["summary", "facts"]
 
@@ -97,6 +99,25 @@ class FactsRequest:
     undated: Undated
     day_first: bool
     ttl_seconds: int | None
+
+
+def checked_consolidation(config: ConsolidationConfig | None) -> tuple[str, float]:
+    """The label and the importance that a store gives its facts.
+
+    Raises:
+        ConfigurationError: the label is no text that can be searched, or the importance not in 0..1.
+    """
+    config = config or ConsolidationConfig()
+    try:
+        label = checked_label("consolidation.fact_source", optional_text("fact_source", config.fact_source))
+        importance = DEFAULT_FACT_IMPORTANCE
+        if config.fact_importance is not None:
+            importance = checked_importance(config.fact_importance)
+    except InvalidInputError as error:
+        raise ConfigurationError(f"consolidation: {error}") from None
+    if label == "":
+        raise ConfigurationError("consolidation.fact_source must not be empty: facts could not be told from others")
+    return label or DEFAULT_FACT_SOURCE, importance
 
 
 def chosen_mode(mode: object, *, summarize: object, extract_facts: object) -> Mode:

@@ -51,7 +51,6 @@ async def summarize_memories(
         LeaseLostError: this one stood still for too long; what it wrote is finished by the next.
     """
     with workshop.watch.consolidating() as span:
-        await workshop.prepare()
         if request.conduct.dry_run or summarize is None:
             result = await _rehearse(workshop, request)
         else:
@@ -104,11 +103,9 @@ async def _summarize(
             await workshop.write([summary], expires_at_ms=expires_at_ms)
         else:
             await workshop.write([summary], ttl_seconds=request.ttl_seconds or None)
-        workshop.watch.stored(1)
         request.conduct.report("deleting", 0, len(sources.seen))
-        deleted = await journal.finish()
-        request.conduct.report("deleting", deleted, len(sources.seen))
-        await workshop.make_room(scope_filter(request.candidates.scope, summary.tags), now_ms)
+        deleted = await journal.finish(lambda done: request.conduct.report("deleting", done, len(sources.seen)))
+        await workshop.make_room(scope_filter(request.candidates.scope, summary.tags))
     return ConsolidateResult(len(sources.seen), [summary.id], deleted, calls, expires_at_ms)
 
 

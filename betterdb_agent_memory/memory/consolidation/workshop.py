@@ -18,6 +18,7 @@ from betterdb_agent_memory.memory.consolidation.kinds import KIND_FIELDS
 from betterdb_agent_memory.memory.consolidation.request import Conduct
 from betterdb_agent_memory.memory.leasing import HeldLease
 from betterdb_agent_memory.memory.record import ITEM_FIELDS, MemoryItem, NewMemory, decode_memory
+from betterdb_agent_memory.memory.spaces import SearchedRecords
 from betterdb_agent_memory.memory.watch import StoreWatch
 
 
@@ -34,9 +35,10 @@ class WriteMemories(Protocol):
 class Workshop:
     """The parts of the store called `name`.
 
-    `prepare` makes sure that the index is there and complete, `write` embeds and stores, `make_room`
-    evicts what the scope of a filter holds too much (best effort), and `protecting` keeps memories from
-    being evicted meanwhile.
+    `searched` gives the memories as a complete index finds them, None before there is one. `write` embeds
+    and stores, `keep_in_step` is told what was changed or deleted otherwise, `make_room` evicts what the
+    scope of a filter holds too much (both best effort), and `protecting` keeps memories from being evicted
+    meanwhile.
     """
 
     name: str
@@ -46,9 +48,10 @@ class Workshop:
     watch: StoreWatch
     clock: Clock
     new_id: Callable[[], str]
-    prepare: Callable[[], Awaitable[None]]
+    searched: Callable[[], Awaitable[SearchedRecords | None]]
     write: WriteMemories
-    make_room: Callable[[Filter, int], Awaitable[None]]
+    keep_in_step: Callable[[Sequence[str]], Awaitable[None]]
+    make_room: Callable[[Filter], Awaitable[None]]
     protecting: Callable[[Sequence[str]], AbstractContextManager[None]]
     fact_source: str
     fact_importance: float
@@ -75,15 +78,23 @@ class Workshop:
             self.records,
             f"{self.name}:__mem_consolidation",
             check=lease.check,
-            on_deleted=self.watch.forgotten,
+            on_deleted=self.forgotten,
         )
+
+    async def forgotten(self, ids: Sequence[str]) -> None:
+        """Tell who counts and who keeps copies that these memories were deleted."""
+        self.watch.forgotten(len(ids))
+        await self.keep_in_step(ids)
 
     async def walk(
         self, filter: Filter, accepts: Callable[[Fields, str], bool]
     ) -> AsyncIterator[list[tuple[MemoryItem, Fields]]]:
         """Pages of memories, oldest first, that the filter and `accepts(fields, fact_source)` take."""
+        records = await self.searched()
+        if records is None:
+            return
         wanted = tuple(dict.fromkeys((*ITEM_FIELDS, *KIND_FIELDS, *DIGEST_FIELDS, *filter.field_names)))
-        async for rows in self.records.walk(filter, fields=wanted):
+        async for rows in records.walk(filter, fields=wanted):
             found, unreadable = await off_loop(len(rows), _decoded, rows, accepts, self.fact_source)
             self.watch.unreadable(unreadable)
             yield found

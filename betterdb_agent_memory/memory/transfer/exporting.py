@@ -59,10 +59,11 @@ async def export_jsonl(
         run = _Export(place, sink, filter, vectors=vectors, resumed=done, total=total, on_progress=on_progress)
         if space is not None:
             await run.pages(space.records, after)
+        unindexed = (await place.records.inspect()).failures
         await asyncio.to_thread(sink.finish)
     finally:
         sink.close()
-    return ExportResult(_name(target), run.done, done, run.skipped)
+    return ExportResult(_name(target), run.done, done, run.skipped, unindexed)
 
 
 def filter_digest(filter: Filter) -> str | None:

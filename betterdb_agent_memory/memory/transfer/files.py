@@ -252,7 +252,6 @@ def open_lines(path: Path) -> BinaryIO:
         ConfigurationError: it cannot be opened.
     """
     try:
-        file = path.open("rb")
+        return gzip.GzipFile(path, "rb") if is_compressed(path) else path.open("rb")  # type: ignore[return-value]
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
-    return gzip.GzipFile(fileobj=file, mode="rb") if is_compressed(path) else file  # type: ignore[return-value]

@@ -169,11 +169,8 @@ def order_of(fields: Fields) -> int:
 
 
 def _whole(fields: dict[str, bytes]) -> dict[str, bytes]:
-    for field in (record.CONTENT, record.CREATED_AT):
-        if field not in fields:
-            raise InvalidInputError(f"a memory needs {field}")
-    if leading_number(fields[record.CREATED_AT]) is None:
-        raise InvalidInputError(f"created_at is {fields[record.CREATED_AT][:40]!r}, not milliseconds since the epoch")
+    if not record.is_memory(fields):
+        raise InvalidInputError(f"a memory needs {record.CONTENT}")
     return fields
 
 

@@ -35,6 +35,21 @@ async def test_maps(engine: EmbeddedEngine) -> None:
     assert await values.read_map("other") == {"a": b"3"}
 
 
+async def test_fields_of_a_map_are_removed(engine: EmbeddedEngine) -> None:
+    values = engine.values
+    await values.write_map("m", {"a": b"1", "b": b"2", "c": b"3"})
+    await values.write_map("other", {"a": b"4"})
+    assert await values.remove_fields("m", ["a", "absent", "a", "c"]) == 2
+    assert await values.read_map("m") == {"b": b"2"}
+    assert await values.remove_fields("m", ["b"]) == 1
+    assert await values.remove_fields("m", ["b"]) == 0
+    assert not await values.delete("m")
+    assert await values.read_map("other") == {"a": b"4"}
+    await values.set("k", b"1")
+    with pytest.raises(EngineError, match="holds a string"):
+        await values.remove_fields("k", ["a"])
+
+
 async def test_counters(engine: EmbeddedEngine) -> None:
     values = engine.values
     assert await values.increment("m", "n", 5) == 5

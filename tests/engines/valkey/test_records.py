@@ -7,7 +7,7 @@ import valkey.asyncio
 
 from betterdb_agent_memory.engines.base import RecordChange, RecordWrite, Row
 from betterdb_agent_memory.engines.filters import Equals, Filter, HasTag
-from betterdb_agent_memory.engines.valkey import ValkeyEngine, query
+from betterdb_agent_memory.engines.valkey import ValkeyEngine, commands
 from betterdb_agent_memory.engines.valkey.records import ValkeyRecords
 from betterdb_agent_memory.errors import (
     EngineError,
@@ -241,7 +241,7 @@ async def test_counting_more_distinct_values_than_the_server_groups_is_exact(
     await records.write_many([record(str(n), tags=f"x,{n},Y") for n in range(2500)])
     await records.write_many([record(f"n{n}", tags="X") for n in range(5)])
     assert await records.count(Filter((HasTag("tags", "x"),))) == 2500
-    monkeypatch.setattr(query, "MAX_GROUPS", 100)
+    monkeypatch.setattr(commands, "MAX_GROUPS", 100)
     assert await records.count(Filter((HasTag("tags", "x"),))) == 2500
     assert await records.count(Filter((HasTag("tags", "y"),))) == 0
 

@@ -1,0 +1,157 @@
+"""Models of `fastembed`: ONNX on the processor, without torch."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from betterdb_agent_memory.embedders.answers import refuse_miscount, refuse_what_is_not_text
+from betterdb_agent_memory.embedders.function import refuse_bad_statements
+from betterdb_agent_memory.embedders.known_models import Prefixes, known_prefixes, known_threshold
+from betterdb_agent_memory.embedders.limits import CallLimits
+from betterdb_agent_memory.embedders.local_model import (
+    DEFAULT_BATCH_SIZE,
+    ModelThread,
+    limits_of_a_local_model,
+    require_package,
+    slices,
+)
+from betterdb_agent_memory.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from fastembed import TextEmbedding
+
+DEFAULT_MODEL = "BAAI/bge-small-en-v1.5"
+_CLOSE_NAMES = 4
+
+
+class FastEmbedEmbedder:
+    """Embeds with a model of `fastembed` (extra `fastembed`), on this machine's processor.
+
+    `model` is a name that fastembed lists, or one you registered with `TextEmbedding.add_custom_model`.
+    Its weights are fetched once, at the first text, into `cache_dir` (fastembed's default: a folder among
+    the temporary files; `FASTEMBED_CACHE_PATH` moves it). `local_files_only` never fetches;
+    `model_path` is a folder that holds the files already. `threads` bounds the processor threads
+    of a call, `batch_size` the texts of one.
+
+    `query_prefix` and `document_prefix` go before the texts: by default what the model's card asks for,
+    as far as it is known here, on top of what fastembed does by itself. `default_threshold` is a cosine distance
+    (0 to 2): by default the one measured for the model (`docs/embedders.md`), else 0.25, which
+    suits few; `benchmarks/calibrate_threshold.py` finds a better one.
+
+    Models quantised to int8 give a text a slightly different vector alone than in a batch.
+
+    Raises `ConfigurationError` for a model that fastembed does not know and where fastembed is missing.
+    """
+
+    def __init__(
+        self,
+        model: str = DEFAULT_MODEL,
+        *,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        model_path: str | Path | None = None,
+        threads: int | None = None,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        query_prefix: str | None = None,
+        document_prefix: str | None = None,
+        default_threshold: float | None = None,
+    ) -> None:
+        require_package("fastembed", "fastembed", "FastEmbedEmbedder")
+        self._call_limits = limits_of_a_local_model(batch_size)
+        self._dimensions = _dimensions_of(model)
+        self._name = f"fastembed:{model}"
+        self._default_threshold = known_threshold(model) if default_threshold is None else default_threshold
+        refuse_bad_statements(self._name, self._dimensions, self._default_threshold)
+        known = known_prefixes(model)
+        self._prefixes = Prefixes(
+            known.query if query_prefix is None else query_prefix,
+            known.document if document_prefix is None else document_prefix,
+        )
+        options: dict[str, Any] = {"cache_dir": None if cache_dir is None else str(cache_dir), "threads": threads}
+        if local_files_only:
+            options["local_files_only"] = True
+        if model_path is not None:
+            options["specific_model_path"] = str(model_path)
+        self._thread: ModelThread[TextEmbedding] = ModelThread(self._name, lambda: _load(model, options))
+
+    @property
+    def name(self) -> str:
+        """The model's, such as `fastembed:BAAI/bge-small-en-v1.5`."""
+        return self._name
+
+    @property
+    def dimensions(self) -> int:
+        """Length of every vector, known before the weights are there."""
+        return self._dimensions
+
+    @property
+    def default_threshold(self) -> float:
+        """Cosine distance (0 to 2) up to which a memory counts as related."""
+        return self._default_threshold
+
+    @property
+    def call_limits(self) -> CallLimits:
+        """One call at a time, `batch_size` texts in it."""
+        return self._call_limits
+
+    async def embed_query(self, text: str) -> NDArray[np.float32]:
+        """The vector of one question.
+
+        Raises `InvalidInputError` for what is not text, `EmbeddingError` when the weights cannot be had or
+        the model fails.
+        """
+        return (await self.embed_queries([text]))[0]
+
+    async def embed_queries(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
+        """The vectors of questions, in order; raises as `embed_query` does."""
+        return await self._embed(texts, is_query=True)
+
+    async def embed_documents(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
+        """The vectors of texts to be stored, in order; raises as `embed_query` does."""
+        return await self._embed(texts, is_query=False)
+
+    async def aclose(self) -> None:
+        """Let go of the model and its thread; the embedder is of no use afterwards."""
+        self._thread.close()
+
+    async def _embed(self, texts: Sequence[str], *, is_query: bool) -> list[NDArray[np.float32]]:
+        refuse_what_is_not_text(texts)
+        prefix = self._prefixes.query if is_query else self._prefixes.document
+        size = self._call_limits.max_batch
+        vectors: list[NDArray[np.float32]] = []
+        for some in slices([prefix + text for text in texts], size):
+            vectors += await self._thread.run(partial(_encode, texts=some, is_query=is_query))
+        refuse_miscount(self._name, vectors, len(texts))
+        return vectors
+
+
+def _load(model: str, options: dict[str, Any]) -> TextEmbedding:
+    from fastembed import TextEmbedding
+
+    return TextEmbedding(model, **options)
+
+
+def _dimensions_of(model: object) -> int:
+    from fastembed import TextEmbedding
+
+    listed = {described["model"]: described["dim"] for described in TextEmbedding.list_supported_models()}
+    for name, dimensions in listed.items():
+        if isinstance(model, str) and name.lower() == model.lower():
+            return int(dimensions)
+    close = difflib.get_close_matches(str(model), listed, n=_CLOSE_NAMES, cutoff=0.0)
+    raise ConfigurationError(
+        f"fastembed has no model {model!r}; close to it are {', '.join(close)}, and "
+        "`fastembed.TextEmbedding.list_supported_models()` lists all"
+    )
+
+
+def _encode(model: TextEmbedding, *, texts: Sequence[str], is_query: bool) -> list[NDArray[np.float32]]:
+    embed = model.query_embed if is_query else model.passage_embed
+    return [np.asarray(vector, np.float32) for vector in embed(texts, batch_size=len(texts))]

@@ -1,0 +1,122 @@
+"""A file that was cut off anywhere is continued behind its last whole line."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import stat
+from pathlib import Path
+
+import pytest
+
+from betterdb_agent_memory import ConfigurationError, InvalidInputError
+from betterdb_agent_memory.memory.transfer import files
+from betterdb_agent_memory.memory.transfer.files import LineReader, PartFile, open_lines
+
+PAGES = [b"header\n", b"one\ntwo\n", b"three\n", "vier ü\n".encode()]
+TEXT = b"".join(PAGES)
+
+
+def part(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
+
+
+def write_all(path: Path, *, resume: bool = True) -> None:
+    """What an export does: what is there already is not written again."""
+    file = PartFile(path, resume=resume)
+    missing = TEXT.splitlines(keepends=True)[file.found.count :]
+    for line in missing:
+        file.append(line)
+    file.finish()
+
+
+def read(path: Path) -> bytes:
+    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["memories.jsonl", "memories.jsonl.gz"])
+def test_a_file_cut_off_at_any_byte_is_made_whole(tmp_path: Path, name: str) -> None:
+    whole = tmp_path / name
+    file = PartFile(whole, resume=True)
+    for page in PAGES:
+        file.append(page)
+    file.close()
+    written = part(whole).read_bytes()
+    for length in range(len(written) + 1):
+        part(whole).write_bytes(written[:length])
+        write_all(whole)
+        assert read(whole) == TEXT, length
+        whole.unlink()
+
+
+def test_zeros_that_a_power_failure_leaves_are_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    part(path).write_bytes(TEXT + bytes(5000))
+    write_all(path)
+    assert read(path) == TEXT
+
+
+def test_the_name_appears_when_the_file_is_complete_and_only_its_owner_may_read_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"an older export")
+    file = PartFile(path, resume=True)
+    file.append(b"new\n")
+    assert path.read_bytes() == b"an older export"
+    file.finish()
+    assert path.read_bytes() == b"new\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert not part(path).exists()
+
+
+def test_without_resume_it_begins_anew(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    part(path).write_bytes(b"something else\n")
+    write_all(path, resume=False)
+    assert read(path) == TEXT
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="nowhere"):
+        PartFile(tmp_path / "nowhere" / "a.jsonl", resume=True)
+    with pytest.raises(ConfigurationError, match="nowhere"):
+        open_lines(tmp_path / "nowhere")
+
+
+def test_lines_are_read_in_batches_and_numbered() -> None:
+    reader = LineReader(io.BytesIO(b"h\na\n\n  \nb\nc\nd"), max_lines=2, max_bytes=1000)
+    assert reader.header() == b"h\n"
+    assert [(line.number, line.text) for line in reader.batch()] == [(2, b"a\n"), (5, b"b\n")]
+    assert [(line.number, line.text) for line in reader.batch()] == [(6, b"c\n"), (7, b"d")]
+    assert reader.batch() == []
+
+
+def test_a_batch_ends_where_it_is_large_enough() -> None:
+    reader = LineReader(io.BytesIO(b"x" * 100 + b"\nb\n"), max_lines=500, max_bytes=50)
+    assert [line.number for line in reader.batch()] == [1]
+
+
+def test_reading_goes_on_where_it_was_left() -> None:
+    reader = LineReader(io.BytesIO(b"a\nb\nc\n"), max_lines=1, max_bytes=1000)
+    reader.batch()
+    again = LineReader(io.BytesIO(b"a\nb\nc\n"), max_lines=9, max_bytes=1000)
+    again.seek(reader.offset, reader.number)
+    assert [(line.number, line.text) for line in again.batch()] == [(2, b"b\n"), (3, b"c\n")]
+
+
+def test_a_line_that_is_too_long_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MAX_LINE_BYTES", 10)
+    monkeypatch.setattr(files, "_CHUNK", 7)
+    reader = LineReader(io.BytesIO(b"a\n" + b"x" * 50 + b"\nb\n"), max_lines=9, max_bytes=1000)
+    assert [(line.number, line.text) for line in reader.batch()] == [(1, b"a\n"), (2, None), (3, b"b\n")]
+    assert reader.offset == 2 + 51 + 2
+
+
+def test_gzip_that_is_cut_off_is_an_error_that_says_where(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    packed = gzip.compress(b"h\n") + gzip.compress(b"line\n" * 50)
+    path.write_bytes(packed[:-5])
+    with open_lines(path) as stream:
+        reader = LineReader(stream, max_lines=500, max_bytes=10_000)
+        with pytest.raises(InvalidInputError, match="cut off"):
+            while reader.batch():
+                continue

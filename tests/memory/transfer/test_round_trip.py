@@ -1,0 +1,395 @@
+"""What goes out comes back: on both engines, across them, with and without vectors, in parts and again."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import json
+import math
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from betterdb_agent_memory import ConfigurationError, EmbeddingError, FunctionEmbedder, InvalidInputError, MemoryStore
+from betterdb_agent_memory.clock import system_clock
+from betterdb_agent_memory.errors import EmbedderUnavailableError
+from betterdb_agent_memory.memory.drafts import MemoryDraft
+from betterdb_agent_memory.memory.progress import Progress
+from tests.embedding import DIMENSIONS, embed
+from tests.memory.transfer.conftest import MakeStore, assert_same, everything, put
+
+ODD = {
+    "odd-numbers": {
+        "content": b"by the published Python package",
+        "importance": b"1.0",
+        "created_at": b"1750000000000.0",
+        "access_count": b"007",
+        "last_accessed_at": b"1750000000000",
+    },
+    "odd-bytes": {
+        "content": b"caf\xe9",
+        "importance": b"1e-05",
+        "created_at": b"1750000000001",
+        "tags": b",,a,",
+        "x-theirs": b"\x00\xff",
+        "metadata": b'{ "spaced": 1 }',
+        "derived": b"summary",
+    },
+    "unicode-\u20ac \U0001f600": {"content": "Straße\u2028\n\x85".encode(), "created_at": b"5", "threadId": b""},
+}
+
+
+def odd_records() -> dict[str, dict[str, bytes]]:
+    vector = struct.pack(f"<{DIMENSIONS}f", *range(1, DIMENSIONS + 1))
+    return {id: {**fields, "vector": vector} for id, fields in ODD.items()}
+
+
+async def fill(store: MemoryStore, count: int = 700) -> None:
+    drafts = [
+        MemoryDraft(
+            f"memory {n}",
+            importance=n % 10 / 10,
+            tags=["even", "ü"] if n % 2 == 0 else None,
+            thread_id=f"t{n % 3}",
+            namespace="n",
+            metadata={"n": n} if n % 5 == 0 else None,
+            occurred_at=1_700_000_000_000 + n if n % 7 == 0 else None,
+            ttl=1000 + n if n % 4 == 0 else None,
+        )
+        for n in range(count)
+    ]
+    results = await store.remember_many(drafts)
+    assert all(result.outcome == "stored" for result in results)
+
+
+@pytest.mark.parametrize("target_kind", ["file", "server"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+async def test_every_byte_and_expiry_comes_back(
+    make_store: MakeStore, kind: str, target_kind: str, name: str, tmp_path: Path
+) -> None:
+    source, target = make_store(kind), make_store(target_kind)
+    await fill(source)
+    await put(source, odd_records(), ttl_seconds=5000)
+    before = await everything(source)
+    exported = await source.export_to(tmp_path / name)
+    assert (exported.exported, exported.resumed, exported.skipped) == (703, 0, 0)
+    imported = await target.import_from(tmp_path / name)
+    assert (imported.read, imported.imported, imported.embedded, imported.errors) == (703, 703, 0, ())
+    assert_same(await everything(target), before)
+    assert_same(await everything(source), before)
+    assert (await target.recall("memory 5", k=1, threshold=0.001))[0].item.content == "memory 5"
+
+
+async def test_file_to_server_to_file_is_the_same_file(make_store: MakeStore, tmp_path: Path) -> None:
+    first, middle, last = make_store("file", name="same"), make_store("server"), make_store("file")
+    await fill(first, 300)
+    await first.export_to(tmp_path / "1.jsonl")
+    await middle.import_from(tmp_path / "1.jsonl")
+    await middle.export_to(tmp_path / "2.jsonl")
+    await last.import_from(tmp_path / "2.jsonl")
+    await last.export_to(tmp_path / "3.jsonl")
+    lines = [(tmp_path / f"{n}.jsonl").read_bytes().splitlines()[1:] for n in (1, 2, 3)]
+    assert lines[0] == lines[1] == lines[2]
+
+
+async def test_the_header_says_where_the_memories_come_from(make_store: MakeStore, kind: str, tmp_path: Path) -> None:
+    source = make_store(kind, embed_fn=FunctionEmbedder(embed, name="model-a", dimensions=DIMENSIONS))
+    await fill(source, 3)
+    path = tmp_path / "a.jsonl"
+    await source.export_to(path)
+    header = json.loads(path.read_bytes().splitlines()[0])
+    assert abs(header.pop("exported_at") - system_clock()) < 60_000
+    assert header == {
+        "format": "betterdb-agent-memory",
+        "version": 1,
+        "store": source.name,
+        "embedder": "model-a",
+        "dimensions": DIMENSIONS,
+        "vectors": True,
+        "memories": 3,
+        "filter": None,
+    }
+
+
+async def test_a_part_of_a_store(make_store: MakeStore, kind: str, tmp_path: Path) -> None:
+    source = make_store(kind)
+    await fill(source, 30)
+    path = tmp_path / "a.jsonl"
+    result = await source.export_to(path, thread_id="t1", tags=["even"], where={"importance": {"gte": 0.4}})
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    expected = [n for n in range(30) if n % 3 == 1 and n % 2 == 0 and n % 10 >= 4]
+    assert sorted(line["content"] for line in lines[1:]) == sorted(f"memory {n}" for n in expected)
+    assert result.exported == len(expected) == lines[0]["memories"]
+    assert lines[0]["filter"]
+
+
+async def test_nothing_stored_makes_a_file_with_a_header(make_store: MakeStore, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    assert (await make_store(kind).export_to(path)).exported == 0
+    assert len(path.read_bytes().splitlines()) == 1
+    assert (await make_store(kind).import_from(path)).read == 0
+
+
+async def test_through_a_pipe(make_store: MakeStore, kind: str) -> None:
+    source, target = make_store(kind), make_store(kind)
+    await fill(source, 20)
+    pipe = io.BytesIO()
+    await source.export_to(pipe)
+    assert not pipe.closed
+    pipe.seek(0)
+    assert (await target.import_from(pipe)).imported == 20
+    assert_same(await everything(target), await everything(source))
+
+
+async def test_fragments_are_no_memories(make_store: MakeStore, kind: str, tmp_path: Path) -> None:
+    source = make_store(kind)
+    await put(source, {**odd_records(), "fragment": {"created_at": b"7", "access_count": b"1"}})
+    result = await source.export_to(tmp_path / "a.jsonl")
+    assert (result.exported, result.skipped) == (3, 1)
+
+
+async def test_what_the_index_could_not_take_in_is_told(make_store: MakeStore, tmp_path: Path) -> None:
+    source = make_store("server")
+    records = odd_records()
+    records["odd-bytes"]["importance"] = b"very"
+    await put(source, records)
+    result = await source.export_to(tmp_path / "a.jsonl")
+    assert (result.exported, result.unindexed) == (2, 1)
+
+
+class TestExisting:
+    async def test_what_is_there_stays(self, make_store: MakeStore, kind: str, tmp_path: Path) -> None:
+        source, target = make_store(kind), make_store(kind)
+        await fill(source, 10)
+        await source.export_to(tmp_path / "a.jsonl")
+        kept = [item.id async for item in source.iterate()][:4]
+        for id in kept:
+            await target.remember("mine", id=id)
+        result = await target.import_from(tmp_path / "a.jsonl")
+        assert (result.imported, result.existing) == (6, 4)
+        assert {item.content for item in await target.get_many(kept) if item} == {"mine"}
+
+    async def test_or_is_replaced(self, make_store: MakeStore, kind: str, tmp_path: Path) -> None:
+        source, target = make_store(kind), make_store(kind)
+        await fill(source, 10)
+        await source.export_to(tmp_path / "a.jsonl")
+        for id in [item.id async for item in source.iterate()][:4]:
+            await target.remember("mine", id=id, ttl=77, source="gone afterwards")
+        result = await target.import_from(tmp_path / "a.jsonl", on_existing="replace")
+        assert (result.imported, result.existing) == (10, 0)
+        assert_same(await everything(target), await everything(source))
+
+    async def test_an_id_that_comes_twice_is_taken_once(self, make_store: MakeStore, kind: str, tmp_path: Path) -> None:
+        source, target = make_store(kind), make_store(kind)
+        await fill(source, 3)
+        path = tmp_path / "a.jsonl"
+        await source.export_to(path)
+        path.write_bytes(path.read_bytes() + b"".join(path.read_bytes().splitlines(keepends=True)[1:]))
+        result = await target.import_from(path)
+        assert (result.read, result.imported, result.existing) == (6, 3, 3)
+
+    async def test_another_word_is_refused(self, make_store: MakeStore, tmp_path: Path) -> None:
+        wrong: Any = "overwrite"
+        with pytest.raises(InvalidInputError, match="overwrite"):
+            await make_store("file").import_from(tmp_path / "a.jsonl", on_existing=wrong)
+
+
+async def test_what_has_expired_is_not_brought_back(make_store: MakeStore, kind: str, tmp_path: Path) -> None:
+    source, target = make_store(kind), make_store(kind)
+    await fill(source, 4)
+    path = tmp_path / "a.jsonl"
+    await source.export_to(path)
+    header, *lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    lines[1]["expires_at"] = system_clock() - 1
+    path.write_text("\n".join(map(json.dumps, [header, *lines])))
+    result = await target.import_from(path)
+    assert (result.imported, result.expired) == (3, 1)
+    assert await target.get(lines[1]["id"]) is None
+
+
+async def test_a_bad_line_costs_no_other(make_store: MakeStore, kind: str, tmp_path: Path) -> None:
+    source, target = make_store(kind), make_store(kind)
+    await fill(source, 600)
+    path = tmp_path / "a.jsonl"
+    await source.export_to(path)
+    lines = path.read_bytes().splitlines()
+    lines[2] = b"not json"
+    lines[3] = b'{"id": "a:b", "content": "c", "created_at": 1}'
+    lines[555] = lines[555][:-20]
+    path.write_bytes(b"\n".join(lines))
+    result = await target.import_from(path)
+    assert (result.read, result.imported, result.rejected) == (600, 597, 3)
+    assert [error.line for error in result.errors] == [3, 4, 556]
+    assert "colon" in result.errors[1].reason
+
+
+async def test_of_many_bad_lines_all_are_counted_and_some_reported(make_store: MakeStore, tmp_path: Path) -> None:
+    source = make_store("file")
+    path = tmp_path / "a.jsonl"
+    await source.export_to(path)
+    path.write_bytes(path.read_bytes() + b"?\n" * 250)
+    result = await source.import_from(path)
+    assert result.rejected == 250
+    assert len(result.errors) == 100
+
+
+async def test_a_file_of_something_else_is_refused(make_store: MakeStore, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"content": "hello"}\n')
+    with pytest.raises(InvalidInputError, match="no export"):
+        await make_store(kind).import_from(path)
+    with pytest.raises(ConfigurationError, match="missing"):
+        await make_store(kind).import_from(tmp_path / "missing.jsonl")
+
+
+class TestVectors:
+    async def test_are_made_anew_where_the_file_has_none(
+        self, make_store: MakeStore, kind: str, tmp_path: Path
+    ) -> None:
+        source, target = make_store(kind), make_store(kind)
+        await fill(source, 30)
+        await source.export_to(tmp_path / "a.jsonl", vectors=False)
+        assert b"vector" not in (tmp_path / "a.jsonl").read_bytes().replace(b'"vectors"', b"")
+        told: list[Progress] = []
+        result = await target.import_from(tmp_path / "a.jsonl", on_progress=told.append)
+        assert result.embedded == 30
+        assert result.embedded_because == "the file holds no vectors"
+        assert {progress.stage for progress in told} == {"embed and import"}
+        assert_same(await everything(target), await everything(source))
+
+    async def test_are_made_anew_by_another_model(self, make_store: MakeStore, kind: str, tmp_path: Path) -> None:
+        async def backwards(text: str) -> list[float]:
+            return (await embed(text))[::-1]
+
+        source = make_store(kind, embed_fn=FunctionEmbedder(embed, name="a", dimensions=DIMENSIONS))
+        target = make_store(kind, embed_fn=FunctionEmbedder(backwards, name="b", dimensions=DIMENSIONS))
+        await fill(source, 5)
+        await source.export_to(tmp_path / "a.jsonl")
+        result = await target.import_from(tmp_path / "a.jsonl")
+        assert result.embedded == 5
+        assert result.embedded_because == "the file's vectors were made by a, the store's embedder is b"
+        assert (await target.recall("memory 3", k=1, threshold=0.001))[0].item.content == "memory 3"
+
+    async def test_are_made_anew_for_another_length(self, make_store: MakeStore, kind: str, tmp_path: Path) -> None:
+        async def short(text: str) -> list[float]:
+            return (await embed(text))[:4]
+
+        source, target = make_store(kind), make_store(kind, embed_fn=short)
+        await fill(source, 5)
+        await source.export_to(tmp_path / "a.jsonl")
+        result = await target.import_from(tmp_path / "a.jsonl")
+        assert result.embedded == 5
+        assert "8 dimensions" in str(result.embedded_because)
+
+    async def test_of_one_line_are_made_anew_where_they_are_unusable(
+        self, make_store: MakeStore, kind: str, tmp_path: Path
+    ) -> None:
+        source, target = make_store(kind), make_store(kind)
+        await fill(source, 4)
+        path = tmp_path / "a.jsonl"
+        await source.export_to(path)
+        header, *lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+        del lines[0]["vector"]
+        lines[1]["vector"] = "AACAPw=="
+        lines[2]["vector"] = base64.b64encode(struct.pack(f"<{DIMENSIONS}f", *[math.nan] * DIMENSIONS)).decode()
+        path.write_text("\n".join(map(json.dumps, [header, *lines])))
+        result = await target.import_from(path)
+        assert (result.imported, result.rejected) == (4, 0)
+        assert result.embedded == 3
+        assert "missing" in str(result.embedded_because)
+        assert_same(await everything(target), await everything(source))
+
+    async def test_need_an_embedder_before_anything_is_written(
+        self, make_store: MakeStore, kind: str, tmp_path: Path
+    ) -> None:
+        source, target = make_store(kind), make_store(kind, embed_fn=None)
+        await fill(source, 5)
+        await source.export_to(tmp_path / "without.jsonl", vectors=False)
+        with pytest.raises(ConfigurationError, match="no embedder"):
+            await target.import_from(tmp_path / "without.jsonl")
+        assert (await target.stats()).item_count == 0
+
+    async def test_of_the_file_do_without_an_embedder(self, make_store: MakeStore, kind: str, tmp_path: Path) -> None:
+        source = make_store(kind)
+        await fill(source, 5)
+        path = tmp_path / "a.jsonl"
+        await source.export_to(path)
+        lines = path.read_bytes().splitlines()
+        without = json.loads(lines[1])
+        del without["vector"]
+        path.write_bytes(b"\n".join([lines[0], json.dumps(without).encode(), *lines[2:]]))
+        target = make_store(kind, embed_fn=None)
+        result = await target.import_from(path)
+        assert (result.imported, result.rejected) == (4, 1)
+        assert result.errors[0].line == 2
+        assert await target.recall_by_vector(await embed("memory 3"), k=1)
+
+    async def test_a_text_that_cannot_be_embedded_costs_no_other(
+        self, make_store: MakeStore, kind: str, tmp_path: Path
+    ) -> None:
+        async def particular(text: str) -> list[float]:
+            if text == "memory 3":
+                raise ValueError("not that one")
+            return await embed(text)
+
+        source, target = make_store(kind), make_store(kind, embed_fn=particular)
+        await fill(source, 6)
+        await source.export_to(tmp_path / "a.jsonl", vectors=False)
+        result = await target.import_from(tmp_path / "a.jsonl")
+        assert (result.imported, result.rejected) == (5, 1)
+        assert "not that one" in result.errors[0].reason
+
+    async def test_an_embedder_that_is_away_stops_the_import_and_the_next_goes_on(
+        self, make_store: MakeStore, kind: str, tmp_path: Path
+    ) -> None:
+        calls = 0
+
+        async def tired(text: str) -> list[float]:
+            nonlocal calls
+            calls += 1
+            if calls > 600:
+                raise EmbedderUnavailableError("later")
+            return await embed(text)
+
+        source, name = make_store(kind), f"again{kind}"
+        await fill(source, 1200)
+        await source.export_to(tmp_path / "a.jsonl", vectors=False)
+        with pytest.raises(EmbeddingError, match="later"):
+            await make_store(kind, name=name, embed_fn=tired).import_from(tmp_path / "a.jsonl")
+        target = make_store(kind, name=name)
+        result = await target.import_from(tmp_path / "a.jsonl")
+        assert result.resumed == 500
+        assert result.imported + result.existing == 1200
+        assert_same(await everything(target), await everything(source))
+
+
+async def test_progress_counts_up_to_all(make_store: MakeStore, kind: str, tmp_path: Path) -> None:
+    source, target = make_store(kind), make_store(kind)
+    await fill(source, 600)
+    told: list[Progress] = []
+    await source.export_to(tmp_path / "a.jsonl", on_progress=told.append)
+    done = [progress.done for progress in told]
+    assert len(done) >= 3
+    assert done == sorted(done)
+    assert done[-1] == 600
+    assert {(progress.stage, progress.total) for progress in told} == {("export", 600)}
+    told.clear()
+    await target.import_from(tmp_path / "a.jsonl", on_progress=told.append)
+    assert [(progress.stage, progress.done, progress.total) for progress in told] == [
+        ("import", 500, 600),
+        ("import", 600, 600),
+    ]
+
+
+async def test_packed_files_are_readable_by_everybody(make_store: MakeStore, tmp_path: Path) -> None:
+    source = make_store("file")
+    await fill(source, 600)
+    await source.export_to(tmp_path / "a.jsonl.gz")
+    await source.export_to(tmp_path / "a.jsonl")
+    assert (
+        gzip.decompress((tmp_path / "a.jsonl.gz").read_bytes()).splitlines()[1:]
+        == (tmp_path / "a.jsonl").read_bytes().splitlines()[1:]
+    )

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betterdb_agent_memory.embedders.answers import refuse_miscount, refuse_what_is_not_text
+from betterdb_agent_memory.embedders.extras import require_package
 from betterdb_agent_memory.embedders.function import refuse_bad_statements
 from betterdb_agent_memory.embedders.known_models import Prefixes, known_prefixes, known_threshold
 from betterdb_agent_memory.embedders.limits import CallLimits
@@ -19,7 +20,6 @@ from betterdb_agent_memory.embedders.local_model import (
     DEFAULT_BATCH_SIZE,
     ModelThread,
     limits_of_a_local_model,
-    require_package,
     slices,
 )
 from betterdb_agent_memory.errors import ConfigurationError
@@ -63,7 +63,7 @@ class FastEmbedEmbedder:
         document_prefix: str | None = None,
         default_threshold: float | None = None,
     ) -> None:
-        require_package("fastembed", "fastembed", "FastEmbedEmbedder")
+        require_package("fastembed", extra="fastembed", needed_by="FastEmbedEmbedder")
         self._call_limits = limits_of_a_local_model(batch_size)
         self._dimensions = _dimensions_of(model)
         self._name = f"fastembed:{model}"

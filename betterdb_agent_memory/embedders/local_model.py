@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Generic, TypeVar
 
 from betterdb_agent_memory.embedders.limits import CallLimits
-from betterdb_agent_memory.errors import AgentMemoryError, ConfigurationError, EmbeddingError
+from betterdb_agent_memory.errors import AgentMemoryError, EmbeddingError
 
 DEFAULT_BATCH_SIZE: Final = 32
 
@@ -59,18 +58,6 @@ class ModelThread(Generic[_Model]):
 def limits_of_a_local_model(batch_size: int) -> CallLimits:
     """One call at a time; without a time limit, since the first may fetch the weights and none can be stopped."""
     return CallLimits(max_concurrency=1, max_batch=batch_size, timeout_seconds=None, attempts=1)
-
-
-def require_package(package: str, extra: str, needed_by: str) -> None:
-    """Raise `ConfigurationError` with the command to install it unless `package` is there; it is not imported."""
-    try:
-        is_there = importlib.util.find_spec(package) is not None
-    except ValueError:  # what find_spec makes of a module that was taken out of sys.modules
-        is_there = False
-    if not is_there:
-        raise ConfigurationError(
-            f'{needed_by} needs the package {package}: pip install "betterdb-agent-memory[{extra}]"'
-        )
 
 
 def slices(texts: Sequence[str], size: int) -> Iterator[Sequence[str]]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Callable
 from typing import Final
 
 from betterdb_agent_memory.embedders.base import Embedder
+from betterdb_agent_memory.embedders.extras import is_installed
 from betterdb_agent_memory.embedders.fast_embed import FastEmbedEmbedder
 from betterdb_agent_memory.embedders.provider import ProviderEmbedder
 from betterdb_agent_memory.embedders.sentence_transformer import SentenceTransformerEmbedder
@@ -54,15 +54,16 @@ def embedder_from_name(name: str) -> Embedder:
     make = _LOCAL.get(kind)
     if make is not None:
         return make(model)
-    if not model or (kind.removeprefix("gateway/") not in PROVIDERS and not _has_pydantic_ai()):
+    is_known = kind.removeprefix("gateway/") in PROVIDERS
+    if not model or not (is_known or is_installed("pydantic_ai")):
         raise ConfigurationError(f"no embedder is named {name!r}; {_known()}")
     model, length = _cut_length(f"{kind}:{model}")
     try:
         return ProviderEmbedder(model, dimensions=length)
     except ConfigurationError as error:
-        if "Unknown" in str(error):
-            raise ConfigurationError(f"{error}; {_known()}") from error
-        raise
+        if is_known:
+            raise
+        raise ConfigurationError(f"{error}; {_known()}") from error
 
 
 async def close_embedder(embedder: Embedder) -> None:
@@ -102,10 +103,6 @@ def _cut_length(model: str) -> tuple[str, int | None]:
     """
     match = re.fullmatch(r"(.+)@([1-9][0-9]{0,5})", model)
     return (match[1], int(match[2])) if match else (model, None)
-
-
-def _has_pydantic_ai() -> bool:
-    return importlib.util.find_spec("pydantic_ai") is not None
 
 
 def _known() -> str:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from betterdb_agent_memory.embedders.answers import refuse_miscount, refuse_what_is_not_text
 from betterdb_agent_memory.embedders.base import VectorLike
+from betterdb_agent_memory.embedders.extras import require_package
 from betterdb_agent_memory.embedders.failures import is_passing
 from betterdb_agent_memory.embedders.function import DEFAULT_THRESHOLD, refuse_bad_statements
 from betterdb_agent_memory.embedders.limits import CallLimits
-from betterdb_agent_memory.embedders.local_model import require_package
 from betterdb_agent_memory.errors import ConfigurationError, EmbedderUnavailableError, EmbeddingError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class ProviderEmbedder:
         settings: EmbeddingSettings | None = None,
         default_threshold: float = DEFAULT_THRESHOLD,
     ) -> None:
-        require_package("pydantic_ai", "providers", "ProviderEmbedder")
+        require_package("pydantic_ai", extra="providers", needed_by="ProviderEmbedder")
         if dimensions is not None:
             settings = {**(settings or {}), "dimensions": dimensions}
         self._settings = settings

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betterdb_agent_memory.embedders.answers import refuse_miscount, refuse_what_is_not_text
+from betterdb_agent_memory.embedders.extras import require_package
 from betterdb_agent_memory.embedders.function import refuse_bad_statements
 from betterdb_agent_memory.embedders.known_models import known_threshold
 from betterdb_agent_memory.embedders.limits import CallLimits
@@ -18,7 +19,6 @@ from betterdb_agent_memory.embedders.local_model import (
     DEFAULT_BATCH_SIZE,
     ModelThread,
     limits_of_a_local_model,
-    require_package,
     slices,
 )
 
@@ -58,7 +58,7 @@ class SentenceTransformerEmbedder:
         document_prompt: str | None = None,
         default_threshold: float | None = None,
     ) -> None:
-        require_package("sentence_transformers", "sentence-transformers", "SentenceTransformerEmbedder")
+        require_package("sentence_transformers", extra="sentence-transformers", needed_by="SentenceTransformerEmbedder")
         self._call_limits = limits_of_a_local_model(batch_size)
         self._dimensions = truncate_dim
         self._name = "sentence-transformers:" + "@".join(

@@ -6,17 +6,21 @@ memory just written, and those that other tasks of this store are writing, are n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
 from betterdb_agent_memory.background import LoopLock, off_loop
+from betterdb_agent_memory.clock import Clock
 from betterdb_agent_memory.engines.base import Row
 from betterdb_agent_memory.engines.filters import Filter
+from betterdb_agent_memory.errors import AgentMemoryError
+from betterdb_agent_memory.live_config import MemoryConfigSnapshot
 from betterdb_agent_memory.memory.record import CONTENT, IMPORTANCE, LAST_ACCESSED_AT, decode_memory
 from betterdb_agent_memory.memory.scoring import retention_score
+from betterdb_agent_memory.memory.searching import Searcher
 from betterdb_agent_memory.memory.spaces import SearchedRecords
 from betterdb_agent_memory.options import RecallWeights
 
@@ -60,11 +64,26 @@ class Capacity:
     """Keeps scopes at their limit; correct for all tasks that share one store object.
 
     Several processes that write into one full scope at once may evict a few too many, since each
-    counts for itself.
+    counts for itself. `on_evicted` is told of memories that left, `on_failure` of a scope that could not
+    be trimmed.
     """
 
-    def __init__(self, *, on_unreadable: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        searcher: Searcher,
+        *,
+        config: Callable[[], MemoryConfigSnapshot],
+        clock: Clock,
+        on_unreadable: Callable[[int], None],
+        on_evicted: Callable[[int], Awaitable[None]],
+        on_failure: Callable[[AgentMemoryError], None],
+    ) -> None:
+        self._searcher = searcher
+        self._config = config
+        self._clock = clock
         self._on_unreadable = on_unreadable
+        self._on_evicted = on_evicted
+        self._on_failure = on_failure
         self._sweeping = LoopLock()
         self._being_written: set[str] = set()
 
@@ -78,7 +97,31 @@ class Capacity:
         finally:
             self._being_written -= new
 
-    async def sweep(
+    async def make_room(self, buckets: Iterable[Filter]) -> None:
+        """Evict what these scopes hold above the limit. Best effort: what was written is stored by then."""
+        config = self._config()
+        limit = config.max_items_per_scope
+        if limit is None:
+            return
+        for bucket in dict.fromkeys(bucket for bucket in buckets if bucket.clauses):
+            try:
+                evicted = await self._searcher.lookup(
+                    lambda space, bucket=bucket: self._sweep(  # type: ignore[misc]
+                        space.records,
+                        bucket,
+                        limit=limit,
+                        now_ms=self._clock(),
+                        weights=config.weights,
+                        half_life_seconds=config.half_life_seconds,
+                    ),
+                    0,
+                )
+                if evicted:
+                    await self._on_evicted(evicted)
+            except AgentMemoryError as error:
+                self._on_failure(error)
+
+    async def _sweep(
         self,
         records: SearchedRecords,
         filter: Filter,

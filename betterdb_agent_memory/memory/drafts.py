@@ -66,7 +66,8 @@ class RememberResult:
 class PreparedMemory:
     """A validated memory and how it is to be written.
 
-    `bucket` is its exact scope and tags, what a capacity limit counts. `attempt` counts the ids that a merge found taken by another content.
+    `bucket` is its exact scope and tags, what a capacity limit counts. `attempt` counts the ids that a merge
+    found taken by another content.
     """
 
     memory: NewMemory

@@ -8,7 +8,8 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 from opentelemetry.trace import Span
 
@@ -18,40 +19,43 @@ from betterdb_agent_memory.discovery import MemoryDiscovery
 from betterdb_agent_memory.embedders.base import Embedder, EmbedFn, VectorLike
 from betterdb_agent_memory.embedders.function import DEFAULT_THRESHOLD, as_embedder
 from betterdb_agent_memory.engines import engine_for
-from betterdb_agent_memory.engines.base import Engine, Outcome, Page, Row
+from betterdb_agent_memory.engines.base import Engine, Page, Row
 from betterdb_agent_memory.engines.filters import Fields, Filter
-from betterdb_agent_memory.errors import (
-    AgentMemoryError,
-    EmbeddingError,
-    EngineError,
-    InvalidInputError,
-    MemoryNotFoundError,
-    VersionConflictError,
-)
+from betterdb_agent_memory.errors import AgentMemoryError, InvalidInputError
 from betterdb_agent_memory.live_config import LiveConfig, MemoryConfigSnapshot
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.candidates import NearestResult, nearest_in_scope
 from betterdb_agent_memory.memory.capacity import Capacity
+from betterdb_agent_memory.memory.consolidation.consolidate import Arguments, consolidate
+from betterdb_agent_memory.memory.consolidation.facts import (
+    ConsolidateFactsResult,
+    ConsolidateResult,
+    FactExtractor,
+    SummarizeFn,
+    Undated,
+)
+from betterdb_agent_memory.memory.consolidation.kinds import SUMMARY_SOURCE
+from betterdb_agent_memory.memory.consolidation.language_model import LanguageModel
+from betterdb_agent_memory.memory.consolidation.request import Mode, checked_consolidation
+from betterdb_agent_memory.memory.consolidation.workshop import Workshop
 from betterdb_agent_memory.memory.drafts import (
     MemoryDraft,
     OnDuplicate,
-    PreparedMemory,
     RememberResult,
-    as_draft,
     checked_content,
     checked_on_duplicate,
-    prepare,
 )
 from betterdb_agent_memory.memory.embedding import CheckedEmbedder, given_vector
 from betterdb_agent_memory.memory.forgetting import forget_matching
-from betterdb_agent_memory.memory.generations.generation import Generation
-from betterdb_agent_memory.memory.generations.layout import Layout, Models
+from betterdb_agent_memory.memory.generations.following import Follower
+from betterdb_agent_memory.memory.generations.layout import Models
 from betterdb_agent_memory.memory.generations.migration import EmbeddingMigration
 from betterdb_agent_memory.memory.listing import list_matching
 from betterdb_agent_memory.memory.progress import Progress, ProgressFn
 from betterdb_agent_memory.memory.ranking import MemoryHit, rank
-from betterdb_agent_memory.memory.record import MemoryItem
+from betterdb_agent_memory.memory.record import MemoryItem, NewMemory
 from betterdb_agent_memory.memory.reinforcement import reinforcer_for
+from betterdb_agent_memory.memory.remembering import Remembering
 from betterdb_agent_memory.memory.requests import (
     MAX_LIST_LIMIT,
     ListRequest,
@@ -61,7 +65,7 @@ from betterdb_agent_memory.memory.requests import (
     exact_filter,
 )
 from betterdb_agent_memory.memory.results import MemoryListResult, MemoryStats, ReindexResult
-from betterdb_agent_memory.memory.scope import MemoryScope, checked_scope
+from betterdb_agent_memory.memory.scope import MemoryScope, checked_scope, checked_tags
 from betterdb_agent_memory.memory.searching import Searcher, lookup_space, recall_space
 from betterdb_agent_memory.memory.settings import (
     base_config,
@@ -71,8 +75,12 @@ from betterdb_agent_memory.memory.settings import (
     checked_type,
     refresh_interval_seconds,
 )
-from betterdb_agent_memory.memory.spaces import VectorSpace
-from betterdb_agent_memory.memory.updating import KEEP, Keep, Update
+from betterdb_agent_memory.memory.spaces import SearchedRecords, VectorSpace
+from betterdb_agent_memory.memory.transfer.exporting import export_jsonl
+from betterdb_agent_memory.memory.transfer.importing import OnExisting, import_jsonl
+from betterdb_agent_memory.memory.transfer.place import TransferPlace
+from betterdb_agent_memory.memory.transfer.results import ExportResult, ImportResult
+from betterdb_agent_memory.memory.updating import KEEP, Keep, Update, Updater
 from betterdb_agent_memory.memory.watch import StoreWatch
 from betterdb_agent_memory.memory.where import Moment, Where
 from betterdb_agent_memory.memory.writing import Writer
@@ -90,10 +98,6 @@ from betterdb_agent_memory.options import (
 from betterdb_agent_memory.version import package_version
 
 EVICTIONS = "evictions"
-SUMMARY_SOURCE = "summary"
-DEFAULT_FACT_SOURCE = "fact"
-_BATCH = 500
-_UPDATE_ATTEMPTS = 5
 _log = logging.getLogger(__name__)
 
 
@@ -163,15 +167,37 @@ class MemoryStore:
             ),
         )
         self._searcher = Searcher(self._models, on_use=self._start_background_work)
-        self._writer = Writer(self._records, keep_in_step=self._keep_in_step)
-        self._capacity = Capacity(on_unreadable=self._watch.unreadable)
+        self._follower = Follower(name, on_failure=lambda: self._watch.background_failed("generation"))
+        self._writer = Writer(self._records, self._follower)
+        self._updater = Updater(self._records, self._models, self._follower, get=self.get)
         self._reinforcer = reinforcer_for(
             reinforcement, self._records, on_failure=lambda: self._watch.background_failed("reinforcement")
         )
-        self._consolidation = checked_type("consolidation", consolidation, ConsolidationConfig) or ConsolidationConfig()
+        self._fact_source, self._fact_importance = checked_consolidation(
+            checked_type("consolidation", consolidation, ConsolidationConfig) or ConsolidationConfig()
+        )
         self._max_content_bytes = count_of_at_least_one("max_content_bytes", max_content_bytes)
         self._clock = checked_callable("clock", clock)
         self._new_id = checked_callable("new_id", new_id)
+        self._capacity = Capacity(
+            self._searcher,
+            config=self.current_config,
+            clock=self._clock,
+            on_unreadable=self._watch.unreadable,
+            on_evicted=self._count_evicted,
+            on_failure=self._warn_of_eviction,
+        )
+        self._remembering = Remembering(
+            self._models,
+            self._writer,
+            self._capacity,
+            self._watch,
+            clock=self._clock,
+            new_id=self._new_id,
+            max_content_bytes=self._max_content_bytes,
+            reserved_sources=self._reserved_sources,
+            on_use=self._start_background_work,
+        )
         interval_seconds = refresh_interval_seconds(config_refresh)
         self._refreshes_config = interval_seconds is not None
         self._live_config = LiveConfig(
@@ -251,19 +277,7 @@ class MemoryStore:
             content, importance, tags, source, ttl, None, None, None, subject, date, occurred_at, metadata, id
         )
         said = checked_scope(scope, thread_id, agent_id, namespace)
-        prepared = self._prepared(draft, checked_on_duplicate(on_duplicate), said)
-        with (
-            self._watch.remembering(prepared.memory.importance, prepared.ttl_seconds) as stored,
-            self._capacity.protecting([prepared.memory.id]),
-        ):
-            layout = await self._writable_layout()
-            [result] = await self._writer.write([prepared], layout)
-            if result.error is not None:
-                raise result.error
-            if result.outcome == "stored":
-                stored()
-                await self._make_room(prepared)
-        return result.id or prepared.memory.id
+        return await self._remembering.one(draft, checked_on_duplicate(on_duplicate), said)
 
     async def remember_many(
         self,
@@ -295,17 +309,7 @@ class MemoryStore:
         checked_on_duplicate(on_duplicate)
         said = checked_scope(scope, thread_id, agent_id, namespace)
         self._embedder.require("remember")
-        given = [*memories]
-        results: builtins.list[RememberResult] = []
-        failure: AgentMemoryError | None = None
-        for start in range(0, len(given), _BATCH):
-            batch = given[start : start + _BATCH]
-            prepared = await off_loop(len(batch), self._prepared_or_rejected, batch, on_duplicate, said)
-            written, failure = await self._written(prepared, failure)
-            results += written
-            if on_progress is not None:
-                on_progress(Progress("remembering", len(results), len(given)))
-        return results
+        return await self._remembering.many(memories, on_duplicate, said, on_progress)
 
     async def recall(
         self,
@@ -443,22 +447,7 @@ class MemoryStore:
             max_content_bytes=self._max_content_bytes,
             reserved_sources=self._reserved_sources,
         )
-        layout = await self._models.layout()
-        for _ in range(_UPDATE_ATTEMPTS):
-            outcome = await self._update_once(update, layout)
-            item = await self.get(id)
-            if outcome is Outcome.MISSING or item is None:
-                raise MemoryNotFoundError(f"there is no memory {id!r}; it was forgotten, has expired, or never was")
-            if outcome is Outcome.CHANGED:
-                await self._keep_in_step(layout.generation, [id])
-                return item
-            if update.if_version is not None and item.version != update.if_version:
-                raise VersionConflictError(
-                    f"memory {id!r} has version {item.version}, not {update.if_version}: somebody has changed it since "
-                    "you read it. Read it again and decide",
-                    current=item.version,
-                )
-        raise VersionConflictError(f"memory {id!r} was changed by others {_UPDATE_ATTEMPTS} times meanwhile; try again")
+        return await self._updater.update(update)
 
     async def iterate(
         self,
@@ -520,7 +509,7 @@ class MemoryStore:
         layout = await self._models.layout()
         existed = await self._records.delete_many(checked)
         self._watch.forgotten(sum(existed))
-        await self._keep_in_step(layout.generation, [id for id, was in zip(checked, existed, strict=True) if was])
+        await self._follower.follow(layout.generation, [id for id, was in zip(checked, existed, strict=True) if was])
         return existed
 
     async def forget_by_scope(
@@ -559,6 +548,187 @@ class MemoryStore:
         deleted = await self._searcher.within(lookup_space, search)
         self._watch.forgotten(deleted)
         return deleted
+
+    async def consolidate(
+        self,
+        *,
+        mode: Mode | None = None,
+        summarize: SummarizeFn | LanguageModel | None = None,
+        extract_facts: FactExtractor | LanguageModel | None = None,
+        older_than_seconds: float | timedelta | None = None,
+        max_importance: float | None = None,
+        delete_sources: bool | None = None,
+        summary_importance: float | None = None,
+        fact_importance: float | None = None,
+        tags: Sequence[str] | None = None,
+        thread_id: str | None = None,
+        agent_id: str | None = None,
+        namespace: str | None = None,
+        scope: MemoryScope | None = None,
+        where: Where | None = None,
+        ttl: int | timedelta | None = None,
+        undated: Undated = "keep",
+        day_first: bool = False,
+        batch_size: int | None = None,
+        max_input_chars: int | None = None,
+        wait_seconds: float | None = None,
+        lease_seconds: float | None = None,
+        dry_run: bool = False,
+        on_progress: ProgressFn | None = None,
+    ) -> ConsolidateResult | ConsolidateFactsResult:
+        """Condense memories: one summary in their place, or up-to-date facts beside them.
+
+        `mode` is "summary" or "facts", or follows from the one callback given: `summarize` (async, memories
+        to a text) or `extract_facts` (async, memories to facts), or instead a model such as
+        "openai:gpt-5-mini" (extra `llm`). At least one criterion says which memories; they are taken oldest
+        first, and never summaries or facts, which only consolidation itself writes. One run at a time works
+        on a store; another one waits up to `wait_seconds` (300). docs/consolidation.md has the whole of it.
+
+        A summary is written first and its sources are deleted then, those that nobody has changed meanwhile;
+        a crash in between is repaired by the next run. It expires with its longest-lived source unless
+        `ttl` says otherwise. `dry_run` counts and writes nothing; with facts it does call the extractor.
+        More than `batch_size` memories (10,000) or `max_input_chars` characters (a model: 100,000) go to the
+        callback in several calls. About two round trips per 1,000 memories beside the calls of the callback.
+
+        Raises:
+            InvalidInputError: something is refused, or no criterion was given; nothing was read.
+            ConfigurationError: a model was named that cannot be used.
+            ConsolidationError: the callback failed or returned something unusable; nothing was written.
+            LeaseHeldError: another run did not end in time.
+            LeaseLostError: this run stood still for longer than `lease_seconds` (30).
+        """
+        return await consolidate(
+            self._workshop(),
+            Arguments(
+                mode=mode,
+                summarize=summarize,
+                extract_facts=extract_facts,
+                older_than_seconds=older_than_seconds,
+                max_importance=max_importance,
+                delete_sources=delete_sources,
+                summary_importance=summary_importance,
+                fact_importance=fact_importance,
+                ttl=ttl,
+                undated=undated,
+                day_first=day_first,
+                batch_size=batch_size,
+                max_input_chars=max_input_chars,
+                wait_seconds=wait_seconds,
+                lease_seconds=lease_seconds,
+                dry_run=dry_run,
+                on_progress=on_progress,
+            ),
+            scope=checked_scope(scope, thread_id, agent_id, namespace),
+            tags=checked_tags(tags),
+            filter=exact_filter(scope, thread_id, agent_id, namespace, tags, where=where),
+        )
+
+    async def consolidate_facts(
+        self,
+        *,
+        extract_facts: FactExtractor | LanguageModel,
+        older_than_seconds: float | timedelta | None = None,
+        max_importance: float | None = None,
+        fact_importance: float | None = None,
+        tags: Sequence[str] | None = None,
+        thread_id: str | None = None,
+        agent_id: str | None = None,
+        namespace: str | None = None,
+        scope: MemoryScope | None = None,
+        where: Where | None = None,
+        ttl: int | timedelta | None = None,
+        undated: Undated = "keep",
+        day_first: bool = False,
+        batch_size: int | None = None,
+        max_input_chars: int | None = None,
+        wait_seconds: float | None = None,
+        lease_seconds: float | None = None,
+        dry_run: bool = False,
+        on_progress: ProgressFn | None = None,
+    ) -> ConsolidateFactsResult:
+        """`consolidate(mode="facts", ...)`, the published earlier name."""
+        facts = await self.consolidate(
+            mode="facts",
+            extract_facts=extract_facts,
+            older_than_seconds=older_than_seconds,
+            max_importance=max_importance,
+            fact_importance=fact_importance,
+            tags=tags,
+            thread_id=thread_id,
+            agent_id=agent_id,
+            namespace=namespace,
+            scope=scope,
+            where=where,
+            ttl=ttl,
+            undated=undated,
+            day_first=day_first,
+            batch_size=batch_size,
+            max_input_chars=max_input_chars,
+            wait_seconds=wait_seconds,
+            lease_seconds=lease_seconds,
+            dry_run=dry_run,
+            on_progress=on_progress,
+        )
+        return cast("ConsolidateFactsResult", facts)
+
+    async def export_to(
+        self,
+        path: str | Path | BinaryIO,
+        *,
+        thread_id: str | None = None,
+        agent_id: str | None = None,
+        namespace: str | None = None,
+        scope: MemoryScope | None = None,
+        tags: Sequence[str] | None = None,
+        where: Where | None = None,
+        vectors: bool = True,
+        resume: bool = True,
+        on_progress: ProgressFn | None = None,
+    ) -> ExportResult:
+        """Write memories to a file of JSON lines, oldest first, as docs/export-import.md describes: lossless.
+
+        All of them, or those of the scope, with all `tags`, that meet `where`. A path (`.gz` compresses)
+        is written as `<path>.part` and renamed when complete; after an interruption the same call goes
+        on behind the last whole line, unless `resume=False`. A binary stream gets the lines and stays
+        open. Every memory that is there all the time is in the file exactly once; what is written or
+        forgotten meanwhile may be in it or not. Three round trips and memory for 250 memories at a time.
+
+        Raises:
+            ConfigurationError: the file cannot be written, or the `.part` belongs to another export.
+            EngineError: what is written stays for the next run.
+        """
+        filter = exact_filter(scope, thread_id, agent_id, namespace, tags, where=where)
+        return await export_jsonl(
+            self._transfer_place(), path, filter=filter, vectors=vectors, resume=resume, on_progress=on_progress
+        )
+
+    async def import_from(
+        self,
+        path: str | Path | BinaryIO,
+        *,
+        on_existing: OnExisting = "skip",
+        resume: bool = True,
+        on_progress: ProgressFn | None = None,
+    ) -> ImportResult:
+        """Store the memories of an export under their ids, with every field and expiry they had.
+
+        A memory that is there already stays as it is, or is replaced with `on_existing="replace"`. One
+        that has expired since is left out; a line that is no memory is counted and reported in
+        `errors`. Vectors are made anew where the file has none, or where they are another embedder's.
+        After an interruption the same call on the same file goes on behind its last batch, unless
+        `resume=False`. Nothing is evicted: a capacity limit is enforced by the next `remember`. Four
+        round trips and one embedding call, if any, for 500 memories.
+
+        Raises:
+            InvalidInputError: the file is no export that this release reads, or is cut off.
+            ConfigurationError: it cannot be read, or it brings no usable vectors and there is no
+                embedder; nothing was written.
+            IndexMismatchError: the embedder does not fit the store's index; nothing was written.
+            EmbeddingError, EngineError: what is done stays done, and the next run goes on.
+        """
+        return await import_jsonl(
+            self._transfer_place(), path, on_existing=on_existing, resume=resume, on_progress=on_progress
+        )
 
     @property
     def migration(self) -> EmbeddingMigration:
@@ -686,119 +856,65 @@ class MemoryStore:
     @property
     def _reserved_sources(self) -> tuple[str, str]:
         """Labels that consolidation gives its products."""
-        return SUMMARY_SOURCE, self._consolidation.fact_source or DEFAULT_FACT_SOURCE
+        return SUMMARY_SOURCE, self._fact_source
 
-    def _prepared(self, draft: MemoryDraft, on_duplicate: OnDuplicate, scope: MemoryScope) -> PreparedMemory:
-        return prepare(
-            draft,
-            new_id=record.checked_id(self._new_id()),
-            now_ms=self._clock(),
-            on_duplicate=on_duplicate,
-            max_content_bytes=self._max_content_bytes,
-            reserved_sources=self._reserved_sources,
-            scope=scope,
+    async def _count_evicted(self, count: int) -> None:
+        self._watch.evicted(count)
+        await self._engine.values.increment(self._stats_key, EVICTIONS, count)
+
+    def _warn_of_eviction(self, error: AgentMemoryError) -> None:
+        self._watch.background_failed("eviction")
+        _log.warning("a full scope of store %s could not be trimmed: %s", self.name, error)
+
+    def _transfer_place(self) -> TransferPlace:
+        return TransferPlace(
+            name=self.name,
+            records=self._records,
+            values=self._engine.values,
+            models=self._models,
+            searcher=self._searcher,
+            keep_in_step=self._follower.follow,
         )
 
-    def _prepared_or_rejected(
-        self, batch: Sequence[object], on_duplicate: OnDuplicate, scope: MemoryScope
-    ) -> builtins.list[PreparedMemory | RememberResult]:
-        prepared: builtins.list[PreparedMemory | RememberResult] = []
-        for given in batch:
-            try:
-                prepared.append(self._prepared(as_draft(given), on_duplicate, scope))
-            except InvalidInputError as error:
-                prepared.append(RememberResult("rejected", None, error))
-        return prepared
+    def _workshop(self) -> Workshop:
+        return Workshop(
+            name=self.name,
+            records=self._records,
+            values=self._engine.values,
+            leases=self._engine.leases,
+            watch=self._watch,
+            clock=self._clock,
+            new_id=self._new_id,
+            searched=self._searched_records,
+            write=self._write_products,
+            keep_in_step=self._changed,
+            make_room=lambda filter: self._capacity.make_room([filter]),
+            protecting=self._capacity.protecting,
+            fact_source=self._fact_source,
+            fact_importance=self._fact_importance,
+            max_content_bytes=self._max_content_bytes,
+        )
 
-    async def _written(
-        self, batch: Sequence[PreparedMemory | RememberResult], failure: AgentMemoryError | None
-    ) -> tuple[builtins.list[RememberResult], AgentMemoryError | None]:
-        """What became of a batch, and the failure that makes trying the next one pointless."""
-        valid = [item for item in batch if isinstance(item, PreparedMemory)]
-        results: builtins.list[RememberResult] = []
-        if failure is None and valid:
-            try:
-                with self._watch.remembering_many(len(valid)), self._capacity.protecting([p.memory.id for p in valid]):
-                    results = await self._writer.write(valid, await self._writable_layout())
-                await self._make_room(*(p for p, r in zip(valid, results, strict=True) if r.outcome == "stored"))
-            except AgentMemoryError as error:
-                failure = error
-        if failure is not None and not results:
-            results = [item.rejected(failure) for item in valid]
-        self._watch.stored(sum(result.outcome == "stored" for result in results))
-        outcomes = iter(results)
-        answered = [next(outcomes) if isinstance(item, PreparedMemory) else item for item in batch]
-        return answered, failure or _hopeless(results)
+    async def _searched_records(self) -> SearchedRecords | None:
+        async def search(space: VectorSpace) -> VectorSpace | None:
+            if await space.index.find(space.embedder.dimensions) is None and space.embedder.is_there:
+                # Memories may be there without an index: made now, it finds them.
+                await space.index.ensure(await space.embedder.probe())
+            return await self._searcher.ask(space, lambda: _itself(space), None)
 
-    async def _writable_layout(self) -> Layout:
+        space = await self._searcher.within(lookup_space, search)
+        return None if space is None else space.records
+
+    async def _write_products(
+        self, memories: Sequence[NewMemory], *, ttl_seconds: int | None = None, expires_at_ms: int | None = None
+    ) -> None:
         layout = await self._models.layout()
-        layout.main.embedder.require("remember")
         self._start_background_work()
-        return layout
+        await self._writer.write_made(memories, layout, ttl_seconds=ttl_seconds, expires_at_ms=expires_at_ms)
+        self._watch.stored(len(memories))
 
-    async def _update_once(self, update: Update, layout: Layout) -> Outcome:
-        vector: bytes | None = None
-        expected: dict[str, bytes | None] = {}
-        if update.content is not None:
-            [stored] = await self._records.read_many([update.id], (record.CONTENT,))
-            if stored is None:
-                return Outcome.MISSING
-            if stored[record.CONTENT] == update.content.encode():
-                expected = {record.CONTENT: stored[record.CONTENT]}
-            else:
-                space = layout.main
-                dimensions = await space.index.find(space.embedder.dimensions)
-                vector = await space.embedder.embed_document(update.content, dimensions)
-        [outcome] = await self._records.change_many([update.change(vector=vector, expected=expected)])
-        return outcome
-
-    async def _keep_in_step(self, generation: Generation | None, ids: Sequence[str]) -> None:
-        """The next model's vectors of these memories. Best effort: a later `migration.run()` makes up for it."""
-        if generation is None or not ids:
-            return
-        try:
-            failed = (await generation.sync(ids)).failed
-        except AgentMemoryError as error:
-            failed = dict.fromkeys(ids, error)
-        if failed:
-            self._watch.background_failed("generation")
-            _log.warning(
-                "%d memories of store %s have no vector of the next model yet: %s",
-                len(failed),
-                self.name,
-                next(iter(failed.values())),
-            )
-
-    async def _make_room(self, *written: PreparedMemory) -> None:
-        """Evict what the scopes of these memories hold above their limit. Best effort: they are stored by then."""
-        config = self.current_config()
-        if config.max_items_per_scope is None:
-            return
-        for filter in dict.fromkeys(prepared.bucket for prepared in written):
-            await self._trim(filter, config)
-
-    async def _trim(self, filter: Filter, config: MemoryConfigSnapshot) -> None:
-        limit = config.max_items_per_scope
-        if limit is None or not filter.clauses:
-            return
-        try:
-            evicted = await self._searcher.lookup(
-                lambda space: self._capacity.sweep(
-                    space.records,
-                    filter,
-                    limit=limit,
-                    now_ms=self._clock(),
-                    weights=config.weights,
-                    half_life_seconds=config.half_life_seconds,
-                ),
-                0,
-            )
-            if evicted:
-                self._watch.evicted(evicted)
-                await self._engine.values.increment(self._stats_key, EVICTIONS, evicted)
-        except AgentMemoryError as error:
-            self._watch.background_failed("eviction")
-            _log.warning("a full scope of store %s could not be trimmed: %s", self.name, error)
+    async def _changed(self, ids: Sequence[str]) -> None:
+        await self._follower.follow((await self._models.layout()).generation, ids)
 
     def _make_discovery(self, config: bool | MemoryDiscoveryConfig) -> MemoryDiscovery | None:
         if config is False:
@@ -837,10 +953,3 @@ def _checked_ids(ids: object) -> list[str]:
     if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
         raise InvalidInputError(f"ids must be a list of ids, got {type(ids).__name__}: {ids!r:.80}")
     return [record.checked_id(id) for id in ids]
-
-
-def _hopeless(results: Sequence[RememberResult]) -> AgentMemoryError | None:
-    """The error that all of a batch ended with, where the next batch would end so, too."""
-    errors = {id(result.error): result.error for result in results}
-    [error] = errors.values() if len(errors) == 1 else [None]
-    return error if isinstance(error, EmbeddingError | EngineError) and len(results) > 1 else None

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 from typing import Any, Final, Literal, TypeAlias
 
-from betterdb_agent_memory.engines.base import Expected, Expiry, RecordChange
+from betterdb_agent_memory.engines.base import Expected, Expiry, Outcome, RecordChange, Records
 from betterdb_agent_memory.engines.filters import TAG_SEPARATOR
-from betterdb_agent_memory.errors import InvalidInputError
+from betterdb_agent_memory.errors import InvalidInputError, MemoryNotFoundError, VersionConflictError
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.drafts import checked_content
+from betterdb_agent_memory.memory.generations.following import Follower
+from betterdb_agent_memory.memory.generations.layout import Layout, Models
+from betterdb_agent_memory.memory.record import MemoryItem
 from betterdb_agent_memory.memory.scope import checked_tags, optional_text
 from betterdb_agent_memory.memory.times import checked_time_ms
 from betterdb_agent_memory.memory.where import Moment
+
+_ATTEMPTS = 5
 
 
 class _Unsaid(Enum):
@@ -103,3 +108,61 @@ class Update:
             revision_field=record.VERSION,
             expiry=self.expiry,
         )
+
+
+class Updater:
+    """Changes memories in a store; `get` reads one back."""
+
+    def __init__(
+        self,
+        records: Records,
+        models: Models,
+        follower: Follower,
+        *,
+        get: Callable[[str], Awaitable[MemoryItem | None]],
+    ) -> None:
+        self._records = records
+        self._models = models
+        self._follower = follower
+        self._get = get
+
+    async def update(self, update: Update) -> MemoryItem:
+        """The memory after the change.
+
+        Raises:
+            MemoryNotFoundError, VersionConflictError, EmbeddingError: see `MemoryStore.update`.
+        """
+        layout = await self._models.layout()
+        for _ in range(_ATTEMPTS):
+            outcome = await self._once(update, layout)
+            item = None if outcome is Outcome.MISSING else await self._get(update.id)
+            if item is None:
+                raise MemoryNotFoundError(
+                    f"there is no memory {update.id!r}; it was forgotten, evicted, has expired, or never was"
+                )
+            if outcome is Outcome.CHANGED:
+                await self._follower.follow(layout.generation, [update.id])
+                return item
+            if update.if_version is not None and item.version != update.if_version:
+                raise VersionConflictError(
+                    f"memory {update.id!r} has version {item.version}, not {update.if_version}: somebody has changed "
+                    "it since you read it. Read it again and decide",
+                    current=item.version,
+                )
+        raise VersionConflictError(f"memory {update.id!r} was changed by others {_ATTEMPTS} times meanwhile; try again")
+
+    async def _once(self, update: Update, layout: Layout) -> Outcome:
+        vector: bytes | None = None
+        expected: dict[str, bytes | None] = {}
+        if update.content is not None:
+            [stored] = await self._records.read_many([update.id], (record.CONTENT,))
+            if stored is None:
+                return Outcome.MISSING
+            if stored[record.CONTENT] == update.content.encode():
+                expected = {record.CONTENT: stored[record.CONTENT]}
+            else:
+                space = layout.main
+                dimensions = await space.index.find(space.embedder.dimensions)
+                vector = await space.embedder.embed_document(update.content, dimensions)
+        [outcome] = await self._records.change_many([update.change(vector=vector, expected=expected)])
+        return outcome

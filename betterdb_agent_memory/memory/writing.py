@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from betterdb_agent_memory.engines.base import Outcome, Records
+from betterdb_agent_memory.engines.base import Outcome, Records, RecordWrite
 from betterdb_agent_memory.errors import AgentMemoryError, EngineError, OutcomeUnknownError, PartialBatchError
 from betterdb_agent_memory.memory.drafts import PreparedMemory, RememberResult
-from betterdb_agent_memory.memory.generations.generation import Generation
+from betterdb_agent_memory.memory.generations.following import Follower
 from betterdb_agent_memory.memory.generations.layout import Layout
+from betterdb_agent_memory.memory.record import NewMemory, encode_memory
 from betterdb_agent_memory.memory.spaces import VectorSpace
 
 _MERGE_ATTEMPTS = 8
@@ -26,16 +27,11 @@ class _Item:
 
 
 class Writer:
-    """Writes batches of prepared memories; each gets a result, none loses its neighbours.
+    """Writes batches of prepared memories; each gets a result, none loses its neighbours."""
 
-    `keep_in_step` brings the next model's vectors up to date where models are being changed.
-    """
-
-    def __init__(
-        self, records: Records, *, keep_in_step: Callable[[Generation | None, Sequence[str]], Awaitable[None]]
-    ) -> None:
+    def __init__(self, records: Records, follower: Follower) -> None:
         self._records = records
-        self._keep_in_step = keep_in_step
+        self._follower = follower
 
     async def write(self, batch: Sequence[PreparedMemory], layout: Layout) -> list[RememberResult]:
         """Store a batch, at most a few hundred; what became of each, in order.
@@ -53,8 +49,29 @@ class Writer:
             embedded = await self._embed(fresh, layout.main, results)
             await self._store(embedded, results)
         kept = [result.id for result in results.values() if result.outcome != "rejected" and result.id is not None]
-        await self._keep_in_step(layout.generation, kept)
+        await self._follower.follow(layout.generation, kept)
         return [results[place] for place in range(len(batch))]
+
+    async def write_made(
+        self,
+        memories: Sequence[NewMemory],
+        layout: Layout,
+        *,
+        ttl_seconds: int | None = None,
+        expires_at_ms: int | None = None,
+    ) -> None:
+        """Store what consolidation made; nothing is written when one of them cannot be embedded."""
+        space = layout.main
+        dimensions = await space.index.find(space.embedder.dimensions)
+        vectors = await space.embedder.embed_documents([memory.content for memory in memories], dimensions)
+        await space.index.ensure(len(vectors[0]) // 4)
+        await self._records.write_many(
+            [
+                RecordWrite(memory.id, encode_memory(memory, vector), ttl_seconds, expires_at_ms, is_new=True)
+                for memory, vector in zip(memories, vectors, strict=True)
+            ]
+        )
+        await self._follower.follow(layout.generation, [memory.id for memory in memories])
 
     async def _merge_existing(self, items: Sequence[_Item], results: dict[int, RememberResult]) -> list[_Item]:
         """Reinforce those of the memories to be merged that are there already; the others."""

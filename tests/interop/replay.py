@@ -20,6 +20,10 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from betterdb_agent_memory import (
+    ConsolidateFactsResult,
+    ConsolidateResult,
+    ConsolidationConfig,
+    Fact,
     MemoryConfigSnapshot,
     MemoryHit,
     MemoryItem,
@@ -29,7 +33,8 @@ from betterdb_agent_memory import (
     MemoryStore,
     RecallWeights,
 )
-from betterdb_agent_memory.engines.base import Engine
+from betterdb_agent_memory.engines.base import Engine, RecordWrite
+from betterdb_agent_memory.memory.record import memory_collection
 from tests.embedding import embed
 
 Writer = Literal["ts", "python"]
@@ -45,7 +50,10 @@ DISTANCE_TOLERANCE = 1e-5
 SCORE_TOLERANCE = 1e-6
 TTL_TOLERANCE_SECONDS = 10
 
-WRITING_OPS = {"remember", "forget", "forget_by_scope", "set_config", "hdel_config", "del_config", "seed", "raw"}
+WRITING_OPS = {
+    *("remember", "forget", "forget_by_scope", "consolidate_summary", "consolidate_facts"),
+    *("set_config", "hdel_config", "del_config", "seed", "raw"),
+}
 """Operations that change the database; `recall` does too, unless it says `reinforce: false`."""
 SILENT_OPS = {
     *("clock", "seed", "raw", "dump", "sleep", "wait_index"),
@@ -143,12 +151,15 @@ class Database(Protocol):
 
     async def del_config(self) -> None: ...
 
+    async def seed(self, id: str, fields: Mapping[str, bytes]) -> None: ...
+
 
 class EngineDatabase:
     """Any engine, through its own verbs."""
 
     def __init__(self, engine: Engine, name: str) -> None:
         self._values = engine.values
+        self._records = engine.records(memory_collection(name))
         self._config_key = f"{name}:__mem_config"
 
     async def set_config(self, config: Mapping[str, str]) -> None:
@@ -161,6 +172,9 @@ class EngineDatabase:
 
     async def del_config(self) -> None:
         await self._values.delete(self._config_key)
+
+    async def seed(self, id: str, fields: Mapping[str, bytes]) -> None:
+        await self._records.write_many([RecordWrite(id, fields)])
 
 
 class ServerDatabase:
@@ -215,6 +229,9 @@ class ServerDatabase:
     async def del_config(self) -> None:
         await self.client.delete(f"{self.name}:__mem_config")
 
+    async def seed(self, id: str, fields: Mapping[str, bytes]) -> None:
+        await self.client.hset(f"{self.name}:mem:{id}", mapping=dict(fields))
+
     def _own(self, key: str) -> str:
         is_recorded = key == RECORDED_NAME or key.startswith(f"{RECORDED_NAME}:")
         return self.name + key.removeprefix(RECORDED_NAME) if is_recorded else key
@@ -258,6 +275,8 @@ class Replay:
         options = dict(scenario.options)
         if "weights" in options:
             options["weights"] = RecallWeights(**options["weights"])
+        if facts := {name: options.pop(name) for name in ("fact_source", "fact_importance") if name in options}:
+            options["consolidation"] = ConsolidationConfig(**facts)
         self.store = MemoryStore(
             client=client,
             name=name,
@@ -302,6 +321,10 @@ class Replay:
                 await self._database.del_config()
             case {"op": "refresh_config"}:
                 await self.store.refresh_config()
+            case {"op": "seed", "id": id, "fields": seeded}:
+                vector = np.array(await embed(seeded["content"]), dtype="<f4").tobytes()
+                encoded = {name: value.encode() for name, value in seeded.items()}
+                await self._database.seed(id, {"vector": vector, **encoded})
             case {"op": "get_raw" | "wait_index"}:
                 # It read the hash for the recording of commands; the index is up to date at once.
                 pass
@@ -313,10 +336,6 @@ class Replay:
         match op:
             case {"op": "raw", "command": command}:
                 await database.raw(command)
-            case {"op": "seed", "id": id, "fields": seeded}:
-                vector = np.array(await embed(seeded["content"]), dtype="<f4").tobytes()
-                value = {"vector": {"b64": base64.b64encode(vector).decode()}, **seeded}
-                await database.load({f"{RECORDED_NAME}:mem:{id}": {"type": "hash", "ttl": -1, "value": value}})
             case {"op": "dump", "label": label}:
                 self.snapshots[label] = await database.dump()
             case _:
@@ -346,6 +365,24 @@ class Replay:
     async def _forget_by_scope(self, op: dict[str, Any]) -> int:
         return await self.store.forget_by_scope(**op["options"])
 
+    async def _consolidate_summary(self, op: dict[str, Any]) -> dict[str, Any]:
+        async def summarize(memories: list[MemoryItem]) -> str:
+            seen.append(memories)
+            return str(op["summary"])
+
+        seen: list[list[MemoryItem]] = []
+        result = await self.store.consolidate(mode="summary", summarize=summarize, **op["options"])
+        return {"result": result, **({"seen": seen[0]} if seen else {})}
+
+    async def _consolidate_facts(self, op: dict[str, Any]) -> dict[str, Any]:
+        async def extract(memories: list[MemoryItem]) -> list[Fact]:
+            seen.append(memories)
+            return [Fact(**fact) for fact in op["facts"]]
+
+        seen: list[list[MemoryItem]] = []
+        result = await self.store.consolidate(mode="facts", extract_facts=extract, **op["options"])
+        return {"result": result, **({"seen": seen[0]} if seen else {})}
+
     async def _stats(self, _: dict[str, Any]) -> MemoryStats:
         return await self.store.stats()
 
@@ -369,7 +406,10 @@ def _recall_options(op: dict[str, Any]) -> dict[str, Any]:
 
 
 OUR_ADDITIONS: dict[type, set[str]] = {
+    ConsolidateResult: {"calls", "expires_at", "dry_run"},
+    ConsolidateFactsResult: {"operations", "calls", "dry_run"},
     MemoryHit: {"explain"},
+    MemoryItem: {"occurred_at", "metadata", "version"},
     MemoryStats: {
         "pending_reinforcements",
         "lost_reinforcements",
@@ -389,6 +429,8 @@ def plain(value: Any) -> Json:
     """A result in the form of the recordings: published members only, absent where they are None."""
     if isinstance(value, list):
         return [plain(element) for element in value]
+    if isinstance(value, dict):
+        return {name: plain(member) for name, member in value.items()}
     if not hasattr(value, "__dataclass_fields__"):
         return value
     additions = OUR_ADDITIONS.get(type(value), set())

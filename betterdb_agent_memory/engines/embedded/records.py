@@ -1,10 +1,8 @@
 """The records of one collection in the file."""
 
-# ruff: noqa: S608 - table names are made of our own numbers, values are always bound
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
 from functools import partial
 
 import apsw
@@ -22,22 +20,19 @@ from betterdb_agent_memory.engines.base import (
     RecordWrite,
     Row,
 )
-from betterdb_agent_memory.engines.embedded import reading, schema, writing
+from betterdb_agent_memory.engines.embedded import reading, writing
 from betterdb_agent_memory.engines.embedded.checking import check_changes, check_writes
 from betterdb_agent_memory.engines.embedded.database import Database
+from betterdb_agent_memory.engines.embedded.index import Index
 from betterdb_agent_memory.engines.embedded.lookup import Lookup
 from betterdb_agent_memory.engines.embedded.matching import matching
-from betterdb_agent_memory.engines.embedded.queries import scalar
-from betterdb_agent_memory.engines.embedded.rebuilding import drop, rebuild
 from betterdb_agent_memory.engines.embedded.search import nearest
-from betterdb_agent_memory.engines.embedded.tables import Tables
 from betterdb_agent_memory.engines.embedded.updating import Updates
 from betterdb_agent_memory.engines.embedded.walking import is_small_scope, walk_page
 from betterdb_agent_memory.engines.filters import Fields, Filter
-from betterdb_agent_memory.errors import IndexMismatchError, InvalidInputError
+from betterdb_agent_memory.errors import InvalidInputError
 
 MAX_NEIGHBOURS = 1_000_000
-_NO_STATE = IndexState(dimensions=None)
 
 
 class EmbeddedRecords:
@@ -51,9 +46,9 @@ class EmbeddedRecords:
 
     def __init__(self, database: Database, collection: Collection, now_ms: Callable[[], int]) -> None:
         self._database = database
-        self._collection = collection
         self._now_ms = now_ms
         self._lookup = Lookup(collection)
+        self._index = Index(database, collection, self._lookup, now_ms)
         texts = [field.name for field in collection.schema.shared if field.kind == "text"]
         self._whole_field = texts[0] if texts else collection.schema.vector_field
 
@@ -72,21 +67,14 @@ class EmbeddedRecords:
 
         A field that an earlier release did not index is indexed now, which reads every record once.
         """
-        if dimensions is not None:
-            _check_dimensions(dimensions)
-        found, state = await self._database.read(self._state)
-        if dimensions is not None if found is None else schema.missing_fields(found, self._collection):
-            found, state = await self._database.write(lambda connection: self._establish(connection, dimensions))
-        if found is not None:
-            self._check_fit(found, dimensions)
-        return state
+        return await self._index.prepare(dimensions)
 
     async def inspect(self) -> IndexState:
         """The state of the collection now; `dimensions` is None when it was never prepared.
 
         `failures` counts the records whose vectors have another length, since a `rebuild`.
         """
-        return (await self._database.read(self._state))[1]
+        return await self._index.inspect()
 
     async def write_many(self, writes: Sequence[RecordWrite]) -> list[Outcome]:
         """Store records, all or none of them; what became of each, in order.
@@ -293,66 +281,18 @@ class EmbeddedRecords:
         """Make the index anew, for vectors of this length, over the records that are there.
 
         One transaction: another process sees the collection as it was, or rebuilt. Others can read
-        meanwhile, and write when it is done: 20 us a record of 384 dimensions. Vectors of another length
+        meanwhile, and write when it is done: 30 us a record of 384 dimensions. Vectors of another length
         stay where they are, out of every search, until they are replaced; `IndexState.failures` counts
         them. Creates what was never prepared.
         """
-        _check_dimensions(dimensions)
-
-        def remake(connection: apsw.Connection) -> IndexState:
-            tables = self._lookup.find(connection)
-            if tables is None:
-                schema.create_tables(connection, self._collection, dimensions)
-            else:
-                rebuild(connection, tables, self._collection, dimensions)
-            return replace(self._state(connection)[1], created=tables is None)
-
-        return await self._database.write(remake)
+        return await self._index.rebuild(dimensions)
 
     async def drop(self) -> int:
         """Delete the collection with every record, in one transaction; how many there were.
 
         Then it is as before the first `prepare`, for every process that has the file open.
         """
-
-        def remove(connection: apsw.Connection) -> int:
-            tables = self._lookup.find(connection)
-            return 0 if tables is None else drop(connection, tables, self._now_ms())
-
-        return await self._database.write(remove)
-
-    def _state(self, connection: apsw.Connection) -> tuple[Tables | None, IndexState]:
-        tables = self._lookup.find(connection)
-        if tables is None:
-            return None, _NO_STATE
-        failures = scalar(connection, f"SELECT count(*) FROM {tables.unfit}")
-        return tables, IndexState(dimensions=tables.dimensions, failures=failures)
-
-    def _establish(self, connection: apsw.Connection, dimensions: int | None) -> tuple[Tables | None, IndexState]:
-        """Create the collection, or the fields that it lacks."""
-        # Looked for again under the write lock: another worker may have been faster.
-        tables = self._lookup.find(connection)
-        if tables is not None:
-            self._check_fit(tables, dimensions)
-            missing = schema.missing_fields(tables, self._collection)
-            if missing:
-                schema.add_fields(connection, tables, missing)
-        elif dimensions is not None:
-            tables = schema.create_tables(connection, self._collection, dimensions)
-            return tables, IndexState(dimensions=dimensions, created=True)
-        return self._state(connection)
-
-    def _check_fit(self, tables: Tables, dimensions: int | None) -> None:
-        if dimensions is not None and dimensions != tables.dimensions:
-            raise IndexMismatchError(
-                f"the index {self._collection.index_name!r} has {tables.dimensions} dimensions, but the vectors of "
-                f"this store have {dimensions}: use the embedder it was made with, or another store name"
-            )
-
-
-def _check_dimensions(dimensions: int) -> None:
-    if dimensions <= 0:
-        raise InvalidInputError(f"dimensions must be positive, not {dimensions}")
+        return await self._index.drop()
 
 
 def _check_page_size(page_size: int) -> None:

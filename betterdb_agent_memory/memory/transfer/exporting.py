@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from betterdb_agent_memory.clock import system_clock
-from betterdb_agent_memory.engines.base import Position, Row
+from betterdb_agent_memory.engines.base import Position
 from betterdb_agent_memory.engines.filters import AllOf, AnyOf, Clause, Filter, IdIn, Not
 from betterdb_agent_memory.errors import ConfigurationError, InvalidInputError
 from betterdb_agent_memory.memory import record
@@ -57,13 +57,14 @@ async def export_jsonl(
     try:
         after, done = await asyncio.to_thread(_begin, sink, header)
         run = _Export(place, sink, filter, vectors=vectors, resumed=done, total=total, on_progress=on_progress)
-        if space is not None:
+        if space is not None and not (await place.records.inspect()).failures:
             await run.pages(space.records, after)
-        unindexed = (await place.records.inspect()).failures
+        elif space is not None:
+            await run.with_stragglers(space.records, await asyncio.to_thread(_ids_in, sink))
         await asyncio.to_thread(sink.finish)
     finally:
         sink.close()
-    return ExportResult(_name(target), run.done, done, run.skipped, unindexed)
+    return ExportResult(_name(target), run.done, done, run.skipped)
 
 
 def filter_digest(filter: Filter) -> str | None:
@@ -109,6 +110,12 @@ def _begin(sink: Sink, header: form.Header) -> tuple[Position | None, int]:
     return None, 0
 
 
+def _ids_in(sink: Sink) -> set[str]:
+    """The ids of the memories that an interrupted export left in the file."""
+    lines = sink.written() if isinstance(sink, PartFile) else ()
+    return {form.decode_memory_line(line).id for line in lines}
+
+
 _FOREIGN = "the .part file beside the export {}; finish that one, or start over with resume=False"
 
 
@@ -144,18 +151,35 @@ class _Export:
         """Write what follows `after`, page by page."""
         fields = tuple(dict.fromkeys((record.CREATED_AT, *self._filter.field_names)))
         async for rows in found_in.walk(self._filter, fields=fields, after=after, page_size=PAGE):
-            memories = await self._whole(rows)
-            await asyncio.to_thread(self._append, memories)
-            self.done += len(memories)
-            if self._on_progress is not None:
-                self._on_progress(Progress("export", self.done, max(self._total, self.done)))
+            await self._page([row.id for row in rows])
 
-    async def _whole(self, rows: Sequence[Row]) -> list[form.Exported]:
+    async def with_stragglers(self, found_in: SearchedRecords, written: set[str]) -> None:
+        """Write all memories but those `written`, also such as the server could not take into its index.
+
+        A field that it cannot read keeps a whole record out of it, so all keys are looked at; which
+        memories are written already has to be remembered for that.
+        """
+        fields = tuple(dict.fromkeys((record.CREATED_AT, *self._filter.field_names)))
+        indexed = found_in.walk(self._filter, fields=fields, page_size=PAGE)
+        for pages in (indexed, self._records.scan(fields, page_size=PAGE)):
+            async for rows in pages:
+                accepted = [row.id for row in rows if self._filter.accepts(row.id, row.fields)]
+                ids = [id for id in dict.fromkeys(accepted) if id not in written]
+                await self._page(ids)
+                written.update(ids)
+
+    async def _page(self, ids: Sequence[str]) -> None:
+        memories = await self._whole(ids)
+        await asyncio.to_thread(self._append, memories)
+        self.done += len(memories)
+        if self._on_progress is not None:
+            self._on_progress(Progress("export", self.done, max(self._total, self.done)))
+
+    async def _whole(self, ids: Sequence[str]) -> list[form.Exported]:
         """All fields of these memories and when they expire; those that are gone by now are left out.
 
         The expiry first: asked for afterwards, a memory that expires in between would look immortal.
         """
-        ids = [row.id for row in rows]
         expiries = await self._records.read_expiries(ids)
         found = await self._records.read_many(ids, None)
         there = [

@@ -7,6 +7,7 @@ cut-off one too can be continued behind its last whole member.
 from __future__ import annotations
 
 import gzip
+import itertools
 import os
 import zlib
 from collections.abc import Iterator
@@ -153,6 +154,12 @@ class PartFile:
         self.found = Lines()
         self._file.seek(0)
         self._file.truncate()
+
+    def written(self) -> Iterator[bytes]:
+        """The lines that were found, without the first."""
+        with self._part.open("rb") as file:
+            stream = gzip.GzipFile(fileobj=file) if self._compressed else file
+            yield from itertools.islice(stream, 1, self.found.count)
 
     def append(self, lines: bytes) -> None:
         """Write whole lines, so that they survive the end of this process."""

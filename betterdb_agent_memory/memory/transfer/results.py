@@ -20,15 +20,13 @@ class LineError:
 class ExportResult:
     """How many memories the file holds, and how many of them an interrupted export had left in it.
 
-    `skipped` are fragments without content, which are no memories. `unindexed` are records that the
-    server could not take into its index, for a field it cannot read: they are not found, and not in the file.
+    `skipped` are fragments without content, which are no memories.
     """
 
     path: str
     exported: int
     resumed: int = 0
     skipped: int = 0
-    unindexed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from betterdb_agent_memory.engines.base import RecordChange
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine, database
 from betterdb_agent_memory.engines.embedded.records import EmbeddedRecords
 from betterdb_agent_memory.engines.filters import Filter
@@ -58,6 +59,33 @@ async def test_a_replaced_text_is_gone_after_close(path: Path) -> None:
     await engine.close()
     engine, records = await opened(path)
     await records.write_many([record("1", content="shorter")])
+    await engine.close()
+    assert pieces_left(path) == 0
+
+
+async def test_a_text_that_a_change_replaced_is_gone_after_close(path: Path) -> None:
+    engine, records = await opened(path)
+    await records.write_many([record("1", content=TEXT, note=TEXT)])
+    await engine.close()
+    engine, records = await opened(path)
+    await records.change_many([RecordChange("1", sets={"content": b"shorter"}, removes=("note",))])
+    assert pieces_left(path) > MOST
+    await engine.close()
+    assert pieces_left(path) == 0
+
+
+async def test_a_dropped_collection_is_gone_after_close(path: Path) -> None:
+    engine, records = await opened(path)
+    await records.write_many([record(f"{i}", content=TEXT, tags=",".join(PIECES[:1000])) for i in range(3)])
+    assert await records.drop() == 3
+    await engine.close()
+    assert pieces_left(path) == 0
+
+
+async def test_a_removed_field_of_a_map_is_gone_after_close(path: Path) -> None:
+    engine, _ = await opened(path)
+    await engine.values.write_map("m", {"text": TEXT.encode(), "stays": b"1"})
+    assert await engine.values.remove_fields("m", ["text"]) == 1
     await engine.close()
     assert pieces_left(path) == 0
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import apsw
+import numpy as np
 import pytest
 
 from betterdb_agent_memory.engines.base import (
@@ -242,6 +243,7 @@ WRITER = """
 import asyncio, sys
 from betterdb_agent_memory.engines.base import RecordChange
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
+from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.errors import InvalidInputError
 from tests.engines.embedded.support import collection, encoded, record
 
@@ -258,7 +260,7 @@ async def main(path, count):
                     await records.write_many([record(f"{i % 100}", vector, tags="x")])
                 else:
                     await records.change_many([RecordChange(f"{i % 100}", sets={"vector": encoded(vector)})])
-                await records.nearest(encoded(vector), count=5, filter=__import__("betterdb_agent_memory").engines.filters.Filter(), fields=[])
+                await records.nearest(encoded(vector), count=5, filter=Filter(), fields=[])
                 break
             except InvalidInputError:
                 refused, dimensions = refused + 1, 130 - dimensions
@@ -289,8 +291,6 @@ async def test_writers_and_searches_of_another_process_go_on_through_rebuilds(pa
     lengths = [len(fields["vector"]) // 4 for fields in stored if fields is not None]
     assert set(lengths) == {50, 80}
     await engine.close()
-    import numpy as np
-
     vectors = [np.frombuffer(fields["vector"], "<f4").tolist() for fields in stored if fields is not None]
     for _ in range(2):
         assert await assert_searchable(path, dict(zip(ids, vectors, strict=True))) == dimensions
@@ -305,10 +305,11 @@ async def test_a_rebuild_that_fails_changes_nothing(path: Path) -> None:
     records = engine.records(collection())
     await records.prepare(2)
     await records.write_many([record(f"{i}", [1, i], tags="x") for i in range(3000)])
-    pages = await records._database.write(lambda c: c.pragma("page_count"))
-    await records._database.write(lambda c: c.pragma("max_page_count", pages))
-    # A block of the coarse table takes 1,000 times the space for these.
-    with pytest.raises(EngineError, match="disk is full"):
-        await asyncio.gather(records.rebuild(2), records.write_many([record("x" * 200_000, content="y" * 500_000)]))
+    refuse = "CREATE TRIGGER refuse BEFORE INSERT ON unfit_1 WHEN new.key = 2000 BEGIN SELECT RAISE(ABORT, 'no'); END"
+    await records._database.write(lambda c: c.execute(refuse))
+    with pytest.raises(EngineError, match="no"):
+        await records.rebuild(3)
+    await records._database.write(lambda c: c.execute("DROP TRIGGER refuse"))
+    assert await records.inspect() == IndexState(2)
     await engine.close()
     await assert_searchable(path, {f"{i}": [1, i] for i in range(3000)})

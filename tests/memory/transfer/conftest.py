@@ -61,7 +61,9 @@ async def everything(store: MemoryStore) -> Whole:
     return found
 
 
-async def put(store: MemoryStore, records: Mapping[str, Mapping[str, bytes]], *, ttl_seconds: int | None = None) -> None:
+async def put(
+    store: MemoryStore, records: Mapping[str, Mapping[str, bytes]], *, ttl_seconds: int | None = None
+) -> None:
     """Write records as some other program might have written them."""
     await store.ensure_index()
     writes = [RecordWrite(id, fields, ttl_seconds=ttl_seconds) for id, fields in records.items()]

@@ -36,9 +36,7 @@ ids = st.text(min_size=1, max_size=40).filter(lambda id: ":" not in id and id.is
     content=st.binary(max_size=60),
     expiry=st.one_of(st.none(), st.integers(min_value=0, max_value=2**63 - 1)),
 )
-def test_a_line_gives_back_every_byte(
-    id: str, fields: dict[str, bytes], content: bytes, expiry: int | None
-) -> None:
+def test_a_line_gives_back_every_byte(id: str, fields: dict[str, bytes], content: bytes, expiry: int | None) -> None:
     memory = Exported(id, {**fields, record.CONTENT: content}, expiry)
     line = encode_memory_line(memory)
     assert line.endswith(b"\n")

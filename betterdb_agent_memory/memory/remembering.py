@@ -1,0 +1,147 @@
+"""Remembering one memory or many: validated, embedded, written, and room made for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from betterdb_agent_memory.background import off_loop
+from betterdb_agent_memory.clock import Clock
+from betterdb_agent_memory.errors import AgentMemoryError, EmbeddingError, EngineError, InvalidInputError
+from betterdb_agent_memory.memory import record
+from betterdb_agent_memory.memory.capacity import Capacity
+from betterdb_agent_memory.memory.drafts import (
+    MemoryDraft,
+    OnDuplicate,
+    PreparedMemory,
+    RememberResult,
+    as_draft,
+    prepare,
+)
+from betterdb_agent_memory.memory.generations.layout import Layout, Models
+from betterdb_agent_memory.memory.progress import Progress, ProgressFn
+from betterdb_agent_memory.memory.scope import MemoryScope
+from betterdb_agent_memory.memory.watch import StoreWatch
+from betterdb_agent_memory.memory.writing import Writer
+
+BATCH = 500
+"""Memories that are embedded in one call and written in one round trip."""
+
+
+class Remembering:
+    """Takes drafts into a store."""
+
+    def __init__(
+        self,
+        models: Models,
+        writer: Writer,
+        capacity: Capacity,
+        watch: StoreWatch,
+        *,
+        clock: Clock,
+        new_id: Callable[[], str],
+        max_content_bytes: int,
+        reserved_sources: Sequence[str],
+        on_use: Callable[[], None],
+    ) -> None:
+        self._models = models
+        self._writer = writer
+        self._capacity = capacity
+        self._watch = watch
+        self._clock = clock
+        self._new_id = new_id
+        self._max_content_bytes = max_content_bytes
+        self._reserved_sources = reserved_sources
+        self._on_use = on_use
+
+    async def one(self, draft: MemoryDraft, on_duplicate: OnDuplicate, scope: MemoryScope) -> str:
+        """Store one memory; its id. Raises what stood in the way."""
+        prepared = self._prepared(draft, on_duplicate, scope)
+        memory = prepared.memory
+        with (
+            self._watch.remembering(memory.importance, prepared.ttl_seconds) as stored,
+            self._capacity.protecting([memory.id]),
+        ):
+            [result] = await self._writer.write([prepared], await self._layout())
+            if result.error is not None:
+                raise result.error
+            if result.outcome == "stored":
+                stored()
+                await self._capacity.make_room([prepared.bucket])
+        return result.id or memory.id
+
+    async def many(
+        self,
+        memories: Iterable[str | MemoryDraft | Mapping[str, Any]],
+        on_duplicate: OnDuplicate,
+        scope: MemoryScope,
+        on_progress: ProgressFn | None,
+    ) -> list[RememberResult]:
+        """Store memories in batches; what became of each, in order."""
+        given = [*memories]
+        results: list[RememberResult] = []
+        failure: AgentMemoryError | None = None
+        for start in range(0, len(given), BATCH):
+            batch = given[start : start + BATCH]
+            prepared = await off_loop(len(batch), self._prepared_or_rejected, batch, on_duplicate, scope)
+            written, failure = await self._written(prepared, failure)
+            results += written
+            if on_progress is not None:
+                on_progress(Progress("remembering", len(results), len(given)))
+        return results
+
+    def _prepared(self, draft: MemoryDraft, on_duplicate: OnDuplicate, scope: MemoryScope) -> PreparedMemory:
+        return prepare(
+            draft,
+            new_id=record.checked_id(self._new_id()),
+            now_ms=self._clock(),
+            on_duplicate=on_duplicate,
+            max_content_bytes=self._max_content_bytes,
+            reserved_sources=self._reserved_sources,
+            scope=scope,
+        )
+
+    def _prepared_or_rejected(
+        self, batch: Sequence[object], on_duplicate: OnDuplicate, scope: MemoryScope
+    ) -> list[PreparedMemory | RememberResult]:
+        prepared: list[PreparedMemory | RememberResult] = []
+        for given in batch:
+            try:
+                prepared.append(self._prepared(as_draft(given), on_duplicate, scope))
+            except InvalidInputError as error:
+                prepared.append(RememberResult("rejected", None, error))
+        return prepared
+
+    async def _written(
+        self, batch: Sequence[PreparedMemory | RememberResult], failure: AgentMemoryError | None
+    ) -> tuple[list[RememberResult], AgentMemoryError | None]:
+        """What became of a batch, and the failure that makes trying the next one pointless."""
+        valid = [item for item in batch if isinstance(item, PreparedMemory)]
+        results: list[RememberResult] = []
+        if failure is None and valid:
+            try:
+                with self._watch.remembering_many(len(valid)), self._capacity.protecting([p.memory.id for p in valid]):
+                    results = await self._writer.write(valid, await self._layout())
+            except AgentMemoryError as error:
+                failure = error
+        if failure is not None and not results:
+            results = [item.rejected(failure) for item in valid]
+        stored = [item for item, result in zip(valid, results, strict=True) if result.outcome == "stored"]
+        self._watch.stored(len(stored))
+        await self._capacity.make_room([item.bucket for item in stored])
+        outcomes = iter(results)
+        answered = [next(outcomes) if isinstance(item, PreparedMemory) else item for item in batch]
+        return answered, failure or _hopeless(results)
+
+    async def _layout(self) -> Layout:
+        layout = await self._models.layout()
+        layout.main.embedder.require("remember")
+        self._on_use()
+        return layout
+
+
+def _hopeless(results: Sequence[RememberResult]) -> AgentMemoryError | None:
+    """The error that all of a batch ended with, where the next batch would end so, too."""
+    errors = {id(result.error): result.error for result in results}
+    [error] = errors.values() if len(errors) == 1 else [None]
+    return error if isinstance(error, EmbeddingError | EngineError) and len(results) > 1 else None

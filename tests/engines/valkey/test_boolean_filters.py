@@ -1,0 +1,201 @@
+"""Filters of every shape: the index lets nothing through too few, and what is handed up is exact."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from betterdb_agent_memory.engines.base import RecordWrite
+from betterdb_agent_memory.engines.filters import (
+    MAX_FILTER_BYTES,
+    AllOf,
+    AnyOf,
+    Between,
+    Clause,
+    Equals,
+    Filter,
+    HasTag,
+    IdIn,
+    Not,
+)
+from betterdb_agent_memory.engines.valkey import ValkeyEngine, query
+from betterdb_agent_memory.engines.valkey.records import ValkeyRecords
+from tests.engines.valkey.samples import CREATED_AT_MS, SCHEMA, collection, record_of, vector
+from tests.servers import ValkeyServer
+
+THREADS = ["a", "A", " a", "a,b", "", "\0a", "é", "É", "_", "x" * 1200]
+TAGS = ["ui", "UI", " ui", "w*k", "", "ß"]
+NUMBERS = ["0", "1", "0.5", "0.5000000000004", "0.4999999999997", "1e-7", "-3.25", "inf", "-inf", "9007199254740993"]
+NUMBERS += ["0.1234567890123456", "123456789012.4", "1.7976931348623157e308", "5e-324", "-0.0"]
+LIMITS = [float(text) for text in NUMBERS] + [2**53 + 1, -(2**53) - 1, 10**400, float("nan"), 0.50000000000039, 2, None]
+FIELDS = ["threadId", "agentId", "source", "tags", "subject", "importance", "access_count", "created_at", "date"]
+
+
+def stored() -> list[RecordWrite]:
+    """Records that differ in one thing or in all, some without a field."""
+    records = []
+    for n in range(90):
+        fields: dict[str, str | bytes] = {
+            "importance": NUMBERS[n % len(NUMBERS)],
+            "access_count": NUMBERS[n // 3 % len(NUMBERS)],
+            "vector": vector(1, n, 0, 0),
+        }
+        if n % 4:
+            fields["threadId"] = THREADS[n % len(THREADS)]
+        if n % 3:
+            fields["tags"] = ",".join(TAGS[n % 5 : n % 5 + n % 3])
+        if n % 5:
+            fields["subject"] = THREADS[n // 2 % len(THREADS)]
+        if n % 7:
+            fields["date"] = "2026"
+        write = record_of(f"r{n:02}", fields, at=n // 2)
+        if n % 6 == 0:
+            del write.fields["access_count"]  # type: ignore[attr-defined]
+        records.append(write)
+    return records
+
+
+RECORDS = stored()
+
+leaf = st.one_of(
+    st.builds(Equals, st.sampled_from(["threadId", "subject", "agentId", "date", "content"]), st.sampled_from(THREADS)),
+    st.builds(HasTag, st.sampled_from(["tags", "threadId"]), st.sampled_from([*TAGS, *THREADS])),
+    st.builds(
+        Between,
+        st.sampled_from(["importance", "access_count", "date"]),
+        st.sampled_from(LIMITS),
+        st.sampled_from(LIMITS),
+    ),
+    st.builds(
+        Between,
+        st.just("created_at"),
+        st.integers(CREATED_AT_MS - 3, CREATED_AT_MS + 50) | st.none(),
+        st.integers(CREATED_AT_MS - 3, CREATED_AT_MS + 50) | st.none(),
+    ),
+    st.builds(IdIn, st.frozensets(st.sampled_from([write.id for write in RECORDS]), max_size=40)),
+)
+
+
+def combined(clause: st.SearchStrategy[Clause]) -> st.SearchStrategy[Clause]:
+    parts = st.lists(clause, max_size=3).map(tuple)
+    return st.builds(Not, clause) | st.builds(AllOf, parts) | st.builds(AnyOf, parts)
+
+
+clauses: st.SearchStrategy[Clause] = st.recursive(leaf, combined, max_leaves=8)
+filters = st.lists(clauses, max_size=3).map(tuple).map(Filter)
+
+
+@pytest.fixture(scope="module")
+def served(valkey_server: ValkeyServer) -> Iterator[tuple[asyncio.Runner, ValkeyRecords]]:
+    with asyncio.Runner() as runner:
+        engine = ValkeyEngine.from_url(valkey_server.url)
+        records = engine.records(collection(f"b{uuid4().hex}"))
+        runner.run(records.prepare(4))
+        runner.run(records.write_many(RECORDS))
+        yield runner, records
+        runner.run(engine.close())
+
+
+def accepted(filter: Filter) -> set[str]:
+    return {write.id for write in RECORDS if filter.accepts(write.id, write.fields)}
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(filter=filters)
+@example(Filter((Not(Equals("threadId", "a")),)))
+@example(Filter((Not(Between("access_count", None, 1)),)))
+@example(Filter((Not(Between("importance", 0, None)),)))
+@example(Filter((Between("importance", 0.50000000000039, 1),)))
+@example(Filter((AnyOf((Between("importance", 0.50000000000039, 1), HasTag("tags", "ui"))),)))
+@example(Filter((AnyOf(()),)))
+@example(Filter((Not(AllOf(())),)))
+@example(Filter((Not(Not(AnyOf((Equals("threadId", "\0a"), Equals("threadId", "é"))))),)))
+@example(Filter((Not(Between("importance", 2**53 + 1, None)),)))
+def test_every_question_is_answered_exactly(served: tuple[asyncio.Runner, ValkeyRecords], filter: Filter) -> None:
+    runner, records = served
+    expected = accepted(filter)
+
+    async def ask() -> None:
+        page = await records.select(filter, fields=FIELDS, limit=200, order_by="created_at")
+        assert {row.id for row in page.rows if filter.accepts(row.id, row.fields)} == expected
+        near = await records.nearest(vector(1, 0, 0, 0), count=200, filter=filter, fields=FIELDS)
+        assert {row.id for row in near if filter.accepts(row.id, row.fields)} == expected
+        assert await records.count(filter) == len(expected)
+        walked = [row async for rows in records.walk(filter, fields=["content"], page_size=17) for row in rows]
+        assert [row.id for row in walked] == sorted(expected)
+
+    runner.run(ask())
+
+
+@settings(max_examples=300, deadline=None)
+@given(filter=filters, narrow=st.booleans())
+def test_texts_are_what_both_search_modules_read(filter: Filter, narrow: bool) -> None:
+    """valkey-search reads no exponents and refuses a range whose low end is above its high end."""
+    searchable = frozenset(FIELDS) - ({"subject", "date"} if narrow else {"date"})
+    text = query.prefilter(filter, SCHEMA, searchable)
+    assert "$" not in text
+    assert text.strip() not in ("*", "()")
+    for low, high in re.findall(r"\[([^\s\]]+) ([^\]]+)\]", text):
+        assert re.fullmatch(r"\(?-inf|-?\d+(\.\d+)?", low)
+        assert re.fullmatch(r"\(?\+inf|-?\d+(\.\d+)?", high)
+        assert float(low.strip("(")) <= float(high.strip("("))
+
+
+@settings(max_examples=500)
+@given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**53), 2**53))
+def test_a_limit_is_printed_as_the_number_it_is(number: float) -> None:
+    assert float(query.number_text(number)) == number
+
+
+@settings(max_examples=50)
+@given(st.lists(st.text("ab,é_", max_size=400), max_size=40), st.booleans())
+def test_a_branch_too_many_gives_up_the_or_and_never_a_part_of_it(values: list[str], all_of: bool) -> None:
+    leaves = tuple(Equals("threadId", value) for value in values)
+    text = query.prefilter(Filter((AllOf(leaves) if all_of else AnyOf(leaves),)), SCHEMA, frozenset(FIELDS))
+    assert len(text.encode()) <= MAX_FILTER_BYTES - 256
+    if "|" in text:
+        assert all(piece in text for leaf in leaves for piece in query.tag_texts(leaf))
+
+
+def text(*clauses: Clause) -> str:
+    return query.prefilter(Filter(clauses), SCHEMA, frozenset(FIELDS))
+
+
+EVERY = "@created_at:[-inf +inf]"
+
+
+@pytest.mark.parametrize(
+    ("clause", "expected"),
+    [
+        (Not(Equals("threadId", "t")), EVERY),
+        (Between("importance", 0.5, 1), "(@importance:[0.5 1])"),
+        (Between("importance", 1e-7, None), "(@importance:[0.0000001 (+inf])"),
+        (Not(Between("importance", None, 1)), "(-@importance:[(-inf 1])"),
+        (Between("importance", 2, 1), "(@created_at:[-9007199254740992 -9007199254740992])"),
+        (Not(Between("importance", 2, 1)), EVERY),
+        (Between("date", 1, 2), EVERY),
+        (AnyOf((HasTag("tags", "a"), HasTag("tags", "b"))), "((@tags:{a} | @tags:{b}))"),
+        (AnyOf((HasTag("tags", "a"), Not(HasTag("tags", "b")))), EVERY),
+        (
+            AnyOf((Equals("threadId", "a,b"), Between("importance", 0, 1))),
+            "(((@threadId:{a} @threadId:{b}) | @importance:[0 1]))",
+        ),
+        (
+            Not(AnyOf((HasTag("tags", "a"), Between("importance", 0, 1)))),
+            "(-@importance:[0 1])",
+        ),
+        (
+            Not(AllOf((Between("access_count", 3, 3), Not(HasTag("tags", "a"))))),
+            "((-@access_count:[3 3] | @tags:{a}))",
+        ),
+        (IdIn(frozenset({"x"})), EVERY),
+    ],
+)
+def test_clauses_are_worded_inside_out(clause: Clause, expected: str) -> None:
+    assert text(clause) == expected

@@ -8,7 +8,7 @@ import pytest
 import redis.asyncio
 import valkey.asyncio
 
-from betterdb_agent_memory import MemoryListOptions, MemoryStore
+from betterdb_agent_memory import Id, Importance, MemoryListOptions, MemoryStore, Tag
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from tests.embedding import AHEAD, at_angle, embed
 from tests.proxy import Proxy
@@ -145,3 +145,65 @@ async def test_no_read_brings_a_vector_back(valkey_server: ValkeyServer, store_n
     await store.forget_by_scope(thread_id="t")
     assert await sent() - before < 60_000  # 20 vectors alone would be 120,000
     await client.aclose()
+
+
+async def test_remember_many_is_one_per_500(warm_store: MemoryStore, counted: Callable[..., int]) -> None:
+    counted(begin=True)
+    results = await warm_store.remember_many([f"bulk {number}" for number in range(500)], thread_id="bulk")
+    assert counted() == 1
+    assert all(result.outcome == "stored" for result in results)
+    await warm_store.remember_many([f"more {number}" for number in range(501)], thread_id="bulk")
+    assert counted() == 2
+    with_expiry = [{"content": f"short {number}", "ttl": 60} for number in range(100)]
+    await warm_store.remember_many(with_expiry, thread_id="bulk")
+    assert counted() == 1
+
+
+async def test_merging_is_one_for_what_is_there_and_two_for_what_is_not(
+    warm_store: MemoryStore, counted: Callable[..., int]
+) -> None:
+    await warm_store.remember("known", on_duplicate="merge")
+    counted(begin=True)
+    await warm_store.remember("known", on_duplicate="merge")
+    assert counted() == 1
+    await warm_store.remember("unknown", on_duplicate="merge")
+    assert counted() == 2
+    await warm_store.remember_many([f"text {number}" for number in range(200)], on_duplicate="merge")
+    assert counted() == 2
+    await warm_store.remember_many([f"text {number}" for number in range(200)], on_duplicate="merge")
+    assert counted() == 1
+
+
+async def test_update_is_two_and_three_with_content(warm_store: MemoryStore, counted: Callable[..., int]) -> None:
+    id = await warm_store.remember("before")
+    await warm_store.update(id, importance=0.1)
+    counted(begin=True)
+    await warm_store.update(id, importance=0.9, tags=["x"], ttl=60)
+    assert counted() == 2
+    await warm_store.update(id, content="after")
+    assert counted() == 3
+
+
+async def test_reading_and_forgetting_many_is_one(warm_store: MemoryStore, counted: Callable[..., int]) -> None:
+    ids = [result.id or "" for result in await warm_store.remember_many([f"bulk {number}" for number in range(300)])]
+    counted(begin=True)
+    assert all(await warm_store.get_many(ids))
+    assert counted() == 1
+    assert all(await warm_store.forget_many(ids))
+    assert counted() == 1
+
+
+async def test_ids_are_read_by_key_without_a_search(warm_store: MemoryStore, counted: Callable[..., int]) -> None:
+    ids = [result.id or "" for result in await warm_store.remember_many([f"bulk {number}" for number in range(50)])]
+    await warm_store.recall(AHEAD, where=Id(*ids), reinforce=False)
+    counted(begin=True)
+    assert len(await warm_store.recall(AHEAD, where=Id(*ids), k=50, reinforce=False)) == 50
+    assert counted() == 1
+
+
+async def test_a_range_costs_no_further_round_trip(warm_store: MemoryStore, counted: Callable[..., int]) -> None:
+    await warm_store.recall(AHEAD, where=Importance.at_least(0.4), reinforce=False)
+    counted(begin=True)
+    found = await warm_store.recall(AHEAD, where=Importance.between(0.4, 0.6) & Tag.none("x"), reinforce=False)
+    assert len(found) == 8
+    assert counted() == 1

@@ -11,10 +11,11 @@ import numpy as np
 from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.live_config import MemoryConfigSnapshot
+from betterdb_agent_memory.memory.conditions import checked_where
 from betterdb_agent_memory.memory.ranking import RankingRules
 from betterdb_agent_memory.memory.scope import MemoryScope, checked_scope, checked_tags, optional_text, scope_filter
 from betterdb_agent_memory.memory.times import MAX_TIME_MS
-from betterdb_agent_memory.memory.where import Where, checked_where
+from betterdb_agent_memory.memory.where import Where
 from betterdb_agent_memory.options import MAX_THRESHOLD, RecallWeights, is_number
 
 DEFAULT_K = 8

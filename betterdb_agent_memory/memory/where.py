@@ -2,15 +2,16 @@
 
     Tag("ui") & ~Source("summary") & Importance.between(0.5, 1)
 
-The same conditions can be said as a mapping, which is how they come from a command line or from JSON:
+The same conditions can be said as a mapping (`conditions.py`), which is how they come from a command line
+or from JSON:
 
     {"tags": "ui", "not": {"source": "summary"}, "importance": {"gte": 0.5, "lte": 1}}
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import ClassVar, NoReturn, TypeAlias
 
@@ -25,7 +26,8 @@ Moment: TypeAlias = int | str | datetime | date
 """Milliseconds since the epoch, ISO text, or a datetime with a time zone."""
 
 MAX_IDS = 10_000
-MAX_DEPTH = 50
+
+_LAST_MS_OF_A_DAY = 86_399_999
 
 
 class MemoryFilter:
@@ -38,13 +40,17 @@ class MemoryFilter:
     __slots__ = ("clause",)
 
     def __init__(self, clause: Clause) -> None:
+        if not isinstance(clause, Clause):
+            raise InvalidInputError(
+                f"a condition is made with Tag, Source, Importance and so on, not of {clause!r:.80}"
+            )
         self.clause = clause
 
     def __and__(self, other: MemoryFilter) -> MemoryFilter:
-        return _combined(AllOf, self, other)
+        return MemoryFilter(joined(AllOf, [self.clause, _other(other)]))
 
     def __or__(self, other: MemoryFilter) -> MemoryFilter:
-        return _combined(AnyOf, self, other)
+        return MemoryFilter(joined(AnyOf, [self.clause, _other(other)]))
 
     def __invert__(self) -> MemoryFilter:
         return MemoryFilter(Not(self.clause))
@@ -62,20 +68,29 @@ class MemoryFilter:
         return f"MemoryFilter({self.clause!r})"
 
 
-def _combined(kind: Callable[[tuple[Clause, ...]], AllOf | AnyOf], left: object, right: object) -> MemoryFilter:
-    if not isinstance(left, MemoryFilter) or not isinstance(right, MemoryFilter):
-        raise InvalidInputError(f"conditions are combined with conditions, not with {type(right).__name__}")
-    clauses: list[Clause] = []
-    for clause in (left.clause, right.clause):
-        clauses += clause.clauses if isinstance(clause, AllOf | AnyOf) and type(clause) is kind else (clause,)
-    return MemoryFilter(kind(tuple(clauses)))
+def _other(condition: object) -> Clause:
+    if not isinstance(condition, MemoryFilter):
+        raise InvalidInputError(f"conditions are combined with conditions, not with {type(condition).__name__}")
+    return condition.clause
 
 
-def _listed(what: str, texts: Iterable[str]) -> tuple[str, ...]:
-    listed = tuple(texts)
-    if not listed:
-        raise InvalidInputError(f"a condition on {what} names at least one")
-    return listed
+def joined(kind: type[AllOf | AnyOf], clauses: Iterable[Clause]) -> Clause:
+    """The clauses as one, those that are joined in the same way already unpacked; a single one is itself."""
+    parts: list[Clause] = []
+    for clause in clauses:
+        parts += clause.clauses if isinstance(clause, AllOf | AnyOf) and type(clause) is kind else (clause,)
+    return parts[0] if len(parts) == 1 else kind(tuple(parts))
+
+
+def _listed(what: str, values: Sequence[str]) -> Sequence[str]:
+    if not values:
+        raise InvalidInputError(f"a condition on {what} names at least one, got none")
+    first: object = values[0]
+    if isinstance(first, list | tuple | set | frozenset):
+        raise InvalidInputError(
+            f"a condition on {what} takes them one by one, not in a {type(first).__name__}: put a star before it"
+        )
+    return list(dict.fromkeys(values))
 
 
 class Tag(MemoryFilter):
@@ -90,12 +105,12 @@ class Tag(MemoryFilter):
     @classmethod
     def all(cls, *tags: str) -> MemoryFilter:
         """It carries every one of these."""
-        return MemoryFilter(AllOf(tuple(cls(tag).clause for tag in _listed("tags", tags))))
+        return MemoryFilter(joined(AllOf, [cls(tag).clause for tag in _listed("tags", tags)]))
 
     @classmethod
     def any(cls, *tags: str) -> MemoryFilter:
         """It carries at least one of these."""
-        return MemoryFilter(AnyOf(tuple(cls(tag).clause for tag in _listed("tags", tags))))
+        return MemoryFilter(joined(AnyOf, [cls(tag).clause for tag in _listed("tags", tags)]))
 
     @classmethod
     def none(cls, *tags: str) -> MemoryFilter:
@@ -115,7 +130,7 @@ class _Label(MemoryFilter):
     @classmethod
     def any(cls, *values: str) -> MemoryFilter:
         """It is one of these."""
-        return MemoryFilter(AnyOf(tuple(cls(value).clause for value in _listed(cls.field, values))))
+        return MemoryFilter(joined(AnyOf, [cls(value).clause for value in _listed(cls.field, values)]))
 
     @classmethod
     def none(cls, *values: str) -> MemoryFilter:
@@ -131,7 +146,7 @@ class Source(_Label):
 
 
 class Subject(_Label):
-    """What a fact is about, exactly as written: `Subject("alice's city")`, `Subject.any(...)`."""
+    """What a fact is about, exactly as written: `Subject("alice's city")`, `.any(...)`, `.none(...)`."""
 
     __slots__ = ()
     field = record.SUBJECT
@@ -149,111 +164,191 @@ class Id(MemoryFilter):
         super().__init__(IdIn(frozenset(record.checked_id(id) for id in listed)))
 
 
-class _Range(MemoryFilter):
-    """Both ends belong to the range; None leaves one open. A memory without the value is in no range."""
+class Range(MemoryFilter):
+    """A number or a time of the memory. A memory without the value is in no range."""
 
     __slots__ = ()
     field: ClassVar[str]
 
-    def __init__(self, low: object = None, high: object = None) -> None:
-        if low is None and high is None:
-            raise InvalidInputError(f"a condition on {self.field} needs a lower or an upper end")
-        least = None if low is None else self.checked(low)
-        most = None if high is None else self.checked(high)
-        if least is not None and most is not None and least > most:
-            raise InvalidInputError(f"{self.field} from {low!r} to {high!r} holds nothing: the ends are exchanged")
-        super().__init__(Between(self.field, least, most))
-
     @classmethod
-    def checked(cls, value: object) -> float:
-        """The number that an end stands for."""
+    def span(cls, value: object) -> tuple[float, float]:
+        """The least and the largest number that `value` stands for."""
         raise NotImplementedError
 
+    @classmethod
+    def within(cls, asked: Mapping[str, object]) -> Between:
+        """The range that meets all of these comparisons: gte, gt, lte, lt, eq.
 
-class _NumberRange(_Range):
+        Raises:
+            InvalidInputError: a value is refused, or no number meets them.
+        """
+        low, high = -math.inf, math.inf
+        for comparison, value in asked.items():
+            first, last = cls.span(value)
+            if comparison in ("gte", "eq"):
+                low = max(low, first)
+            if comparison in ("lte", "eq"):
+                high = min(high, last)
+            if comparison == "gt":
+                low = max(low, math.nextafter(last, math.inf))
+            if comparison == "lt":
+                high = min(high, math.nextafter(first, -math.inf))
+        if low > high:
+            said = ", ".join(f"{comparison} {value!r:.80}" for comparison, value in asked.items())
+            raise InvalidInputError(f"no {cls.field} is {said}; are the ends exchanged?")
+        return Between(cls.field, None if low == -math.inf else low, None if high == math.inf else high)
+
+    @classmethod
+    def _between(cls, low: object, high: object) -> MemoryFilter:
+        asked = {comparison: end for comparison, end in (("gte", low), ("lte", high)) if end is not None}
+        if not asked:
+            raise InvalidInputError(f"a condition on {cls.field} needs a lower or an upper end")
+        return MemoryFilter(cls.within(asked))
+
+
+def _is_double(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        return False
+
+
+class NumberRange(Range):
+    """Comparisons with numbers."""
+
     __slots__ = ()
 
-    def __init__(self, low: float | None = None, high: float | None = None) -> None:
-        super().__init__(low, high)
+    def __init__(self, value: float) -> None:
+        super().__init__(self.within({"eq": value}))
 
     @classmethod
-    def checked(cls, value: object) -> float:
-        if not is_number(value):
-            raise InvalidInputError(f"{cls.field} is compared with a number, got {value!r:.80}")
-        return int(value) if float(value).is_integer() else float(value)
+    def span(cls, value: object) -> tuple[float, float]:
+        """A number stands for itself."""
+        if not is_number(value) or not _is_double(value):
+            raise InvalidInputError(f"{cls.field} is compared with a finite number, got {value!r:.80}")
+        number = int(value) if value == int(value) else float(value)
+        return number, number
 
     @classmethod
-    def between(cls, low: float, high: float) -> MemoryFilter:
-        """From `low` to `high`, both included."""
-        return cls(low, high)
+    def between(cls, low: float | None, high: float | None) -> MemoryFilter:
+        """From `low` to `high`, both included; None leaves one end open."""
+        return cls._between(low, high)
 
     @classmethod
     def at_least(cls, low: float) -> MemoryFilter:
         """`low` or more."""
-        return cls(low, None)
+        return MemoryFilter(cls.within({"gte": low}))
 
     @classmethod
     def at_most(cls, high: float) -> MemoryFilter:
         """`high` or less."""
-        return cls(None, high)
+        return MemoryFilter(cls.within({"lte": high}))
+
+    @classmethod
+    def above(cls, low: float) -> MemoryFilter:
+        """More than `low`."""
+        return MemoryFilter(cls.within({"gt": low}))
+
+    @classmethod
+    def below(cls, high: float) -> MemoryFilter:
+        """Less than `high`."""
+        return MemoryFilter(cls.within({"lt": high}))
 
 
-class Importance(_NumberRange):
-    """How much the memory matters, 0 to 1: `Importance.at_least(0.5)`, `.at_most`, `.between`."""
+class Importance(NumberRange):
+    """How much the memory matters, 0 to 1: `Importance(0.5)`, `.at_least`, `.at_most`, `.above`, `.below`,
+    `.between(0.5, 1)`.
+    """
 
     __slots__ = ()
     field = record.IMPORTANCE
 
+    @classmethod
+    def span(cls, value: object) -> tuple[float, float]:
+        """A number from 0 to 1."""
+        number, _ = super().span(value)
+        if not 0 <= number <= 1:
+            raise InvalidInputError(f"importance is from 0 to 1, so comparing it with {value!r:.80} says nothing")
+        return number, number
 
-class AccessCount(_NumberRange):
-    """How often the memory was recalled: `AccessCount.at_least(3)`, `.at_most`, `.between`."""
+
+class AccessCount(NumberRange):
+    """How often the memory was recalled: `AccessCount(0)`, `.at_least(3)`, `.at_most`, `.above`, `.below`,
+    `.between`.
+    """
 
     __slots__ = ()
     field = record.ACCESS_COUNT
 
 
-class _TimeRange(_Range):
+class TimeRange(Range):
+    """Comparisons with times. A date without a time of day is that whole day, in UTC."""
+
     __slots__ = ()
 
-    def __init__(self, start: Moment | None = None, end: Moment | None = None) -> None:
-        super().__init__(start, end)
+    def __init__(self, moment: Moment) -> None:
+        super().__init__(self.within({"eq": moment}))
 
     @classmethod
-    def checked(cls, value: object) -> int:
-        return checked_time_ms(cls.field, value)
+    def span(cls, value: object) -> tuple[float, float]:
+        """First and last millisecond of a day, else a moment."""
+        first = checked_time_ms(cls.field, value)
+        return first, first + _LAST_MS_OF_A_DAY if _is_day(value) else first
 
     @classmethod
-    def between(cls, start: Moment, end: Moment) -> MemoryFilter:
-        """From `start` to `end`, both included."""
-        return cls(start, end)
+    def between(cls, start: Moment | None, end: Moment | None) -> MemoryFilter:
+        """From `start` to `end`, both included; None leaves one end open."""
+        return cls._between(start, end)
 
     @classmethod
     def since(cls, start: Moment) -> MemoryFilter:
         """At `start` or later."""
-        return cls(start, None)
+        return MemoryFilter(cls.within({"gte": start}))
 
     @classmethod
     def until(cls, end: Moment) -> MemoryFilter:
-        """At `end` or earlier."""
-        return cls(None, end)
+        """At `end` or earlier; `until("2026-05-31")` includes that day."""
+        return MemoryFilter(cls.within({"lte": end}))
+
+    @classmethod
+    def after(cls, start: Moment) -> MemoryFilter:
+        """Later than `start`."""
+        return MemoryFilter(cls.within({"gt": start}))
+
+    @classmethod
+    def before(cls, end: Moment) -> MemoryFilter:
+        """Earlier than `end`."""
+        return MemoryFilter(cls.within({"lt": end}))
 
 
-class CreatedAt(_TimeRange):
-    """When the memory was written: `CreatedAt.since("2026-05-01")`, `.until`, `.between`."""
+def _is_day(moment: object) -> bool:
+    if isinstance(moment, str):
+        try:
+            date.fromisoformat(moment.strip())
+        except ValueError:
+            return False
+        return True
+    return isinstance(moment, date) and not isinstance(moment, datetime)
+
+
+class CreatedAt(TimeRange):
+    """When the memory was written: `CreatedAt("2026-05-01")` (that day), `.since`, `.until`, `.after`,
+    `.before`, `.between`.
+    """
 
     __slots__ = ()
     field = record.CREATED_AT
 
 
-class OccurredAt(_TimeRange):
-    """When what the memory tells happened, where that was given: `OccurredAt.between(...)`."""
+class OccurredAt(TimeRange):
+    """When what the memory tells happened, where that was given: `OccurredAt.between(...)`, as `CreatedAt`."""
 
     __slots__ = ()
     field = record.OCCURRED_AT
 
 
-class LastAccessedAt(_TimeRange):
-    """When the memory was last recalled, or written: `LastAccessedAt.until(...)`."""
+class LastAccessedAt(TimeRange):
+    """When the memory was last recalled, or written: `LastAccessedAt.before(...)`, as `CreatedAt`."""
 
     __slots__ = ()
     field = record.LAST_ACCESSED_AT
@@ -261,147 +356,3 @@ class LastAccessedAt(_TimeRange):
 
 Where: TypeAlias = MemoryFilter | Mapping[str, object]
 """A condition, as an object or as a mapping."""
-
-
-def checked_where(where: object) -> Clause | None:
-    """The condition said in either form; None for none.
-
-    Raises:
-        InvalidInputError: it is neither, or names a field or a comparison that does not exist; the message
-            lists those that do.
-    """
-    if where is None:
-        return None
-    if isinstance(where, MemoryFilter):
-        clause = where.clause
-    elif isinstance(where, Mapping):
-        clause = _from_mapping(where, MAX_DEPTH).clause
-    else:
-        raise InvalidInputError(
-            f"where takes a condition such as Tag('ui') & Importance.at_least(0.5), or a mapping; got "
-            f"{type(where).__name__}: {where!r:.80}"
-        )
-    _require_depth(clause, MAX_DEPTH)
-    return clause
-
-
-def _require_depth(clause: Clause, left: int) -> None:
-    if left < 0:
-        raise InvalidInputError(f"a condition is nested at most {MAX_DEPTH} deep")
-    match clause:
-        case Not(clause=inner):
-            _require_depth(inner, left - 1)
-        case AllOf(clauses=parts) | AnyOf(clauses=parts):
-            for part in parts:
-                _require_depth(part, left - 1)
-
-
-@dataclass(frozen=True, slots=True)
-class _Field:
-    """How a field is said in a mapping: which comparisons it takes, and what a bare value means."""
-
-    comparisons: Mapping[str, Callable[[object], MemoryFilter]]
-    bare: str
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    if isinstance(value, str):
-        return (value,)
-    if isinstance(value, Iterable) and not isinstance(value, bytes | Mapping):
-        return tuple(value)
-    raise InvalidInputError(f"a text or a list of texts is expected, got {value!r:.80}")
-
-
-def _range_field(kind: type[_NumberRange] | type[_TimeRange]) -> _Field:
-    def strictly(range: MemoryFilter, end: MemoryFilter) -> MemoryFilter:
-        return range & ~end
-
-    def above(value: object) -> MemoryFilter:
-        return strictly(kind(value, None), kind(value, value))  # type: ignore[arg-type]
-
-    def below(value: object) -> MemoryFilter:
-        return strictly(kind(None, value), kind(value, value))  # type: ignore[arg-type]
-
-    return _Field(
-        {
-            "gte": lambda value: kind(value, None),  # type: ignore[arg-type]
-            "lte": lambda value: kind(None, value),  # type: ignore[arg-type]
-            "gt": above,
-            "lt": below,
-            "eq": lambda value: kind(value, value),  # type: ignore[arg-type]
-        },
-        bare="eq",
-    )
-
-
-def _label_field(kind: type[_Label]) -> _Field:
-    return _Field(
-        {"any": lambda value: kind.any(*_texts(value)), "none": lambda value: kind.none(*_texts(value))}, bare="any"
-    )
-
-
-FIELDS: Mapping[str, _Field] = {
-    "tags": _Field(
-        {
-            "all": lambda value: Tag.all(*_texts(value)),
-            "any": lambda value: Tag.any(*_texts(value)),
-            "none": lambda value: Tag.none(*_texts(value)),
-        },
-        bare="all",
-    ),
-    "source": _label_field(Source),
-    "subject": _label_field(Subject),
-    "id": _Field({"any": lambda value: Id(*_texts(value)), "none": lambda value: ~Id(*_texts(value))}, bare="any"),
-    "importance": _range_field(Importance),
-    "access_count": _range_field(AccessCount),
-    "created_at": _range_field(CreatedAt),
-    "occurred_at": _range_field(OccurredAt),
-    "last_accessed_at": _range_field(LastAccessedAt),
-}
-"""The fields that a condition may name."""
-
-_CONNECTIVES = ("and", "or", "not")
-
-
-def _from_mapping(where: Mapping[str, object], depth: int) -> MemoryFilter:
-    if depth < 0:
-        raise InvalidInputError(f"a condition is nested at most {MAX_DEPTH} deep")
-    if not where:
-        raise InvalidInputError("a condition that is an empty mapping says nothing; leave it out")
-    parts = [_entry(name, value, depth) for name, value in where.items()]
-    return parts[0] if len(parts) == 1 else MemoryFilter(AllOf(tuple(part.clause for part in parts)))
-
-
-def _entry(name: object, value: object, depth: int) -> MemoryFilter:
-    match name:
-        case "not":
-            return ~_nested(name, value, depth)
-        case "and" | "or":
-            if not isinstance(value, Iterable) or isinstance(value, str | bytes | Mapping):
-                raise InvalidInputError(f"{name!r} takes a list of conditions, got {value!r:.80}")
-            clauses = tuple(_nested(name, part, depth).clause for part in value)
-            if not clauses:
-                raise InvalidInputError(f"{name!r} takes at least one condition")
-            return MemoryFilter(AllOf(clauses) if name == "and" else AnyOf(clauses))
-        case str() if name in FIELDS:
-            return _comparison(name, FIELDS[name], value)
-    raise InvalidInputError(
-        f"a condition cannot be about {name!r:.80}; known are {', '.join((*FIELDS, *_CONNECTIVES))} (scope is said by "
-        "thread_id, agent_id and namespace)"
-    )
-
-
-def _nested(name: str, value: object, depth: int) -> MemoryFilter:
-    if not isinstance(value, Mapping):
-        raise InvalidInputError(f"{name!r} takes conditions as mappings, got {value!r:.80}")
-    return _from_mapping(value, depth - 1)
-
-
-def _comparison(name: str, field: _Field, value: object) -> MemoryFilter:
-    asked = value if isinstance(value, Mapping) else {field.bare: value}
-    unknown = [comparison for comparison in asked if comparison not in field.comparisons]
-    if unknown or not asked:
-        problem = f"{name} cannot be compared by {unknown[0]!r:.80}" if unknown else f"the condition on {name} is empty"
-        raise InvalidInputError(f"{problem}; it takes {', '.join(field.comparisons)}")
-    parts = [field.comparisons[comparison](operand) for comparison, operand in asked.items()]
-    return parts[0] if len(parts) == 1 else MemoryFilter(AllOf(tuple(part.clause for part in parts)))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from betterdb_agent_memory.engines.base import Expiry, Outcome, RecordChange, RecordWrite
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.embedded.records import EmbeddedRecords
-from betterdb_agent_memory.engines.filters import Between, Equals, Filter, HasTag, leading_number
+from betterdb_agent_memory.engines.filters import Between, Equals, Filter, HasTag, Leaf, leading_number
 from betterdb_agent_memory.errors import IndexMissingError, InvalidInputError
 from tests.engines.embedded.conftest import Clock
 from tests.engines.embedded.support import collection, encoded, record
@@ -43,15 +43,17 @@ changes = st.builds(
     expiry=st.none() | st.builds(Expiry, st.none() | st.integers(1, 40), st.booleans()),
 )
 writes = st.builds(
-    lambda id, fields, expiry, change: RecordWrite(id, fields, *expiry, if_exists=change),
+    lambda id, fields, expiry, change: RecordWrite(id, fields, expiry[0], expiry[1], if_exists=change),
     st.sampled_from(IDS),
     st.builds(lambda fields, more: {**fields, **more}, with_vector, st.just({}) | st.just({"content": b"text"})),
     st.tuples(st.none() | st.integers(1, 40), st.none()) | st.tuples(st.none(), st.integers(-50, 50)),
     st.none() | changes,
 )
-Batch = list[RecordWrite] | list[RecordChange] | int
+Batch = tuple[list[RecordWrite], list[RecordChange], int]
+"""Writes, then changes, then seconds that pass."""
+
 batches: st.SearchStrategy[list[Batch]] = st.lists(
-    st.lists(writes, max_size=4) | st.lists(changes, max_size=4) | st.integers(1, 20), max_size=6
+    st.tuples(st.lists(writes, max_size=4), st.lists(changes, max_size=4), st.integers(0, 20)), max_size=4
 )
 
 
@@ -125,6 +127,13 @@ class Model:
                 after[name] = b",".join(([there] if there else []) + new)
 
 
+def timed(write: RecordWrite, start_ms: int) -> RecordWrite:
+    """The write with its expiry in milliseconds since the epoch instead of seconds since the start."""
+    if write.expires_at_ms is None:
+        return write
+    return dataclasses.replace(write, expires_at_ms=start_ms + write.expires_at_ms * 1000)
+
+
 async def assert_agrees(records: EmbeddedRecords, model: Model, start_ms: int) -> None:
     """The file holds what the model holds, in every table that a search uses."""
     wholes = {id: fields for id, (fields, _) in model.records.items() if fields}
@@ -132,7 +141,7 @@ async def assert_agrees(records: EmbeddedRecords, model: Model, start_ms: int) -
     ends = [model.records.get(id, ({}, math.inf))[1] for id in IDS]
     assert await records.read_expiries(IDS) == [None if math.isinf(end) else start_ms + int(end) * 1000 for end in ends]
     assert await records.count(Filter()) == len(model.records)
-    filters = [HasTag("tags", tag) for tag in ("", "x", "y", "z", "1")]
+    filters: list[Leaf] = [HasTag("tags", tag) for tag in ("", "x", "y", "z", "1")]
     filters += [Equals("threadId", text) for text in ("", "x", "1")]
     filters += [Between(name, low) for name in ("access_count", "importance") for low in (None, 0, 2)]
     for clause in filters:
@@ -163,20 +172,14 @@ async def test_writes_and_changes_do_what_the_protocol_says(
     records, model = engine.records(collection()), Model()
     await records.prepare(2)
     try:
-        for batch in batches:
-            if isinstance(batch, int):
-                clock.seconds += batch
-                model.pass_time(batch)
-            elif batch and isinstance(batch[0], RecordWrite):
-                timed = [
-                    w
-                    if w.expires_at_ms is None
-                    else dataclasses.replace(w, expires_at_ms=start_ms + w.expires_at_ms * 1000)
-                    for w in batch
-                ]
-                assert await records.write_many(timed) == [model.write(w) for w in batch]
-            else:
-                assert await records.change_many(batch) == [model.change(change) for change in batch]
+        for written, changed, seconds in batches:
+            assert await records.write_many([timed(write, start_ms) for write in written]) == [
+                model.write(write) for write in written
+            ]
+            assert await records.change_many(changed) == [model.change(change) for change in changed]
+            await assert_agrees(records, model, start_ms)
+            clock.seconds += seconds
+            model.pass_time(seconds)
             await assert_agrees(records, model, start_ms)
     finally:
         await engine.close()

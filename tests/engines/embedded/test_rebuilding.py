@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import apsw
@@ -30,7 +31,7 @@ EVERYTHING = Filter()
 WAYS = pytest.mark.parametrize("way", [0, 1_000_000], ids=["coarse", "one by one"])
 
 
-async def near(records: EmbeddedRecords, vector: list[float]) -> list[str]:
+async def near(records: EmbeddedRecords, vector: Sequence[float]) -> list[str]:
     return [row.id for row in await records.nearest(encoded(vector), count=10_000, filter=EVERYTHING, fields=[])]
 
 
@@ -141,7 +142,8 @@ async def test_other_processes_notice_a_rebuild_and_a_drop(path: Path) -> None:
     ):
         with pytest.raises(IndexMissingError, match="store:mem:idx"):
             await call
-    assert await theirs.read_many(["1"], None) == await theirs.read_expiries(["1"]) == [None]
+    assert await theirs.read_many(["1"], None) == [None]
+    assert await theirs.read_expiries(["1"]) == [None]
     assert await theirs.change_many([RecordChange("1")]) == [Outcome.MISSING]
     assert await theirs.delete_many(["1"]) == [False]
     # Made anew, with another length and the same number, it is found by both.
@@ -195,7 +197,7 @@ asyncio.run(main(sys.argv[1]))
 """
 
 
-async def assert_searchable(path: Path, expected: dict[str, list[float]]) -> int:
+async def assert_searchable(path: Path, expected: Mapping[str, Sequence[float]]) -> int:
     """Every record is there with its vector, and those of the file's length are found. The length."""
     engine = EmbeddedEngine(path)
     records = engine.records(collection())

@@ -197,23 +197,24 @@ async def _stir(records: ValkeyRecords, ids: list[str], times: dict[str, int], d
         await records.write_many([record(f"new{dice.random()}", at=dice.randrange(10**7), ttl_seconds=1)])
 
 
-async def test_records_that_have_expired_are_stepped_over(
-    valkey_client: valkey.asyncio.Valkey, records: ValkeyRecords, store_name: str
-) -> None:
-    await records.write_many([record(f"{n:03}", at=n) for n in range(300)])
-    await records.write_many([record(f"same{n:03}", at=400) for n in range(50)])
-    # Not removed from the index until somebody looks at the key.
-    await valkey_client.execute_command("DEBUG", "SET-ACTIVE-EXPIRE", "0")
-    try:
+async def test_records_that_have_expired_are_stepped_over(store_name: str) -> None:
+    with ValkeyServer(arguments=("--enable-debug-command", "local")) as server:
+        client, engine = server.client(), ValkeyEngine.from_url(server.url)
+        # Not removed from the index until somebody looks at the key.
+        await client.execute_command("DEBUG", "SET-ACTIVE-EXPIRE", "0")
+        records = engine.records(collection(store_name))
+        await records.prepare(4)
+        await records.write_many([record(f"{n:03}", at=n) for n in range(300)])
+        await records.write_many([record(f"same{n:03}", at=400) for n in range(50)])
         for n in range(40, 290):
-            await valkey_client.pexpire(f"{store_name}:mem:{n:03}", 1)
+            await client.pexpire(f"{store_name}:mem:{n:03}", 1)
         await asyncio.sleep(0.02)
         expected = [f"{n:03}" for n in (*range(40), *range(290, 300))] + [f"same{n:03}" for n in range(50)]
         for page_size in (7, 60, 1000):
             for fields in (["content"], ["importance"]):
                 assert [row.id for row in await walked(records, fields=fields, page_size=page_size)] == expected
-    finally:
-        await valkey_client.execute_command("DEBUG", "SET-ACTIVE-EXPIRE", "1")
+        await engine.close()
+        await client.aclose()
 
 
 async def test_other_peoples_keys_below_the_prefix_are_stepped_over(engine: ValkeyEngine, store_name: str) -> None:

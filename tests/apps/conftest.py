@@ -1,0 +1,69 @@
+"""The command as a user runs it: a process of its own, an empty home, nothing in the environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.servers import ValkeyServer
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run printed and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Its output, which is one JSON document."""
+        return json.loads(self.out)
+
+
+Run = Callable[..., Outcome]
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("BETTERDB_", "XDG_"))}
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    kept |= {"HOME": str(home), "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8", "COLUMNS": "120", "TERM": "dumb"}
+    return kept | more
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Runs `betterdb-memory` in an empty folder: `run("recall", "tea", "--json", given="...", env={...})`."""
+
+    def run(*arguments: str, given: str = "", env: dict[str, str] | None = None) -> Outcome:
+        finished = subprocess.run(
+            [sys.executable, "-W", "error", "-m", "betterdb_agent_memory", *arguments],
+            cwd=tmp_path,
+            env=environment(tmp_path, **(env or {})),
+            input=given,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=90,
+            check=False,
+        )
+        return Outcome(finished.returncode, finished.stdout, finished.stderr)
+
+    return run
+
+
+@pytest.fixture(params=["file", "server"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, valkey_server: ValkeyServer, store_name: str) -> list[str]:
+    """Options that name a store that is empty: on each engine."""
+    url = str(tmp_path / "m.db") if request.param == "file" else valkey_server.url
+    return ["--url", url, "--name", store_name]

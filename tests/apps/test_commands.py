@@ -1,0 +1,220 @@
+"""Each command does on a file and on a server what it says, and programs can read what it prints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.apps.conftest import Run
+
+ITEM_FIELDS = {
+    "id",
+    "content",
+    "importance",
+    "tags",
+    "created_at",
+    "last_accessed_at",
+    "access_count",
+    "source",
+    "subject",
+    "date",
+    "thread_id",
+    "agent_id",
+    "namespace",
+    "occurred_at",
+    "metadata",
+    "version",
+}
+
+
+def test_a_memory_is_remembered_found_shown_changed_and_forgotten(run: Run, place: list[str]) -> None:
+    stored = run(
+        *place,
+        "remember",
+        "Maya is allergic to walnuts.",
+        *("--importance", "0.9", "--tag", "health", "--tag", "food", "--namespace", "maya", "--agent", "planner"),
+        *("--thread", "dinner", "--source", "chat", "--subject", "allergy", "--date", "2026-05-08"),
+        *("--occurred-at", "2026-05-08T14:30:00Z", "--metadata", '{"page": 3}', "--ttl", "7d", "--json"),
+    )
+    assert stored.code == 0, stored.err
+    assert stored.json == {"outcome": "stored", "id": stored.json["id"], "error": None}
+    id = stored.json["id"]
+
+    found = run(*place, "recall", "What is Maya allergic to?", "--namespace", "maya", "--json")
+    assert found.code == 0, found.err
+    [hit] = found.json["hits"]
+    assert set(hit) == {"score", "distance", "explain", "memory"}
+    assert set(hit["memory"]) == ITEM_FIELDS
+    assert hit["memory"]["tags"] == ["health", "food"]
+    assert hit["memory"]["metadata"] == {"page": 3}
+    assert hit["memory"]["access_count"] == 0
+    assert [part["name"] for part in hit["explain"]["components"]] == ["similarity", "recency", "importance"]
+
+    shown = run(*place, "show", id, "--json").json["memories"][0]
+    assert shown["access_count"] == 0, "looking must not count as a use"
+    assert shown["occurred_at"] == 1778250600000
+    assert abs(shown["expires_at"] - shown["created_at"] - 7 * 86_400_000) < 60_000
+    assert "vector" not in shown
+    assert len(run(*place, "show", id, "--vector", "--json").json["memories"][0]["vector"]) > 1000
+
+    changed = run(*place, "update", id, "--importance", "0.5", "--no-tags", "--if-version", "1", "--json")
+    assert changed.code == 0, changed.err
+    assert set(changed.json) == ITEM_FIELDS
+    assert (changed.json["version"], changed.json["importance"], changed.json["tags"]) == (2, 0.5, [])
+    conflict = run(*place, "update", id, "--importance", "0.4", "--if-version", "1")
+    assert conflict.code == 3
+    assert "version 2" in conflict.err
+
+    forgotten = run(*place, "forget", id, "nobody", "--json")
+    assert forgotten.code == 5
+    assert forgotten.json == {"forgotten": 1, "missing": ["nobody"]}
+    assert run(*place, "show", id).code == 1
+    assert run(*place, "update", id, "--importance", "1").code == 1
+    assert run(*place, "recall", "allergic").code == 1
+
+
+def test_reinforcement_happens_on_demand(run: Run, place: list[str]) -> None:
+    id = run(*place, "remember", "The spare key is under the blue pot.").out.strip()
+    assert run(*place, "recall", "Where is the key?", "--reinforce").code == 0
+    assert run(*place, "show", id, "--json").json["memories"][0]["access_count"] == 1
+
+
+def test_text_comes_from_the_pipe(run: Run, place: list[str]) -> None:
+    id = run(*place, "remember", "-", given="first line\nsecond line").out.strip()
+    assert run(*place, "show", id, "--json").json["memories"][0]["content"] == "first line\nsecond line"
+    assert run(*place, "update", id, "--content", "-", given="third").code == 0
+    assert run(*place, "show", id, "--json").json["memories"][0]["content"] == "third"
+
+
+def test_an_id_of_your_own(run: Run, place: list[str]) -> None:
+    assert run(*place, "remember", "one", "--id", "mine").out == "mine\n"
+    taken = run(*place, "remember", "two", "--id", "mine")
+    assert taken.code != 0
+    assert "mine" in taken.err
+    assert run(*place, "remember", "two", "--id", "mine", "--replace").code == 0
+    assert run(*place, "show", "mine", "--json").json["memories"][0]["content"] == "two"
+
+
+def test_the_same_text_merges(run: Run, place: list[str]) -> None:
+    first = run(*place, "remember", "tea at five", "--merge", "--json").json
+    second = run(*place, "remember", "tea at five", "--merge", "--json").json
+    assert (first["outcome"], second["outcome"]) == ("stored", "merged")
+    assert first["id"] == second["id"]
+
+
+def test_many_lines_are_remembered_and_a_bad_one_costs_no_other(run: Run, place: list[str], tmp_path: Path) -> None:
+    lines = "\n".join(f"line {n}" for n in range(700)) + "\n\n"
+    told = run(*place, "remember", "--lines", "--namespace", "n", given=lines)
+    assert (told.code, told.out) == (0, "700 stored, 0 merged, 0 rejected\n")
+    assert run(*place, "list", "--namespace", "n", "-n", "0", "--json").json["total"] == 700
+
+    file = tmp_path / "notes.jsonl"
+    file.write_text('{"content": "a", "tags": ["x"], "namespace": "own"}\nnope\n{"content": "b", "importance": 7}\n')
+    told = run(*place, "remember", "--jsonl", str(file), "--namespace", "n", "--json")
+    assert told.code == 5
+    results = [json.loads(line) for line in told.out.splitlines()]
+    assert [(result["line"], result["outcome"]) for result in results] == [
+        (1, "stored"),
+        (2, "rejected"),
+        (3, "rejected"),
+    ]
+    assert "importance" in results[2]["error"]
+    assert run(*place, "list", "--namespace", "own", "--tag", "x", "--json").json["total"] == 1
+    assert run(*place, "remember", "--jsonl", given="nope\n").code == 3
+
+
+def test_lists_are_paged_and_scoped(run: Run, place: list[str]) -> None:
+    run(*place, "remember", "--lines", "--thread", "a", given="1\n2\n3\n")
+    run(*place, "remember", "--lines", "--thread", "b", "--importance", "0.9", given="4\n5\n")
+    page = run(*place, "list", "--thread", "a", "--limit", "2", "--offset", "1", "--json").json
+    assert (len(page["items"]), page["total"], page["offset"]) == (2, 3, 1)
+    assert set(page["items"][0]) == ITEM_FIELDS
+    some = run(*place, "list", "--where", '{"importance": {"gte": 0.8}}', "--json").json
+    assert {item["content"] for item in some["items"]} == {"4", "5"}
+    table = run(*place, "list", "--thread", "b")
+    assert table.code == 0
+    assert "1 to 2 of 2" in table.out
+    assert run(*place, "list", "--thread", "nobody").code == 1
+    wrong = run(*place, "list", "--where", '{"colour": "red"}')
+    assert wrong.code == 3
+    assert "importance" in wrong.err
+
+
+def test_a_scope_is_forgotten_after_asking(run: Run, place: list[str]) -> None:
+    run(*place, "remember", "--lines", "--thread", "a", given="1\n2\n3\n")
+    run(*place, "remember", "other", "--thread", "b")
+    assert run(*place, "forget", "--thread", "a", "--dry-run", "--json").json == {"matching": 3, "missing": []}
+    refused = run(*place, "forget", "--thread", "a")
+    assert refused.code == 2
+    assert "3 memories" in refused.err
+    assert run(*place, "list", "--json").json["total"] == 4
+    assert run(*place, "forget", "--thread", "a", "--yes", "--json").json == {"forgotten": 3, "missing": []}
+    assert run(*place, "list", "--json").json["total"] == 1
+    assert run(*place, "forget", "--thread", "a", "--yes").code == 1
+    assert run(*place, "forget").code == 2
+    assert run(*place, "forget", "some-id", "--thread", "b", "--yes").code == 2
+
+
+def test_statistics(run: Run, place: list[str]) -> None:
+    run(*place, "remember", "--lines", given="1\n2\n")
+    stats = run(*place, "stats", "--json").json
+    assert stats["item_count"] == 2
+    assert stats["config"]["half_life_seconds"] == 30 * 86_400
+    table = run(*place, "stats")
+    assert "item_count" in table.out
+
+
+def test_a_store_goes_into_a_file_and_comes_back(run: Run, place: list[str], tmp_path: Path) -> None:
+    run(*place, "remember", "--lines", "--tag", "x", given="1\n2\n3\n")
+    told = run(*place, "export", "all.jsonl", "--json")
+    assert told.code == 0, told.err
+    assert told.json["exported"] == 3
+    piped = run(*place, "export", "-", "--no-vectors")
+    assert piped.out.count("\n") == 4
+    assert "3 memories" in piped.err
+    other = ["--url", str(tmp_path / "other.db")]
+    assert run(*other, "import", "all.jsonl", "--json").json["imported"] == 3
+    again = run(*other, "import", "all.jsonl")
+    assert (again.code, again.out) == (0, "0 imported, 3 there already, 0 expired, 0 refused\n")
+    third = ["--url", str(tmp_path / "third.db")]
+    through = run(*third, "import", "-", given=piped.out)
+    assert through.code == 0, through.err
+    assert "3 vectors were made anew: the file holds no vectors" in through.out
+    assert run(*third, "list", "--json").json["total"] == 3
+    bad = run(*third, "import", "-", given=piped.out + "nope\n")
+    assert bad.code == 5
+    assert "line 5" in bad.err
+    assert run(*third, "import", "missing.jsonl").code == 3
+
+
+def test_the_index_is_built_anew(run: Run, place: list[str]) -> None:
+    run(*place, "remember", "--lines", given="1\n2\n")
+    result = run(*place, "reindex", "--json")
+    assert result.code == 0, result.err
+    assert result.json["indexed"] == 2
+
+
+def test_consolidation_needs_a_model_and_says_yes(run: Run, place: list[str]) -> None:
+    run(*place, "remember", "--lines", "--thread", "a", given="1\n2\n3\n")
+    planned = run(*place, "consolidate", "--thread", "a", "--dry-run", "--json")
+    assert planned.code == 0, planned.err
+    assert planned.json["consolidated"] == 3
+    nobody = run(*place, "consolidate", "--thread", "a")
+    assert nobody.code == 3
+    assert "--model" in nobody.err
+    unasked = run(*place, "consolidate", "--thread", "a", "--model", "test")
+    assert unasked.code == 2
+    assert "3 memories" in unasked.err
+    assert run(*place, "list", "--json").json["total"] == 3
+
+
+def test_consolidation_with_a_model(run: Run, place: list[str]) -> None:
+    pytest.importorskip("pydantic_ai")
+    run(*place, "remember", "--lines", "--thread", "a", given="1\n2\n3\n")
+    # pydantic-ai's own model for tests: it answers without a network.
+    done = run(*place, "consolidate", "--thread", "a", "--model", "test", "--yes", "--json")
+    assert done.code == 0, done.err
+    assert (done.json["consolidated"], done.json["deleted"], len(done.json["created"])) == (3, 3, 1)
+    assert run(*place, "list", "--thread", "a", "--json").json["total"] == 1

@@ -65,5 +65,5 @@ $(USER_ENV)/.installed: pyproject.toml
 $(DEV_ENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv --clear $(DEV_ENV)
 	$(BIN)/$(PIP) install --upgrade 'pip>=25.1'
-	$(BIN)/$(PIP) install --editable '.[local]' --group dev
+	$(BIN)/$(PIP) install --editable '.[local,cli,llm,providers,fastembed]' --group dev
 	@touch $@

@@ -96,12 +96,13 @@ class _Package:
             "parser": parser,
         }
 
-    async def open_store(self, store: str, options: dict[str, Any]) -> None:
-        """A `MemoryStore` to be called `store` from here on."""
+    async def open_store(self, store: str, options: dict[str, Any], wordllama: bool = False) -> None:
+        """A `MemoryStore` to be called `store` from here on, with the vectors of the workload or with wordllama."""
         from betterdb_agent_memory import MemoryStore
 
+        embed = _wordllama() if wordllama else self._embed
         self._stores[store] = MemoryStore(
-            client=self._client, name=self._name, embed_fn=self._embed, analytics=False, **options
+            client=self._client, name=self._name, embed_fn=embed, analytics=False, **options
         )
 
     async def recall(
@@ -150,6 +151,19 @@ class _Package:
 
     async def _embed(self, text: str) -> list[float]:
         return self._vectors[text]
+
+
+def _wordllama() -> Callable[[str], Awaitable[list[float]]]:
+    """The library's own call for one text: what a user of the published package would write."""
+    import wordllama
+
+    model = wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)
+
+    async def embed(text: str) -> list[float]:
+        vector: list[float] = model.embed(text)[0].tolist()
+        return vector
+
+    return embed
 
 
 async def _timed(texts: Sequence[str], call: Callable[[str], Awaitable[Any]]) -> tuple[list[float], list[Any]]:

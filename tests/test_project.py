@@ -47,7 +47,9 @@ def test_a_bare_install_brings_only_the_promised_packages() -> None:
         "opentelemetry-api",
         "prometheus-client",
         "pydantic",
+        "python-dateutil",
         "redis",
+        "tenacity",
         "valkey",
     }
     assert names(PROJECT["optional-dependencies"]["local"]) == {

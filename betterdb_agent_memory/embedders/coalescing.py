@@ -59,8 +59,8 @@ class CoalescingEmbedder:
     same turn of the event loop. While `max_concurrency` calls are in flight, texts wait and go out
     together when one returns; the same text waiting twice is embedded once. When `max_waiting`
     texts wait, a call is refused with `EmbedderOverloadedError` rather than queued for an answer that
-    would come too late. A list for `embed_documents` is queued one batch at a time, so that one
-    large list neither fills the queue nor keeps the others waiting.
+    would come too late. A list for `embed_documents` that is longer than a batch is queued a few batches
+    at a time and waits for room: it neither fills the queue nor keeps the others waiting nor is refused.
 
     A call that gets no answer in time, or fails with what may pass, is made again (see
     `CallLimits`). When a batch fails for another reason and several callers had texts in it, each
@@ -86,6 +86,8 @@ class CoalescingEmbedder:
         self._waiting = WaitingTexts(self._limits.max_waiting)
         self._calls: dict[asyncio.Task[None], Batch] = {}
         self._starting: asyncio.Task[None] | None = None
+        self._room = asyncio.Event()
+        """Set, and replaced, whenever texts leave the queue."""
         self._is_closed = False
         self._called = self._carried = self._spared = self._retried = self._timed_out = self._refused = 0
 
@@ -151,6 +153,7 @@ class CoalescingEmbedder:
         self._is_closed = True
         error = self._closed()
         self._waiting.fail_all(error)
+        self._announce_room()
         for batch in self._calls.values():
             batch.fail(error)
         tasks = [*self._calls, *([self._starting] if self._starting else [])]
@@ -178,6 +181,7 @@ class CoalescingEmbedder:
 
         async def work() -> None:
             for place, some in waiting:
+                await self._wait_for_room(len(some))
                 found[place] = await self._vectors(some, is_query=is_query)
 
         try:
@@ -188,6 +192,10 @@ class CoalescingEmbedder:
             # One slice's failure is the list's: callers should not have to unpack a group.
             raise failures.exceptions[0] from failures.exceptions[0].__cause__
         return [vector for some in found for vector in some]
+
+    async def _wait_for_room(self, count: int) -> None:
+        while not self._is_closed and not self._waiting.has_room(count):
+            await self._room.wait()
 
     async def _vectors(self, texts: Sequence[str], *, is_query: bool) -> list[VectorLike]:
         if self._is_closed:
@@ -202,13 +210,17 @@ class CoalescingEmbedder:
         try:
             await caller.answered
         except asyncio.CancelledError:
-            self._waiting.withdraw(caller, texts, is_query=is_query)
+            self._withdraw(caller, texts, is_query)
             self._cancel_forsaken()
             raise
         if caller.error is not None:
-            self._waiting.withdraw(caller, texts, is_query=is_query)
+            self._withdraw(caller, texts, is_query)
             raise caller.error
         return caller.vectors
+
+    def _withdraw(self, caller: Caller, texts: Sequence[str], is_query: bool) -> None:
+        self._waiting.withdraw(caller, texts, is_query=is_query)
+        self._announce_room()
 
     def _start(self) -> None:
         # The batch is taken when the task runs, after everything that this turn of the loop still asks.
@@ -223,6 +235,7 @@ class CoalescingEmbedder:
             self._limits.max_batch,
             self._limits.max_batch_bytes,
         )
+        self._announce_room()
         if this is None or batch is None:
             return
         self._calls[this] = batch
@@ -231,6 +244,10 @@ class CoalescingEmbedder:
             await self._answer(batch)
         except Exception as error:  # noqa: BLE001 - it is raised where the vectors are waited for
             batch.fail(error)
+
+    def _announce_room(self) -> None:
+        self._room.set()
+        self._room = asyncio.Event()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._calls.pop(task, None)

@@ -72,10 +72,12 @@ class Batch:
             caller.fail(error)
 
     def by_caller(self) -> list[Batch]:
-        """The batch cut by who asked for a text first; callers of the same text stay together."""
+        """A batch for each caller, with the texts it wants; one that several want is in several."""
         parts: dict[Caller, Batch] = {}
         for text, places in self.wanted.items():
-            parts.setdefault(places[0][0], Batch(self.is_query)).wanted[text] = places
+            for caller, place in places:
+                part = parts.setdefault(caller, Batch(self.is_query))
+                part.wanted.setdefault(text, []).append((caller, place))
         return list(parts.values())
 
 
@@ -90,15 +92,18 @@ class WaitingTexts:
     def __len__(self) -> int:
         return len(self._turns)
 
+    def has_room(self, count: int) -> bool:
+        """Whether `count` more texts fit. An empty queue takes any call, however many texts it has."""
+        return not self._turns or len(self._turns) + count <= self._most
+
     def add(self, caller: Caller, texts: Sequence[str], *, is_query: bool) -> int:
         """Queue what does not wait already, and return how many texts that spared.
 
-        Raises `EmbedderOverloadedError`, with nothing queued, when the queue would grow beyond its bound. An
-        empty queue takes any call, however many texts it has.
+        Raises `EmbedderOverloadedError`, with nothing queued, when the new ones do not fit.
         """
         wanted = self._waiting[is_query].wanted
         new = dict.fromkeys(text for text in texts if text not in wanted)
-        if self._turns and len(self._turns) + len(new) > self._most:
+        if not self.has_room(len(new)):
             raise EmbedderOverloadedError(
                 f"{len(self._turns)} texts wait to be embedded, the bound is {self._most}; "
                 "ask less at once, or raise max_waiting or max_concurrency"

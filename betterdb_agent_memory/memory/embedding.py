@@ -8,6 +8,7 @@ from typing import TypeVar
 from betterdb_agent_memory.embedders.answers import refuse_miscount
 from betterdb_agent_memory.embedders.base import Embedder, VectorLike
 from betterdb_agent_memory.embedders.failures import concerns_every_text
+from betterdb_agent_memory.embedders.function import DEFAULT_THRESHOLD
 from betterdb_agent_memory.embedders.vectors import checked_vector, encode_float32, encode_rows
 from betterdb_agent_memory.errors import AgentMemoryError, ConfigurationError, EmbeddingError, InvalidInputError
 
@@ -35,6 +36,11 @@ class CheckedEmbedder:
     def name(self) -> str:
         """What the embedder calls its model; empty without one."""
         return self._embedder.name if self._embedder else ""
+
+    @property
+    def default_threshold(self) -> float:
+        """The distance up to which the model's vectors count as related; 0.25 without an embedder."""
+        return self._embedder.default_threshold if self._embedder else DEFAULT_THRESHOLD
 
     @property
     def dimensions(self) -> int | None:

@@ -33,6 +33,11 @@ class MemoryIndex:
         """Vector length of the index when it was last there."""
         self._preparing = LoopLock()
 
+    @property
+    def unindexed(self) -> tuple[str, ...]:
+        """Fields of ours that the index lacked when it was last looked at."""
+        return self._state.unindexed
+
     async def find(self, stated: int | None = None, *, look: bool = False) -> int | None:
         """Vector length of the existing index, None when there is none.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -346,6 +346,13 @@ def checked_id(id: object) -> str:
     if size > MAX_ID_BYTES:
         raise InvalidInputError(f"a memory id may have {MAX_ID_BYTES} bytes, this one has {size:,}")
     return id
+
+
+def checked_ids(ids: object) -> list[str]:
+    """Several ids that can be parts of keys."""
+    if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+        raise InvalidInputError(f"ids must be a list of ids, got {type(ids).__name__}: {ids!r:.80}")
+    return [checked_id(id) for id in ids]
 
 
 def checked_label(name: str, label: str | None) -> str | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from betterdb_agent_memory.background import off_loop
@@ -22,7 +24,7 @@ from betterdb_agent_memory.memory.generations.layout import Layout, Models
 from betterdb_agent_memory.memory.progress import Progress, ProgressFn
 from betterdb_agent_memory.memory.scope import MemoryScope
 from betterdb_agent_memory.memory.watch import StoreWatch
-from betterdb_agent_memory.memory.writing import Writer
+from betterdb_agent_memory.memory.writing import EmbeddedBatch, Writer
 
 BATCH = 500
 """Memories that are embedded in one call and written in one round trip."""
@@ -77,17 +79,40 @@ class Remembering:
         scope: MemoryScope,
         on_progress: ProgressFn | None,
     ) -> list[RememberResult]:
-        """Store memories in batches; what became of each, in order."""
+        """Store memories in batches; what became of each, in order.
+
+        While one batch is being written the next one is validated and embedded.
+        """
         given = [*memories]
+        starts = range(0, len(given), BATCH)
         results: list[RememberResult] = []
         failure: AgentMemoryError | None = None
-        for start in range(0, len(given), BATCH):
-            batch = given[start : start + BATCH]
-            prepared = await off_loop(len(batch), self._prepared_or_rejected, batch, on_duplicate, scope)
-            written, failure = await self._written(prepared, failure)
-            results += written
-            if on_progress is not None:
-                on_progress(Progress("remembering", len(results), len(given)))
+        ahead: asyncio.Task[_Batch] | None = None
+        try:
+            for start in starts:
+                batch = await (ahead or self._embedded(given[start : start + BATCH], on_duplicate, scope))
+                following = given[start + BATCH : start + 2 * BATCH]
+                failure = failure or batch.hopeless
+                ahead = None
+                if following and failure is None:
+                    ahead = asyncio.create_task(self._embedded(following, on_duplicate, scope))
+                written, failure = await self._written(batch, failure)
+                results += written
+                if on_progress is not None:
+                    on_progress(Progress("remembering", len(results), len(given)))
+                if failure is not None:
+                    await _stopped(ahead)
+                    ahead = None
+                    rest = await off_loop(
+                        len(given) - len(results),
+                        self._prepared_or_rejected,
+                        given[len(results) :],
+                        on_duplicate,
+                        scope,
+                    )
+                    return results + [_rejected(item, failure) for item in rest]
+        finally:
+            await _stopped(ahead)
         return results
 
     def _prepared(self, draft: MemoryDraft, on_duplicate: OnDuplicate, scope: MemoryScope) -> PreparedMemory:
@@ -112,25 +137,36 @@ class Remembering:
                 prepared.append(RememberResult("rejected", None, error))
         return prepared
 
+    async def _embedded(self, given: Sequence[object], on_duplicate: OnDuplicate, scope: MemoryScope) -> _Batch:
+        prepared = await off_loop(len(given), self._prepared_or_rejected, given, on_duplicate, scope)
+        batch = _Batch(prepared)
+        try:
+            batch.embedded = await self._writer.embed(batch.valid, await self._layout())
+        except AgentMemoryError as error:
+            batch.failure = error
+        return batch
+
     async def _written(
-        self, batch: Sequence[PreparedMemory | RememberResult], failure: AgentMemoryError | None
+        self, batch: _Batch, failure: AgentMemoryError | None
     ) -> tuple[list[RememberResult], AgentMemoryError | None]:
         """What became of a batch, and the failure that makes trying the next one pointless."""
-        valid = [item for item in batch if isinstance(item, PreparedMemory)]
+        valid = batch.valid
         results: list[RememberResult] = []
-        if failure is None and valid:
+        failure = failure or batch.failure
+        if batch.embedded is not None:
+            # Also after a failure: what was merged beforehand and what is embedded is not lost.
             try:
                 with self._watch.remembering_many(len(valid)), self._capacity.protecting([p.memory.id for p in valid]):
-                    results = await self._writer.write(valid, await self._layout())
+                    results = await self._writer.store(batch.embedded)
             except AgentMemoryError as error:
                 failure = error
-        if failure is not None and not results:
-            results = [item.rejected(failure) for item in valid]
+        if not results:
+            results = [_rejected(item, failure) for item in valid] if failure is not None else []
         stored = [item for item, result in zip(valid, results, strict=True) if result.outcome == "stored"]
         self._watch.stored(len(stored))
         await self._capacity.make_room([item.bucket for item in stored])
         outcomes = iter(results)
-        answered = [next(outcomes) if isinstance(item, PreparedMemory) else item for item in batch]
+        answered = [next(outcomes) if isinstance(item, PreparedMemory) else item for item in batch.prepared]
         return answered, failure or _hopeless(results)
 
     async def _layout(self) -> Layout:
@@ -138,6 +174,36 @@ class Remembering:
         layout.main.embedder.require("remember")
         self._on_use()
         return layout
+
+
+@dataclass(slots=True)
+class _Batch:
+    """A batch on its way: validated, then embedded or failed as a whole."""
+
+    prepared: list[PreparedMemory | RememberResult]
+    embedded: EmbeddedBatch | None = None
+    failure: AgentMemoryError | None = None
+
+    @property
+    def valid(self) -> list[PreparedMemory]:
+        return [item for item in self.prepared if isinstance(item, PreparedMemory)]
+
+    @property
+    def hopeless(self) -> AgentMemoryError | None:
+        """Why the next batch need not be tried, as far as embedding tells."""
+        if self.failure is not None or self.embedded is None or self.embedded.items:
+            return self.failure
+        return _hopeless(list(self.embedded.results.values()))
+
+
+async def _stopped(task: asyncio.Task[Any] | None) -> None:
+    if task is not None:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def _rejected(item: PreparedMemory | RememberResult, failure: AgentMemoryError) -> RememberResult:
+    return item.rejected(failure) if isinstance(item, PreparedMemory) else item
 
 
 def _hopeless(results: Sequence[RememberResult]) -> AgentMemoryError | None:

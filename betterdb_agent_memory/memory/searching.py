@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.errors import IndexMismatchError, IndexMissingError
 from betterdb_agent_memory.memory.generations.layout import Layout, Models
 from betterdb_agent_memory.memory.spaces import VectorSpace
@@ -12,6 +13,8 @@ from betterdb_agent_memory.memory.spaces import VectorSpace
 _T = TypeVar("_T")
 
 Choice = Callable[[Layout], VectorSpace]
+
+_EVERYTHING = Filter()
 
 
 def recall_space(layout: Layout) -> VectorSpace:
@@ -24,12 +27,28 @@ def lookup_space(layout: Layout) -> VectorSpace:
     return layout.lookup
 
 
-class Searcher:
-    """Finds the space to search in and answers from a complete index. `on_use` is told of each index found usable."""
+async def itself(space: VectorSpace) -> VectorSpace | None:
+    """The space: a search that asks for nothing but where to search."""
+    return space
 
-    def __init__(self, models: Models, *, on_use: Callable[[], None]) -> None:
+
+class Searcher:
+    """Finds the space to search in and answers from a complete index.
+
+    `on_use` is told of each index found usable, `on_unindexed` of the fields that a question is about though its
+    index does not have them.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        *,
+        on_use: Callable[[], None],
+        on_unindexed: Callable[[Sequence[str]], None] = lambda fields: None,
+    ) -> None:
         self._models = models
         self._on_use = on_use
+        self._on_unindexed = on_unindexed
 
     async def within(self, choose: Choice, search: Callable[[VectorSpace], Awaitable[_T]]) -> _T:
         """What `search` finds in the chosen space; once more where models were changed meanwhile."""
@@ -43,11 +62,23 @@ class Searcher:
         return await search(choose(again))
 
     async def lookup(
-        self, search: Callable[[VectorSpace], Awaitable[_T]], nothing: _T, *, even_incomplete: bool = False
+        self,
+        search: Callable[[VectorSpace], Awaitable[_T]],
+        nothing: _T,
+        *,
+        filter: Filter = _EVERYTHING,
+        even_incomplete: bool = False,
     ) -> _T:
         """What `search` finds where memories are looked up; `nothing` before there is an index."""
         return await self.within(
-            lookup_space, lambda space: self.ask(space, lambda: search(space), nothing, even_incomplete=even_incomplete)
+            lookup_space,
+            lambda space: self.ask(
+                space,
+                lambda: search(self._models.as_it_is(space) if even_incomplete else space),
+                nothing,
+                filter=filter,
+                even_incomplete=even_incomplete,
+            ),
         )
 
     async def ask(
@@ -56,11 +87,13 @@ class Searcher:
         search: Callable[[], Awaitable[_T]],
         nothing: _T,
         *,
+        filter: Filter = _EVERYTHING,
         even_incomplete: bool = False,
     ) -> _T:
         """The search's answer, from a complete index; `nothing` while there is none and none can be made.
 
-        An index that is missing is made if its dimension is known, a lost one is made again once.
+        An index that is missing is made if its dimension is known, a lost one is made again once. `filter` is
+        what the search asks for, told for the sake of fields that the index lacks.
         """
         index, dimensions = space.index, space.embedder.dimensions
         known = dimensions or index.last_dimensions
@@ -69,6 +102,7 @@ class Searcher:
                 return nothing
             await index.ensure(known)
         self._on_use()
+        self._note_unindexed(space, filter)
         try:
             return await self._answer(space, search, even_incomplete)
         except IndexMissingError:
@@ -79,3 +113,9 @@ class Searcher:
         if not even_incomplete:
             await space.index.wait_complete()
         return await search()
+
+    def _note_unindexed(self, space: VectorSpace, filter: Filter) -> None:
+        if filter.required_ids is not None:  # read by key, without the index
+            return
+        if fields := [field for field in filter.field_names if field in space.index.unindexed]:
+            self._on_unindexed(fields)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from opentelemetry.trace import Span
@@ -49,6 +49,7 @@ class StoreWatch:
         self._pending = metrics.reinforcements_pending.labels(store_name)
         self._lost = metrics.reinforcements_lost.labels(store_name)
         self._warned_of_near_miss = False
+        self._warned_of_unindexed = False
         self._lost_reported = 0
         self.unreadable_count = 0
         self.refill_count = 0
@@ -146,6 +147,18 @@ class StoreWatch:
         """Extra searches that a recall needed."""
         self.refill_count += count
         self._refills.inc(count)
+
+    def unindexed(self, fields: Sequence[str]) -> None:
+        """A question about fields that the index lacks."""
+        if not self._warned_of_unindexed:
+            self._warned_of_unindexed = True
+            _log.warning(
+                "the search index of store %s was made without %s, so a condition on it is applied after the search: "
+                "the answer is right, but every memory of the scope may be read for it. reindex() makes the index anew "
+                "with all fields (searches wait meanwhile). This is said once; stats().unindexed_fields lists them.",
+                self._store_name,
+                " and ".join(fields),
+            )
 
     def unreadable(self, count: int) -> None:
         """Records or fields that could not be read."""

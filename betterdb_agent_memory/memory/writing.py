@@ -26,6 +26,15 @@ class _Item:
     vector: bytes = b""
 
 
+@dataclass(frozen=True, slots=True)
+class EmbeddedBatch:
+    """A batch between embedding and writing: what is to be written, and the results that are known already."""
+
+    layout: Layout
+    items: Sequence[_Item]
+    results: dict[int, RememberResult]
+
+
 class Writer:
     """Writes batches of prepared memories; each gets a result, none loses its neighbours."""
 
@@ -42,15 +51,23 @@ class Writer:
         Raises:
             AgentMemoryError: the index cannot be had, or there is no embedder; nothing was written.
         """
+        return await self.store(await self.embed(batch, layout))
+
+    async def embed(self, batch: Sequence[PreparedMemory], layout: Layout) -> EmbeddedBatch:
+        """The first half of `write`: merge what is there, embed the rest. Raises as `write`."""
         results: dict[int, RememberResult] = {}
         items = [_Item(place, prepared) for place, prepared in enumerate(batch)]
         fresh = await self._merge_existing(items, results)
-        if fresh:
-            embedded = await self._embed(fresh, layout.main, results)
-            await self._store(embedded, results)
+        embedded = await self._embed(fresh, layout.main, results) if fresh else []
+        return EmbeddedBatch(layout, embedded, results)
+
+    async def store(self, batch: EmbeddedBatch) -> list[RememberResult]:
+        """The second half of `write`."""
+        results = batch.results
+        await self._store(batch.items, results)
         kept = [result.id for result in results.values() if result.outcome != "rejected" and result.id is not None]
-        await self._follower.follow(layout.generation, kept)
-        return [results[place] for place in range(len(batch))]
+        await self._follower.follow(batch.layout.generation, kept)
+        return [results[place] for place in range(len(results))]
 
     async def write_made(
         self,

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from betterdb_agent_memory.apps.cli.app import PROGRAM, app, hoisted
 from tests.servers import ValkeyServer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,8 +45,8 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Runs `betterdb-memory` in an empty folder: `run("recall", "tea", "--json", given="...", env={...})`."""
+def run_process(tmp_path: Path) -> Run:
+    """Runs `betterdb-memory` as a process in an empty folder: `run_process("recall", "tea", given="...")`."""
 
     def run(*arguments: str, given: str = "", env: dict[str, str] | None = None) -> Outcome:
         finished = subprocess.run(
@@ -58,6 +60,23 @@ def run(tmp_path: Path) -> Run:
             check=False,
         )
         return Outcome(finished.returncode, finished.stdout, finished.stderr)
+
+    return run
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The same within this process, which is a second faster."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith(("BETTERDB_", "XDG_"))]:
+        monkeypatch.delenv(name)
+
+    def run(*arguments: str, given: str = "", env: dict[str, str] | None = None) -> Outcome:
+        settings = {"HOME": str(tmp_path), "COLUMNS": "120", "TERM": "dumb", **(env or {})}
+        result = CliRunner().invoke(app, hoisted(arguments), input=given, env=settings, prog_name=PROGRAM)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Outcome(result.exit_code, result.stdout, result.stderr)
 
     return run
 

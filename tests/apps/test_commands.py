@@ -218,3 +218,30 @@ def test_consolidation_with_a_model(run: Run, place: list[str]) -> None:
     assert done.code == 0, done.err
     assert (done.json["consolidated"], done.json["deleted"], len(done.json["created"])) == (3, 3, 1)
     assert run(*place, "list", "--thread", "a", "--json").json["total"] == 1
+
+
+def test_the_model_is_changed_step_by_step(run: Run) -> None:
+    place = ["--url", "m.db"]
+    old = [*place, "--embedder", "wordllama"]
+    run(*old, "remember", "--lines", given="The door code is 4711.\nTea is at five.\n")
+    to = ["--to", "wordllama:64"]
+    assert run(*old, "migrate", "switch", *to).code == 3
+    started = run(*old, "migrate", "start", *to, "--json")
+    assert started.code == 0, started.err
+    assert (started.json["phase"], started.json["memories"]) == ("filling", 2)
+    assert run(*old, "migrate", "run", *to, "--json").json["embedded"] == 2
+    assert run(*old, "migrate", "switch", *to, "--json").json["phase"] == "switched"
+    assert run(*old, "migrate", "rollback", *to, "--json").json["phase"] == "ready"
+    assert "ready" in run(*old, "migrate", "status", *to).out
+    assert run(*old, "migrate", "switch", *to).code == 0
+    assert run(*old, "migrate", "finish", *to).code == 2
+    finished = run(*old, "migrate", "finish", *to, "--yes", "--json")
+    assert finished.code == 0, finished.err
+    assert finished.json["phase"] == "none"
+    new = [*place, "--embedder", "wordllama:64"]
+    assert (
+        run(*new, "recall", "door code", "-k", "1", "--json")
+        .json["hits"][0]["memory"]["content"]
+        .startswith("The door")
+    )
+    assert run(*old, "recall", "door code").code == 3

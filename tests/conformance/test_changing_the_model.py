@@ -217,3 +217,4 @@ async def test_what_is_said_to_the_wrong_order(make_store: MakeStore, new: WordE
 def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     """One process: nobody else has to hear of a phase before it is relied on."""
     monkeypatch.setattr(migration_module, "_GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(migration_module, "_FIRST_GRACE_SECONDS", 0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from betterdb_agent_memory import (
     AgentMemoryError,
     ConsolidateResult,
     EmbeddingError,
+    Fact,
     InvalidInputError,
     MemoryItem,
     MemoryListOptions,
@@ -20,7 +22,8 @@ from betterdb_agent_memory import (
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.errors import ConsolidationError, LeaseHeldError, LeaseLostError
 from betterdb_agent_memory.memory.progress import Progress
-from tests.conformance.callbacks import Digest
+from betterdb_agent_memory.memory.record import memory_collection
+from tests.conformance.callbacks import Digest, Extract
 from tests.conformance.conftest import FILE, MEMORY, URL, MakeStore, TestClock
 from tests.embedding import embed
 
@@ -36,8 +39,6 @@ async def items(store: MemoryStore, **options: Any) -> dict[str, MemoryItem]:
 
 
 async def expiry_of(engine: Engine, store: MemoryStore, id: str) -> int | None:
-    from betterdb_agent_memory.memory.record import memory_collection
-
     [expires_at_ms] = await engine.records(memory_collection(store.name)).read_expiries([id])
     return expires_at_ms
 
@@ -194,9 +195,6 @@ async def test_a_memory_that_is_changed_meanwhile_survives(store: MemoryStore) -
 
 
 async def test_f18_a_summary_leaves_facts_and_summaries_alone(store: MemoryStore) -> None:
-    from betterdb_agent_memory import Fact
-    from tests.conformance.callbacks import Extract
-
     await store.remember("note", thread_id="t")
     await store.consolidate(extract_facts=Extract(Fact("employer", "works at Acme")), thread_id="t")
     digest = Digest()
@@ -264,8 +262,6 @@ async def test_a_lease_is_renewed_while_the_model_thinks(store: MemoryStore) -> 
 
 
 async def test_a_run_that_stood_still_for_too_long_writes_nothing(store: MemoryStore) -> None:
-    import time
-
     await store.remember("note", thread_id="t")
 
     async def block_the_loop(_: list[MemoryItem]) -> str:
@@ -290,7 +286,7 @@ async def test_f42_the_label_summary_itself_does_not_either(store: MemoryStore) 
     digest = Digest()
     await store.consolidate(summarize=digest, thread_id="t")
     assert digest.contents == ["a paper's summary"]
-    assert (await store.consolidate(summarize=Digest(), thread_id="t")).consolidated == 0, "ours is still known"
+    assert (await store.consolidate(summarize=Digest(), thread_id="t")).created == [], "ours is still known"
 
 
 async def test_f43_a_summary_counts_for_the_capacity_of_its_scope(make_store: MakeStore, clock: TestClock) -> None:

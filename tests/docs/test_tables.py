@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -17,6 +18,7 @@ from betterdb_agent_memory import (
     AgentMemory,
     AgentMemoryOptions,
     Explanation,
+    MemoryFilter,
     MemoryListOptions,
     MemoryOptions,
     MemoryStats,
@@ -34,8 +36,9 @@ from betterdb_agent_memory.engines.filters import MAX_FILTER_BYTES
 from betterdb_agent_memory.engines.valkey import ValkeyEngine, query, search
 from betterdb_agent_memory.engines.valkey.index import LARGE_INDEX
 from betterdb_agent_memory.live_config import SETTINGS
-from betterdb_agent_memory.memory import index, record, requests, settings
+from betterdb_agent_memory.memory import conditions, index, record, requests, settings
 from betterdb_agent_memory.memory.reinforcement import DeferredReinforcer, ImmediateReinforcer
+from betterdb_agent_memory.memory.where import MAX_IDS
 from betterdb_agent_memory.options import DEFAULT_MAX_CONTENT_BYTES
 from tests.docs.pages import ROOT, fenced, table, text_of
 from tests.embedding import embed
@@ -160,6 +163,37 @@ def test_limits() -> None:
         f"{requests.MAX_LIST_OFFSET:,}",
         f"{record.MAX_LABEL_BYTES:,} bytes each",
     ]
+
+
+def in_code(words: Iterable[str]) -> str:
+    return ", ".join(f"`{word}`" for word in words)
+
+
+def test_fields_and_comparisons_of_conditions() -> None:
+    rows = [[row[0], re.findall(r"\w+", row[1]), row[2]] for row in table(DOCS / "filters.md", "fields")]
+    assert rows == [[name, list(field.comparisons), field.bare] for name, field in conditions.FIELDS.items()]
+    page = text_of(DOCS / "filters.md")
+    assert f"{in_code(conditions.CONNECTIVES[:2]).replace(', ', ' and ')} take a list of mappings" in page
+    assert f"at most {conditions.MAX_DEPTH} levels" in page
+    assert f"at most {MAX_FILTER_BYTES:,} bytes of query text" in page
+
+
+def test_objects_of_conditions_and_their_methods() -> None:
+    rows = table(DOCS / "filters.md", "objects")
+    kinds = [getattr(package, row[0].partition("(")[0]) for row in rows]
+    assert {kind for kind in vars(package).values() if inspect.isclass(kind) and MemoryFilter in kind.__mro__[1:]} == {
+        *kinds
+    }
+    for kind, row in zip(kinds, rows, strict=True):
+        # Those that make conditions; the others are for the mapping form.
+        methods = [
+            name
+            for name, method in inspect.getmembers(kind, inspect.ismethod)
+            if not name.startswith("_") and method.__annotations__["return"] == "MemoryFilter"
+        ]
+        assert re.findall(r"\w+", row[1]) == methods, kind
+        assert isinstance(eval(row[0], vars(package)), kind)
+    assert f"at most {MAX_IDS:,}" in rows[kinds.index(package.Id)][2]
 
 
 def test_search_timeout_and_effort() -> None:

@@ -10,7 +10,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from betterdb_agent_memory import AgentMemory
 from betterdb_agent_memory.embedders import (
     CallLimits,
     CoalescingEmbedder,
@@ -183,6 +186,29 @@ async def test_a_long_list_does_not_fill_the_queue_nor_keep_others_waiting():
     assert len(await bulk) == 1_000
 
 
+async def test_long_lists_wait_for_room_where_one_call_would_be_refused():
+    model = RemoteModel()
+    embedder = CoalescingEmbedder(model, CallLimits(max_concurrency=1, max_batch=10, max_waiting=15))
+    lists = [asyncio.create_task(embedder.embed_documents([f"{n} {m}" for m in range(100)])) for n in range(5)]
+    await turns(20)
+    assert embedder.statistics().waiting <= 15
+    stopped = lists.pop()
+    stopped.cancel()
+    model.gate.set()
+    assert [len(found) for found in await asyncio.gather(*lists)] == [100] * 4
+    assert embedder.statistics().refused == 0
+
+
+async def test_closing_wakes_a_list_that_waits_for_room():
+    model = RemoteModel()
+    embedder = CoalescingEmbedder(model, CallLimits(max_concurrency=1, max_batch=10, max_waiting=15))
+    lists = [asyncio.create_task(embedder.embed_documents([f"{n} {m}" for m in range(100)])) for n in range(5)]
+    await turns(20)
+    await embedder.aclose()
+    for outcome in await asyncio.wait_for(asyncio.gather(*lists, return_exceptions=True), 5):
+        assert isinstance(outcome, EmbeddingError)
+
+
 async def test_a_full_queue_refuses_with_a_named_error_and_keeps_what_it_took():
     model = RemoteModel()
     embedder = CoalescingEmbedder(model, CallLimits(max_concurrency=1, max_waiting=5))
@@ -286,8 +312,20 @@ async def test_nobody_fails_for_a_strangers_text():
     for failed in (found[1], found[3]):
         assert isinstance(failed, EmbeddingError)
         assert "ValueError: input too long" in str(failed)
-    # Together once, then each by itself; the fourth had failed with the second, for the same text.
-    assert len(model.batches) == 5
+    assert len(model.batches) == 6  # together once, then each by itself
+
+
+async def test_nobody_fails_for_sharing_a_text_with_someone_who_does():
+    async def refuses_bad(texts: Sequence[str]) -> Vectors:
+        if "bad" in texts:
+            raise ValueError("input too long")
+        return [vector(text) for text in texts]
+
+    embedder = CoalescingEmbedder(RemoteModel(refuses_bad), AT_ONCE)
+    asked = [["shared", "bad"], ["shared"], ["own", "shared"]]
+    failed, *found = await asyncio.gather(*(embedder.embed_documents(texts) for texts in asked), return_exceptions=True)
+    assert isinstance(failed, EmbeddingError)
+    assert found == [[vector(text) for text in texts] for texts in asked[1:]]
 
 
 @pytest.mark.parametrize("answer", [[], [[1.0, 1.0]] * 3, None])
@@ -429,6 +467,18 @@ async def test_no_texts_are_no_call():
     assert not model.batches
 
 
+async def test_a_store_remembers_and_recalls_in_few_calls_of_its_model():
+    model = RemoteModel()
+    model.gate.set()
+    async with AgentMemory.open(":memory:", embedder=CoalescingEmbedder(model)) as agent:
+        await agent.memory.ensure_index()
+        await asyncio.gather(*(agent.memory.remember(f"note {n}") for n in range(50)))
+        assert sum(map(len, model.batches)) == 50
+        assert len(model.batches) <= 10
+        found = await asyncio.gather(*(agent.memory.recall(f"note {n}", k=1) for n in range(5)))
+    assert all(found)
+
+
 async def test_a_store_wraps_what_gains_by_it_and_nothing_twice():
     async def embed(text: str) -> list[float]:
         return vector(text)
@@ -466,3 +516,69 @@ async def test_an_embedder_states_its_own_limits():
 def test_limits_that_let_nothing_through_are_refused(limit):
     with pytest.raises(ConfigurationError, match=next(iter(limit))):
         CallLimits(**limit)
+
+
+requests = st.tuples(
+    st.lists(st.sampled_from(["a", "bb", "ccc", "dddd", "é" * 9, "bad"]), min_size=1, max_size=6),
+    st.booleans(),
+    st.integers(0, 12),
+    st.one_of(st.none(), st.integers(0, 12)),
+)
+small_limits = st.builds(
+    CallLimits,
+    max_concurrency=st.integers(1, 3),
+    max_batch=st.integers(1, 4),
+    max_batch_bytes=st.integers(1, 20),
+    max_waiting=st.integers(1, 8),
+    attempts=st.just(1),
+)
+
+
+@given(st.lists(requests, min_size=1, max_size=12), small_limits, st.booleans())
+async def test_whatever_is_asked_and_cancelled_everyone_gets_their_own_or_an_error(asked, limits, batches_queries):
+    async def answers_after_some_turns(texts: Sequence[str]) -> Vectors:
+        await turns(3)
+        if any("bad" in text for text in texts):
+            raise ValueError("refused")
+        return [vector(text) for text in texts]
+
+    class TakesQueries(RemoteModel):
+        async def embed_queries(self, texts: Sequence[str]) -> Vectors:
+            return await self.embed_documents([f"query: {text}" for text in texts])
+
+    model = (TakesQueries if batches_queries else RemoteModel)(answers_after_some_turns)
+    embedder = CoalescingEmbedder(model, limits)
+
+    async def ask(texts: list[str], is_query: bool, after: int) -> object:
+        await turns(after)
+        found = await (embedder.embed_queries(texts) if is_query else embedder.embed_documents(texts))
+        assert found == [vector(f"query: {text}" if is_query else text) for text in texts]
+        return None
+
+    async def cancel(task: asyncio.Task[object], after: int) -> None:
+        await turns(after)
+        task.cancel()
+
+    tasks = [asyncio.create_task(ask(texts, is_query, after)) for texts, is_query, after, _ in asked]
+    cancelling = [
+        asyncio.create_task(cancel(task, after))
+        for task, (*_, after) in zip(tasks, asked, strict=True)
+        if after is not None
+    ]
+    found = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 20)
+    await asyncio.gather(*cancelling)
+    for outcome, (texts, _, _, cancelled_after) in zip(found, asked, strict=True):
+        if isinstance(outcome, asyncio.CancelledError):
+            assert cancelled_after is not None
+        elif isinstance(outcome, EmbedderOverloadedError):
+            assert len(asked) > 1
+        elif outcome is not None:
+            assert isinstance(outcome, EmbeddingError), repr(outcome)
+            assert "bad" in texts
+    await turns()
+    left = embedder.statistics()
+    assert (left.waiting, left.in_flight) == (0, 0)
+    assert model.most_in_flight <= limits.max_concurrency
+    assert all(len(batch) <= limits.max_batch for batch in model.batches)
+    assert not embedder._starting
+    assert not embedder._calls

@@ -1,8 +1,9 @@
 """What was wrong in the published packages and is not in ours, by number.
 
-The numbers are those of docs/wire-contract.md, section F: the ones that concern the memory tier
-without consolidation. Every test fails on the published behaviour. Where the published package runs
-beside ours, see tests/peer/test_sharing.py.
+The numbers are those of docs/wire-contract.md, section F: the ones that concern the memory tier. Every
+test fails on the published behaviour. Those of consolidation (5, 6, 18 to 21, 40 to 44) are in
+tests/conformance/test_consolidation_*.py, on every engine. Where the published package runs beside
+ours, see tests/peer/test_sharing.py.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,11 @@ import valkey.asyncio
 from betterdb_agent_memory import (
     AgentMemoryError,
     ConfigurationError,
+    Fact,
     FunctionEmbedder,
     IndexMismatchError,
     InvalidInputError,
+    MemoryItem,
     MemoryListOptions,
     MemoryStore,
     RecallWeights,
@@ -95,6 +99,50 @@ async def test_f02_expiring_writes_work_on_a_client_with_a_single_connection(
         values, ids = await asyncio.gather(asyncio.gather(*reads), asyncio.gather(*writes))
         assert set(values) == {b"1"}
         assert all([90 < await client.ttl(f"{store_name}:mem:{id}") <= 100 for id in ids])
+        await store.close()
+
+
+@pytest.fixture(scope="module")
+def cluster_server() -> Iterator[ValkeyServer]:
+    """One server that owns all slots of a cluster and refuses commands with keys of two slots."""
+    with ValkeyServer(arguments=("--cluster-enabled", "yes")) as server:
+        client = server.blocking_client()
+        try:
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            deadline = time.monotonic() + 20
+            while b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
+                assert time.monotonic() < deadline, "the cluster does not come up"
+                time.sleep(0.05)
+            with pytest.raises(valkey.exceptions.ResponseError, match="CROSSSLOT"):
+                client.execute_command("DEL", "a", "b")
+        finally:
+            client.close()
+        yield server
+
+
+async def test_f04_memories_of_different_slots_are_deleted_together(
+    cluster_server: ValkeyServer, store_name: str
+) -> None:
+    async def summarize(_: list[MemoryItem]) -> str:
+        return "digest"
+
+    async def extract(_: list[MemoryItem]) -> list[Fact]:
+        return facts
+
+    async with cluster_server.client() as client:
+        store = MemoryStore(client=client, name=store_name, embed_fn=embed)
+        for number in range(5):
+            await store.remember(f"note {number}", thread_id="t")
+        facts = [Fact("city", "lives in Sofia"), Fact("pet", "has a cat"), Fact("job", "works at Acme")]
+        await store.consolidate(extract_facts=extract, thread_id="t")
+        facts = [Fact("city", "lives in Bonn"), Fact("pet", "", tombstone=True), Fact("job", "works at Globex")]
+        assert (await store.consolidate(extract_facts=extract, thread_id="t")).deleted == 3
+        assert (await store.consolidate(summarize=summarize, thread_id="t")).deleted == 5
+        # This module's searches return no fields of keys in other slots; walking reads them by key.
+        left = {item.content: item.id async for item in store.iterate(thread_id="t")}
+        assert set(left) == {"digest", "lives in Bonn", "works at Globex"}
+        # What forgetting a scope and eviction delete with, too.
+        assert await store.forget_many([*left.values(), "nobody"]) == [True, True, True, False]
         await store.close()
 
 

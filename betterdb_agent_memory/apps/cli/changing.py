@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Annotated, Any, Final
+from typing import IO, Annotated, Any, Final, NoReturn
 
 import typer
 
@@ -22,6 +22,9 @@ from betterdb_agent_memory.memory.progress import Progress
 
 BATCH: Final = 500
 PIPE: Final = "-"
+
+_Line = tuple[int, MemoryDraft | AgentMemoryError]
+"""A line's number, and what it says or why it is refused."""
 
 
 def remember(
@@ -54,8 +57,7 @@ def remember(
         raise typer.BadParameter("--id is for one memory; in a file of --jsonl each line may have its own")
     on_duplicate: OnDuplicate = "merge" if merge else "replace" if replace else "keep"
 
-    async def work(memory: MemoryStore) -> int:
-        scope = options.scope(thread, agent, namespace, tag)
+    def said() -> dict[str, Any]:
         given: dict[str, Any] = {
             "importance": importance,
             "source": source,
@@ -64,13 +66,16 @@ def remember(
             "occurred_at": moment(occurred_at),
             "metadata": json_object("--metadata", metadata),
             "ttl": seconds("--ttl", ttl),
+            **options.scope(thread, agent, namespace, tag),
         }
-        said = {name: value for name, value in {**scope, **given}.items() if value is not None}
-        if lines or jsonl:
-            with _opened(text) as file:
-                return await _remember_lines(session, memory, file, said, jsonl=jsonl, on_duplicate=on_duplicate)
-        content = sys.stdin.read() if text == PIPE else text
-        [result] = await memory.remember_many([MemoryDraft(content, id=id, **said)], on_duplicate=on_duplicate)
+        return {name: value for name, value in given.items() if value is not None}
+
+    if lines or jsonl:
+        _remember_lines(session, text, said, jsonl=jsonl, on_duplicate=on_duplicate)
+    content = sys.stdin.read() if text == PIPE else text
+
+    async def work(memory: MemoryStore) -> int:
+        [result] = await memory.remember_many([MemoryDraft(content, id=id, **said())], on_duplicate=on_duplicate)
         if result.error is not None:
             raise result.error
         output.print_json(_result_json(None, result)) if session.json else output.say(str(result.id))
@@ -98,10 +103,11 @@ def update(
 ) -> None:
     """Change a memory; what is not said stays."""
     session = session_of(context)
+    text = sys.stdin.read() if content == PIPE else content
 
     async def work(memory: MemoryStore) -> int:
         given: Mapping[str, Any] = {
-            "content": sys.stdin.read() if content == PIPE else content,
+            "content": text,
             "importance": importance,
             "tags": [] if no_tags else tag or None,
             "source": source,
@@ -124,6 +130,41 @@ def update(
     session.run(work)
 
 
+def _remember_lines(
+    session: Session, path: str, said: Callable[[], Mapping[str, Any]], *, jsonl: bool, on_duplicate: OnDuplicate
+) -> NoReturn:
+    """Remember a file of lines, a batch at a time; a line that is refused costs no other."""
+    outcomes: Counter[str] = Counter()
+
+    async def remember_batch(memory: MemoryStore, batch: Sequence[_Line]) -> None:
+        good = [draft for _, draft in batch if isinstance(draft, MemoryDraft)]
+        written = iter(await memory.remember_many(good, on_duplicate=on_duplicate))
+        for number, draft in batch:
+            refused = draft if isinstance(draft, AgentMemoryError) else None
+            result = next(written) if refused is None else RememberResult("rejected", None, refused)
+            outcomes[result.outcome] += 1
+            if session.json:
+                output.print_json(_result_json(number, result))
+            elif result.error is not None:
+                session.complain(f"line {number}: {result.error}")
+
+    def batches() -> Iterator[list[_Line]]:
+        with _opened(path) as file, output.progress_bar() as follow:
+            drafts = _drafts(file, said(), jsonl=jsonl)
+            while batch := list(itertools.islice(drafts, BATCH)):
+                yield batch
+                follow(Progress("remember", outcomes.total()))
+
+    def end() -> int:
+        if not session.json:
+            output.say(", ".join(f"{outcomes[outcome]} {outcome}" for outcome in ("stored", "merged", "rejected")))
+        if not outcomes["rejected"]:
+            return Exit.OK
+        return Exit.PARTLY if outcomes["stored"] + outcomes["merged"] else Exit.REFUSED
+
+    session.run_over(batches(), remember_batch, end)
+
+
 @contextmanager
 def _opened(path: str) -> Iterator[IO[str]]:
     if path == PIPE:
@@ -137,41 +178,7 @@ def _opened(path: str) -> Iterator[IO[str]]:
         yield file
 
 
-async def _remember_lines(
-    session: Session,
-    memory: MemoryStore,
-    file: IO[str],
-    said: Mapping[str, Any],
-    *,
-    jsonl: bool,
-    on_duplicate: OnDuplicate,
-) -> int:
-    """Remember a file of lines, a batch at a time; a line that is refused costs no other."""
-    outcomes: Counter[str] = Counter()
-    drafts = _drafts(file, said, jsonl=jsonl)
-    with output.progress_bar() as follow:
-        while batch := list(itertools.islice(drafts, BATCH)):
-            good = [draft for _, draft in batch if isinstance(draft, MemoryDraft)]
-            written = iter(await memory.remember_many(good, on_duplicate=on_duplicate))
-            for number, draft in batch:
-                refused = draft if isinstance(draft, AgentMemoryError) else None
-                result = next(written) if refused is None else RememberResult("rejected", None, refused)
-                outcomes[result.outcome] += 1
-                if session.json:
-                    output.print_json(_result_json(number, result))
-                elif result.error is not None:
-                    session.complain(f"line {number}: {result.error}")
-            follow(Progress("remember", outcomes.total()))
-    if not session.json:
-        output.say(", ".join(f"{outcomes[outcome]} {outcome}" for outcome in ("stored", "merged", "rejected")))
-    if not outcomes["rejected"]:
-        return Exit.OK
-    return Exit.PARTLY if outcomes["stored"] + outcomes["merged"] else Exit.REFUSED
-
-
-def _drafts(
-    file: Iterable[str], said: Mapping[str, Any], *, jsonl: bool
-) -> Iterator[tuple[int, MemoryDraft | AgentMemoryError]]:
+def _drafts(file: Iterable[str], said: Mapping[str, Any], *, jsonl: bool) -> Iterator[_Line]:
     for number, line in enumerate(file, 1):
         text = line.rstrip("\r\n")
         if not text.strip():

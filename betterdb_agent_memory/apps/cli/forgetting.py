@@ -47,7 +47,7 @@ def forget(
         scope = options.scope(*said)
         matching = (await memory.list(MemoryListOptions(limit=0, **scope))).total
         if not dry_run and matching:
-            what = f"forget {matching} memories of store {memory.name} ({options.described(scope)})"
+            what = f"forget {output.counted(matching)} of store {memory.name} ({options.described(scope)})"
             require_yes(what, yes=yes)
         forgotten = matching if dry_run or not matching else await memory.forget_by_scope(**scope)
         _report(session, forgotten, [], dry_run=dry_run)
@@ -60,7 +60,7 @@ def _report(session: Session, count: int, missing: list[str], *, dry_run: bool) 
     if session.json:
         output.print_json({"matching" if dry_run else "forgotten": count, "missing": missing})
         return
-    output.say(f"{count} would be forgotten" if dry_run else f"{count} forgotten")
+    output.say(f"{output.counted(count)} {'would be ' if dry_run else ''}forgotten")
     for id in missing:
         session.complain(f"there is no memory {id}")
 

@@ -58,7 +58,7 @@ def consolidate(
         if not (facts or dry_run or keep_sources or yes):
             planned = await memory.consolidate(mode="summary", dry_run=True, **said)
             if isinstance(planned, ConsolidateResult) and planned.consolidated:
-                what = f"summarize {planned.consolidated} memories of store {memory.name} and forget them"
+                what = f"summarize {output.counted(planned.consolidated)} of store {memory.name} and forget them"
                 require_yes(what, yes=False)
         callback = {"extract_facts" if facts else "summarize": named}
         with output.progress_bar() as follow:

@@ -91,6 +91,11 @@ def moment(time_ms: int | None) -> str:
         return f"{time_ms} ms"
 
 
+def counted(count: int) -> str:
+    """`1 memory`, `2 memories`."""
+    return f"{count:,} {'memory' if count == 1 else 'memories'}"
+
+
 def say(text: str) -> None:
     """A line for people on stdout."""
     sys.stdout.write(f"{text}\n")
@@ -139,7 +144,7 @@ def items_table(items: Sequence[MemoryItem], now_ms: int) -> None:
 
 
 def hits_table(hits: Sequence[MemoryHit], now_ms: int, *, explain: bool) -> None:
-    """Hits, best first; with `explain` what each part adds to the score."""
+    """Hits, best first; with `explain` what each part adds to the score, in the place of the ids."""
     parts = ("similarity", "recency", "importance") if explain else ()
     rows = []
     for hit in hits:
@@ -151,12 +156,12 @@ def hits_table(hits: Sequence[MemoryHit], now_ms: int, *, explain: bool) -> None
                 *[added[part] for part in parts],
                 f"{hit.distance:.3f}",
                 _age_of(hit.item, now_ms),
-                hit.item.id,
+                *(() if explain else (hit.item.id,)),
                 hit.item.content,
             )
         )
-    columns = ("score", *parts, "distance", "age", "id", "content")
-    print_table(columns, rows, numbers=columns[:-2])
+    numbers = ("score", *parts, "distance", "age")
+    print_table((*numbers, *(() if explain else ("id",)), "content"), rows, numbers=numbers)
 
 
 def pairs_table(pairs: Mapping[str, object]) -> None:

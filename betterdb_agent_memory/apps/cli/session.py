@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import platformdirs
 import typer
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from betterdb_agent_memory import Embedder
 
 Work = Callable[[MemoryStore], Awaitable[int]]
+_Batch = TypeVar("_Batch")
 
 
 def user_config_file() -> Path:
@@ -38,6 +39,7 @@ class Session:
     config: Path | None = None
     json: bool = False
     debug: bool = False
+    _embedders: list[Embedder] = field(default_factory=list)
 
     @property
     def config_file(self) -> tuple[Path, bool]:
@@ -70,8 +72,8 @@ class Session:
         return AgentMemory.open(
             self.url,
             name=self.settings["name"].value,
-            embedder=_embedder(self.settings["embedder"].value),
-            next_embedder=_embedder(next_embedder),
+            embedder=self._embedder(self.settings["embedder"].value),
+            next_embedder=self._embedder(next_embedder),
             memory=MemoryOptions(
                 threshold=self.settings["threshold"].value, discovery=False, reinforcement="immediate"
             ),
@@ -80,6 +82,26 @@ class Session:
     def run(self, work: Work, *, next_embedder: str | None = None) -> NoReturn:
         """Do `work` with the open store, close it, and end the process as `work` says."""
         self.finish(lambda: asyncio.run(self._with_store(work, next_embedder)))
+
+    def run_over(
+        self, batches: Iterable[_Batch], work: Callable[[MemoryStore, _Batch], Awaitable[None]], end: Callable[[], int]
+    ) -> NoReturn:
+        """Do `work` with the open store for each of `batches`, and end the process as `end` says.
+
+        The batches are made outside of the event loop: they may wait for a pipe, and Ctrl-C must end that.
+        """
+
+        def steps() -> int:
+            with asyncio.Runner() as runner:
+                agent = self.open()
+                try:
+                    for batch in batches:
+                        runner.run(_awaited(work(agent.memory, batch)))
+                finally:
+                    runner.run(self._close(agent))
+            return end()
+
+        self.finish(steps)
 
     def finish(self, work: Callable[[], int]) -> NoReturn:
         """End the process with what `work` returns, or as its error says: one line, no traceback."""
@@ -121,15 +143,30 @@ class Session:
         try:
             return await work(agent.memory)
         finally:
+            await self._close(agent)
+
+    async def _close(self, agent: AgentMemory) -> None:
+        """Close the store, and the embedders that were made for it."""
+        try:
             await agent.close()
+        finally:
+            if self._embedders:
+                from betterdb_agent_memory.embedders.named import close_embedder
+
+                for embedder in self._embedders:
+                    await close_embedder(embedder)
+
+    def _embedder(self, name: str | None) -> Embedder | None:
+        if name is None:
+            return None
+        from betterdb_agent_memory.embedders.named import embedder_from_name
+
+        self._embedders.append(embedder_from_name(name))
+        return self._embedders[-1]
 
 
-def _embedder(name: str | None) -> Embedder | None:
-    if name is None:
-        return None
-    from betterdb_agent_memory.embedders.named import embedder_from_name
-
-    return embedder_from_name(name)
+async def _awaited(work: Awaitable[None]) -> None:
+    await work
 
 
 def session_of(context: typer.Context) -> Session:

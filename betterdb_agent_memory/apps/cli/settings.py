@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from betterdb_agent_memory import ConfigurationError
 from betterdb_agent_memory.options import DEFAULT_NAME, MAX_THRESHOLD
@@ -144,12 +144,16 @@ def masked(url: str) -> str:
         return f"{url.partition('://')[0]}://{HIDDEN}"
     credentials, at, host = parts.netloc.rpartition("@")
     user, colon, _ = credentials.partition(":")
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    if not colon and not any(_is_secret(name) for name, _ in query):
+        return url
     netloc = f"{user}{colon}{HIDDEN if colon else ''}{at}{host}"
-    query = [
-        (name, HIDDEN if any(word in name.lower() for word in _SECRET_WORDS) else value)
-        for name, value in parse_qsl(parts.query, keep_blank_values=True)
-    ]
-    return urlunsplit((parts.scheme, netloc, parts.path, urlencode(query, safe="*/:"), parts.fragment))
+    shown = urlencode([(name, HIDDEN if _is_secret(name) else value) for name, value in query], safe="*/:")
+    return f"{parts.scheme}://{netloc}{parts.path}{'?' if shown else ''}{shown}"
+
+
+def _is_secret(name: str) -> bool:
+    return any(word in name.lower() for word in _SECRET_WORDS)
 
 
 def secrets_of(url: str) -> list[str]:

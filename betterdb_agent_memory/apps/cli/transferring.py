@@ -42,7 +42,7 @@ def export(
                 on_progress=follow,
                 **options.scope(thread, agent, namespace, tag, where),
             )
-        told = f"{result.exported} memories in {'the pipe' if is_pipe else file}"
+        told = f"{output.counted(result.exported)} in {'the pipe' if is_pipe else file}"
         told += f", {result.resumed} of them from an earlier run" if result.resumed else ""
         told += f"; {result.skipped} fragments left out" if result.skipped else ""
         if session.json and not is_pipe:

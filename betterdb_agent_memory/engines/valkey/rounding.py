@@ -47,7 +47,5 @@ def _is_next_to_a_limit(range: Between, text: bytes | None) -> bool:
     number = leading_number(text)
     if text is None or not number or (text.lstrip(b"-").isdigit() and len(text) >= _EXACT_DIGITS):
         return False
-    return any(
-        limit is not None and abs(number - limit) <= _ERROR * max(abs(number), abs(limit))
-        for limit in (range.low, range.high)
-    )
+    low, high = sorted((number * (1 - _ERROR), number * (1 + _ERROR)))
+    return any(limit is not None and low <= limit <= high for limit in (range.low, range.high))

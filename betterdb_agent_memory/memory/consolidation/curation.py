@@ -39,10 +39,14 @@ class StoredFact:
         return stored_fact(self.item.subject, self.item.content, self.item.date)
 
     @property
+    def scope(self) -> MemoryScope:
+        """Exactly whose it is."""
+        return MemoryScope(self.item.thread_id, self.item.agent_id, self.item.namespace)
+
+    @property
     def key(self) -> tuple[MemoryScope, str]:
         """What there is one of: the exact scope and the folded subject."""
-        item = self.item
-        return MemoryScope(item.thread_id, item.agent_id, item.namespace), subject_key(item.subject or "")
+        return self.scope, subject_key(self.item.subject or "")
 
     @property
     def source(self) -> Source:

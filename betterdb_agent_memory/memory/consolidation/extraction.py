@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.engines.base import RecordChange
 from betterdb_agent_memory.engines.filters import TAG_SEPARATOR
 from betterdb_agent_memory.errors import ConsolidationError
@@ -67,15 +68,18 @@ async def _run(
     now_ms = workshop.clock()
     extracted = await _extract(workshop, request, extract_facts, now_ms)
     stored = await _stored_facts(workshop, request)
-    if stored and not extracted.candidates:
+    if not extracted.candidates and any(fact.scope == request.candidates.scope for fact in stored):
         extracted = await _retractions(workshop, extract_facts)
-    curation = curate(
-        stored,
-        extracted.facts,
-        scope=request.candidates.scope,
-        tags=request.candidates.tags,
-        undated=request.undated,
-        day_first=request.day_first,
+    curation = await off_loop(
+        len(stored),
+        lambda: curate(
+            stored,
+            extracted.facts,
+            scope=request.candidates.scope,
+            tags=request.candidates.tags,
+            undated=request.undated,
+            day_first=request.day_first,
+        ),
     )
     created: list[str] = []
     deleted = curation.deleted

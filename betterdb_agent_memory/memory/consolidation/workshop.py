@@ -83,8 +83,9 @@ class Workshop:
 
     async def forgotten(self, ids: Sequence[str]) -> None:
         """Tell who counts and who keeps copies that these memories were deleted."""
-        self.watch.forgotten(len(ids))
-        await self.keep_in_step(ids)
+        if ids:
+            self.watch.forgotten(len(ids))
+            await self.keep_in_step(ids)
 
     async def walk(
         self, filter: Filter, accepts: Callable[[Fields, str], bool]

@@ -4,59 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
-from betterdb_agent_memory.engines.base import (
-    Collection,
-    Engine,
-    Expected,
-    IndexSchema,
-    Neighbour,
-    Neighbours,
-    Page,
-    Position,
-    Records,
-    RecordWrite,
-    Row,
-)
-from betterdb_agent_memory.engines.filters import Clause, Fields, Filter, IdIn, leaves
+from betterdb_agent_memory.engines.base import Collection, Engine, Outcome, RecordChange, Records, RecordWrite
+from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.errors import AgentMemoryError
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.embedding import CheckedEmbedder
+from betterdb_agent_memory.memory.generations.joined import MIRRORED, SCHEMA, Joined
 from betterdb_agent_memory.memory.index import MemoryIndex
 from betterdb_agent_memory.memory.spaces import VectorSpace
 
 EMBEDDED = "embedded"
 """Says which content the vector stands for, without holding it."""
 
-_MIRRORED = (
-    record.THREAD,
-    record.AGENT,
-    record.NAMESPACE,
-    record.TAGS,
-    record.SOURCE,
-    record.IMPORTANCE,
-    record.CREATED_AT,
-    record.SUBJECT,
-    record.OCCURRED_AT,
-)
-"""What searches narrow by and what reinforcement does not change."""
+Standing: TypeAlias = Literal["closed", "open", "replacing", "replaced"]
+"""What a generation is now: not there, filled or searched, on its way into the memories, or in them for good."""
 
-_SCHEMA = IndexSchema(
-    vector_field=record.VECTOR,
-    shared=tuple(
-        schema_field
-        for schema_field in (*record.MEMORY_SCHEMA.shared, *record.MEMORY_SCHEMA.own)
-        if schema_field.name in _MIRRORED
-    ),
-)
 _ATTEMPTS = 5
 
 
 def generation_collection(name: str, number: int) -> Collection:
     """Where generation `number` of the store called `name` lives: outside the memories' own prefix."""
-    return Collection(key_prefix=f"{name}:gen{number}:", index_name=f"{name}:gen{number}:idx", schema=_SCHEMA)
+    return Collection(key_prefix=f"{name}:gen{number}:", index_name=f"{name}:gen{number}:idx", schema=SCHEMA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +41,58 @@ class SyncResult:
 
 
 class Generation:
-    """Generation `number` of a store: a vector of `embedder` for each memory."""
+    """Generation `number` of a store: a vector of `embedder` for each memory.
 
-    def __init__(self, engine: Engine, name: str, number: int, memories: Records, embedder: CheckedEmbedder) -> None:
+    `standing` says what it is at the moment. A worker without its embedder can still keep everything but new
+    contents in step.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        name: str,
+        number: int,
+        memories: Records,
+        embedder: CheckedEmbedder | None,
+        *,
+        standing: Callable[[], Awaitable[Standing]],
+    ) -> None:
         collection = generation_collection(name, number)
         self.number = number
-        self.embedder = embedder
         self.records = engine.records(collection)
         self.index = MemoryIndex(self.records, collection.index_name)
+        self.joined = Joined(memories, self.records)
+        self._embedder = embedder
         self._memories = memories
+        self._standing = standing
 
     @property
-    def space(self) -> VectorSpace:
-        """Recall through this generation."""
-        return VectorSpace(self.embedder, self.index, _Joined(self._memories, self.records))
+    def embedder(self) -> CheckedEmbedder | None:
+        """What makes its vectors; None where this store has only other models."""
+        return self._embedder
+
+    def space(self, otherwise: CheckedEmbedder) -> VectorSpace:
+        """Recall through this generation; with `otherwise` where its embedder is not there."""
+        return VectorSpace(self._embedder or otherwise, self.index, self.joined)
 
     async def sync(self, ids: Sequence[str]) -> SyncResult:
+        """What follows each write of memories: their vectors of this model, wherever these belong by now.
+
+        Nothing while the generation is not there. As `refresh` while it is. While it replaces the memories' own
+        vectors, these are replaced, too; and for good where that ended between the beginning of the
+        write and now, so that the former model's vector was written.
+        """
+        standing = await self._standing()
+        if standing == "closed" or not ids:
+            return SyncResult()
+        if standing == "replaced":
+            return await self._replace(ids)
+        result = await self.refresh(ids)
+        if await self._standing() == "replacing":
+            await self.adopt(ids)
+        return result
+
+    async def refresh(self, ids: Sequence[str]) -> SyncResult:
         """Bring the vectors of these memories up to date, each with its expiry.
 
         A memory that is gone loses its vector. Only new or changed contents are embedded. Two round
@@ -97,45 +105,90 @@ class Generation:
         for _ in range(_ATTEMPTS):
             if not waiting:
                 break
-            once = await self._sync_once(waiting)
+            once = await self._refresh_once(waiting)
             embedded += once.result.embedded
             written += once.result.written
             failed |= once.result.failed
             waiting = once.overtaken
         return SyncResult(embedded, written, failed)
 
-    async def _sync_once(self, ids: Sequence[str]) -> _Once:
+    async def adopt(self, ids: Sequence[str]) -> int:
+        """Make this generation's vectors the own ones of these memories; how many had others.
+
+        None while the memories' index is still one for vectors of another length. Three round trips.
+        """
+        new, own, index = await asyncio.gather(
+            self.records.read_many(ids, (record.VECTOR,)),
+            self._memories.read_many(ids, (record.CONTENT, record.VECTOR)),
+            self._memories.inspect(),
+        )
+        changes = [
+            RecordChange(
+                id,
+                # Changed meanwhile, it needs another vector: whoever changed it sees to that.
+                expected={record.CONTENT: memory[record.CONTENT]},
+                sets={record.VECTOR: mirror[record.VECTOR]},
+            )
+            for id, mirror, memory in zip(ids, new, own, strict=True)
+            if mirror and memory and record.CONTENT in memory and mirror[record.VECTOR] != memory.get(record.VECTOR)
+            if index.dimensions is None or len(mirror[record.VECTOR]) == 4 * index.dimensions
+        ]
+        outcomes = await self._memories.change_many(changes) if changes else []
+        return sum(outcome is not Outcome.MISSING for outcome in outcomes)
+
+    async def _refresh_once(self, ids: Sequence[str]) -> _Once:
         seen = await self._look(ids)
         gone = [id for id, now in seen.items() if now.memory is None and now.mirror is not None]
         if gone:
             await self.records.delete_many(gone)
         behind = {id: now for id, now in seen.items() if now.memory is not None and now.is_behind}
         texts = {id: now.content for id, now in behind.items() if now.mirror_of != now.content_mark}
-        dimensions = await self.index.find(self.embedder.dimensions)
-        vectors = await self.embedder.embed_each(list(texts.values()), dimensions)
-        failed: dict[str, AgentMemoryError] = {}
-        made: dict[str, bytes] = {}
-        for id, vector in zip(texts, vectors, strict=True):
-            if isinstance(vector, bytes):
-                made[id] = vector
-            else:
-                failed[id] = vector
+        made, failed = await self._embedded(texts)
         writes = [
             RecordWrite(id, now.mirrored(made.get(id)), expires_at_ms=now.expires_at_ms)
             for id, now in behind.items()
-            if id not in failed
+            if id in made or id not in texts
         ]
-        if writes:
+        # Embedding may have taken long: nothing is written into what was deleted meanwhile.
+        if writes and await self._standing() in ("open", "replacing"):
             first = writes[0].fields[record.VECTOR]
             await self.index.ensure(len(first) // 4)
             await self.records.write_many(writes)
         overtaken = await self._overtaken({write.id: behind[write.id] for write in writes})
         return _Once(SyncResult(len(made), len(writes) + len(gone), failed), overtaken)
 
+    async def _replace(self, ids: Sequence[str]) -> SyncResult:
+        """Embed these memories anew and put the vectors straight into them."""
+        own = await self._memories.read_many(ids, (record.CONTENT, record.VECTOR))
+        there = {id: fields for id, fields in zip(ids, own, strict=True) if fields and record.is_memory(fields)}
+        made, failed = await self._embedded({id: _text(fields) for id, fields in there.items()})
+        changes = [
+            RecordChange(id, expected={record.CONTENT: there[id][record.CONTENT]}, sets={record.VECTOR: vector})
+            for id, vector in made.items()
+            if vector != there[id].get(record.VECTOR)
+        ]
+        if changes:
+            await self._memories.change_many(changes)
+        return SyncResult(len(made), len(changes), failed)
+
+    async def _embedded(self, texts: dict[str, str]) -> tuple[dict[str, bytes], dict[str, AgentMemoryError]]:
+        """The vectors, and the errors of texts that could not be embedded. Neither without the embedder."""
+        if self._embedder is None or not texts:
+            return {}, {}
+        vectors = await self._embedder.embed_each(list(texts.values()), self._embedder.dimensions)
+        made: dict[str, bytes] = {}
+        failed: dict[str, AgentMemoryError] = {}
+        for id, vector in zip(texts, vectors, strict=True):
+            if isinstance(vector, bytes):
+                made[id] = vector
+            else:
+                failed[id] = vector
+        return made, failed
+
     async def _look(self, ids: Sequence[str]) -> dict[str, _Seen]:
-        mirror_fields = (record.VECTOR, EMBEDDED, *_MIRRORED)
+        mirror_fields = (record.VECTOR, EMBEDDED, *MIRRORED)
         memories, expiries, mirrors, mirror_expiries = await asyncio.gather(
-            self._memories.read_many(ids, (record.CONTENT, record.VERSION, *_MIRRORED)),
+            self._memories.read_many(ids, (record.CONTENT, record.VERSION, *MIRRORED)),
             self._memories.read_expiries(ids),
             self.records.read_many(ids, mirror_fields),
             self.records.read_expiries(ids),
@@ -151,7 +204,7 @@ class Generation:
         """Memories that were changed while their vector was made."""
         if not written:
             return []
-        now = await self._memories.read_many(list(written), (record.CONTENT, *_MIRRORED, record.VERSION))
+        now = await self._memories.read_many(list(written), (record.CONTENT, *MIRRORED, record.VERSION))
         return [id for (id, seen), memory in zip(written.items(), now, strict=True) if memory != seen.memory]
 
 
@@ -172,8 +225,7 @@ class _Seen:
 
     @property
     def content(self) -> str:
-        content = self.memory[record.CONTENT] if self.memory else b""
-        return content.decode(errors="replace")
+        return _text(self.memory or {})
 
     @property
     def content_mark(self) -> bytes:
@@ -194,85 +246,9 @@ class _Seen:
         """The mirror as it should be, with `vector` or the one it has."""
         memory, mirror = self.memory or {}, self.mirror or {}
         kept = vector if vector is not None else mirror.get(record.VECTOR, b"")
-        fields = {name: memory[name] for name in _MIRRORED if name in memory}
+        fields = {name: memory[name] for name in MIRRORED if name in memory}
         return {record.VECTOR: kept, EMBEDDED: self.content_mark, **fields}
 
 
-class _Joined:
-    """The memories, found through the generation's records and index."""
-
-    def __init__(self, memories: Records, generation: Records) -> None:
-        self._memories = memories
-        self._generation = generation
-
-    @property
-    def max_neighbours(self) -> int:
-        return self._generation.max_neighbours
-
-    async def nearest(self, vector: bytes, *, count: int, filter: Filter, fields: Sequence[str]) -> Neighbours:
-        """Two round trips: the generation's index, then the memories it names. A memory that is gone is left out."""
-        narrowed = _narrowed(filter)
-        near = await self._generation.nearest(vector, count=count, filter=narrowed, fields=narrowed.field_names)
-        memories = await self._memories.read_many([row.id for row in near], fields)
-        rows = [Neighbour(row.id, row.distance, memory) for row, memory in zip(near, memories, strict=True) if memory]
-        return Neighbours(rows, exhausted=near.exhausted)
-
-    async def select(
-        self,
-        filter: Filter,
-        *,
-        fields: Sequence[str],
-        limit: int,
-        offset: int = 0,
-        order_by: str | None = None,
-        descending: bool = False,
-    ) -> Page:
-        narrowed = _narrowed(filter)
-        page = await self._generation.select(
-            narrowed,
-            fields=narrowed.field_names,
-            limit=limit,
-            offset=offset,
-            order_by=order_by,
-            descending=descending,
-        )
-        return Page(await self._memories_of(page.rows, fields), page.total, page.scanned)
-
-    async def read_many(self, ids: Sequence[str], fields: Sequence[str]) -> list[Fields | None]:
-        if tuple(fields) == (record.VECTOR,):
-            return await self._generation.read_many(ids, fields)
-        return await self._memories.read_many(ids, fields)
-
-    async def delete_many(self, ids: Sequence[str], *, expected: Sequence[Expected] | None = None) -> list[bool]:
-        deleted = await self._memories.delete_many(ids, expected=expected)
-        await self._generation.delete_many([id for id, gone in zip(ids, deleted, strict=True) if gone])
-        return deleted
-
-    async def count(self, filter: Filter) -> int:
-        """Row by row: what is gone or has changed since is not counted. One round trip per 500 and page."""
-        return sum([len(rows) async for rows in self.walk(filter, fields=filter.field_names)])
-
-    async def walk(
-        self, filter: Filter, *, fields: Sequence[str], after: Position | None = None, page_size: int = 1000
-    ) -> AsyncIterator[tuple[Row, ...]]:
-        narrowed = _narrowed(filter)
-        wanted = tuple(dict.fromkeys((record.CONTENT, *fields, *filter.field_names)))
-        pages = self._generation.walk(narrowed, fields=narrowed.field_names, after=after, page_size=page_size)
-        async for rows in pages:
-            memories = await self._memories_of(rows, wanted)
-            kept = tuple(row for row in memories if filter.accepts(row.id, row.fields))
-            if kept:
-                yield kept
-
-    async def _memories_of(self, rows: Sequence[Row], fields: Sequence[str]) -> tuple[Row, ...]:
-        memories = await self._memories.read_many([row.id for row in rows], fields) if rows else []
-        return tuple(Row(row.id, memory) for row, memory in zip(rows, memories, strict=True) if memory)
-
-
-def _narrowed(filter: Filter) -> Filter:
-    """As much of a filter as the generation's records can tell."""
-    return Filter(tuple(clause for clause in filter.clauses if _is_mirrored(clause)))
-
-
-def _is_mirrored(clause: Clause) -> bool:
-    return all(isinstance(leaf, IdIn) or leaf.field in _MIRRORED for leaf in leaves(clause))
+def _text(memory: Fields) -> str:
+    return memory.get(record.CONTENT, b"").decode(errors="replace")

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
-from betterdb_agent_memory.engines.base import Engine, Outcome, RecordChange, Records
+from betterdb_agent_memory.clock import system_clock
+from betterdb_agent_memory.engines.base import Engine, Records
 from betterdb_agent_memory.engines.filters import Filter
-from betterdb_agent_memory.errors import AgentMemoryError, ConfigurationError, EmbeddingError
+from betterdb_agent_memory.errors import (
+    AgentMemoryError,
+    ConfigurationError,
+    EmbeddingError,
+    IndexMismatchError,
+    IndexMissingError,
+)
 from betterdb_agent_memory.memory import record
+from betterdb_agent_memory.memory.generations.finding import place_of
 from betterdb_agent_memory.memory.generations.generation import EMBEDDED, Generation, generation_collection
-from betterdb_agent_memory.memory.generations.layout import Models
-from betterdb_agent_memory.memory.generations.state import STATE_SECONDS, GenerationState, Phase
-from betterdb_agent_memory.memory.leasing import HeldLease
+from betterdb_agent_memory.memory.generations.layout import ANONYMOUS, Models
+from betterdb_agent_memory.memory.generations.state import QUIET_SECONDS, STATE_SECONDS, GenerationState, Phase
+from betterdb_agent_memory.memory.leasing import LEASE_SECONDS, HeldLease
 from betterdb_agent_memory.memory.progress import Progress, ProgressFn
 
 DEFAULT_BATCH = 256
-_MAX_PASSES = 20
+_PASSES = 3
+"""One is enough for all that was written by workers with both embedders; more are for what others write meanwhile."""
+
+_ADOPTIONS = 10
 _GRACE_SECONDS = 2 * STATE_SECONDS
+_FIRST_GRACE_SECONDS = QUIET_SECONDS + STATE_SECONDS
+_LEASE_SECONDS = LEASE_SECONDS
+_NAMED_FAILURES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +51,7 @@ class MigrationStatus:
 
 
 class EmbeddingMigration:
-    """Moves a store to another embedding model without a gap in what recall finds.
+    """Moves a store to another embedding model without a gap in what recall finds (docs/migration.md).
 
     The store is made with both embedders: `MemoryStore(embed_fn=old, next_embed_fn=new)`, and so is every
     worker that shall recall with the new one. Then, from any one process:
@@ -50,8 +63,8 @@ class EmbeddingMigration:
     4. `finish()` puts the new vectors into the memories and rebuilds their index. Until then readers
        in other languages are served as before; afterwards they need the new model, too.
 
-    Workers with the old embedder alone go on as before until `finish`; what they write gets its new
-    vector from the next `run()`, or from `finish()`.
+    Workers with the old embedder alone go on as before until `finish`, which refuses them within a second; what
+    they write gets its new vector from the next `run()`, `switch()` or from `finish()`.
     """
 
     def __init__(self, engine: Engine, name: str, memories: Records, models: Models) -> None:
@@ -61,12 +74,10 @@ class EmbeddingMigration:
         self._models = models
 
     async def status(self) -> MigrationStatus:
-        """How far it has come. Three round trips."""
+        """How far it has come. Five round trips."""
         state = await self._models.state.current(look=True)
         memories = await self._count(self._memories)
-        embedded = 0
-        if state.phase != "none":
-            embedded = await self._count(self._engine.records(generation_collection(self._name, state.number)))
+        embedded = await self._count(self._records(state.number)) if state.phase != "none" else 0
         return MigrationStatus(
             state.phase,
             state.embedder or self._models.embedder.name,
@@ -80,8 +91,9 @@ class EmbeddingMigration:
         """Open a generation for the next embedder; does nothing when it is open already.
 
         Raises:
-            ConfigurationError: the store has one embedder only, both have one name, or another change of models
-                is under way.
+            ConfigurationError: the store has one embedder only, the next one has no name or the present one's, or
+                another change of models is under way.
+            IndexMismatchError: the memories are embedded with neither.
             LeaseHeldError: another worker is at it.
         """
         embedder = self._models.next_embedder
@@ -89,7 +101,12 @@ class EmbeddingMigration:
             raise ConfigurationError(
                 "changing the model needs both embedders: MemoryStore(embed_fn=<old>, next_embed_fn=<new>)"
             )
-        async with self._lease():
+        if embedder.name in ANONYMOUS:
+            raise ConfigurationError(
+                "the next embedder needs a name that tells its vectors from others': "
+                'next_embed_fn=FunctionEmbedder(embed, name="model-and-version")'
+            )
+        async with self._lease() as lease:
             state = await self._models.state.current(look=True)
             if state.phase != "none":
                 self._require_ours(state)
@@ -99,13 +116,24 @@ class EmbeddingMigration:
                 raise ConfigurationError(
                     f"the memories are embedded with {current} already; give another model another name"
                 )
+            await self._models.layout(look=True)
             dimensions = await embedder.probe()
             number = state.number + 1
-            await self._drop(number)
-            generation = self._engine.records(generation_collection(self._name, number))
-            await generation.prepare(dimensions)
+            lease.check()
+            for leftover in (state.number, number):
+                await self._records(leftover).drop()
+            await self._records(number).prepare(dimensions)
+            lease.check()
             await self._models.state.write(
-                GenerationState("filling", number, current, embedder.name, dimensions, position=None)
+                GenerationState(
+                    "filling",
+                    number,
+                    current,
+                    embedder.name,
+                    dimensions,
+                    started_at_ms=system_clock(),
+                    finished=state.finished,
+                )
             )
         return await self.status()
 
@@ -113,8 +141,9 @@ class EmbeddingMigration:
         """Fill the generation and bring it up to date with all that was written meanwhile.
 
         Goes on where a run that was killed stopped; run again later it only catches up. Per `batch_size`
-        memories one call of the embedder and about six round trips. Afterwards the phase is `ready` (or as
-        it was when recall was switched already).
+        memories one call of the embedder and about six round trips. At least ten seconds pass between `start` and
+        the end of the first run, until every worker has heard of the change. Afterwards the phase is
+        `ready` (or as it was when recall was switched already).
 
         Raises:
             LeaseHeldError: another worker is filling it.
@@ -124,8 +153,8 @@ class EmbeddingMigration:
         async with self._lease() as lease:
             generation, state = await self._opened("filling", "ready", "switched")
             if state.phase == "filling":
-                state = await self._fill(generation, state, lease, on_progress, batch_size)
-            await self._catch_up(generation, lease, on_progress, batch_size)
+                await self._fill(generation, state, lease, on_progress, batch_size)
+            await self._catch_up(generation, lease, on_progress, batch_size, since_ms=state.started_at_ms)
             if state.phase == "filling":
                 lease.check()
                 await self._models.state.write(replace(state, phase="ready", position=None))
@@ -147,21 +176,28 @@ class EmbeddingMigration:
         return await self.status()
 
     async def roll_back(self) -> MigrationStatus:
-        """Recall with the former model again, on every worker within a second; the generation stays in step."""
+        """Recall with the former model again, on every worker within a second; the generation stays in step.
+
+        Needs neither embedder.
+        """
         async with self._lease():
-            _, state = await self._opened("ready", "switched")
+            state = await self._in_phase("ready", "switched")
             await self._models.state.write(replace(state, phase="ready"))
         return await self.status()
 
     async def abandon(self) -> MigrationStatus:
-        """Give the change up: recall with the former model, and the generation's vectors are deleted."""
+        """Give the change up: recall with the former model, and the generation's vectors are deleted.
+
+        Needs neither embedder. Goes on where it was killed.
+        """
         async with self._lease():
-            _, state = await self._opened("filling", "ready", "switched")
-            await self._models.state.write(
-                replace(state, phase="none", next_embedder=None, dimensions=None, position=None)
-            )
-            await asyncio.sleep(_GRACE_SECONDS)  # others may be searching in it
-            await self._drop(state.number)
+            state = await self._in_phase("none", "filling", "ready", "switched")
+            if state.phase != "none":
+                await self._models.state.write(
+                    replace(state, phase="none", next_embedder=None, dimensions=None, position=None)
+                )
+                await asyncio.sleep(_GRACE_SECONDS)  # others may be searching in it
+            await self._records(state.number).drop()
         return await self.status()
 
     async def finish(
@@ -169,28 +205,26 @@ class EmbeddingMigration:
     ) -> MigrationStatus:
         """Make the new vectors the memories' own, rebuild the index, and delete the generation.
 
-        Recall goes on through the generation until all is done. Goes on where it was killed. There is no way
-        back. Per `batch_size` memories about eight round trips.
+        Recall goes on through the generation until all is done. Goes on where it was killed, also in a store that
+        has the new embedder only. There is no way back. Per `batch_size` memories about nine round trips.
 
         Raises:
             ConfigurationError: recall was not switched.
             LeaseHeldError, LeaseLostError, EmbeddingError: as `run`.
         """
         async with self._lease() as lease:
+            state = await self._models.state.current(look=True)
+            if state.phase == "none" and state.finished and self._models.has(state.embedder):
+                await self._records(state.number).drop()  # one that was killed right at its end
+                return await self.status()
             generation, state = await self._opened("switched", "finishing")
             if state.phase == "switched":
                 await self._catch_up(generation, lease, on_progress, batch_size)
                 lease.check()
                 state = replace(state, phase="finishing")
                 await self._models.state.write(state)
-                await asyncio.sleep(_GRACE_SECONDS)  # by then every worker writes the new vectors
-            dimensions = state.dimensions or await generation.embedder.probe()
-            if (await self._memories.inspect()).dimensions != dimensions:
-                await self._memories.rebuild(dimensions)
-            await self._repeat(
-                lambda: self._adopt(generation, lease, on_progress, batch_size), "the memories' vectors keep changing"
-            )
-            await self._indexed(on_progress)
+                await asyncio.sleep(_GRACE_SECONDS)  # by then nobody searches in the memories' own index
+            await self._put_in(generation, state.dimensions, lease, on_progress, batch_size)
             lease.check()
             await self._models.state.write(
                 replace(
@@ -200,10 +234,11 @@ class EmbeddingMigration:
                     next_embedder=None,
                     dimensions=None,
                     position=None,
+                    finished=True,
                 )
             )
             await asyncio.sleep(_GRACE_SECONDS)  # others may be searching in the generation
-            await self._drop(state.number)
+            await self._records(state.number).drop()
         return await self.status()
 
     async def _fill(
@@ -213,56 +248,97 @@ class EmbeddingMigration:
         lease: HeldLease,
         on_progress: ProgressFn | None,
         batch_size: int,
-    ) -> GenerationState:
+    ) -> None:
         total = await self._count(self._memories)
+        if not total:
+            return
         done = await self._count(generation.records)
         after = record.parse_cursor(state.position) if state.position else None
+        failures = _Failures()
         walk = self._memories.walk(Filter(), fields=(record.CREATED_AT,), after=after, page_size=batch_size)
         async for rows in walk:
             lease.check()
-            result = await generation.sync([row.id for row in rows])
-            _require_all(result.failed)
-            last = rows[-1]
-            state = replace(state, position=f"{int(float(last.fields[record.CREATED_AT]))}:{last.id}")
-            await self._models.state.write(state)
+            failures.add(len(rows), (await generation.refresh([row.id for row in rows])).failed)
+            if not failures:
+                place = place_of(rows[-1])
+                lease.check()
+                await self._models.state.note_position(f"{place.number}:{place.id}")
             done = min(done + len(rows), max(total, done))
             _tell(on_progress, "embedding", done, total)
-        return state
+        failures.raise_if_any()
 
     async def _catch_up(
-        self, generation: Generation, lease: HeldLease, on_progress: ProgressFn | None, batch_size: int
+        self,
+        generation: Generation,
+        lease: HeldLease,
+        on_progress: ProgressFn | None,
+        batch_size: int,
+        *,
+        since_ms: int = 0,
     ) -> None:
-        """Until a pass over all memories finds nothing to do: others write, change and delete meanwhile."""
-
-        async def one_pass() -> int:
-            return await self._pass(generation, lease, on_progress, batch_size)
-
-        await self._repeat(one_pass, "memories are written faster than they can be embedded")
-
-    async def _repeat(self, one_pass: Callable[[], Awaitable[int]], otherwise: str) -> None:
-        for _ in range(_MAX_PASSES):
-            if not await one_pass():
+        """Look at all memories: what others wrote, changed and deleted before they knew of the generation."""
+        unheard_seconds = _FIRST_GRACE_SECONDS - (system_clock() - since_ms) / 1000
+        if unheard_seconds > 0:
+            await asyncio.sleep(min(unheard_seconds, _FIRST_GRACE_SECONDS))
+        for _ in range(_PASSES):
+            if not await self._pass(generation, lease, on_progress, batch_size):
                 return
-        raise EmbeddingError(f"after {_MAX_PASSES} passes there is still something to do: {otherwise}")
 
     async def _pass(
         self, generation: Generation, lease: HeldLease, on_progress: ProgressFn | None, batch_size: int
     ) -> int:
         total = await self._count(self._memories)
         seen = changed = 0
-        failed: dict[str, AgentMemoryError] = {}
+        failures = _Failures()
         async for rows in self._memories.scan((record.CONTENT,), page_size=batch_size):
             lease.check()
-            result = await generation.sync([row.id for row in rows if record.is_memory(row.fields)])
+            result = await generation.refresh([row.id for row in rows])
             changed += result.written
-            failed |= result.failed
+            failures.add(len(rows), result.failed)
             seen += len(rows)
             _tell(on_progress, "checking", min(seen, total), total)
         async for rows in generation.records.scan((EMBEDDED,), page_size=batch_size):
             lease.check()
-            changed += (await generation.sync([row.id for row in rows])).written
-        _require_all(failed)
+            there = await self._memories.read_many([row.id for row in rows], (record.CONTENT,))
+            gone = [row.id for row, memory in zip(rows, there, strict=True) if memory is None]
+            changed += (await generation.refresh(gone)).written
+        failures.raise_if_any()
         return changed
+
+    async def _put_in(
+        self,
+        generation: Generation,
+        dimensions: int | None,
+        lease: HeldLease,
+        on_progress: ProgressFn | None,
+        batch_size: int,
+    ) -> None:
+        """Until the own index is one for the new vectors, and all memories have theirs.
+
+        Somebody else may make the index again meanwhile, after a mishap or for the former length.
+        """
+        expected = dimensions or await self._probed(generation)
+        for _ in range(_ADOPTIONS):
+            changed = 0
+            if (await self._memories.inspect()).dimensions != expected:
+                lease.check()
+                changed += await self._rebuilt(expected)
+            changed += await self._adopt(generation, lease, on_progress, batch_size)
+            await self._indexed(on_progress)
+            if not changed and (await self._memories.inspect()).dimensions == expected:
+                return
+        raise IndexMismatchError(
+            f"the memories of store {self._name} or their index were changed by others {_ADOPTIONS} times while they "
+            f"were given vectors of {expected} dimensions: stop writers that have the former model only, then "
+            "finish() again"
+        )
+
+    async def _rebuilt(self, dimensions: int) -> int:
+        try:
+            await self._memories.rebuild(dimensions)
+        except (IndexMismatchError, IndexMissingError):
+            return 1  # somebody made another one, or dropped it, in the instant between: once more
+        return 0
 
     async def _adopt(
         self, generation: Generation, lease: HeldLease, on_progress: ProgressFn | None, batch_size: int
@@ -270,47 +346,41 @@ class EmbeddingMigration:
         """One pass that puts the generation's vectors into the memories; how many were not there yet."""
         total = await self._count(generation.records)
         seen = changed = 0
+        failures = _Failures()
         async for rows in self._memories.scan((record.CONTENT,), page_size=batch_size):
             lease.check()
-            ids = [row.id for row in rows if record.is_memory(row.fields)]
-            _require_all((await generation.sync(ids)).failed)
-            changed += await self._adopt_page(generation, ids)
+            ids = [row.id for row in rows]
+            failures.add(len(ids), (await generation.refresh(ids)).failed)
+            lease.check()
+            changed += await generation.adopt(ids)
             seen += len(rows)
             _tell(on_progress, "replacing vectors", min(seen, total), total)
+        failures.raise_if_any()
         return changed
-
-    async def _adopt_page(self, generation: Generation, ids: Sequence[str]) -> int:
-        new, own = await asyncio.gather(
-            generation.records.read_many(ids, (record.VECTOR,)),
-            self._memories.read_many(ids, (record.CONTENT, record.VECTOR)),
-        )
-        changes = [
-            RecordChange(
-                id,
-                # Changed meanwhile, it has another vector: the next pass sees to it.
-                expected={record.CONTENT: memory[record.CONTENT]},
-                sets={record.VECTOR: mirror[record.VECTOR]},
-            )
-            for id, mirror, memory in zip(ids, new, own, strict=True)
-            if mirror and memory and record.CONTENT in memory and mirror[record.VECTOR] != memory.get(record.VECTOR)
-        ]
-        outcomes = await self._memories.change_many(changes) if changes else []
-        return sum(outcome is not Outcome.MISSING for outcome in outcomes)
 
     async def _indexed(self, on_progress: ProgressFn | None) -> None:
         while (state := await self._memories.inspect()).indexing:
             _tell(on_progress, "indexing", round(100 * state.indexed_fraction), 100)
             await asyncio.sleep(0.1)
 
+    async def _probed(self, generation: Generation) -> int:
+        if generation.embedder is None:
+            raise ConfigurationError("the generation's embedder is not there")
+        return await generation.embedder.probe()
+
     async def _opened(self, *phases: Phase) -> tuple[Generation, GenerationState]:
+        state = await self._in_phase(*phases)
+        generation = self._models.generation(state)
+        if generation is None:
+            self._require_ours(state)
+            raise ConfigurationError(f"the generation under way is made with {state.next_embedder}")
+        return generation, state
+
+    async def _in_phase(self, *phases: Phase) -> GenerationState:
         state = await self._models.state.current(look=True)
         if state.phase not in phases:
             raise ConfigurationError(_WHAT_NOW[state.phase])
-        self._require_ours(state)
-        generation = self._models.generation(state)
-        if generation is None:
-            raise ConfigurationError(f"the generation under way is made with {state.next_embedder}")
-        return generation, state
+        return state
 
     def _require_ours(self, state: GenerationState) -> None:
         name = self._models.next_embedder.name if self._models.next_embedder else None
@@ -323,15 +393,21 @@ class EmbeddingMigration:
     async def _count(self, records: Records) -> int:
         return await records.count(Filter()) if (await records.prepare(None)).dimensions is not None else 0
 
-    async def _drop(self, number: int) -> None:
-        await self._engine.records(generation_collection(self._name, number)).drop()
+    def _records(self, number: int) -> Records:
+        return self._engine.records(generation_collection(self._name, number))
 
     def _lease(self) -> HeldLease:
-        return HeldLease(
-            self._engine.leases,
-            f"{self._name}:__mem_generation_lease",
-            what=f"changing the embedding model of store {self._name}",
-        )
+        return model_lease(self._engine, self._name)
+
+
+def model_lease(engine: Engine, name: str) -> HeldLease:
+    """For what only one worker at a time may do to the vectors and the index of the store called `name`."""
+    return HeldLease(
+        engine.leases,
+        f"{name}:__mem_generation_lease",
+        what=f"changing the embedding model or the index of store {name}",
+        ttl_seconds=_LEASE_SECONDS,
+    )
 
 
 _WHAT_NOW: dict[Phase, str] = {
@@ -343,11 +419,29 @@ _WHAT_NOW: dict[Phase, str] = {
 }
 
 
-def _require_all(failed: dict[str, AgentMemoryError]) -> None:
-    if failed:
-        id, first = next(iter(failed.items()))
+class _Failures:
+    """Memories that could not be embedded; the others are, unless a whole batch fails."""
+
+    def __init__(self) -> None:
+        self._failed: dict[str, AgentMemoryError] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._failed)
+
+    def add(self, tried: int, failed: dict[str, AgentMemoryError]) -> None:
+        self._failed |= failed
+        if len(failed) > 1 and len(failed) == tried:
+            self.raise_if_any()  # that is the embedder, not the texts
+
+    def raise_if_any(self) -> None:
+        if not self._failed:
+            return
+        first = next(iter(self._failed.values()))
+        named = ", ".join(list(self._failed)[:_NAMED_FAILURES])
+        more = len(self._failed) - _NAMED_FAILURES
         raise EmbeddingError(
-            f"{len(failed)} memories could not be embedded with the next model, {id} among them: {first}"
+            f"{len(self._failed)} memories could not be embedded with the next model "
+            f"({named}{f' and {more} more' if more > 0 else ''}): {first}"
         ) from first
 
 

@@ -1,14 +1,14 @@
 """How far a change of the embedding model has come: a small map that every worker reads.
 
-Kept under `{name}:__mem_generation`. A worker believes what it read for a second, so whoever moves on to the
+Kept under `{name}:__mem_generation`. A worker believes what it read for a while, so whoever moves on to the
 next phase waits that long before relying on it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, TypeVar, get_args
 
 from betterdb_agent_memory.engines.base import Values
 from betterdb_agent_memory.engines.filters import Fields
@@ -18,8 +18,20 @@ Phase: TypeAlias = Literal["none", "filling", "ready", "switched", "finishing"]
 """`none`: one model. `filling`: the next model's vectors are being made. `ready`: all are there. `switched`: recall
 uses them. `finishing`: they become the vectors of the memories themselves."""
 
+Rebuilding: TypeAlias = Literal["", "soon", "now"]
+"""Whether the memories' own index is about to be made anew (`soon`), or is not to be searched (`now`)."""
+
+_Word = TypeVar("_Word", bound=str)
+
 STATE_SECONDS = 1.0
-"""How long a worker believes the state that it has read while it has two embedders."""
+"""How long a worker believes the state that it has read while something is under way, or could be begun by
+itself because it has two embedders."""
+
+QUIET_SECONDS = 10.0
+"""How long it does otherwise."""
+
+SILENCE_SECONDS = 15.0
+"""Whoever rebuilds an index says so every second; after this long without a word it has died."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +40,9 @@ class GenerationState:
 
     `embedder` names the model of the vectors in the memories themselves (None where nobody noted it),
     `next_embedder` the one that generation `number` is made with, of `dimensions`. `position` is where filling
-    goes on (a memory's cursor).
+    goes on (a memory's cursor). `started_at_ms` is when the generation was opened, by the clock of the worker that
+    did. `finished` says that the memories' model was changed at least once. `rebuilding` was said at
+    `rebuilding_at_ms`.
     """
 
     phase: Phase = "none"
@@ -37,9 +51,18 @@ class GenerationState:
     next_embedder: str | None = None
     dimensions: int | None = None
     position: str | None = None
+    started_at_ms: int = 0
+    finished: bool = False
+    rebuilding: Rebuilding = ""
+    rebuilding_at_ms: int = 0
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is under way that the next second could change."""
+        return self.phase == "none" and not self.rebuilding
 
     def encoded(self) -> dict[str, bytes]:
-        """The fields as stored; what is None is an empty text."""
+        """The fields as stored; what is None is an empty text. Rebuilding is told apart."""
         return {
             "phase": self.phase.encode(),
             "number": b"%d" % self.number,
@@ -47,6 +70,8 @@ class GenerationState:
             "next_embedder": (self.next_embedder or "").encode(),
             "dimensions": b"%d" % self.dimensions if self.dimensions else b"",
             "position": (self.position or "").encode(),
+            "started_at": b"%d" % self.started_at_ms,
+            "finished": b"1" if self.finished else b"",
         }
 
     @classmethod
@@ -56,27 +81,42 @@ class GenerationState:
         Raises:
             ConfigurationError: it was written by hand, or by a later release.
         """
-        phase = fields.get("phase", b"none").decode(errors="replace")
-        for known in get_args(Phase):
-            if phase == known:
-                return cls(
-                    phase=known,
-                    number=int(fields.get("number") or 0),
-                    embedder=fields.get("embedder", b"").decode() or None,
-                    next_embedder=fields.get("next_embedder", b"").decode() or None,
-                    dimensions=int(fields.get("dimensions") or 0) or None,
-                    position=fields.get("position", b"").decode() or None,
-                )
-        raise ConfigurationError(f"{key} holds the phase {phase!r}, which this release does not know; upgrade it")
+        phases: tuple[Phase, ...] = get_args(Phase)
+        stages: tuple[Rebuilding, ...] = get_args(Rebuilding)
+        phase = _one_of(key, "phase", fields.get("phase", b"none"), phases)
+        rebuilding = _one_of(key, "rebuilding", fields.get("rebuilding", b""), stages)
+        try:
+            return cls(
+                phase=phase,
+                number=int(fields.get("number") or 0),
+                embedder=fields.get("embedder", b"").decode() or None,
+                next_embedder=fields.get("next_embedder", b"").decode() or None,
+                dimensions=int(fields.get("dimensions") or 0) or None,
+                position=fields.get("position", b"").decode() or None,
+                started_at_ms=int(fields.get("started_at") or 0),
+                finished=bool(fields.get("finished")),
+                rebuilding=rebuilding,
+                rebuilding_at_ms=int(fields.get("rebuilding_at") or 0),
+            )
+        except ValueError as error:
+            raise ConfigurationError(f"{key} cannot be read: {error}; no release of this library wrote that") from error
+
+
+def _one_of(key: str, name: str, said: bytes, known: tuple[_Word, ...]) -> _Word:
+    text = said.decode(errors="replace")
+    for word in known:
+        if word == text:
+            return word
+    raise ConfigurationError(f"{key} holds the {name} {text!r}, which this release does not know; upgrade it")
 
 
 class StateKeeper:
     """Reads the state at most once in a while, and writes it."""
 
-    def __init__(self, values: Values, key: str, *, seconds: float, now: Callable[[], float]) -> None:
+    def __init__(self, values: Values, key: str, *, quiet_seconds: float, now: Callable[[], float]) -> None:
+        self.key = key
         self._values = values
-        self._key = key
-        self._seconds = seconds
+        self._quiet_seconds = quiet_seconds
         self._now = now
         self._read_at: float | None = None
         self._state = GenerationState()
@@ -84,17 +124,34 @@ class StateKeeper:
     async def current(self, *, look: bool = False) -> GenerationState:
         """The state. No round trip while the last reading is believed, else one."""
         began = self._now()
-        if look or self._read_at is None or began - self._read_at > self._seconds:
-            self._state = GenerationState.decoded(self._key, await self._values.read_map(self._key))
+        believed = self._quiet_seconds if self._state.is_quiet else STATE_SECONDS
+        if look or self._read_at is None or began - self._read_at > believed:
+            self._state = GenerationState.decoded(self.key, await self._values.read_map(self.key))
             self._read_at = began
         return self._state
 
     async def write(self, state: GenerationState) -> None:
-        """Store the whole state. One round trip."""
-        await self._values.write_map(self._key, state.encoded())
+        """Store all but what is told of rebuilding. One round trip."""
+        await self._values.write_map(self.key, state.encoded())
         self._state, self._read_at = state, self._now()
+
+    async def note_position(self, position: str) -> None:
+        """Filling has come to here. Only that is written: a worker that lost its lease harms no phase with it."""
+        await self._note({"position": position.encode()})
+        self._state = replace(self._state, position=position)
 
     async def note_embedder(self, name: str) -> None:
         """The memories' own vectors are made with `name`: said when their index is created."""
-        await self._values.write_map(self._key, {"embedder": name.encode()})
+        await self._note({"embedder": name.encode()})
         self._state = replace(self._state, embedder=name)
+
+    async def note_rebuilding(self, rebuilding: Rebuilding, at_ms: int) -> None:
+        """Say that the memories' own index is being made anew, or no longer."""
+        if rebuilding:
+            await self._note({"rebuilding": rebuilding.encode(), "rebuilding_at": b"%d" % at_ms})
+        else:
+            await self._values.remove_fields(self.key, ("rebuilding", "rebuilding_at"))
+        self._state = replace(self._state, rebuilding=rebuilding, rebuilding_at_ms=at_ms)
+
+    async def _note(self, fields: Mapping[str, bytes]) -> None:
+        await self._values.write_map(self.key, fields)

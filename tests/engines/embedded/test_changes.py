@@ -19,6 +19,8 @@ from tests.engines.embedded.support import collection, encoded, record
 
 CHANGED, MISSING, REFUSED, WRITTEN = Outcome.CHANGED, Outcome.MISSING, Outcome.REFUSED, Outcome.WRITTEN
 IDS = ("a", "b")
+FILLERS = [RecordWrite(f"filler {i}", {"vector": encoded([-1, -1])}) for i in range(10)]
+"""Far from everything; a search goes by the coarse blocks only in a collection larger than what is asked for."""
 
 texts = st.sampled_from([b"", b"x", b"y", b"x,y", b"z,x,x", b"1", b"2.5", b" 3 pieces", b"-4", b"1e3", b"nan"])
 vectors = st.sampled_from([encoded([1, 0]), encoded([0, 1])])
@@ -96,14 +98,15 @@ class Model:
             return MISSING
         if any(before.get(name) != value for name, value in change.expected.items()):
             return REFUSED
-        after = {name: value for name, value in (before | dict(change.sets)).items() if name not in change.removes}
+        between = before | dict(change.sets)
+        after = {name: value for name, value in between.items() if name not in change.removes}
         counted = dict(after)
         for name, least in change.maxima.items():
             if integer(counted.get(name)) < least:
                 counted[name] = str(least).encode()
         for name, amount in change.increments.items():
             counted[name] = str(integer(counted.get(name)) + amount).encode()
-        different = after != before
+        different = before != between or between != after
         after = dict(counted)
         self._raise_and_unite(change, after)
         different = different or after != counted
@@ -140,7 +143,7 @@ async def assert_agrees(records: EmbeddedRecords, model: Model, start_ms: int) -
     assert await records.read_many(IDS, None) == [wholes.get(id) for id in IDS]
     ends = [model.records.get(id, ({}, math.inf))[1] for id in IDS]
     assert await records.read_expiries(IDS) == [None if math.isinf(end) else start_ms + int(end) * 1000 for end in ends]
-    assert await records.count(Filter()) == len(model.records)
+    assert await records.count(Filter()) == len(model.records) + len(FILLERS)
     filters: list[Leaf] = [HasTag("tags", tag) for tag in ("", "x", "y", "z", "1")]
     filters += [Equals("threadId", text) for text in ("", "x", "1")]
     filters += [Between(name, low) for name in ("access_count", "importance") for low in (None, 0, 2)]
@@ -149,7 +152,8 @@ async def assert_agrees(records: EmbeddedRecords, model: Model, start_ms: int) -
         accepted = {id for id, (fields, _) in model.records.items() if clause.accepts(id, fields)}
         assert {row.id for row in page.rows} == accepted
     for direction in ([1, 0], [0, 1]):
-        near = await records.nearest(encoded(direction), count=9, filter=Filter(), fields=[])
+        found = await records.nearest(encoded(direction), count=len(IDS), filter=Filter(), fields=[])
+        near = [row for row in found if row.id in IDS]
         assert {row.id for row in near} == {id for id, (f, _) in model.records.items() if "vector" in f}
         assert {row.id for row in near if row.distance == 0} == {
             id for id, (f, _) in model.records.items() if f.get("vector") == encoded(direction)
@@ -171,6 +175,7 @@ async def test_writes_and_changes_do_what_the_protocol_says(
     engine = EmbeddedEngine(clock=clock)
     records, model = engine.records(collection()), Model()
     await records.prepare(2)
+    await records.write_many(FILLERS)
     try:
         for written, changed, seconds in batches:
             assert await records.write_many([timed(write, start_ms) for write in written]) == [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from dataclasses import replace
 
 from betterdb_agent_memory.engines.base import Collection, IndexSchema, RecordWrite, SchemaField
 
@@ -35,9 +36,11 @@ def vector(*numbers: float) -> bytes:
     return struct.pack(f"<{len(numbers)}f", *numbers)
 
 
-def record(id: str, *, ttl_seconds: int | None = None, at: int = 0, **fields: str | bytes) -> RecordWrite:
+def record(
+    id: str, *, ttl_seconds: int | None = None, expires_at_ms: int | None = None, at: int = 0, **fields: str | bytes
+) -> RecordWrite:
     """A whole record, `at` milliseconds after the others."""
-    return record_of(id, fields, ttl_seconds=ttl_seconds, at=at)
+    return replace(record_of(id, fields, ttl_seconds=ttl_seconds, at=at), expires_at_ms=expires_at_ms)
 
 
 def record_of(

@@ -199,3 +199,47 @@ EVERY = "@created_at:[-inf +inf]"
 )
 def test_clauses_are_worded_inside_out(clause: Clause, expected: str) -> None:
     assert text(clause) == expected
+
+
+async def test_only_rows_in_doubt_are_read_again(engine: ValkeyEngine, records: ValkeyRecords) -> None:
+    """The server returns twelve digits of a number; its index knows them all."""
+    numbers = ["0.5000000000004", "0.5", "0.4999999999997", "0.7", "0.1234567890123456"]
+    await records.write_many([record_of(f"{n}", {"importance": text}) for n, text in enumerate(numbers)])
+
+    async def found(*clauses: Clause) -> tuple[set[str], int]:
+        filter = Filter(clauses)
+        before = engine.round_trips
+        page = await records.select(filter, fields=["importance", "source"], limit=10)
+        near = await records.nearest(vector(1, 0, 0, 0), count=10, filter=filter, fields=["importance", "source"])
+        ids = {row.id for row in page.rows if filter.accepts(row.id, row.fields)}
+        assert ids == {row.id for row in near if filter.accepts(row.id, row.fields)}
+        return ids, engine.round_trips - before
+
+    # What the index has let through is in the range, as long as the returned text does not deny it.
+    assert await found(Between("importance", 0.5, 1)) == ({"0", "1", "3"}, 2)
+    assert await found(Between("importance", None, 0.4)) == ({"4"}, 2)
+    assert await found(Between("importance", 0.1234567890123456, 0.4)) == ({"4"}, 4)
+    assert await found(Between("importance", 0.5000000000002, 0.6)) == ({"0"}, 4)
+    assert await found(Not(Between("importance", 0.5, 1))) == ({"2", "4"}, 4)
+    # Under an OR the index vouches for nothing: what lies next to a limit is looked up.
+    either = AnyOf((Between("importance", 0.5, 1), Equals("source", "s")))
+    assert await found(either) == ({"0", "1", "3"}, 4)
+    either = AnyOf((Between("importance", 0.6, 1), Equals("source", "s")))
+    assert await found(either) == ({"3"}, 2)
+
+
+async def test_ranges_are_counted_by_the_server(engine: ValkeyEngine, records: ValkeyRecords) -> None:
+    await records.write_many(
+        [record_of(f"{n}", {"importance": f"0.{n % 10}", "threadId": "tT"[n % 2]}) for n in range(2500)]
+    )
+    half, thread = Between("importance", 0.5, None), Equals("threadId", "t")
+    for clauses, expected in (
+        ((half,), 1250),
+        ((half, thread), 500),
+        ((AllOf((half, Not(Between("importance", 0.8, None)))), thread), 250),
+        ((Not(half),), 1250),
+    ):
+        before = engine.round_trips
+        assert await records.count(Filter(clauses)) == expected
+        assert engine.round_trips - before == 1
+    assert await records.count(Filter((Not(thread),))) == 1250

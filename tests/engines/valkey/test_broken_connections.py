@@ -8,7 +8,7 @@ import pytest
 import redis.asyncio
 import valkey.asyncio
 
-from betterdb_agent_memory.engines.base import RecordChange
+from betterdb_agent_memory.engines.base import Outcome, RecordChange
 from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from betterdb_agent_memory.engines.valkey.records import ValkeyRecords
@@ -103,7 +103,7 @@ async def test_reads_recover_from_connections_that_the_server_closed(
     assert await records.count(Filter()) == 1
     proxy.cut_all()
     await asyncio.sleep(0.05)
-    assert await records.change_many([RecordChange("1", {}, {"access_count": 1})]) == [True]
+    assert await records.change_many([RecordChange("1", {}, {"access_count": 1})]) == [Outcome.CHANGED]
 
 
 async def test_a_request_cancelled_while_it_hangs_leaves_the_client_usable(

@@ -11,8 +11,8 @@ import redis.asyncio
 import valkey
 import valkey.asyncio
 
-from betterdb_agent_memory.engines.base import RecordChange
-from betterdb_agent_memory.engines.filters import Equals, Filter, HasTag
+from betterdb_agent_memory.engines.base import Outcome, RecordChange, RecordWrite
+from betterdb_agent_memory.engines.filters import AnyOf, Between, Equals, Filter, HasTag, IdIn, Not
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from betterdb_agent_memory.errors import ConfigurationError, EngineError, IndexMissingError
 from tests.engines.valkey.samples import CREATED_AT_MS, collection, record, vector
@@ -100,6 +100,33 @@ async def test_every_verb_works_with_every_client(any_engine: ValkeyEngine, stor
     ]
     assert await records.delete_many(["0", "gone", "1"]) == [True, False, True]
 
+    half = Filter((AnyOf((Between("importance", 0.5, 0.5), Not(HasTag("tags", "a")))),))
+    walked = [row async for rows in records.walk(half, fields=["importance", "vector"], page_size=2) for row in rows]
+    assert sorted(row.id for row in walked) == ["2", "3", "4", "other"]
+    [two] = [row for row in walked if row.id == "2"]
+    assert two.fields == {"importance": b"0.5", "vector": vector(1, 2, 0, 0)}
+    assert (await records.count(half), await records.count(Filter((IdIn(frozenset("23x")),)))) == (4, 2)
+    scanned = {row.id: row.fields async for rows in records.scan(["vector"]) for row in rows}
+    assert (sorted(scanned), scanned["3"]) == (["2", "3", "4", "other"], {"vector": vector(1, 3, 0, 0)})
+    assert await records.write_many(
+        [
+            RecordWrite("2", {"content": b"x"}, if_exists=RecordChange("2", sets={"source": b"\xff"})),
+            RecordWrite("new", record("new").fields, is_new=True),
+            record("timed", expires_at_ms=4_000_000_000_123),
+        ]
+    ) == [Outcome.CHANGED, Outcome.WRITTEN, Outcome.WRITTEN]
+    [whole] = await records.read_many(["2"], None)
+    assert whole is not None
+    assert (whole["source"], whole["vector"]) == (b"\xff", vector(1, 2, 0, 0))
+    assert await records.read_expiries(["2", "timed"]) == [None, 4_000_000_000_123]
+    assert await records.delete_many(["2", "3"], expected=[{"source": b"\xff"}, {"source": b"s"}]) == [True, False]
+    assert (await records.rebuild(4)).dimensions == 4
+    assert await records.drop() == 5
+
+    token = await any_engine.leases.acquire(f"{store_name}:lease", "me", ttl_seconds=5)
+    assert token == await any_engine.leases.acquire(f"{store_name}:lease", "me", ttl_seconds=5)
+    assert await any_engine.leases.release(f"{store_name}:lease", "me")
+
     key = f"{store_name}:value"
     assert await values.get(key) is None
     assert await values.set(key, b"\xff\0", ttl_seconds=60)
@@ -110,6 +137,7 @@ async def test_every_verb_works_with_every_client(any_engine: ValkeyEngine, stor
     await values.write_map(key, {"a": b"\xfe", "b": b"2"})
     assert await values.increment(key, "b", 40) == 42
     assert await values.read_map(key) == {"a": b"\xfe", "b": b"42"}
+    assert await values.remove_fields(key, ["a", "b", "c"]) == 2
 
 
 async def test_refusals_are_told_alike_by_every_client(any_engine: ValkeyEngine, store_name: str) -> None:
@@ -134,7 +162,7 @@ async def test_many_tasks_share_one_client_and_cancelled_ones_do_no_harm(
         thread = Filter((Equals("threadId", f"t{n}"),))
         near = await records.nearest(vector(1, 0, 0, 0), count=3, filter=thread, fields=["threadId"])
         assert [row.id for row in near] == [f"{n}"]
-        assert await records.change_many([RecordChange(f"{n}", {}, {"access_count": 1})]) == [True]
+        assert await records.change_many([RecordChange(f"{n}", {}, {"access_count": 1})]) == [Outcome.CHANGED]
         assert await records.read_many([f"{n}"], ["threadId"]) == [{"threadId": f"t{n}".encode()}]
 
     tasks = [asyncio.create_task(work(n)) for n in range(60)]

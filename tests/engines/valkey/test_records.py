@@ -5,7 +5,7 @@ import asyncio
 import pytest
 import valkey.asyncio
 
-from betterdb_agent_memory.engines.base import RecordChange, RecordWrite, Row
+from betterdb_agent_memory.engines.base import Outcome, RecordChange, RecordWrite, Row
 from betterdb_agent_memory.engines.filters import Equals, Filter, HasTag
 from betterdb_agent_memory.engines.valkey import ValkeyEngine, commands
 from betterdb_agent_memory.engines.valkey.records import ValkeyRecords
@@ -109,9 +109,11 @@ async def test_touching_never_brings_a_record_or_a_fragment_back(
 ) -> None:
     await records.write_many([record("1", ttl_seconds=100)])
     await valkey_client.execute_command("HSET", f"{store_name}:mem:fragment", "access_count", "1")
-    change = {"maxima": {"last_accessed_at": CREATED_AT_MS + 5}, "increments": {"access_count": 1}}
-    touched = await records.change_many([RecordChange(id, **change) for id in ("1", "gone", "fragment", "a:b")])
-    assert touched == [True, False, False, False]
+    maxima, increments = {"last_accessed_at": CREATED_AT_MS + 5}, {"access_count": 1}
+    touched = await records.change_many(
+        [RecordChange(id, maxima, increments) for id in ("1", "gone", "fragment", "a:b")]
+    )
+    assert touched == [Outcome.CHANGED, Outcome.MISSING, Outcome.MISSING, Outcome.MISSING]
     assert await valkey_client.exists(f"{store_name}:mem:gone", f"{store_name}:mem:a:b") == 0
     fragment = await valkey_client.execute_command("HGETALL", f"{store_name}:mem:fragment")
     assert fragment == {b"access_count": b"1"}
@@ -195,7 +197,7 @@ async def test_a_server_that_forgot_the_scripts_costs_one_more_round_trip_and_no
     assert engine.round_trips - before == 2
     await valkey_client.script_flush()
     changes = [RecordChange(str(n % 20), {}, {"access_count": 1}) for n in range(40)]
-    assert await records.change_many(changes) == [True] * 40
+    assert await records.change_many(changes) == [Outcome.CHANGED] * 40
     assert await records.read_many(["3"], ["access_count"]) == [{"access_count": b"2"}]
 
 

@@ -18,7 +18,7 @@ from betterdb_agent_memory.engines.valkey import ValkeyEngine, commands
 from betterdb_agent_memory.engines.valkey import walk as walk_module
 from betterdb_agent_memory.engines.valkey.records import ValkeyRecords
 from betterdb_agent_memory.errors import EngineError, IndexMissingError, InvalidInputError
-from tests.engines.valkey.samples import CREATED_AT_MS, collection, record, vector
+from tests.engines.valkey.samples import CREATED_AT_MS, collection, record, record_of, vector
 from tests.servers import ValkeyServer
 
 ANY = Filter()
@@ -87,8 +87,12 @@ def test_any_page_size_gives_everything_once_in_order_and_from_any_place(
 
 
 async def test_fields_come_as_stored_to_the_last_digit_and_the_vector_too(records: ValkeyRecords) -> None:
-    stored = {"importance": b"0.5000000000004", "vector": vector(1, 2, 3, 4), "content": b"\xff\0x"}
-    await records.write_many([record("1", **stored), record("2", at=1)])
+    stored: dict[str, str | bytes] = {
+        "importance": b"0.5000000000004",
+        "vector": vector(1, 2, 3, 4),
+        "content": b"\xff\0x",
+    }
+    await records.write_many([record_of("1", stored), record("2", at=1)])
     [first, second] = await walked(records, fields=["content", "vector", "importance", "source"])
     assert first.fields == stored
     assert second.fields["importance"] == b"0.5"
@@ -172,7 +176,9 @@ async def test_nothing_that_stays_is_skipped_or_repeated_while_others_write(
     times = {id: dice.choice([0, dice.randrange(50), dice.randrange(10**7)]) for id in (*staying, *passing)}
     await records.write_many([record(id, at=at) for id, at in times.items()])
     other = ValkeyEngine.from_url(valkey_server.url)
-    writing = asyncio.create_task(_stir(other.records(collection(store_name)), passing, times, random.Random(12)))
+    stopping = asyncio.Event()
+    stirring = _stir(other.records(collection(store_name)), passing, times, random.Random(12), stopping)
+    writing = asyncio.create_task(stirring)
     try:
         for page_size in (37, 100, 400):
             for fields in (["content"], ["created_at", "importance"]):
@@ -182,15 +188,17 @@ async def test_nothing_that_stays_is_skipped_or_repeated_while_others_write(
                 assert len({row.id for row in rows}) == len(rows)
         assert not writing.done()
     finally:
-        writing.cancel()
-        await asyncio.wait([writing])
+        stopping.set()
+        await writing
         await other.close()
 
 
-async def _stir(records: ValkeyRecords, ids: list[str], times: dict[str, int], dice: random.Random) -> None:
+async def _stir(
+    records: ValkeyRecords, ids: list[str], times: dict[str, int], dice: random.Random, stopping: asyncio.Event
+) -> None:
     """Delete, write, touch and rewrite: staying records keep their time, the others their time as well."""
     staying = [id for id in times if id.startswith("stay")]
-    while True:
+    while not stopping.is_set():
         await records.delete_many(dice.sample(ids, 40))
         await records.write_many([record(id, at=times[id]) for id in dice.sample(ids, 40)])
         await records.write_many([record(id, at=times[id], source="again") for id in dice.sample(staying, 40)])

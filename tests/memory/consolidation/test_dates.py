@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+import itertools
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
@@ -114,6 +115,4 @@ def test_no_text_makes_trouble(text: str) -> None:
 def test_of_two_that_begin_together_the_more_precise_one_is_later() -> None:
     ordered = ["2024", "2024-01", "2024-01-01", "2024-01-01T00:00:00Z", "2024-01-02"]
     found = [parse_date(text) for text in ordered]
-    assert all(
-        one is not None and other is not None and one < other for one, other in zip(found, found[1:], strict=False)
-    )
+    assert all(one is not None and other is not None and one < other for one, other in itertools.pairwise(found))

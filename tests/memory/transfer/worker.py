@@ -35,4 +35,5 @@ async def main(url: str, name: str, action: str, path: str, pages: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:5], int(sys.argv[5])))
+    url, name, action, path, pages = sys.argv[1:]
+    asyncio.run(main(url, name, action, path, int(pages)))

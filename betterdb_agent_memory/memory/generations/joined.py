@@ -1,0 +1,128 @@
+"""Memories found through the vectors, and the index, of a generation."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from betterdb_agent_memory.engines.base import (
+    Expected,
+    IndexSchema,
+    Neighbour,
+    Neighbours,
+    Page,
+    Position,
+    Records,
+    Row,
+)
+from betterdb_agent_memory.engines.filters import Clause, Fields, Filter, IdIn, leaves
+from betterdb_agent_memory.memory import record
+
+MIRRORED = (
+    record.THREAD,
+    record.AGENT,
+    record.NAMESPACE,
+    record.TAGS,
+    record.SOURCE,
+    record.IMPORTANCE,
+    record.CREATED_AT,
+    record.SUBJECT,
+    record.OCCURRED_AT,
+)
+"""What a generation's records hold beside the vector: what searches narrow by and reinforcement does not change."""
+
+SCHEMA = IndexSchema(
+    vector_field=record.VECTOR,
+    shared=tuple(
+        schema_field
+        for schema_field in (*record.MEMORY_SCHEMA.shared, *record.MEMORY_SCHEMA.own)
+        if schema_field.name in MIRRORED
+    ),
+)
+
+
+class Joined:
+    """The memories, found through the generation's records and index.
+
+    What comes back is read from the memories themselves, so that it is as exact as they are.
+    """
+
+    def __init__(self, memories: Records, generation: Records) -> None:
+        self._memories = memories
+        self._generation = generation
+
+    @property
+    def max_neighbours(self) -> int:
+        """See `SearchedRecords.max_neighbours`."""
+        return self._generation.max_neighbours
+
+    async def nearest(self, vector: bytes, *, count: int, filter: Filter, fields: Sequence[str]) -> Neighbours:
+        """Two round trips: the generation's index, then the memories it names. A memory that is gone is left out."""
+        narrowed = _narrowed(filter)
+        near = await self._generation.nearest(vector, count=count, filter=narrowed, fields=narrowed.field_names)
+        memories = await self._memories.read_many([row.id for row in near], fields)
+        rows = [Neighbour(row.id, row.distance, memory) for row, memory in zip(near, memories, strict=True) if memory]
+        return Neighbours(rows, exhausted=near.exhausted)
+
+    async def select(
+        self,
+        filter: Filter,
+        *,
+        fields: Sequence[str],
+        limit: int,
+        offset: int = 0,
+        order_by: str | None = None,
+        descending: bool = False,
+    ) -> Page:
+        """See `SearchedRecords.select`."""
+        narrowed = _narrowed(filter)
+        page = await self._generation.select(
+            narrowed,
+            fields=narrowed.field_names,
+            limit=limit,
+            offset=offset,
+            order_by=order_by,
+            descending=descending,
+        )
+        return Page(await self._memories_of(page.rows, fields), page.total, page.scanned)
+
+    async def read_many(self, ids: Sequence[str], fields: Sequence[str]) -> list[Fields | None]:
+        """See `SearchedRecords.read_many`."""
+        if tuple(fields) == (record.VECTOR,):
+            return await self._generation.read_many(ids, fields)
+        return await self._memories.read_many(ids, fields)
+
+    async def delete_many(self, ids: Sequence[str], *, expected: Sequence[Expected] | None = None) -> list[bool]:
+        """See `SearchedRecords.delete_many`."""
+        deleted = await self._memories.delete_many(ids, expected=expected)
+        await self._generation.delete_many([id for id, gone in zip(ids, deleted, strict=True) if gone])
+        return deleted
+
+    async def count(self, filter: Filter) -> int:
+        """Row by row: what is gone or has changed since is not counted. One round trip per 500 and page."""
+        return sum([len(rows) async for rows in self.walk(filter, fields=filter.field_names)])
+
+    async def walk(
+        self, filter: Filter, *, fields: Sequence[str], after: Position | None = None, page_size: int = 1000
+    ) -> AsyncIterator[tuple[Row, ...]]:
+        """See `SearchedRecords.walk`."""
+        narrowed = _narrowed(filter)
+        wanted = tuple(dict.fromkeys((record.CONTENT, *fields, *filter.field_names)))
+        pages = self._generation.walk(narrowed, fields=narrowed.field_names, after=after, page_size=page_size)
+        async for rows in pages:
+            memories = await self._memories_of(rows, wanted)
+            kept = tuple(row for row in memories if filter.accepts(row.id, row.fields))
+            if kept:
+                yield kept
+
+    async def _memories_of(self, rows: Sequence[Row], fields: Sequence[str]) -> tuple[Row, ...]:
+        memories = await self._memories.read_many([row.id for row in rows], fields) if rows else []
+        return tuple(Row(row.id, memory) for row, memory in zip(rows, memories, strict=True) if memory)
+
+
+def _narrowed(filter: Filter) -> Filter:
+    """As much of a filter as the generation's records can tell."""
+    return Filter(tuple(clause for clause in filter.clauses if _is_mirrored(clause)))
+
+
+def _is_mirrored(clause: Clause) -> bool:
+    return all(isinstance(leaf, IdIn) or leaf.field in MIRRORED for leaf in leaves(clause))

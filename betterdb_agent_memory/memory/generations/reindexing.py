@@ -1,0 +1,86 @@
+"""Making the memories' own index anew while others search in it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from betterdb_agent_memory.clock import system_clock
+from betterdb_agent_memory.engines.base import Engine, IndexState, Records
+from betterdb_agent_memory.engines.filters import Filter
+from betterdb_agent_memory.errors import ConfigurationError
+from betterdb_agent_memory.memory.generations.layout import Models
+from betterdb_agent_memory.memory.generations.migration import model_lease
+from betterdb_agent_memory.memory.generations.state import QUIET_SECONDS, STATE_SECONDS
+from betterdb_agent_memory.memory.leasing import HeldLease
+from betterdb_agent_memory.memory.progress import Progress, ProgressFn
+from betterdb_agent_memory.memory.results import ReindexResult
+
+_HEARD_SECONDS = QUIET_SECONDS + STATE_SECONDS
+_HELD_SECONDS = 2 * STATE_SECONDS
+_POLL_SECONDS = 0.1
+_SAY_AGAIN_SECONDS = 1.0
+
+
+class Reindexing:
+    """Drops the search index and builds it anew over the memories that are there.
+
+    A server answers from an index that it is still filling, with whatever is in it. So every worker is told
+    first: soon, so that it asks more often, then now, so that its searches wait. In a file the new
+    index takes the place of the old one in an instant, and nobody has to be told.
+    """
+
+    def __init__(self, engine: Engine, name: str, memories: Records, models: Models) -> None:
+        self._engine = engine
+        self._name = name
+        self._memories = memories
+        self._models = models
+
+    async def run(self, on_progress: ProgressFn | None) -> ReindexResult:
+        """See `MemoryStore.reindex`."""
+        async with model_lease(self._engine, self._name) as lease:
+            layout = await self._models.layout(look=True)
+            if (await self._models.state.current()).phase == "finishing":
+                raise ConfigurationError("migration.finish() is making the index anew; let it come to its end first")
+            found = (await self._memories.inspect()).dimensions
+            dimensions = found if found is not None else await layout.main.embedder.probe()
+            state = await self._rebuilt(dimensions, lease, on_progress, is_seen_by_others=found is not None)
+        total = await self._memories.count(Filter())
+        _tell(on_progress, total, total)
+        return ReindexResult(total, state.dimensions or 0, state.unindexed, state.failures)
+
+    async def _rebuilt(
+        self, dimensions: int, lease: HeldLease, on_progress: ProgressFn | None, *, is_seen_by_others: bool
+    ) -> IndexState:
+        # An engine without a network swaps the index in one transaction.
+        if not self._engine.round_trips:
+            await self._models.index.rebuild(dimensions)
+            return await self._memories.inspect()
+        total = await self._memories.count(Filter()) if is_seen_by_others else 0
+        try:
+            if is_seen_by_others:
+                await self._models.state.note_rebuilding("soon", system_clock())
+                await asyncio.sleep(_HEARD_SECONDS)
+            await self._models.state.note_rebuilding("now", system_clock())
+            if is_seen_by_others:
+                await asyncio.sleep(_HELD_SECONDS)
+            lease.check()
+            await self._models.index.rebuild(dimensions)
+            return await self._complete(total, on_progress)
+        finally:
+            await self._models.state.note_rebuilding("", 0)
+
+    async def _complete(self, total: int, on_progress: ProgressFn | None) -> IndexState:
+        polls_until_said = 0
+        while (state := await self._memories.inspect()).indexing:
+            if not polls_until_said:
+                await self._models.state.note_rebuilding("now", system_clock())
+                polls_until_said = round(_SAY_AGAIN_SECONDS / _POLL_SECONDS)
+            polls_until_said -= 1
+            _tell(on_progress, round(total * state.indexed_fraction), total)
+            await asyncio.sleep(_POLL_SECONDS)
+        return state
+
+
+def _tell(on_progress: ProgressFn | None, done: int, total: int) -> None:
+    if on_progress is not None:
+        on_progress(Progress("indexing", done, total))

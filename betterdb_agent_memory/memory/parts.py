@@ -1,0 +1,234 @@
+"""What a store is made of, wired together, and the work in its background."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import logging
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from betterdb_agent_memory.background import off_loop
+from betterdb_agent_memory.clock import Clock, system_clock
+from betterdb_agent_memory.discovery import MemoryDiscovery
+from betterdb_agent_memory.embedders import CoalescingEmbedder, coalesced
+from betterdb_agent_memory.embedders.base import Embedder, EmbedFn
+from betterdb_agent_memory.embedders.function import DEFAULT_THRESHOLD, as_embedder
+from betterdb_agent_memory.engines import engine_for
+from betterdb_agent_memory.engines.base import Engine
+from betterdb_agent_memory.engines.filters import Fields
+from betterdb_agent_memory.errors import AgentMemoryError
+from betterdb_agent_memory.live_config import LiveConfig, MemoryConfigSnapshot
+from betterdb_agent_memory.memory import record
+from betterdb_agent_memory.memory.capacity import Capacity
+from betterdb_agent_memory.memory.consolidation.kinds import SUMMARY_SOURCE
+from betterdb_agent_memory.memory.consolidation.request import checked_consolidation
+from betterdb_agent_memory.memory.embedding import CheckedEmbedder
+from betterdb_agent_memory.memory.generations.following import Follower
+from betterdb_agent_memory.memory.generations.layout import Models
+from betterdb_agent_memory.memory.record import MemoryItem
+from betterdb_agent_memory.memory.reinforcement import reinforcer_for
+from betterdb_agent_memory.memory.remembering import Remembering
+from betterdb_agent_memory.memory.searching import Searcher
+from betterdb_agent_memory.memory.settings import (
+    base_config,
+    checked_callable,
+    checked_discovery,
+    checked_name,
+    checked_type,
+    refresh_interval_seconds,
+)
+from betterdb_agent_memory.memory.spaces import VectorSpace
+from betterdb_agent_memory.memory.updating import Updater
+from betterdb_agent_memory.memory.watch import StoreWatch
+from betterdb_agent_memory.memory.writing import Writer
+from betterdb_agent_memory.options import (
+    DEFAULT_MAX_CONTENT_BYTES,
+    ConsolidationConfig,
+    MemoryConfigRefreshConfig,
+    MemoryDiscoveryConfig,
+    MemoryStoreClient,
+    MemoryTelemetryOptions,
+    RecallWeights,
+    Reinforcement,
+    count_of_at_least_one,
+)
+from betterdb_agent_memory.version import package_version
+
+EVICTIONS = "evictions"
+_log = logging.getLogger(__name__)
+
+
+def random_id() -> str:
+    """A random version 4 UUID, lower case: the contract's id."""
+    return str(uuid.uuid4())
+
+
+class StoreParts:
+    """The parts of one store; the verbs of `MemoryStore` are built on them."""
+
+    def __init__(
+        self,
+        *,
+        client: MemoryStoreClient | Engine,
+        name: str,
+        embed_fn: EmbedFn | Embedder | None = None,
+        next_embed_fn: EmbedFn | Embedder | None = None,
+        default_threshold: float | None = None,
+        weights: RecallWeights | None = None,
+        half_life_seconds: float | None = None,
+        max_items_per_scope: int | None = None,
+        discovery: bool | MemoryDiscoveryConfig = False,
+        config_refresh: bool | MemoryConfigRefreshConfig | None = None,
+        consolidation: ConsolidationConfig | None = None,
+        telemetry: MemoryTelemetryOptions | None = None,
+        analytics: bool = True,
+        reinforcement: Reinforcement = "immediate",
+        max_content_bytes: int = DEFAULT_MAX_CONTENT_BYTES,
+        clock: Clock = system_clock,
+        new_id: Callable[[], str] = random_id,
+    ) -> None:
+        del analytics
+        self.name = name = checked_name(name)
+        self._engine = engine_for(client)
+        self._stats_key = f"{name}:__mem_stats"
+        collection = record.memory_collection(name)
+        self._records = self._engine.records(collection)
+        self._watch = StoreWatch(name, checked_type("telemetry", telemetry, MemoryTelemetryOptions))
+        embedder = None if embed_fn is None else coalesced(as_embedder(embed_fn))
+        next_embedder = None if next_embed_fn is None else coalesced(as_embedder(next_embed_fn))
+        self._own_wrappers = [
+            made
+            for made, given in ((embedder, embed_fn), (next_embedder, next_embed_fn))
+            if isinstance(made, CoalescingEmbedder) and made is not given
+        ]
+        self._embedder = CheckedEmbedder(embedder, on_call=self._watch.embedding_called)
+        self._models = Models(
+            self._engine,
+            name,
+            self._records,
+            index_name=collection.index_name,
+            embedder=self._embedder,
+            next_embedder=(
+                None if next_embedder is None else CheckedEmbedder(next_embedder, on_call=self._watch.embedding_called)
+            ),
+        )
+        self._searcher = Searcher(self._models, on_use=self._start_background_work)
+        self._follower = Follower(name, on_failure=lambda: self._watch.background_failed("generation"))
+        self._writer = Writer(self._records, self._follower)
+        self._updater = Updater(self._records, self._models, self._follower, get=self._read_one)
+        self._reinforcer = reinforcer_for(
+            reinforcement, self._records, on_failure=lambda: self._watch.background_failed("reinforcement")
+        )
+        self._fact_source, self._fact_importance = checked_consolidation(
+            checked_type("consolidation", consolidation, ConsolidationConfig) or ConsolidationConfig()
+        )
+        self._max_content_bytes = count_of_at_least_one("max_content_bytes", max_content_bytes)
+        self._clock = checked_callable("clock", clock)
+        self._new_id = checked_callable("new_id", new_id)
+        self._capacity = Capacity(
+            self._searcher,
+            config=self.current_config,
+            clock=self._clock,
+            on_unreadable=self._watch.unreadable,
+            on_evicted=self._count_evicted,
+            on_failure=self._warn_of_eviction,
+        )
+        self._remembering = Remembering(
+            self._models,
+            self._writer,
+            self._capacity,
+            self._watch,
+            clock=self._clock,
+            new_id=self._new_id,
+            max_content_bytes=self._max_content_bytes,
+            reserved_sources=self._reserved_sources,
+            on_use=self._start_background_work,
+        )
+        self._states_threshold = default_threshold is not None
+        interval_seconds = refresh_interval_seconds(config_refresh)
+        self._refreshes_config = interval_seconds is not None
+        self._live_config = LiveConfig(
+            base_config(
+                threshold=default_threshold,
+                embedder_threshold=embedder.default_threshold if embedder else DEFAULT_THRESHOLD,
+                weights=weights,
+                half_life_seconds=half_life_seconds,
+                max_items_per_scope=max_items_per_scope,
+            ),
+            lambda: self._engine.values.read_map(f"{name}:__mem_config"),
+            interval_seconds=interval_seconds or 30.0,
+            on_failure=lambda: self._watch.background_failed("config_refresh"),
+        )
+        self._discovery = self._make_discovery(discovery)
+        self._registration: asyncio.Task[None] | None = None
+        self._is_closed = False
+
+    def current_config(self) -> MemoryConfigSnapshot:
+        """The configuration in force. No round trip."""
+        return self._live_config.current
+
+    def _config_for(self, space: VectorSpace) -> MemoryConfigSnapshot:
+        """The configuration for a recall in this space: a threshold that nobody has set is the model's own."""
+        config = self.current_config()
+        own = self._embedder.default_threshold
+        if space.embedder is self._embedder or self._states_threshold or config.threshold != own:
+            return config
+        return replace(config, threshold=space.embedder.default_threshold)
+
+    def _start_background_work(self) -> None:
+        """Begun with the first call that reaches a usable index: a constructor does no I/O."""
+        if self._is_closed:
+            return
+        if self._refreshes_config:
+            self._live_config.start()
+        if self._discovery is not None and self._registration is None:
+            self._registration = asyncio.get_running_loop().create_task(self._discovery.register())
+
+    def _make_discovery(self, config: bool | MemoryDiscoveryConfig) -> MemoryDiscovery | None:
+        if config is False:
+            return None
+        settings = checked_discovery(config)
+        interval_ms = settings.heartbeat_interval_ms
+        return MemoryDiscovery(
+            client=self._engine,
+            name=self.name,
+            version=settings.version or package_version(),
+            stats_key=self._stats_key,
+            heartbeat_interval_s=None if interval_ms is None else interval_ms / 1000,
+            on_write_failed=lambda: self._watch.background_failed("discovery"),
+        )
+
+    @property
+    def _reserved_sources(self) -> tuple[str, str]:
+        """Labels that consolidation gives its products."""
+        return SUMMARY_SOURCE, self._fact_source
+
+    async def _count_evicted(self, count: int) -> None:
+        self._watch.evicted(count)
+        await self._engine.values.increment(self._stats_key, EVICTIONS, count)
+
+    def _warn_of_eviction(self, error: AgentMemoryError) -> None:
+        self._watch.background_failed("eviction")
+        _log.warning("a full scope of store %s could not be trimmed: %s", self.name, error)
+
+    async def _read_one(self, id: str) -> MemoryItem | None:
+        [item] = await self._read([id])
+        return item
+
+    async def _read(self, ids: Sequence[str]) -> builtins.list[MemoryItem | None]:
+        rows = await self._records.read_many(ids, record.ITEM_FIELDS)
+        return await self._decode(ids, rows)
+
+    async def _decode(self, ids: Sequence[str], rows: Sequence[Fields | None]) -> builtins.list[MemoryItem | None]:
+        """The memories in these rows, None where there is none; what cannot be read is counted."""
+        items, unreadable = await off_loop(len(rows), _decoded, ids, rows)
+        self._watch.unreadable(unreadable)
+        return items
+
+
+def _decoded(ids: Sequence[str], rows: Sequence[Fields | None]) -> tuple[list[MemoryItem | None], int]:
+    """The memories, None where there is none, and how many records or fields could not be read."""
+    decoded = [(None, 0) if row is None else record.decode_memory(id, row) for id, row in zip(ids, rows, strict=True)]
+    return [item for item, _ in decoded], sum(unreadable for _, unreadable in decoded)

@@ -1,0 +1,114 @@
+"""Moving memories out and in, and looking after their index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from betterdb_agent_memory.memory.generations.migration import EmbeddingMigration
+from betterdb_agent_memory.memory.generations.reindexing import Reindexing
+from betterdb_agent_memory.memory.parts import StoreParts
+from betterdb_agent_memory.memory.progress import ProgressFn
+from betterdb_agent_memory.memory.requests import (
+    exact_filter,
+)
+from betterdb_agent_memory.memory.results import ReindexResult
+from betterdb_agent_memory.memory.scope import MemoryScope
+from betterdb_agent_memory.memory.transfer.exporting import export_jsonl
+from betterdb_agent_memory.memory.transfer.importing import OnExisting, import_jsonl
+from betterdb_agent_memory.memory.transfer.place import TransferPlace
+from betterdb_agent_memory.memory.transfer.results import ExportResult, ImportResult
+from betterdb_agent_memory.memory.where import Where
+
+
+class MaintainVerbs(StoreParts):
+    """export_to, import_from, reindex, migration."""
+
+    async def export_to(
+        self,
+        path: str | Path | BinaryIO,
+        *,
+        thread_id: str | None = None,
+        agent_id: str | None = None,
+        namespace: str | None = None,
+        scope: MemoryScope | None = None,
+        tags: Sequence[str] | None = None,
+        where: Where | None = None,
+        vectors: bool = True,
+        resume: bool = True,
+        on_progress: ProgressFn | None = None,
+    ) -> ExportResult:
+        """Write memories to a file of JSON lines, oldest first, as docs/export-import.md describes: lossless.
+
+        All of them, or those of the scope, with all `tags`, that meet `where`. A path (`.gz` compresses)
+        is written as `<path>.part` and renamed when complete; after an interruption the same call goes
+        on behind the last whole line, unless `resume=False`. A binary stream gets the lines and stays
+        open. Every memory that is there all the time is in the file exactly once; what is written or
+        forgotten meanwhile may be in it or not. Three round trips and memory for 250 memories at a time.
+
+        Raises:
+            ConfigurationError: the file cannot be written, or the `.part` belongs to another export.
+            EngineError: what is written stays for the next run.
+        """
+        filter = exact_filter(scope, thread_id, agent_id, namespace, tags, where=where)
+        return await export_jsonl(
+            self._transfer_place(), path, filter=filter, vectors=vectors, resume=resume, on_progress=on_progress
+        )
+
+    async def import_from(
+        self,
+        path: str | Path | BinaryIO,
+        *,
+        on_existing: OnExisting = "skip",
+        resume: bool = True,
+        on_progress: ProgressFn | None = None,
+    ) -> ImportResult:
+        """Store the memories of an export under their ids, with every field and expiry they had.
+
+        A memory that is there already stays as it is, or is replaced with `on_existing="replace"`. One
+        that has expired since is left out; a line that is no memory is counted and reported in
+        `errors`. Vectors are made anew where the file has none, or where they are another embedder's.
+        After an interruption the same call on the same file goes on behind its last batch, unless
+        `resume=False`. Nothing is evicted: a capacity limit is enforced by the next `remember`. Four
+        round trips and one embedding call, if any, for 500 memories.
+
+        Raises:
+            InvalidInputError: the file is no export that this release reads, or is cut off.
+            ConfigurationError: it cannot be read, or it brings no usable vectors and there is no
+                embedder; nothing was written.
+            IndexMismatchError: the embedder does not fit the store's index; nothing was written.
+            EmbeddingError, EngineError: what is done stays done, and the next run goes on.
+        """
+        return await import_jsonl(
+            self._transfer_place(), path, on_existing=on_existing, resume=resume, on_progress=on_progress
+        )
+
+    @property
+    def migration(self) -> EmbeddingMigration:
+        """Changing the embedding model without downtime; the store needs `next_embed_fn` for it."""
+        return EmbeddingMigration(self._engine, self.name, self._records, self._models)
+
+    async def reindex(self, *, on_progress: ProgressFn | None = None) -> ReindexResult:
+        """Drop the search index and build it anew over the memories that are there.
+
+        For an index that another client made without our fields (`stats().unindexed_fields`), or one that is
+        damaged. No memory is touched. On a server every worker is told first, which takes about 13 s, and the
+        searches of all of them wait then until it is done, 30 s at most before they raise
+        IndexNotReadyError. Progress is told in memories.
+
+        Raises:
+            ConfigurationError: there is no index, and no embedder to tell the length of its vectors.
+            LeaseHeldError: another worker is making it anew, or changing the embedding model.
+        """
+        return await Reindexing(self._engine, self.name, self._records, self._models).run(on_progress)
+
+    def _transfer_place(self) -> TransferPlace:
+        return TransferPlace(
+            name=self.name,
+            records=self._records,
+            values=self._engine.values,
+            models=self._models,
+            searcher=self._searcher,
+            keep_in_step=self._follower.follow,
+        )

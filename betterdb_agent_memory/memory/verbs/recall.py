@@ -1,0 +1,201 @@
+"""Finding and reading memories."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import AsyncIterator, Sequence
+
+from opentelemetry.trace import Span
+
+from betterdb_agent_memory.background import off_loop
+from betterdb_agent_memory.embedders.base import VectorLike
+from betterdb_agent_memory.engines.base import Page
+from betterdb_agent_memory.memory import record
+from betterdb_agent_memory.memory.candidates import NearestResult, nearest_in_scope
+from betterdb_agent_memory.memory.drafts import (
+    checked_content,
+)
+from betterdb_agent_memory.memory.embedding import given_vector
+from betterdb_agent_memory.memory.listing import list_matching
+from betterdb_agent_memory.memory.parts import StoreParts
+from betterdb_agent_memory.memory.ranking import MemoryHit, rank
+from betterdb_agent_memory.memory.record import MemoryItem
+from betterdb_agent_memory.memory.requests import (
+    MAX_LIST_LIMIT,
+    ListRequest,
+    MemoryListOptions,
+    RecallRequest,
+    checked_integer,
+    exact_filter,
+)
+from betterdb_agent_memory.memory.results import MemoryListResult
+from betterdb_agent_memory.memory.scope import MemoryScope
+from betterdb_agent_memory.memory.searching import itself, recall_space
+from betterdb_agent_memory.memory.spaces import VectorSpace
+from betterdb_agent_memory.memory.where import Where
+from betterdb_agent_memory.options import (
+    RecallWeights,
+)
+
+
+class RecallVerbs(StoreParts):
+    """recall, recall_by_vector, get, get_many, list, iterate."""
+
+    async def recall(
+        self,
+        query: str,
+        *,
+        k: int | None = None,
+        threshold: float | None = None,
+        tags: Sequence[str] | None = None,
+        weights: RecallWeights | None = None,
+        reinforce: bool | None = None,
+        thread_id: str | None = None,
+        agent_id: str | None = None,
+        namespace: str | None = None,
+        scope: MemoryScope | None = None,
+        subject: str | None = None,
+        where: Where | None = None,
+        now: int | None = None,
+    ) -> builtins.list[MemoryHit]:
+        """Return the `k` memories that matter most for `query`, best first.
+
+        Only memories whose scope values equal the ones given, byte for byte, and that carry all
+        `tags`; what is not given is not asked about. `where` adds conditions (docs/filters.md). `k` is 8 by
+        default, at most 2,500; `threshold` and `weights` override the configuration; `reinforce=False`
+        leaves the hits untouched; `now` (ms) replaces the clock. One round trip, and one more for
+        immediate reinforcement; more only if the index returned memories that are not asked for: those
+        of other scopes, or those that a condition excludes which it cannot tell (a negated tag or label).
+
+        Raises:
+            InvalidInputError: something is refused, before the embedder was called.
+            EmbeddingError: the embedder failed.
+            EngineError: the server said no, or did not answer in time.
+        """
+        checked_content("query", query, self._max_content_bytes)
+        filter = exact_filter(scope, thread_id, agent_id, namespace, tags, subject, where)
+        request = RecallRequest.validated(filter, k, threshold, weights, reinforce, now)
+
+        async def search(space: VectorSpace) -> builtins.list[MemoryHit]:
+            dimensions = await space.index.find(space.embedder.dimensions)
+            vector = await space.embedder.embed_query(query, dimensions)
+            await space.index.ensure(len(vector) // 4)
+            return await self._recall(space, vector, request, span)
+
+        with self._watch.recalling(request.k) as span:
+            self._embedder.require("recall by text")
+            return await self._searcher.within(recall_space, search)
+
+    async def recall_by_vector(
+        self,
+        vector: VectorLike,
+        *,
+        k: int | None = None,
+        threshold: float | None = None,
+        tags: Sequence[str] | None = None,
+        weights: RecallWeights | None = None,
+        reinforce: bool | None = None,
+        thread_id: str | None = None,
+        agent_id: str | None = None,
+        namespace: str | None = None,
+        scope: MemoryScope | None = None,
+        subject: str | None = None,
+        where: Where | None = None,
+        now: int | None = None,
+    ) -> builtins.list[MemoryHit]:
+        """`recall` for a vector that you have already: no embedder is needed. The same otherwise.
+
+        Raises:
+            InvalidInputError: also for a vector that is empty, not finite, all zero, or of another
+                length than the stored ones.
+        """
+        given_vector(vector, None)
+        filter = exact_filter(scope, thread_id, agent_id, namespace, tags, subject, where)
+        request = RecallRequest.validated(filter, k, threshold, weights, reinforce, now)
+
+        async def search(space: VectorSpace) -> builtins.list[MemoryHit]:
+            dimensions = await space.index.find(space.embedder.dimensions)
+            checked = given_vector(vector, dimensions or space.embedder.dimensions)
+            return await self._recall(space, checked, request, span)
+
+        with self._watch.recalling(request.k) as span:
+            return await self._searcher.within(recall_space, search)
+
+    async def get(self, id: str) -> MemoryItem | None:
+        """The memory with this id, or None. One round trip; the vector is not read."""
+        return await self._read_one(record.checked_id(id))
+
+    async def get_many(self, ids: Sequence[str]) -> builtins.list[MemoryItem | None]:
+        """The memories with these ids, in order, None where there is none. One round trip per 500."""
+        return await self._read(record.checked_ids(ids))
+
+    async def list(self, options: MemoryListOptions | None = None) -> MemoryListResult:
+        """A page of memories, newest first, and the exact total of the scope.
+
+        One round trip, with a scope a second one beside it. Before anything was stored the page is empty.
+        Without a scope the total is the server's, which may still count memories that have just expired.
+        """
+        request = ListRequest.validated(options or MemoryListOptions())
+        page = await self._searcher.lookup(lambda space: list_matching(space.records, request), Page((), 0, 0))
+        items = await self._decode([row.id for row in page.rows], [row.fields for row in page.rows])
+        found = [item for item in items if item is not None]
+        found.sort(key=lambda item: (-item.created_at, item.id))
+        return MemoryListResult(found, page.total)
+
+    async def iterate(
+        self,
+        *,
+        thread_id: str | None = None,
+        agent_id: str | None = None,
+        namespace: str | None = None,
+        tags: Sequence[str] | None = None,
+        scope: MemoryScope | None = None,
+        where: Where | None = None,
+        after: str | None = None,
+        page_size: int = 1000,
+    ) -> AsyncIterator[MemoryItem]:
+        """Every memory of the scope, oldest first, however many there are: `async for item in store.iterate()`.
+
+        A memory that is there from the beginning to the end comes exactly once, whatever others write and forget
+        meanwhile. `after=item.cursor` goes on behind a memory, also in another process. About one
+        round trip and the memory of a page for each `page_size` (at most 10,000).
+        """
+        filter = exact_filter(scope, thread_id, agent_id, namespace, tags, where=where)
+        position = None if after is None else record.parse_cursor(after)
+        size = checked_integer("page_size", page_size, 1000, 1, MAX_LIST_LIMIT)
+        space = await self._searcher.lookup(itself, None)
+        if space is None:
+            return
+        pages = space.records.walk(filter, fields=record.ITEM_FIELDS, after=position, page_size=size)
+        async for rows in pages:
+            for item in await self._decode([row.id for row in rows], [row.fields for row in rows]):
+                if item is not None:
+                    yield item
+
+    async def _recall(
+        self, space: VectorSpace, vector: bytes, request: RecallRequest, span: Span
+    ) -> builtins.list[MemoryHit]:
+        rules = request.rules(self._config_for(space))
+        found = await self._searcher.ask(
+            space,
+            lambda: nearest_in_scope(
+                space.records,
+                vector,
+                wanted=request.wanted_candidates,
+                needed=request.k,
+                filter=request.filter,
+                threshold=rules.threshold,
+            ),
+            NearestResult([]),
+        )
+        self._watch.refilled(found.refills)
+        now_ms = self._clock() if request.now_ms is None else request.now_ms
+        ranking = await off_loop(
+            len(found.neighbours), lambda: rank(found.neighbours, k=request.k, rules=rules, now_ms=now_ms)
+        )
+        nearest = found.neighbours[0].distance if found.neighbours else None
+        self._watch.recalled(span, ranking, nearest_distance=nearest, threshold=rules.threshold)
+        if request.reinforce and ranking.hits:
+            await self._reinforcer.reinforce([hit.item.id for hit in ranking.hits], now_ms)
+            self._watch.reinforcements(self._reinforcer.statistics())
+        return ranking.hits

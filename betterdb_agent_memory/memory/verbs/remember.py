@@ -1,0 +1,151 @@
+"""Storing memories and changing them."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from betterdb_agent_memory.errors import InvalidInputError
+from betterdb_agent_memory.memory.drafts import (
+    MemoryDraft,
+    OnDuplicate,
+    RememberResult,
+    checked_on_duplicate,
+)
+from betterdb_agent_memory.memory.parts import StoreParts
+from betterdb_agent_memory.memory.progress import ProgressFn
+from betterdb_agent_memory.memory.record import MemoryItem
+from betterdb_agent_memory.memory.scope import MemoryScope, checked_scope
+from betterdb_agent_memory.memory.updating import KEEP, Keep, Update
+from betterdb_agent_memory.memory.where import Moment
+
+
+class RememberVerbs(StoreParts):
+    """remember, remember_many, update."""
+
+    async def remember(
+        self,
+        content: str,
+        *,
+        importance: float | None = None,
+        tags: Sequence[str] | None = None,
+        source: str | None = None,
+        ttl: int | timedelta | None = None,
+        thread_id: str | None = None,
+        agent_id: str | None = None,
+        namespace: str | None = None,
+        scope: MemoryScope | None = None,
+        subject: str | None = None,
+        date: str | None = None,
+        occurred_at: Moment | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        id: str | None = None,
+        on_duplicate: OnDuplicate = "keep",
+    ) -> str:
+        """Store a memory and return its id.
+
+        `importance` is 0 to 1 (default 0.5); `tags` hold no comma; `ttl` is whole seconds or a
+        timedelta, None or 0 for ever. The scope is said by keywords or by `scope=`. `subject` and
+        `date` label facts. `occurred_at` is when what it tells happened: milliseconds, a datetime or ISO
+        text. `metadata` is any JSON object up to 64 KiB; it is stored, not searched. One round trip, with its
+        expiry in the same atomic step; with a capacity limit one more to count.
+
+        `on_duplicate="keep"` stores it under a new random id, or under `id` if that is free.
+        `"replace"` overwrites the memory that has `id`. `"merge"` makes the same content in the same thread, agent
+        and namespace one memory, under an id that follows from them: if it is there it is reinforced, its importance
+        raised to a larger one that is given, its tags united, its expiry moved to a later one, in one atomic
+        step however many workers do so; nothing is embedded then. One more round trip. A copy that was
+        stored otherwise, under a random id, is not looked for.
+
+        Raises:
+            InvalidInputError: something is refused, before the embedder was called.
+            MemoryExistsError: another memory has this `id`; nothing was written.
+            EmbeddingError: the embedder failed; nothing was written.
+            EngineUnavailableError: no connection; nothing was written.
+            OutcomeUnknownError: the connection broke meanwhile; the memory is there whole or not at
+                all. `error.ids` holds its id, to look it up with `get`.
+        """
+        draft = MemoryDraft(
+            content, importance, tags, source, ttl, None, None, None, subject, date, occurred_at, metadata, id
+        )
+        said = checked_scope(scope, thread_id, agent_id, namespace)
+        return await self._remembering.one(draft, checked_on_duplicate(on_duplicate), said)
+
+    async def remember_many(
+        self,
+        memories: Iterable[str | MemoryDraft | Mapping[str, Any]],
+        *,
+        thread_id: str | None = None,
+        agent_id: str | None = None,
+        namespace: str | None = None,
+        scope: MemoryScope | None = None,
+        on_duplicate: OnDuplicate = "keep",
+        on_progress: ProgressFn | None = None,
+    ) -> builtins.list[RememberResult]:
+        """Store many memories; what became of each, in order.
+
+        Each is a text, a `MemoryDraft`, or a mapping with its fields. The scope given here is that of all; a
+        draft may say what it leaves open. `on_duplicate` as for `remember`. One call of the embedder
+        and one round trip per 500 memories; a capacity limit is enforced after each 500 (so that memories
+        of the same call may be evicted), with one round trip for each scope and set of tags among them.
+
+        What is wrong with one memory is in its result and harms no other. After the embedder failed for a whole
+        batch, or the server is not to be reached, the rest is rejected with that error and not tried.
+
+        Raises:
+            InvalidInputError: `memories` is a text, or `on_duplicate` or the scope is refused.
+            ConfigurationError: the store has no embedder.
+        """
+        if isinstance(memories, str | bytes | Mapping):
+            raise InvalidInputError("remember_many takes a list of memories; for a single one there is remember()")
+        checked_on_duplicate(on_duplicate)
+        said = checked_scope(scope, thread_id, agent_id, namespace)
+        self._embedder.require("remember")
+        return await self._remembering.many(memories, on_duplicate, said, on_progress)
+
+    async def update(
+        self,
+        id: str,
+        *,
+        content: str | Keep = KEEP,
+        importance: float | Keep | None = KEEP,
+        tags: Sequence[str] | Keep | None = KEEP,
+        metadata: Mapping[str, Any] | Keep | None = KEEP,
+        source: str | Keep | None = KEEP,
+        subject: str | Keep | None = KEEP,
+        date: str | Keep | None = KEEP,
+        occurred_at: Moment | Keep | None = KEEP,
+        ttl: int | timedelta | Keep | None = KEEP,
+        if_version: int | None = None,
+    ) -> MemoryItem:
+        """Change what is given, leave the rest, and return the memory as it is then.
+
+        None takes a field away (and sets importance to 0.5 and the time to live to for ever); `ttl` counts from
+        now. All in one atomic step that raises the memory's `version` by one. `if_version` makes it happen only to
+        the version that you have read. A content that is another than the stored one is embedded; any other change
+        is not. Two round trips, with `content` three.
+
+        Raises:
+            InvalidInputError: a value is refused, or nothing is to be changed.
+            MemoryNotFoundError: there is no such memory.
+            VersionConflictError: it has another version than `if_version`; `error.current` says which.
+            EmbeddingError: the embedder failed; nothing was changed.
+        """
+        update = Update.validated(
+            id,
+            content=content,
+            importance=importance,
+            tags=tags,
+            metadata=metadata,
+            source=source,
+            subject=subject,
+            date=date,
+            occurred_at=occurred_at,
+            ttl=ttl,
+            if_version=if_version,
+            max_content_bytes=self._max_content_bytes,
+            reserved_sources=self._reserved_sources,
+        )
+        return await self._updater.update(update)

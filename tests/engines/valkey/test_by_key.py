@@ -1,0 +1,98 @@
+"""Questions that name the ids they are about."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from betterdb_agent_memory.engines.base import Position
+from betterdb_agent_memory.engines.filters import AllOf, AnyOf, Between, Equals, Filter, IdIn, Not
+from betterdb_agent_memory.engines.valkey import ValkeyEngine
+from betterdb_agent_memory.engines.valkey.records import ValkeyRecords
+from tests.engines.valkey.samples import CREATED_AT_MS, collection, record, vector
+
+
+def of(*ids: str) -> IdIn:
+    return IdIn(frozenset(ids))
+
+
+async def test_ids_are_read_and_not_searched_for(engine: ValkeyEngine, store_name: str) -> None:
+    # No index at all: none is asked.
+    records = engine.records(collection(store_name))
+    await records.write_many([record(f"{n}", at=-n, vector=vector(1, n, 0, 0), threadId="t") for n in range(20)])
+    some = Filter((of("3", "1", "2", "gone", "x:y"), Equals("threadId", "t")))
+    before = engine.round_trips
+    near = await records.nearest(vector(1, 0, 0, 0), count=2, filter=some, fields=["threadId"])
+    assert ([row.id for row in near], near.exhausted) == (["1", "2"], False)
+    assert near[0].fields == {"threadId": b"t"}
+    page = await records.select(some, fields=["created_at"], limit=2, order_by="created_at")
+    assert ([row.id for row in page.rows], page.total, page.scanned) == (["3", "2"], 3, 2)
+    page = await records.select(some, fields=[], limit=2, offset=2, order_by="created_at", descending=True)
+    assert ([row.id for row in page.rows], page.total) == (["3"], 3)
+    assert await records.count(some) == 3
+    assert engine.round_trips - before == 4
+    walked = [row.id async for page in records.walk(some, fields=["content"]) for row in page]
+    assert walked == ["3", "2", "1"]
+    after = Position(CREATED_AT_MS - 2, "2")
+    assert [row.id async for page in records.walk(some, fields=[], after=after) for row in page] == ["1"]
+
+
+async def test_only_ids_that_must_hold_are_read_instead(records: ValkeyRecords) -> None:
+    await records.write_many([record(f"{n}", threadId="t" if n else "u") for n in range(10)])
+    for filter, expected in (
+        (Filter((of("1", "2"), AllOf((of("2", "3"),)))), {"2"}),
+        (Filter((of(),)), set()),
+        (Filter((Not(of("1", "2")), Equals("threadId", "t"))), {f"{n}" for n in range(3, 10)}),
+        (Filter((AnyOf((of("1"), Equals("threadId", "u"))),)), {"0", "1"}),
+    ):
+        assert await records.count(filter) == len(expected)
+        page = await records.select(filter, fields=["threadId"], limit=50)
+        assert {row.id for row in page.rows if filter.accepts(row.id, row.fields)} == expected
+        near = await records.nearest(vector(1, 0, 0, 0), count=50, filter=filter, fields=["threadId"])
+        assert {row.id for row in near if filter.accepts(row.id, row.fields)} == expected
+
+
+async def test_distances_are_exact_and_vectors_that_cannot_be_compared_are_left_out(records: ValkeyRecords) -> None:
+    dice = random.Random(1)
+    vectors = {f"{n:03}": [dice.uniform(-1, 1) for _ in range(4)] for n in range(700)}
+    await records.write_many([record(id, vector=vector(*numbers)) for id, numbers in vectors.items()])
+    await records.write_many([record("short", vector=vector(1, 2)), record("zero", vector=vector(0, 0, 0, 0))])
+    await records.write_many([record("odd", vector=vector(float("nan"), 1, 0, 0))])
+    query = [0.3, -0.2, 0.9, 0.1]
+    ids = Filter((of(*vectors, "short", "zero", "odd", "gone"),))
+    near = await records.nearest(vector(*query), count=4000, filter=ids, fields=["content"])
+    assert near.exhausted
+
+    def distance(numbers: list[float]) -> float:
+        one, other = np.array(numbers, dtype=np.float32), np.array(query, dtype=np.float32)
+        return float(1 - one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
+
+    found = {row.id: row.distance for row in near}
+    assert found == pytest.approx(
+        {id: distance(numbers) for id, numbers in vectors.items()} | {"zero": 1, "odd": 1}, abs=1e-5
+    )
+    assert [row.distance for row in near] == sorted(row.distance for row in near)
+    searched = await records.nearest(vector(*query), count=20, filter=Filter(), fields=["content"])
+    assert [row.id for row in near][:20] == [row.id for row in searched]
+    nowhere = await records.nearest(vector(0, 0, 0, 0), count=3, filter=ids, fields=[])
+    assert [(row.id, row.distance) for row in nowhere] == [("000", 1), ("001", 1), ("002", 1)]
+
+
+async def test_a_fragment_is_no_record(engine: ValkeyEngine, records: ValkeyRecords) -> None:
+    await engine.values.write_map(f"{records._collection.key_prefix}f", {"access_count": b"1"})
+    fragment = Filter((of("f"), Between("access_count", 1, 1)))
+    assert await records.count(fragment) == 0
+    assert (await records.select(fragment, fields=["access_count"], limit=5)).rows == ()
+
+
+async def test_many_ids_cost_a_round_trip_per_five_hundred(engine: ValkeyEngine, records: ValkeyRecords) -> None:
+    ids = [f"{n}" for n in range(1100)]
+    await records.write_many([record(id) for id in ids])
+    filter = Filter((of(*ids),))
+    before = engine.round_trips
+    assert await records.count(filter) == 1100
+    assert engine.round_trips - before == 3
+    await records.nearest(vector(1, 0, 0, 0), count=5, filter=filter, fields=["content"])
+    assert engine.round_trips - before == 6

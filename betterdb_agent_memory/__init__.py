@@ -3,11 +3,16 @@
 from betterdb_agent_memory.agent_memory import AgentMemory
 from betterdb_agent_memory.discovery import MEMORY_CACHE_TYPE, MEMORY_CAPABILITIES, MemoryDiscovery
 from betterdb_agent_memory.embedders.base import Embedder, EmbedFn
+from betterdb_agent_memory.embedders.coalescing import CoalescingEmbedder
 from betterdb_agent_memory.embedders.function import FunctionEmbedder
+from betterdb_agent_memory.embedders.named import embedder_from_name
 from betterdb_agent_memory.errors import (
     AgentMemoryError,
     AuthenticationFailedError,
     ConfigurationError,
+    ConsolidationError,
+    EmbedderOverloadedError,
+    EmbedderUnavailableError,
     EmbeddingError,
     EngineError,
     EngineUnavailableError,
@@ -52,6 +57,7 @@ from betterdb_agent_memory.memory.results import MemoryListResult, MemoryStats, 
 from betterdb_agent_memory.memory.scope import MemoryScope
 from betterdb_agent_memory.memory.scoring import composite_score, recency_decay, similarity_from_distance
 from betterdb_agent_memory.memory.store import MemoryStore
+from betterdb_agent_memory.memory.transfer.results import ExportResult, ImportResult, LineError
 from betterdb_agent_memory.memory.where import (
     AccessCount,
     CreatedAt,
@@ -102,26 +108,32 @@ __all__ = [
     "AgentMemoryOptions",
     "AgentMemoryRecallConfig",
     "AuthenticationFailedError",
+    "CoalescingEmbedder",
     "Component",
     "ConfigurationError",
     "ConsolidateFactsResult",
     "ConsolidateResult",
     "ConsolidationConfig",
+    "ConsolidationError",
     "CreatedAt",
     "DeferredReinforcement",
     "DeleteOp",
     "EmbedFn",
     "Embedder",
+    "EmbedderOverloadedError",
+    "EmbedderUnavailableError",
     "EmbeddingError",
     "EmbeddingMigration",
     "EngineError",
     "EngineUnavailableError",
     "Explanation",
+    "ExportResult",
     "Fact",
     "FactExtractor",
     "FactOp",
     "FunctionEmbedder",
     "Id",
+    "ImportResult",
     "Importance",
     "IndexMismatchError",
     "IndexMissingError",
@@ -130,6 +142,7 @@ __all__ = [
     "LastAccessedAt",
     "LeaseHeldError",
     "LeaseLostError",
+    "LineError",
     "MemoryConfigRefreshConfig",
     "MemoryConfigSnapshot",
     "MemoryDiscovery",
@@ -173,6 +186,7 @@ __all__ = [
     "apply_ops",
     "composite_score",
     "create_memory_telemetry",
+    "embedder_from_name",
     "recency_decay",
     "reconcile",
     "similarity_from_distance",

@@ -33,7 +33,7 @@ from betterdb_agent_memory.background import ROWS_ON_THE_LOOP
 from betterdb_agent_memory.embedders import WordLlamaEmbedder
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.filters import MAX_FILTER_BYTES
-from betterdb_agent_memory.engines.valkey import ValkeyEngine, query, search
+from betterdb_agent_memory.engines.valkey import ValkeyEngine, commands, query, search
 from betterdb_agent_memory.engines.valkey.index import LARGE_INDEX
 from betterdb_agent_memory.live_config import SETTINGS
 from betterdb_agent_memory.memory import conditions, index, record, requests, settings
@@ -332,7 +332,7 @@ def test_fields_of_a_record_in_the_order_they_are_written() -> None:
 
 
 def test_the_index_is_created_with_these_arguments() -> None:
-    command = query.create_index(record.memory_collection("{name}"), 7)
+    command = commands.create_index(record.memory_collection("{name}"), 7)
     assert fenced(DOCS / "wire-contract.md", "index").split() == ["D" if word == "7" else str(word) for word in command]
 
 

@@ -41,6 +41,7 @@ FORMER, NEXT = 256, 128
 FIXED, LIVE = "fixed", "live"
 QUESTIONS = 200
 K = 10
+READY = "ready"
 SECONDS_TO_HEAR = 1.3
 """A worker believes for a second what it read; until then either model may answer."""
 
@@ -119,6 +120,8 @@ async def read_all_the_time(url: str, questions: Sequence[str], total: int) -> d
     errors: list[Any] = []
     dice = random.Random(11)
     turn = 0
+    await store.recall(questions[0], k=K, namespace=FIXED, reinforce=False)
+    print(READY, flush=True)
     while not _told_to_stop():
         turn += 1
         question = dice.randrange(len(questions))
@@ -147,6 +150,8 @@ async def write_all_the_time(url: str) -> dict[str, Any]:
     errors: list[Any] = []
     dice = random.Random(13)
     steps = 0
+    await store.recall("anything", namespace=LIVE, reinforce=False)
+    print(READY, flush=True)
     while not _told_to_stop():
         steps += 1
         try:
@@ -215,6 +220,9 @@ class Change:
             for process in (reader, writer):
                 _stdin(process).write(given + "\n")
                 _stdin(process).flush()
+            for process in (reader, writer):
+                line = await asyncio.to_thread(cast("Any", process.stdout).readline)
+                assert line.strip() == READY
             self._begin("before")
             await asyncio.sleep(self._arguments.pause_seconds)
             await asyncio.to_thread(self._change)

@@ -52,11 +52,11 @@ class Searcher:
 
     async def within(self, choose: Choice, search: Callable[[VectorSpace], Awaitable[_T]]) -> _T:
         """What `search` finds in the chosen space; once more where models were changed meanwhile."""
-        layout = await self._models.layout()
+        layout = await self._models.layout(to_write=False)
         try:
             return await search(choose(layout))
         except (IndexMissingError, IndexMismatchError):
-            again = await self._models.layout(look=True)
+            again = await self._models.layout(look=True, to_write=False)
             if choose(again).index is choose(layout).index and choose(again).embedder is choose(layout).embedder:
                 raise
         return await search(choose(again))

@@ -113,7 +113,6 @@ async def test_without_candidates_nothing_is_called_or_written(store: MemoryStor
         ({"thread_id": "t", "on_progress": 1}, "on_progress"),
         ({"tags": ["a,b"]}, "comma"),
     ],
-    ids=str,
 )
 async def test_a_bad_request_is_refused_before_anything(store: MemoryStore, options: dict[str, Any], says: str) -> None:
     await store.remember("note", thread_id="t")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 from textwrap import dedent
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -17,13 +17,16 @@ import betterdb_agent_memory as package
 from betterdb_agent_memory import (
     AgentMemory,
     AgentMemoryOptions,
+    ConsolidationConfig,
     Explanation,
+    MemoryDraft,
     MemoryFilter,
     MemoryListOptions,
     MemoryOptions,
     MemoryStats,
     MemoryStore,
     MemoryTelemetryOptions,
+    RememberResult,
     create_memory_telemetry,
     errors,
     telemetry,
@@ -37,7 +40,10 @@ from betterdb_agent_memory.engines.valkey import ValkeyEngine, commands, query, 
 from betterdb_agent_memory.engines.valkey.index import LARGE_INDEX
 from betterdb_agent_memory.live_config import SETTINGS
 from betterdb_agent_memory.memory import conditions, index, record, requests, settings
+from betterdb_agent_memory.memory.drafts import OnDuplicate
 from betterdb_agent_memory.memory.reinforcement import DeferredReinforcer, ImmediateReinforcer
+from betterdb_agent_memory.memory.remembering import BATCH
+from betterdb_agent_memory.memory.updating import KEEP
 from betterdb_agent_memory.memory.where import MAX_IDS
 from betterdb_agent_memory.options import DEFAULT_MAX_CONTENT_BYTES
 from tests.docs.pages import ROOT, fenced, table, text_of
@@ -55,7 +61,7 @@ def test_live_settings() -> None:
 def test_environment_variables() -> None:
     sources = {path: path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")}
     readers = {path.name for path, text in sources.items() if re.search(r"os\.(environ|getenv)", text)}
-    assert readers == {"agent_memory.py"}
+    assert readers == {"agent_memory.py", "session.py", "story.py"}  # the last two are the command line's
     assert [row[0] for row in table(DOCS / "configuration.md", "environment")] == ["BETTERDB_URL"]
     assert sources[PACKAGE / "agent_memory.py"].count("os.environ") == 1
     assert URL_VARIABLE == "BETTERDB_URL"
@@ -67,6 +73,11 @@ SIGNATURES: list[tuple[str, str, Any]] = [
     ("store.md", "MemoryStore.remember", MemoryStore.remember),
     ("store.md", "MemoryStore.recall", MemoryStore.recall),
     ("store.md", "MemoryListOptions", MemoryListOptions),
+    ("store.md", "MemoryStore.forget_by_scope", MemoryStore.forget_by_scope),
+    ("bulk.md", "MemoryStore.remember_many", MemoryStore.remember_many),
+    ("bulk.md", "MemoryStore.update", MemoryStore.update),
+    ("bulk.md", "MemoryStore.iterate", MemoryStore.iterate),
+    ("configuration.md", "ConsolidationConfig", ConsolidationConfig),
     ("configuration.md", "MemoryOptions", MemoryOptions),
     ("observability.md", "MemoryStats", MemoryStats),
 ]
@@ -94,6 +105,8 @@ def test_recall_by_vector_differs_in_its_first_argument_only() -> None:
 def default_text(default: object) -> str:
     if default is inspect.Parameter.empty:
         return "required"
+    if default is KEEP:
+        return "KEEP"
     return default.__name__ if inspect.isfunction(default) else repr(default)
 
 
@@ -274,14 +287,12 @@ def test_the_error_tree_is_that_of_the_classes() -> None:
     parents: list[str] = []
     drawn = {}
     for line in fenced(DOCS / "store.md", "error tree").splitlines():
-        match = re.match(r"([│├└─ ]*)(\w+)( \(also ValueError\))?", line)
+        match = re.match(r"([│├└─ ]*)(\w+)(?: \(also (\w+)\))?", line)
         assert match
         depth = len(match[1]) // 4
         parents[depth:] = [match[2]]
-        drawn[match[2]] = (parents[depth - 1] if depth else "Exception", bool(match[3]))
-    assert drawn == {
-        name: (cls.__mro__[1].__name__, issubclass(cls, ValueError)) for name, cls in error_classes().items()
-    }
+        drawn[match[2]] = [parents[depth - 1] if depth else "Exception", *filter(None, [match[3]])]
+    assert drawn == {name: [base.__name__ for base in cls.__bases__] for name, cls in error_classes().items()}
 
 
 def test_every_error_has_an_advice() -> None:
@@ -311,6 +322,32 @@ def test_spans() -> None:
     assert [row[0] for row in table(DOCS / "observability.md", "spans")] == names
 
 
+def test_a_draft_and_what_becomes_of_it() -> None:
+    page = text_of(DOCS / "bulk.md")
+    [paragraph] = [part for part in page.split("\n\n") if part.startswith("A draft has the fields")]
+    named = re.findall(r"`(\w+)`", paragraph.partition(". It may")[0])
+    assert named == list(MemoryDraft.__dataclass_fields__)
+    assert "| `outcome` | `id` | `error` |" in page
+    assert list(RememberResult.__dataclass_fields__) == ["outcome", "id", "error"]
+    assert [word for word in get_args(OnDuplicate) if f'| `"{word}"`' not in page] == []
+    assert f"In batches of {BATCH}." in page
+
+
+async def test_iterating_takes_about_four_round_trips_per_thousand(
+    valkey_server: ValkeyServer, store_name: str
+) -> None:
+    engine = ValkeyEngine.from_url(valkey_server.url)
+    store = MemoryStore(client=engine, name=store_name, embed_fn=embed)
+    for first in range(0, 5_000, 1_000):
+        await store.remember_many([f"number {first + number}" for number in range(1_000)])
+    while (await store.stats()).indexing:
+        await asyncio.sleep(0.01)
+    before = engine.round_trips
+    assert len([item async for item in store.iterate()]) == 5_000
+    assert 15 <= engine.round_trips - before <= 20
+    await engine.close()
+
+
 def test_fields_of_a_record_in_the_order_they_are_written() -> None:
     everything = record.NewMemory(
         id="i",
@@ -324,9 +361,12 @@ def test_fields_of_a_record_in_the_order_they_are_written() -> None:
         source="s",
         subject="s",
         date="d",
+        occurred_at_ms=1,
+        metadata="{}",
+        derived=record.DERIVED_FACT,
     )
     rows = table(DOCS / "wire-contract.md", "record")
-    assert [row[0] for row in rows] == list(record.encode_memory(everything, b"\0\0\0\0"))
+    assert [row[0] for row in rows] == [*record.encode_memory(everything, b"\0\0\0\0"), record.VERSION]
     bare = record.encode_memory(record.NewMemory(id="i", content="c", importance=0.5, created_at_ms=1), b"\0\0\0\0")
     assert [row[0] for row in rows if row[1] == "always"] == list(bare)
 
@@ -346,7 +386,7 @@ def test_the_house_has_these_rooms_and_no_others() -> None:
         folders[depth:] = [match[2].rstrip("/")]
         drawn.add("/".join(folders))
     assert {path for path in drawn if not (ROOT / path).exists()} == set()
-    deep = ("/valkey/", "/embedded/", "/consolidation/")
+    deep = ("/valkey/", "/embedded/", "/consolidation/", "/generations/", "/transfer/", "/apps/")
     modules = {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py")}
     expected = {module for module in modules if not any(part in module for part in deep)}
     assert {module for module in expected if not module.endswith("/__init__.py")} <= drawn

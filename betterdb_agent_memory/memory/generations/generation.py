@@ -62,6 +62,7 @@ class Generation:
         self.records = engine.records(collection)
         self.index = MemoryIndex(self.records, collection.index_name)
         self.joined = Joined(memories, self.records)
+        self._engine = engine
         self._embedder = embedder
         self._memories = memories
         self._standing = standing
@@ -70,6 +71,13 @@ class Generation:
     def embedder(self) -> CheckedEmbedder | None:
         """What makes its vectors; None where this store has only other models."""
         return self._embedder
+
+    @property
+    def needs_fitting_index(self) -> bool:
+        """Whether memories take only vectors of the length that their index is made for: so it is in a file. A
+        server keeps any, out of the index.
+        """
+        return not self._engine.round_trips
 
     def space(self, otherwise: CheckedEmbedder) -> VectorSpace:
         """Recall through this generation; with `otherwise` where its embedder is not there."""
@@ -115,7 +123,7 @@ class Generation:
     async def adopt(self, ids: Sequence[str]) -> int:
         """Make this generation's vectors the own ones of these memories; how many had others.
 
-        None while the memories' index is still one for vectors of another length. Three round trips.
+        None where they would be refused. Three round trips.
         """
         new, own, index = await asyncio.gather(
             self.records.read_many(ids, (record.VECTOR,)),
@@ -131,7 +139,7 @@ class Generation:
             )
             for id, mirror, memory in zip(ids, new, own, strict=True)
             if mirror and memory and record.CONTENT in memory and mirror[record.VECTOR] != memory.get(record.VECTOR)
-            if index.dimensions is None or len(mirror[record.VECTOR]) == 4 * index.dimensions
+            if not self.needs_fitting_index or len(mirror[record.VECTOR]) == 4 * (index.dimensions or 0)
         ]
         outcomes = await self._memories.change_many(changes) if changes else []
         return sum(outcome is not Outcome.MISSING for outcome in outcomes)

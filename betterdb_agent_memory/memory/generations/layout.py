@@ -73,14 +73,19 @@ class Models:
         self._dimensions: int | None = None
         self._now = now
 
-    async def layout(self, *, look: bool = False) -> Layout:
+    async def layout(self, *, look: bool = False, to_write: bool = True) -> Layout:
         """What is used now. One round trip each second with two embedders or while something is under way,
         every ten seconds otherwise; while a change is finished one more for each call.
+
+        Whoever is going to write waits here while an index in a file is about to be made for vectors of
+        another length: it refuses those that were made before.
 
         Raises:
             IndexMismatchError: the memories' vectors are made by a model that this store does not have.
         """
         state = await self.state.current(look=look)
+        if to_write and state.phase == "finishing":
+            state = await self._released(state)
         self._look_again_if_changed(state)
         generation = self._generation_for(state)
         if state.phase == "finishing" and generation is not None:
@@ -211,7 +216,14 @@ class Models:
         Raises:
             IndexNotReadyError: somebody still does after 30 s.
         """
-        state = await self.state.current()
+        state = await self._released(await self.state.current())
+        self._look_again_if_changed(state)
+        await self.index.find()
+        await self.index.wait_complete()
+        return state
+
+    async def _released(self, state: GenerationState) -> GenerationState:
+        """The state, once nobody asks others to wait; who asked and died is not waited for."""
         deadline = self._now() + PATIENCE_SECONDS
         while state.rebuilding == "now" and system_clock() - state.rebuilding_at_ms < 1000 * SILENCE_SECONDS:
             if self._now() > deadline:
@@ -221,9 +233,6 @@ class Models:
                 )
             await asyncio.sleep(_POLL_SECONDS)
             state = await self.state.current(look=True)
-        self._look_again_if_changed(state)
-        await self.index.find()
-        await self.index.wait_complete()
         return state
 
     def _look_again_if_changed(self, state: GenerationState) -> None:

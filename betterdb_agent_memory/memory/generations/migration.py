@@ -320,12 +320,14 @@ class EmbeddingMigration:
         expected = dimensions or await self._probed(generation)
         for _ in range(_ADOPTIONS):
             changed = 0
-            if (await self._memories.inspect()).dimensions != expected:
+            if generation.needs_fitting_index and await self._has_another_index(expected):
+                await self._rebuilt_while_writers_wait(expected, lease)
+            changed += await self._adopt(generation, lease, on_progress, batch_size)
+            if await self._has_another_index(expected):
                 lease.check()
                 changed += await self._rebuilt(expected)
-            changed += await self._adopt(generation, lease, on_progress, batch_size)
             await self._indexed(on_progress)
-            if not changed and (await self._memories.inspect()).dimensions == expected:
+            if not changed and not await self._has_another_index(expected):
                 return
         raise IndexMismatchError(
             f"the memories of store {self._name} or their index were changed by others {_ADOPTIONS} times while they "
@@ -333,7 +335,21 @@ class EmbeddingMigration:
             "finish() again"
         )
 
+    async def _has_another_index(self, dimensions: int) -> bool:
+        return (await self._memories.inspect()).dimensions != dimensions
+
+    async def _rebuilt_while_writers_wait(self, dimensions: int, lease: HeldLease) -> None:
+        state = self._models.state
+        await state.note_rebuilding("now", system_clock())
+        try:
+            await asyncio.sleep(_GRACE_SECONDS)  # by then those that were writing have written
+            lease.check()
+            await self._memories.rebuild(dimensions)
+        finally:
+            await state.note_rebuilding("", 0)
+
     async def _rebuilt(self, dimensions: int) -> int:
+        """Whether it has to be looked at again: 0 or 1."""
         try:
             await self._memories.rebuild(dimensions)
         except (IndexMismatchError, IndexMissingError):

@@ -153,6 +153,7 @@ async def assert_agrees(records: EmbeddedRecords, model: Model, start_ms: int) -
         assert {row.id for row in page.rows} == accepted
     for direction in ([1, 0], [0, 1]):
         found = await records.nearest(encoded(direction), count=len(IDS), filter=Filter(), fields=[])
+        assert len(found) == len(IDS)
         near = [row for row in found if row.id in IDS]
         assert {row.id for row in near} == {id for id, (f, _) in model.records.items() if "vector" in f}
         assert {row.id for row in near if row.distance == 0} == {

@@ -47,6 +47,7 @@ from betterdb_agent_memory.memory.consolidation.facts import (
     reconcile,
     subject_key,
 )
+from betterdb_agent_memory.memory.consolidation.language_model import LanguageModel
 from betterdb_agent_memory.memory.drafts import MemoryDraft, OnDuplicate, RememberResult
 from betterdb_agent_memory.memory.generations.migration import EmbeddingMigration, MigrationStatus
 from betterdb_agent_memory.memory.progress import Progress, ProgressFn
@@ -139,6 +140,7 @@ __all__ = [
     "IndexMissingError",
     "IndexNotReadyError",
     "InvalidInputError",
+    "LanguageModel",
     "LastAccessedAt",
     "LeaseHeldError",
     "LeaseLostError",

@@ -108,10 +108,9 @@ async def test_the_same_changes_have_the_same_effect(pair: tuple[MemoryStore, Me
 async def test_ties_are_broken_alike(pair: tuple[MemoryStore, MemoryStore]) -> None:
     """Equal texts have equal distances; below 64 memories no tie is cut off with the candidates."""
     for store in pair:
-        ids = iter(f"tie-{number * 7 % 40:02}" for number in range(40))
-        store._new_id = ids.__next__
         for number in range(40):
-            await store.remember(f"tie {number % 3}", namespace="ties", importance=0.5)
+            id = f"tie-{number * 7 % 40:02}"
+            await store.remember(f"tie {number % 3}", namespace="ties", importance=0.5, id=id)
     embedded, served = pair
     for question in range(5):
         arguments: dict[str, Any] = {"namespace": "ties", "k": 40, "reinforce": False}

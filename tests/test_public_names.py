@@ -67,6 +67,10 @@ PUBLISHED_PARAMETERS: dict[Callable[..., Any], str] = {
     MemoryStore.list: "self options",
     MemoryStore.forget: "self id",
     MemoryStore.forget_by_scope: "self thread_id agent_id namespace tags",
+    MemoryStore.consolidate: "self mode summarize extract_facts older_than_seconds max_importance delete_sources "
+    "summary_importance fact_importance tags thread_id agent_id namespace",
+    MemoryStore.consolidate_facts: "self extract_facts older_than_seconds max_importance fact_importance tags "
+    "thread_id agent_id namespace",
     MemoryDiscovery: "client name version stats_key heartbeat_interval_s on_write_failed",
     composite_score: "similarity age_seconds importance weights half_life_seconds",
     create_memory_telemetry: "options",
@@ -91,10 +95,24 @@ def test_published_parameters_are_taken_in_their_order() -> None:
 
 
 def test_published_defaults_are_none() -> None:
-    for function in (MemoryStore.remember, MemoryStore.recall, MemoryStore.recall_by_vector):
-        for name, parameter in list(inspect.signature(function).parameters.items())[2:]:
+    for function in (MemoryStore.remember, MemoryStore.recall, MemoryStore.recall_by_vector, MemoryStore.consolidate):
+        published = PUBLISHED_PARAMETERS[function].split()
+        for name, parameter in inspect.signature(function).parameters.items():
+            if name in ("self", "content", "query", "vector"):
+                continue
             assert parameter.kind is inspect.Parameter.KEYWORD_ONLY, name
-            assert parameter.default is None, name
+            assert parameter.default is None or name not in published, name
+
+
+def test_what_is_added_to_a_published_call_may_be_left_out() -> None:
+    for function, names in PUBLISHED_PARAMETERS.items():
+        added = [p for name, p in inspect.signature(function).parameters.items() if name not in names.split()]
+        assert [parameter.name for parameter in added if parameter.default is inspect.Parameter.empty] == [], function
+
+
+def test_keeping_duplicates_is_the_default_as_published() -> None:
+    for function in (MemoryStore.remember, MemoryStore.remember_many):
+        assert inspect.signature(function).parameters["on_duplicate"].default == "keep"
 
 
 def test_every_public_name_is_explained() -> None:
@@ -105,6 +123,8 @@ def test_every_public_name_is_explained() -> None:
 
 
 def test_published_fields_keep_their_order() -> None:
-    assert list(betterdb_agent_memory.MemoryItem.__dataclass_fields__) == ITEM_FIELDS.split()
+    fields = list(betterdb_agent_memory.MemoryItem.__dataclass_fields__)
+    assert fields[: len(ITEM_FIELDS.split())] == ITEM_FIELDS.split()
+    assert fields[len(ITEM_FIELDS.split()) :] == ["occurred_at", "metadata", "version"]
     assert list(betterdb_agent_memory.MemoryHit.__dataclass_fields__)[:3] == ["item", "similarity", "score"]
     assert list(betterdb_agent_memory.MemoryStats.__dataclass_fields__)[:3] == ["item_count", "evictions", "config"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import Any, Literal, TypeAlias, get_args
@@ -202,7 +202,7 @@ def as_draft(given: object) -> MemoryDraft:
 def prepare(
     draft: MemoryDraft,
     *,
-    new_id: str,
+    new_id: Callable[[], str],
     now_ms: int,
     on_duplicate: OnDuplicate,
     max_content_bytes: int,
@@ -217,7 +217,7 @@ def prepare(
     said = checked_scope(scope, draft.thread_id, draft.agent_id, draft.namespace)
     source = record.checked_label("source", optional_text("source", draft.source))
     memory = NewMemory(
-        id=new_id if draft.id is None else record.checked_id(draft.id),
+        id=record.checked_id(new_id() if draft.id is None else draft.id),
         content=checked_content("content", draft.content, max_content_bytes),
         importance=record.checked_importance(draft.importance),
         created_at_ms=now_ms,

@@ -10,7 +10,6 @@ from typing import Any
 from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.clock import Clock
 from betterdb_agent_memory.errors import AgentMemoryError, EmbeddingError, EngineError, InvalidInputError
-from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.capacity import Capacity
 from betterdb_agent_memory.memory.drafts import (
     MemoryDraft,
@@ -118,7 +117,7 @@ class Remembering:
     def _prepared(self, draft: MemoryDraft, on_duplicate: OnDuplicate, scope: MemoryScope) -> PreparedMemory:
         return prepare(
             draft,
-            new_id=record.checked_id(self._new_id()),
+            new_id=self._new_id,
             now_ms=self._clock(),
             on_duplicate=on_duplicate,
             max_content_bytes=self._max_content_bytes,

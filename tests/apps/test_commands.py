@@ -142,6 +142,14 @@ def test_lists_are_paged_and_scoped(run: Run, place: list[str]) -> None:
     assert "importance" in wrong.err
 
 
+def test_what_a_memory_says_cannot_steer_the_terminal(run: Run, place: list[str]) -> None:
+    run(*place, "remember", "\x1b[2Jall [bold]gone[/bold] \u202eback\x07 na\u00efve\u00a0\U0001f600", "--id", "odd")
+    for told in (run(*place, "list"), run(*place, "recall", "gone", "--threshold", "2"), run(*place, "show", "odd")):
+        assert told.code == 0, told.err
+        assert "?[2Jall [bold]gone[/bold] ?back? na\u00efve\u00a0\U0001f600" in told.out
+        assert "\x1b" not in told.out
+
+
 def test_a_scope_is_forgotten_after_asking(run: Run, place: list[str]) -> None:
     run(*place, "remember", "--lines", "--thread", "a", given="1\n2\n3\n")
     run(*place, "remember", "other", "--thread", "b")

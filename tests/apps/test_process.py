@@ -88,6 +88,25 @@ def test_a_reader_that_stops_is_no_error(run_process: Run, tmp_path: Path) -> No
         assert program.stderr.read() == b""
 
 
+def test_a_full_disk_and_a_file_of_another_encoding_are_told_in_a_line(run_process: Run, tmp_path: Path) -> None:
+    run_process("--url", "m.db", "remember", "--lines", given="".join(f"line {n}\n" for n in range(500)))
+    with Path("/dev/full").open("wb") as full:
+        finished = subprocess.run(
+            [*PROGRAM, "--url", "m.db", "export", "-"],
+            cwd=tmp_path,
+            env=environment(tmp_path),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            check=False,
+        )
+    assert (finished.returncode, finished.stderr) == (4, "betterdb-memory: No space left on device\n")
+    (tmp_path / "latin.txt").write_bytes(b"good\ncaf\xe9\n")
+    told = run_process("--url", "m.db", "remember", "--lines", "latin.txt")
+    assert told.code == 3
+    assert told.err.startswith("betterdb-memory: the input is no UTF-8")
+
+
 def test_ctrl_c_ends_it_and_what_is_stored_stays(tmp_path: Path, run_process: Run) -> None:
     with subprocess.Popen(
         [*PROGRAM, "--url", "m.db", "--json", "remember", "--lines"],
@@ -138,10 +157,11 @@ def test_at_a_terminal_it_asks(run_process: Run, tmp_path: Path) -> None:
 
 
 def test_the_demo_runs_from_anywhere_and_leaves_nothing(run_process: Run, tmp_path: Path) -> None:
-    told = run_process("demo", "--ask", "Which plumber came?")
+    told = run_process("demo")
     assert told.code == 0, told.err
-    assert "Maya: Which plumber came?" in told.out
+    assert "183 memories" in told.out
     assert not list(tmp_path.glob("*.db"))
+    assert run_process("demo", "--ask", "Which plumber came?").code == 2
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich", "platformdirs"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -55,7 +56,7 @@ async def test_remember_many_stores_all_with_one_embedding_call(make_store: Make
 
 async def test_a_bad_memory_harms_no_neighbour(make_store: MakeStore) -> None:
     store = make_store(embed_fn=CountingEmbedder(refuses="poison"))
-    given = [
+    given: list[str | MemoryDraft | dict[str, Any]] = [
         "first",
         {"content": "second", "importance": 7},
         {"content": "third", "colour": "red"},

@@ -49,13 +49,13 @@ ON_SERVERS = [configuration for configuration in CONFIGURATIONS if configuration
 def drafts() -> list[MemoryDraft]:
     """Memories that differ in one thing or in all, each field sometimes missing."""
     made = []
+    tags = [tag for tag in TAGS if tag != "never"]
     for number, id in enumerate(IDS):
-        first = number % len(TAGS)
         made.append(
             MemoryDraft(
                 f"memory {id}",
                 importance=IMPORTANCES[number % len(IMPORTANCES)],
-                tags=[tag for tag in TAGS[first : first + number % 4] if tag != "never"] or None,
+                tags=[tags[(3 * number + step) % len(tags)] for step in range(number % 5)] or None,
                 source=None if number % 5 == 0 else LABELS[number % (len(LABELS) - 1)],
                 subject=None if number % 3 == 0 else LABELS[number // 3 % (len(LABELS) - 1)],
                 thread_id=[None, "t", "T", "t,u"][number % 4],
@@ -84,6 +84,14 @@ class Library:
             and set(scope.get("tags", ())) <= set(item.tags)
         ]
         return [item.id for item in sorted(found, key=lambda item: (item.created_at, item.id))]
+
+    async def complete(self) -> None:
+        """Store again what an example has forgotten."""
+        there = {item.id for item in await everything(self.store)}
+        results = await self.store.remember_many([draft for draft in drafts() if draft.id not in there])
+        assert {result.outcome for result in results} <= {"stored"}
+        self.items = await everything(self.store)
+        assert len(self.items) == len(IDS)
 
 
 async def everything(store: MemoryStore) -> list[MemoryItem]:
@@ -156,14 +164,10 @@ async def test_over_every_client_too(library: Library, condition: Condition, sco
 @settings(on_any_library, max_examples=25)
 @given(condition=conditions, scope=scopes)
 async def test_forgetting_removes_exactly_those(library: Library, condition: Condition, scope: dict[str, Any]) -> None:
+    await library.complete()
     expected = set(library.those(condition, **scope))
     assert await library.store.forget_by_scope(where=condition.object, **scope) == len(expected)
-    left = await everything(library.store)
-    assert left == [item for item in library.items if item.id not in expected]
-    # The next example has all of them again.
-    await library.store.remember_many([draft for draft in drafts() if draft.id in expected])
-    library.items = await everything(library.store)
-    assert len(library.items) == len(IDS)
+    assert await everything(library.store) == [item for item in library.items if item.id not in expected]
 
 
 async def test_forgetting_by_a_condition_over_every_client(library: Library) -> None:
@@ -179,6 +183,16 @@ async def test_forgetting_by_a_condition_over_every_client(library: Library) -> 
     assert {item.id for item in await everything(library.store)} == set(IDS) - expected
     with pytest.raises(InvalidInputError, match="or where"):
         await library.store.forget_by_scope()
+
+
+async def test_forgetting_by_a_negation_includes_memories_without_the_field(store: MemoryStore) -> None:
+    """Of these a search returns nothing that the condition asks about, as of one that has expired."""
+    kept = await store.remember("tagged", tags=["ui"], source="chat", subject="s")
+    for where in (~Tag("ui"), Source.none("chat"), ~Subject("s"), ~Subject("s") & ~Tag("ui") & ~Source("chat")):
+        gone = [await store.remember("bare"), await store.remember("bare", thread_id="t")]
+        assert await store.forget_by_scope(where=where) == 2
+        assert await store.get_many([kept, *gone]) == [await store.get(kept), None, None]
+    assert (await store.stats()).item_count == 1
 
 
 # By example

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import valkey
 
-from betterdb_agent_memory import AgentMemory, MemoryOptions
+from betterdb_agent_memory import AgentMemory, FunctionEmbedder, Id, Importance, MemoryItem, MemoryOptions
 from tests.docs.pages import PAGES, ROOT, Block, anchors, blocks, links, name_of, text_of
+from tests.embedding import embed
 from tests.servers import ValkeyServer
 
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
@@ -120,7 +121,9 @@ def test_a_server_accepts_every_operator_command(tmp_path: Path) -> None:
                 except valkey.ResponseError as error:
                     pytest.fail(f"{page}: {' '.join(words)}: {error}")
             # The user that docs/engines.md defines may do all that a store does, and no more.
-            asyncio.run(_use_everything(f"valkey://agent:choose-a-password@127.0.0.1:{server.port}"))
+            url = f"valkey://agent:choose-a-password@127.0.0.1:{server.port}"
+            asyncio.run(_use_everything(url))
+            asyncio.run(_use_what_goes_beyond_one_memory(url, tmp_path / "memories.jsonl"))
             restricted = valkey.Valkey(port=server.port, username="agent", password="choose-a-password")
             with restricted, pytest.raises(valkey.exceptions.NoPermissionError):
                 restricted.flushall()
@@ -148,6 +151,31 @@ async def _use_everything(url: str) -> None:
         for number in range(2):
             await agent.memory.remember(f"Number {number}", thread_id="v")
         assert (await agent.memory.stats()).evictions == 1
+
+
+async def _use_what_goes_beyond_one_memory(url: str, file: Path) -> None:
+    async with AgentMemory.open(url, next_embedder=FunctionEmbedder(embed, name="letters")) as agent:
+        memory = agent.memory
+        for _ in range(2):
+            results = await memory.remember_many(["one", "two"], on_duplicate="merge", thread_id="w")
+        assert [result.outcome for result in results] == ["merged", "merged"]
+        ids = [result.id or "" for result in results]
+        for replacing in ({}, {"on_duplicate": "replace"}):
+            await memory.remember("three", id="three", ttl=60, thread_id="w", **replacing)  # type: ignore[arg-type]
+        assert (await memory.update("three", content="drei", ttl=90)).version == 2
+        assert len([item async for item in memory.iterate(thread_id="w", where=Importance.at_least(0.1))]) == 3
+        assert len(await memory.recall("one", where=Id(*ids), threshold=2)) == 2
+        assert (await memory.export_to(file, thread_id="w")).exported == 3
+        assert (await memory.import_from(file, on_existing="replace")).imported == 3
+        assert (await memory.consolidate(summarize=_a_word, thread_id="w")).deleted == 3
+        assert (await memory.migration.start()).phase == "filling"
+        assert (await memory.migration.abandon()).phase == "none"
+        assert await memory.forget_many(["three"]) == [False]
+        assert (await memory.stats()).background_failures == 0
+
+
+async def _a_word(memories: list[MemoryItem]) -> str:
+    return "word"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -107,6 +107,9 @@ async def consolidate(client: Any, name: str, registry: CollectorRegistry) -> No
     telemetry = MemoryTelemetryOptions(registry=registry)
     store = MemoryStore(client=client, name=name, embed_fn=embed, telemetry=telemetry)
     await store.remember("note", thread_id="c")
+    # Dry runs are not counted.
+    await store.consolidate(mode="summary", thread_id="c", dry_run=True)
+    await store.consolidate(extract_facts=extract, thread_id="c", dry_run=True)
     with pytest.raises(ConsolidationError):
         await store.consolidate(extract_facts=fail, thread_id="c")
     await store.consolidate(extract_facts=extract, thread_id="c")

@@ -26,9 +26,13 @@ RICH: dict[str, Any] = {
 SCOPE: dict[str, Any] = {name: RICH[name] for name in ("thread_id", "agent_id", "namespace", "tags")}
 
 
+ADDITIONS = {"occurred_at", "metadata", "version"}
+"""Fields of a memory that the published package does not know."""
+
+
 def members(item: MemoryItem | None) -> dict[str, Any]:
     assert item is not None
-    return {name: getattr(item, name) for name in item.__slots__}
+    return {name: getattr(item, name) for name in item.__slots__ if name not in ADDITIONS}
 
 
 # Index
@@ -41,7 +45,7 @@ async def test_on_an_index_created_by_them_everything_of_ours_works(
     mine = await ours.remember(f"{AHEAD} lives in Sofia", thread_id="t", subject="city", date="2024-01-01")
     await ours.remember(f"{AHEAD} has a cat", thread_id="t", subject="pet")
 
-    assert (await ours.stats()).unindexed_fields == ("subject",)
+    assert (await ours.stats()).unindexed_fields == ("subject", "occurred_at")
     assert [hit.item.id for hit in await ours.recall(AHEAD, thread_id="t", subject="city")] == [mine]
     assert len(await ours.recall(AHEAD, thread_id="t")) == 2
     listed = await ours.list(MemoryListOptions(thread_id="t", subject="city"))
@@ -106,7 +110,7 @@ async def test_we_read_whole_what_they_remember(theirs: Published, ours: MemoryS
 
 
 async def test_they_read_whole_what_we_remember(theirs: Published, ours: MemoryStore, store_name: str) -> None:
-    id = await ours.remember(**RICH)
+    id = await ours.remember(**RICH, occurred_at="2023-05-08", metadata={"theirs": "pass over it"})
 
     [hit] = await theirs.call("recall", store_name, query=AHEAD, reinforce=False, **SCOPE)
     [listed] = (await theirs.call("list", store_name, **SCOPE))["items"]

@@ -1,4 +1,4 @@
-"""The command `betterdb-memory`: every operation of the store from a shell."""
+"""The command `betterdb-memory`: what a store can do, from a shell."""
 
 from __future__ import annotations
 

@@ -23,11 +23,13 @@ def demo(
 ) -> None:
     """Tell seven weeks of conversations: remembered, asked about, strengthened, forgotten, opened again."""
     session = session_of(context)
+    place = file or session.flags.get("url")
+    if ask is not None and place is None:
+        raise typer.BadParameter("--ask is for the memories of an earlier run: say where with --file or --url")
 
     def work() -> int:
         from betterdb_agent_memory.apps.demo.story import run
 
-        place = file or session.flags.get("url")
         if place is not None:
             run(str(place), ask, fresh=fresh, width=width)
             return Exit.OK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from rich.text import Text
 from betterdb_agent_memory import MemoryHit, MemoryItem
 from betterdb_agent_memory.memory.progress import Progress, ProgressFn
 
+_STEERING = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _UNITS = (("y", 31_557_600), ("w", 604_800), ("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
@@ -121,8 +123,12 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, num
 
 
 def printable(text: str) -> str:
-    """Text that cannot steer a terminal: what controls it is shown as `?`, line ends stay."""
-    return "".join(c if c == "\n" or c.isprintable() else "?" if ord(c) != 9 else " " for c in text)
+    r"""Text that cannot steer a terminal or turn a line around: what would is shown as `?`; line ends stay.
+
+    >>> printable("red: \x1b[31m")
+    'red: ?[31m'
+    """
+    return _STEERING.sub("?", text.replace("\t", " "))
 
 
 def items_table(items: Sequence[MemoryItem], now_ms: int) -> None:

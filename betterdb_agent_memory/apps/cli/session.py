@@ -113,10 +113,16 @@ class Session:
                 raise
             code = exit_of(error)
             self.complain(error)
+        except UnicodeDecodeError as error:
+            code = Exit.REFUSED
+            self.complain(f"the input is no UTF-8: {error}")
         except BrokenPipeError:
             # Nobody reads any more, and the interpreter would say so when it flushes at its end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = Exit.PIPE_CLOSED
+        except OSError as error:
+            code = Exit.FAILED
+            self.complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
         except (KeyboardInterrupt, asyncio.CancelledError):
             sys.stderr.write("interrupted\n")
             code = Exit.INTERRUPTED

@@ -56,7 +56,8 @@ async def extract_and_curate(
         else:
             async with workshop.alone(request.conduct) as lease:
                 result = await _run(workshop, request, extract_facts, lease)
-        workshop.watch.consolidated_facts(span, result)
+        if not result.dry_run:
+            workshop.watch.consolidated_facts(span, result)
     return result
 
 

@@ -56,7 +56,8 @@ async def summarize_memories(
         else:
             async with workshop.alone(request.conduct) as lease:
                 result = await _summarize(workshop, request, summarize, lease)
-        workshop.watch.consolidated(span, result.consolidated, len(result.created), result.deleted)
+        if not result.dry_run:
+            workshop.watch.consolidated(span, result.consolidated, len(result.created), result.deleted)
     return result
 
 
@@ -114,7 +115,7 @@ async def _text_for(
 ) -> tuple[str | None, int]:
     """One text for all candidates, whose traces go into `sources`, and the calls it took; None without any.
 
-    In memory at a time: one batch, the partial summaries, and 100 bytes or so for each source.
+    In memory at a time: one batch, the partial summaries, and about 200 bytes for each source.
     """
 
     async def summarized(memories: list[MemoryItem]) -> str:

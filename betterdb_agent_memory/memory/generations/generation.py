@@ -121,7 +121,7 @@ class Generation:
         return SyncResult(embedded, written, failed)
 
     async def adopt(self, ids: Sequence[str]) -> int:
-        """Make this generation's vectors the own ones of these memories; how many had others.
+        """Make this generation's vectors the own ones of these memories; how many were changed by others just then.
 
         None where they would be refused. Three round trips.
         """
@@ -133,7 +133,7 @@ class Generation:
         changes = [
             RecordChange(
                 id,
-                # Changed meanwhile, it needs another vector: whoever changed it sees to that.
+                # Changed meanwhile, it needs another vector: whoever changed it sees to that, too.
                 expected={record.CONTENT: memory[record.CONTENT]},
                 sets={record.VECTOR: mirror[record.VECTOR]},
             )
@@ -142,7 +142,7 @@ class Generation:
             if not self.needs_fitting_index or len(mirror[record.VECTOR]) == 4 * (index.dimensions or 0)
         ]
         outcomes = await self._memories.change_many(changes) if changes else []
-        return sum(outcome is not Outcome.MISSING for outcome in outcomes)
+        return sum(outcome is Outcome.REFUSED for outcome in outcomes)
 
     async def _refresh_once(self, ids: Sequence[str]) -> _Once:
         seen = await self._look(ids)

@@ -151,7 +151,7 @@ class Models:
         if state.number < number:
             return "closed"
         if state.number == number and state.phase != "none":
-            return "replacing" if state.phase == "finishing" else "open"
+            return "replacing" if state.phase in ("finishing", "closing") else "open"
         return "replaced" if made_by is not None and state.embedder == made_by.name else "closed"
 
     def _maker(self, state: GenerationState) -> CheckedEmbedder:

@@ -192,11 +192,11 @@ class EmbeddingMigration:
         """
         async with self._lease():
             state = await self._in_phase("none", "filling", "ready", "switched")
+            if state.phase == "switched":
+                # Those that have not heard yet go on searching in the generation: they shall find what is written.
+                state = await self._moved(replace(state, phase="ready"))
             if state.phase != "none":
-                await self._models.state.write(
-                    replace(state, phase="none", next_embedder=None, dimensions=None, position=None)
-                )
-                await asyncio.sleep(_GRACE_SECONDS)  # others may be searching in it
+                await self._closed(state)
             await self._records(state.number).drop()
         return await self.status()
 
@@ -217,29 +217,33 @@ class EmbeddingMigration:
             if state.phase == "none" and state.finished and self._models.has(state.embedder):
                 await self._records(state.number).drop()  # one that was killed right at its end
                 return await self.status()
+            if state.phase == "closing":
+                await self._closed(state)
+                await self._records(state.number).drop()
+                return await self.status()
             generation, state = await self._opened("switched", "finishing")
             if state.phase == "switched":
                 await self._catch_up(generation, lease, on_progress, batch_size)
                 lease.check()
-                state = replace(state, phase="finishing")
-                await self._models.state.write(state)
-                await asyncio.sleep(_GRACE_SECONDS)  # by then nobody searches in the memories' own index
+                state = await self._moved(replace(state, phase="finishing"))
+                # By now nobody searches in the memories' own index.
             await self._put_in(generation, state.dimensions, lease, on_progress, batch_size)
             lease.check()
-            await self._models.state.write(
-                replace(
-                    state,
-                    phase="none",
-                    embedder=state.next_embedder,
-                    next_embedder=None,
-                    dimensions=None,
-                    position=None,
-                    finished=True,
-                )
+            await self._closed(
+                await self._moved(replace(state, phase="closing", embedder=state.next_embedder, finished=True))
             )
-            await asyncio.sleep(_GRACE_SECONDS)  # others may be searching in the generation
             await self._records(state.number).drop()
         return await self.status()
+
+    async def _moved(self, state: GenerationState) -> GenerationState:
+        """The state, once every worker with both embedders has heard of it."""
+        await self._models.state.write(state)
+        await asyncio.sleep(_GRACE_SECONDS)
+        return state
+
+    async def _closed(self, state: GenerationState) -> None:
+        """Nobody searches in the generation any more, and then nobody writes into it."""
+        await self._moved(replace(state, phase="none", next_embedder=None, dimensions=None, position=None))
 
     async def _fill(
         self,
@@ -359,7 +363,7 @@ class EmbeddingMigration:
     async def _adopt(
         self, generation: Generation, lease: HeldLease, on_progress: ProgressFn | None, batch_size: int
     ) -> int:
-        """One pass that puts the generation's vectors into the memories; how many were not there yet."""
+        """One pass that puts the generation's vectors into the memories; how many were changed by others just then."""
         total = await self._count(generation.records)
         seen = changed = 0
         failures = _Failures()
@@ -432,6 +436,7 @@ _WHAT_NOW: dict[Phase, str] = {
     "ready": "recall has not been switched: switch() comes first",
     "switched": "recall is switched already: roll_back() or finish() come next",
     "finishing": "the new vectors are being put into the memories: only finish() can go on",
+    "closing": "the new vectors are the memories' own by now: only finish() can go on",
 }
 
 

@@ -14,9 +14,10 @@ from betterdb_agent_memory.engines.base import Values
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.errors import ConfigurationError
 
-Phase: TypeAlias = Literal["none", "filling", "ready", "switched", "finishing"]
+Phase: TypeAlias = Literal["none", "filling", "ready", "switched", "finishing", "closing"]
 """`none`: one model. `filling`: the next model's vectors are being made. `ready`: all are there. `switched`: recall
-uses them. `finishing`: they become the vectors of the memories themselves."""
+uses them. `finishing`: they become the vectors of the memories themselves. `closing`: they are, and until every worker
+has heard of it writes go to the generation, too."""
 
 Rebuilding: TypeAlias = Literal["", "soon", "now"]
 """Whether the memories' own index is about to be made anew (`soon`), or is not to be searched (`now`)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ async def worker(engine: Engine) -> AsyncIterator[Workers]:
 
 
 @pytest.fixture(autouse=True)
-def _short_waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers of these tests believe for a tenth of what they believe otherwise, and are waited for as long."""
     for module in (layout, migration, reindexing):
         for name in ("STATE_SECONDS", "QUIET_SECONDS"):
@@ -64,4 +64,3 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(migration, "_FIRST_GRACE_SECONDS", 0.2)
     monkeypatch.setattr(reindexing, "_HEARD_SECONDS", 0.2)
     monkeypatch.setattr(reindexing, "_HELD_SECONDS", 0.2)
-    yield

@@ -1,0 +1,318 @@
+"""Workers that know of a change of models late, or are slow, while it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from betterdb_agent_memory import (
+    ConfigurationError,
+    EmbeddingError,
+    Importance,
+    IndexMismatchError,
+    MemoryListOptions,
+    MemoryStore,
+)
+from betterdb_agent_memory.embedders.function import FunctionEmbedder
+from betterdb_agent_memory.engines.base import Engine
+from betterdb_agent_memory.engines.filters import Filter
+from betterdb_agent_memory.memory.generations import migration as migration_module
+from betterdb_agent_memory.memory.generations.generation import generation_collection
+from betterdb_agent_memory.memory.generations.state import GenerationState
+from tests.memory.generations.conftest import Workers
+from tests.memory.generations.words import NAME, WordEmbedder, following, former
+
+SLOWLY = 1.2
+"""Longer than anybody is waited for in these tests."""
+
+
+async def found(store: MemoryStore, text: str) -> bool:
+    hits = await store.recall(text, k=1, reinforce=False)
+    return bool(hits) and hits[0].item.content == text and hits[0].similarity < 1e-5
+
+
+async def mirrored(engine: Engine, number: int = 1) -> set[str]:
+    """The ids that have a vector in the generation."""
+    records = engine.records(generation_collection(NAME, number))
+    return {row.id async for rows in records.scan(("vector",)) for row in rows}
+
+
+async def own_vectors(store: MemoryStore) -> dict[str, bytes]:
+    return {
+        row.fields["content"].decode(): row.fields["vector"]
+        async for rows in store._records.scan(("content", "vector"))
+        for row in rows
+    }
+
+
+async def until_finishing(store: MemoryStore) -> asyncio.Task[object]:
+    """A finish that has told everybody that it began."""
+    task: asyncio.Task[object] = asyncio.create_task(store.migration.finish())
+    while (await store._models.state.current(look=True)).phase != "finishing":  # noqa: ASYNC110 - told by the engine
+        await asyncio.sleep(0.01)
+    return task
+
+
+@pytest.fixture(params=[24, 16], ids=["another length", "the same length"])
+def model(request: pytest.FixtureRequest) -> WordEmbedder:
+    return following(request.param)
+
+
+async def test_a_write_that_began_before_the_change_has_its_vector_after_the_switch(
+    engine: Engine, worker: Workers, model: WordEmbedder
+) -> None:
+    slow = former()
+    writer = worker(embed_fn=slow, next_embed_fn=model)
+    operator = worker(next_embed_fn=following(model.dimensions))
+    await writer.remember("there already")
+    slow.seconds = SLOWLY
+    late = asyncio.create_task(writer.remember("begun before the change"))
+    await asyncio.sleep(0.05)
+    await operator.migration.start()
+    await operator.migration.run()
+    await operator.migration.switch()
+    assert not late.done()
+    id = await late
+    assert id in await mirrored(engine)
+    assert await found(operator, "begun before the change")
+
+
+async def test_a_write_or_change_that_ends_after_the_finish_has_the_new_vector(engine: Engine, worker: Workers) -> None:
+    """With one length the memory would be written, with the wrong model's vector; nobody would ever see it."""
+    model, slow = following(16), former()
+    writer = worker(embed_fn=slow, next_embed_fn=model)
+    operator = worker(next_embed_fn=following(16))
+    id = await writer.remember("to be changed")
+    await operator.migration.start()
+    await operator.migration.run()
+    await operator.migration.switch()
+    slow.seconds = SLOWLY + 1
+    late = asyncio.create_task(writer.remember("begun before the end"))
+    change = asyncio.create_task(writer.update(id, content="changed before the end"))
+    await asyncio.sleep(0.05)
+    await operator.migration.finish()
+    assert not late.done()
+    await asyncio.gather(late, change)
+    vectors = await own_vectors(operator)
+    for text in ("begun before the end", "changed before the end"):
+        assert vectors[text] == np.asarray(model.vector(text), "<f4").tobytes()
+    assert await mirrored(engine) == set(), "nothing is written into a generation that is deleted"
+
+
+async def test_a_question_is_never_compared_with_another_models_vectors(worker: Workers) -> None:
+    model, slow = following(16), former()
+    reader = worker(embed_fn=slow, next_embed_fn=model)
+    operator = worker(next_embed_fn=following(16))
+    await reader.remember_many([f"text {number}" for number in range(30)])
+    await operator.migration.start()
+    await operator.migration.run()
+    slow.seconds = SLOWLY + 1
+    straddling = asyncio.create_task(reader.recall("text 7", k=1))
+    await asyncio.sleep(0.05)
+    await operator.migration.switch()
+    await operator.migration.finish()
+    assert not straddling.done()
+    [hit] = await straddling
+    assert (hit.item.content, hit.similarity) == ("text 7", pytest.approx(0, abs=1e-5))
+
+
+async def test_workers_with_the_former_model_alone_are_refused_once_it_ends(
+    worker: Workers, model: WordEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = worker()
+    await old.remember_many([f"text {number}" for number in range(20)])
+    operator = worker(next_embed_fn=model)
+    await operator.migration.start()
+    await operator.migration.run()
+    await operator.migration.switch()
+    assert await found(old, "text 3")
+    monkeypatch.setattr(migration_module, "_GRACE_SECONDS", 0.6)
+    finishing = await until_finishing(operator)
+    await asyncio.sleep(0.2)  # what it believes
+    for call in (old.recall("text 3"), old.remember("text")):
+        with pytest.raises(IndexMismatchError, match="following"):
+            await call
+    await finishing
+    with pytest.raises(IndexMismatchError, match="following"):
+        await old.recall("text 3")
+
+
+async def test_others_are_served_while_it_is_finished(
+    worker: Workers, model: WordEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that has the next model only, and one that has none."""
+    operator, other = worker(next_embed_fn=model), worker(next_embed_fn=following(model.dimensions))
+    await operator.remember_many([f"text {number}" for number in range(40)], thread_id="t")
+    await operator.migration.start()
+    await operator.migration.run()
+    await operator.migration.switch()
+    walk = other.iterate(page_size=5)
+    seen = {(await anext(walk)).id for _ in range(3)}
+    monkeypatch.setattr(migration_module, "_GRACE_SECONDS", 0.5)
+    finishing = await until_finishing(operator)
+    new_only, none = worker(embed_fn=following(model.dimensions)), worker(embed_fn=None)
+    while not finishing.done():
+        for store in (other, new_only):
+            assert await found(store, "text 5")
+        for store in (other, new_only, none):
+            assert (await store.list(MemoryListOptions(thread_id="t"))).total == 40
+            assert len([item async for item in store.iterate(thread_id="t", page_size=7)]) == 40
+        assert len(await other.recall("text", k=50, where=Importance.between(0, 1))) >= 40
+        id = await other.remember("written meanwhile")
+        await other.update(id, content="changed meanwhile")
+        assert await found(new_only, "changed meanwhile")
+        assert await other.forget(id)
+        await other.remember("to be forgotten", thread_id="gone")
+        assert await none.forget_by_scope(thread_id="gone") == 1
+        seen |= {item.id for item in [await anext(walk, None)] if item is not None}
+    await finishing
+    seen |= {item.id async for item in walk}
+    assert seen >= {item.id async for item in other.iterate(thread_id="t")}
+    assert (await other.list()).total == 40
+
+
+async def test_a_limit_holds_while_it_is_finished(worker: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    operator = worker(next_embed_fn=following())
+    other = worker(next_embed_fn=following(), max_items_per_scope=10)
+    await other.remember_many([f"text {number}" for number in range(10)], thread_id="t")
+    await operator.migration.start()
+    await operator.migration.run()
+    await operator.migration.switch()
+    monkeypatch.setattr(migration_module, "_GRACE_SECONDS", 0.5)
+    finishing = await until_finishing(operator)
+    written = 0
+    while not finishing.done():
+        await other.remember(f"more {written}", thread_id="t")
+        written += 1
+        assert (await other.list(MemoryListOptions(thread_id="t"))).total == 10
+    await finishing
+    assert written
+    assert (await other.stats()).evictions == written
+
+
+async def test_what_is_forgotten_leaves_the_generation_at_once(engine: Engine, worker: Workers) -> None:
+    """By whoever forgets it, in whatever way."""
+    old, operator = worker(), worker(next_embed_fn=following())
+    limited = worker(next_embed_fn=following(), max_items_per_scope=2)
+    ids = [result.id or "" for result in await old.remember_many([f"text {n}" for n in range(5)], thread_id="t")]
+    await operator.migration.start()
+    await operator.migration.run()
+    await asyncio.sleep(0.15)  # what `old` believes
+    await old.forget(ids[0])
+    assert await mirrored(engine) == set(ids[1:])
+    await operator.update(ids[1], tags=["go"])
+    assert await old.forget_by_scope(tags=["go"]) == 1
+    assert await mirrored(engine) == set(ids[2:])
+    new = await limited.remember("one too many", thread_id="t")
+    left = await mirrored(engine)
+    assert new in left
+    assert len(left) == 2
+
+
+async def test_a_start_forgets_no_old_workers_writes(worker: Workers) -> None:
+    """One embedder: told of nothing, its writes are seen by the run, the switch and the finish."""
+    old, operator = worker(), worker(next_embed_fn=following())
+    await old.remember("before")
+    await operator.migration.start()
+    await old.remember("while it is filled")
+    await operator.migration.run()
+    await old.remember("when it is filled")
+    await operator.migration.switch()
+    assert await found(operator, "when it is filled")
+    await old.remember("when it is switched")
+    await operator.migration.finish()
+    assert await found(operator, "when it is switched")
+
+
+async def test_one_memory_that_cannot_be_embedded_keeps_no_other_back(engine: Engine, worker: Workers) -> None:
+    class Squeamish(WordEmbedder):
+        async def embed_documents(self, texts: list[str]) -> list[np.ndarray]:  # type: ignore[override]
+            if "poison" in texts:
+                raise ValueError("cannot embed this")
+            return await super().embed_documents(texts)
+
+    store = worker(next_embed_fn=Squeamish("following", 24, 2))
+    await store.remember("poison")
+    await store.remember_many([f"text {number}" for number in range(50)])
+    await store.migration.start()
+    with pytest.raises(EmbeddingError, match="1 memories could not"):
+        await store.migration.run(batch_size=10)
+    assert len(await mirrored(engine)) == 50
+
+
+async def test_the_change_can_be_given_up_without_the_next_embedder(engine: Engine, worker: Workers) -> None:
+    store = worker(next_embed_fn=following())
+    await store.remember("something")
+    await store.migration.start()
+    await store.migration.run()
+    await store.migration.switch()
+    plain = worker()
+    assert (await plain.migration.roll_back()).phase == "ready"
+    assert (await plain.migration.abandon()).phase == "none"
+    assert await mirrored(engine) == set()
+
+
+async def test_a_worker_that_lost_its_lease_moves_nothing_back(worker: Workers) -> None:
+    """Its note of how far it came says nothing about the phase."""
+    late, operator = (worker(next_embed_fn=following()) for _ in range(2))
+    await operator.remember("something")
+    await operator.migration.start()
+    await late._models.state.current(look=True)
+    await operator.migration.run()
+    await operator.migration.switch()
+    await late._models.state.note_position("1:a")
+    assert (await operator.migration.status()).phase == "switched"
+
+
+async def test_an_index_that_others_make_meanwhile_is_made_again(
+    worker: Workers, request: pytest.FixtureRequest
+) -> None:
+    """A client in another language, on a server, finds none for an instant and makes one for its vectors."""
+    if "valkey" not in request.node.callspec.id:
+        pytest.skip("only this library opens a file, and makes no index for another length in it")
+    operator = worker(next_embed_fn=following())
+    await operator.remember_many([f"text {number}" for number in range(20)])
+    await operator.migration.start()
+    await operator.migration.run()
+    await operator.migration.switch()
+    records = operator._records
+    finishing = await until_finishing(operator)
+    await asyncio.sleep(0.05)
+    finishing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await finishing
+    await records.rebuild(24)
+    await records.rebuild(16)
+    assert await found(operator, "text 3")
+    await operator.migration.finish()
+    state = await records.inspect()
+    assert state.dimensions == 24
+    assert await records.count(Filter()) == 20
+    assert await found(operator, "text 3")
+
+
+async def test_models_without_a_name_are_not_moved_to(worker: Workers) -> None:
+    async def embed(text: str) -> list[float]:
+        return former().vector(text).tolist()
+
+    with pytest.raises(ConfigurationError, match="needs a name"):
+        await worker(next_embed_fn=embed).migration.start()
+    named = FunctionEmbedder(embed, name="same-length", dimensions=16)
+    store = worker(embed_fn=embed, next_embed_fn=named)
+    await store.remember("text")
+    await store.migration.start()
+    await store.migration.run()
+    await store.migration.switch()
+    await store.migration.finish()
+    with pytest.raises(IndexMismatchError, match="same-length"):
+        await worker(embed_fn=embed).recall("text")
+
+
+async def test_a_state_of_another_release_is_said_and_not_guessed() -> None:
+    for fields in ({"phase": b"doubling"}, {"phase": b"ready", "number": b"two"}, {"rebuilding": b"maybe"}):
+        with pytest.raises(ConfigurationError, match="key"):
+            GenerationState.decoded("key", fields)
+    state = GenerationState("ready", 3, "a", "b", 8, "1:x", 12, finished=True)
+    assert GenerationState.decoded("key", state.encoded()) == state

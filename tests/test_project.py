@@ -60,6 +60,7 @@ def test_a_bare_install_brings_only_the_promised_packages() -> None:
         "tokenizers",
         "wordllama",
     }
+    assert names(PROJECT["optional-dependencies"]["cli"]) == {"platformdirs", "rich", "typer"}
 
 
 def test_the_wheel_holds_the_package_whole_and_nothing_else(built: Path) -> None:

@@ -101,10 +101,12 @@ def texts_of(count: int, dataset: Path | None) -> list[str]:
     dice = random.Random(7)
     if dataset is not None:
         turns = [turn for conversation in load_conversations(dataset) for turn in conversation.memories]
-        extra = "today yesterday later again perhaps maybe surely never always soon then now here there".split()
+        extra = ["today", "yesterday", "later", "again", "perhaps", "surely", "never", "always", "soon", "then", "now"]
         return [f"{turns[n % len(turns)]} {' '.join(dice.sample(extra, 2))} {n}" for n in range(count)]
-    words = [f"{a}{b}" for a in "ba ke li mo nu pra ste tru vi zo".split() for b in "dan fel gor his kum lap".split()]
-    words += "dinner garden meeting train weather music guitar holiday doctor budget invoice kitchen river".split()
+    words = [
+        f"{a}{b}" for a in ("ba", "ke", "li", "mo", "nu", "pra", "ste", "tru") for b in ("dan", "fel", "gor", "his")
+    ]
+    words += ["dinner", "garden", "meeting", "train", "weather", "music", "holiday", "doctor", "budget", "kitchen"]
     return [f"{' '.join(dice.choices(words, k=12))} {n}" for n in range(count)]
 
 
@@ -434,7 +436,8 @@ def print_table(outcome: Outcome) -> None:
         f"{'every vector right' if outcome.exact else 'WRONG'}\n"
     )
     print(
-        "| phase | seconds | recalls | errors | recall@10 | worst | p50 ms | p99 ms |\n|---|---|---|---|---|---|---|---|"
+        "| phase | seconds | recalls | errors | recall@10 | worst | p50 ms | p99 ms |\n"
+        "|---|---|---|---|---|---|---|---|"
     )
     for phase in outcome.phases:
         print(

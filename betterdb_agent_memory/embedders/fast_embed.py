@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from betterdb_agent_memory.embedders.answers import refuse_miscount, refuse_what_is_not_text
 from betterdb_agent_memory.embedders.extras import require_package
-from betterdb_agent_memory.embedders.function import refuse_bad_statements
 from betterdb_agent_memory.embedders.known_models import Prefixes, known_prefixes, known_threshold
-from betterdb_agent_memory.embedders.limits import CallLimits
-from betterdb_agent_memory.embedders.local_model import (
-    DEFAULT_BATCH_SIZE,
-    ModelThread,
-    limits_of_a_local_model,
-    slices,
-)
+from betterdb_agent_memory.embedders.local_model import DEFAULT_BATCH_SIZE, LocalModelEmbedder
 from betterdb_agent_memory.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -31,7 +22,7 @@ DEFAULT_MODEL = "BAAI/bge-small-en-v1.5"
 _CLOSE_NAMES = 4
 
 
-class FastEmbedEmbedder:
+class FastEmbedEmbedder(LocalModelEmbedder["TextEmbedding"]):
     """Embeds with a model of `fastembed` (extra `fastembed`), on this machine's processor.
 
     `model` is a name that fastembed lists, or one you registered with `TextEmbedding.add_custom_model`.
@@ -64,11 +55,7 @@ class FastEmbedEmbedder:
         default_threshold: float | None = None,
     ) -> None:
         require_package("fastembed", extra="fastembed", needed_by="FastEmbedEmbedder")
-        self._call_limits = limits_of_a_local_model(batch_size)
-        self._dimensions = _dimensions_of(model)
-        self._name = f"fastembed:{model}"
-        self._default_threshold = known_threshold(model) if default_threshold is None else default_threshold
-        refuse_bad_statements(self._name, self._dimensions, self._default_threshold)
+        dimensions = _dimensions_of(model)
         known = known_prefixes(model)
         self._prefixes = Prefixes(
             known.query if query_prefix is None else query_prefix,
@@ -79,57 +66,19 @@ class FastEmbedEmbedder:
             options["local_files_only"] = True
         if model_path is not None:
             options["specific_model_path"] = str(model_path)
-        self._thread: ModelThread[TextEmbedding] = ModelThread(self._name, lambda: _load(model, options))
+        super().__init__(
+            name=f"fastembed:{model}",
+            dimensions=dimensions,
+            default_threshold=known_threshold(model) if default_threshold is None else default_threshold,
+            batch_size=batch_size,
+            load=lambda: _load(model, options),
+        )
 
-    @property
-    def name(self) -> str:
-        """The model's, such as `fastembed:BAAI/bge-small-en-v1.5`."""
-        return self._name
-
-    @property
-    def dimensions(self) -> int:
-        """Length of every vector, known before the weights are there."""
-        return self._dimensions
-
-    @property
-    def default_threshold(self) -> float:
-        """Cosine distance (0 to 2) up to which a memory counts as related."""
-        return self._default_threshold
-
-    @property
-    def call_limits(self) -> CallLimits:
-        """One call at a time, `batch_size` texts in it."""
-        return self._call_limits
-
-    async def embed_query(self, text: str) -> NDArray[np.float32]:
-        """The vector of one question.
-
-        Raises `InvalidInputError` for what is not text, `EmbeddingError` when the weights cannot be had or
-        the model fails.
-        """
-        return (await self.embed_queries([text]))[0]
-
-    async def embed_queries(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
-        """The vectors of questions, in order; raises as `embed_query` does."""
-        return await self._embed(texts, is_query=True)
-
-    async def embed_documents(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
-        """The vectors of texts to be stored, in order; raises as `embed_query` does."""
-        return await self._embed(texts, is_query=False)
-
-    async def aclose(self) -> None:
-        """Let go of the model and its thread; the embedder is of no use afterwards."""
-        self._thread.close()
-
-    async def _embed(self, texts: Sequence[str], *, is_query: bool) -> list[NDArray[np.float32]]:
-        refuse_what_is_not_text(texts)
+    def _encode(self, model: TextEmbedding, texts: Sequence[str], *, is_query: bool) -> list[NDArray[np.float32]]:
         prefix = self._prefixes.query if is_query else self._prefixes.document
-        size = self._call_limits.max_batch
-        vectors: list[NDArray[np.float32]] = []
-        for some in slices([prefix + text for text in texts], size):
-            vectors += await self._thread.run(partial(_encode, texts=some, is_query=is_query))
-        refuse_miscount(self._name, vectors, len(texts))
-        return vectors
+        embed = model.query_embed if is_query else model.passage_embed
+        prefixed = [prefix + text for text in texts]
+        return [np.asarray(vector, np.float32) for vector in embed(prefixed, batch_size=len(prefixed))]
 
 
 def _load(model: str, options: dict[str, Any]) -> TextEmbedding:
@@ -150,8 +99,3 @@ def _dimensions_of(model: object) -> int:
         f"fastembed has no model {model!r}; close to it are {', '.join(close)}, and "
         "`fastembed.TextEmbedding.list_supported_models()` lists all"
     )
-
-
-def _encode(model: TextEmbedding, *, texts: Sequence[str], is_query: bool) -> list[NDArray[np.float32]]:
-    embed = model.query_embed if is_query else model.passage_embed
-    return [np.asarray(vector, np.float32) for vector in embed(texts, batch_size=len(texts))]

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final, Generic, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from betterdb_agent_memory.embedders.answers import refuse_miscount, refuse_what_is_not_text
+from betterdb_agent_memory.embedders.function import refuse_bad_statements
 from betterdb_agent_memory.embedders.limits import CallLimits
 from betterdb_agent_memory.errors import AgentMemoryError, EmbeddingError
 
@@ -55,12 +62,80 @@ class ModelThread(Generic[_Model]):
             raise EmbeddingError(f"cannot {doing} the model {self._name}: {type(error).__name__}: {error}") from error
 
 
-def limits_of_a_local_model(batch_size: int) -> CallLimits:
-    """One call at a time; without a time limit, since the first may fetch the weights and none can be stopped."""
-    return CallLimits(max_concurrency=1, max_batch=batch_size, timeout_seconds=None, attempts=1)
+class LocalModelEmbedder(ABC, Generic[_Model]):
+    """An `Embedder` around a model that computes on this machine, one call at a time.
 
+    `dimensions` None means that the first vector tells. A subclass says how a batch is computed.
+    """
 
-def slices(texts: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    """`texts` in order, `size` at a time."""
-    for start in range(0, len(texts), size):
-        yield texts[start : start + size]
+    def __init__(
+        self,
+        *,
+        name: str,
+        dimensions: int | None,
+        default_threshold: float,
+        batch_size: int,
+        load: Callable[[], _Model],
+    ) -> None:
+        refuse_bad_statements(name, dimensions, default_threshold)
+        self._name = name
+        self._dimensions = dimensions
+        self._default_threshold = default_threshold
+        # Without a time limit, since the first call may fetch the weights and none can be stopped.
+        self._call_limits = CallLimits(max_concurrency=1, max_batch=batch_size, timeout_seconds=None, attempts=1)
+        self._thread: ModelThread[_Model] = ModelThread(name, load)
+
+    @property
+    def name(self) -> str:
+        """The library's and the model's, such as `fastembed:BAAI/bge-small-en-v1.5`."""
+        return self._name
+
+    @property
+    def dimensions(self) -> int | None:
+        """Length of every vector; None where only the first one tells and none came yet."""
+        return self._dimensions
+
+    @property
+    def default_threshold(self) -> float:
+        """Cosine distance (0 to 2) up to which a memory counts as related."""
+        return self._default_threshold
+
+    @property
+    def call_limits(self) -> CallLimits:
+        """One call at a time, `batch_size` texts in it."""
+        return self._call_limits
+
+    async def embed_query(self, text: str) -> NDArray[np.float32]:
+        """The vector of one question.
+
+        Raises `InvalidInputError` for what is not text, `EmbeddingError` when the weights cannot be had or
+        the model fails.
+        """
+        return (await self.embed_queries([text]))[0]
+
+    async def embed_queries(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
+        """The vectors of questions, in order; raises as `embed_query` does."""
+        return await self._embed(texts, is_query=True)
+
+    async def embed_documents(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
+        """The vectors of texts to be stored, in order; raises as `embed_query` does."""
+        return await self._embed(texts, is_query=False)
+
+    async def aclose(self) -> None:
+        """Let go of the model and its thread; the embedder is of no use afterwards."""
+        self._thread.close()
+
+    @abstractmethod
+    def _encode(self, model: _Model, texts: Sequence[str], *, is_query: bool) -> list[NDArray[np.float32]]:
+        """The vectors of one batch; runs in the model's thread."""
+
+    async def _embed(self, texts: Sequence[str], *, is_query: bool) -> list[NDArray[np.float32]]:
+        refuse_what_is_not_text(texts)
+        vectors: list[NDArray[np.float32]] = []
+        for start in range(0, len(texts), self._call_limits.max_batch):
+            batch = texts[start : start + self._call_limits.max_batch]
+            vectors += await self._thread.run(partial(self._encode, texts=batch, is_query=is_query))
+        refuse_miscount(self._name, vectors, len(texts))
+        if vectors:
+            self._dimensions = len(vectors[0])
+        return vectors

@@ -114,7 +114,7 @@ class StoreParts:
                 None if next_embedder is None else CheckedEmbedder(next_embedder, on_call=self._watch.embedding_called)
             ),
         )
-        self._searcher = Searcher(self._models, on_use=self._start_background_work)
+        self._searcher = Searcher(self._models, on_use=self._start_background_work, on_unindexed=self._watch.unindexed)
         self._follower = Follower(name, on_failure=lambda: self._watch.background_failed("generation"))
         self._writer = Writer(self._records, self._follower)
         self._updater = Updater(self._records, self._models, self._follower, get=self._read_one)

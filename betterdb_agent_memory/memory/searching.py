@@ -44,7 +44,7 @@ class Searcher:
         models: Models,
         *,
         on_use: Callable[[], None],
-        on_unindexed: Callable[[Sequence[str]], None] = lambda fields: None,
+        on_unindexed: Callable[[Sequence[str]], None],
     ) -> None:
         self._models = models
         self._on_use = on_use

@@ -9,11 +9,12 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from betterdb_agent_memory import LeaseHeldError
+from betterdb_agent_memory import LeaseHeldError, LeaseLostError
 from betterdb_agent_memory.engines import open_engine
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.memory.leasing import HeldLease
@@ -63,6 +64,10 @@ async def engine(url: str) -> AsyncIterator[Engine]:
     await opened.close()
 
 
+def process_that_holds(url: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", HOLDER, url], stdout=subprocess.PIPE, text=True)
+
+
 def lease(engine: Engine, *, wait_seconds: float = 0.0, ttl_seconds: float = 1.0) -> HeldLease:
     return HeldLease(engine.leases, KEY, what="work", wait_seconds=wait_seconds, ttl_seconds=ttl_seconds)
 
@@ -79,7 +84,7 @@ async def test_it_is_renewed_while_the_work_goes_on(engine: Engine) -> None:
 async def test_it_is_given_back_at_the_end_and_after_an_error(engine: Engine) -> None:
     tokens = []
     for _ in range(2):
-        with pytest.raises(ZeroDivisionError):
+        with suppress(ZeroDivisionError):
             async with lease(engine, ttl_seconds=60) as held:
                 tokens.append(held.token or 0)
                 raise ZeroDivisionError
@@ -101,7 +106,7 @@ async def test_who_waits_gets_it_when_it_is_given_back(engine: Engine) -> None:
 
 async def test_a_process_that_stood_still_stops_before_its_next_write(engine: Engine, url: str) -> None:
     """Stopped by the system for longer than its lease, while another worker took over."""
-    holder = subprocess.Popen([sys.executable, "-c", HOLDER, url], stdout=subprocess.PIPE, text=True)
+    holder = process_that_holds(url)
     assert holder.stdout is not None
     try:
         assert await asyncio.to_thread(holder.stdout.readline) == "held\n"
@@ -121,7 +126,7 @@ async def test_a_process_that_stood_still_stops_before_its_next_write(engine: En
 
 
 async def test_one_that_died_holds_on_until_its_time_is_over(engine: Engine, url: str) -> None:
-    holder = subprocess.Popen([sys.executable, "-c", HOLDER, url], stdout=subprocess.PIPE, text=True)
+    holder = process_that_holds(url)
     assert holder.stdout is not None
     assert await asyncio.to_thread(holder.stdout.readline) == "held\n"
     holder.kill()
@@ -137,8 +142,6 @@ async def test_it_is_gone_once_its_key_is_deleted(engine: Engine, url: str, requ
     """A server that was flushed has forgotten who holds it."""
     if "://" not in url:
         pytest.skip("nobody deletes it from a file")
-    from betterdb_agent_memory import LeaseLostError
-
     server: ValkeyServer = request.getfixturevalue("valkey_server")
     async with lease(engine, ttl_seconds=0.8) as held:
         with server.blocking_client() as client:

@@ -79,14 +79,15 @@ class Questions:
         return found
 
     def returned(self, fields: Sequence[str]) -> Sequence[str]:
-        """What to ask for to get `fields`."""
-        if not fields:
-            return (self.order_field,)
+        """What to ask for to get `fields`: also the order field, which every record has, since a row without
+        any field counts as expired.
+        """
+        asked = fields if self.order_field in fields else (*fields, self.order_field)
         # valkey-search gives numbers six significant digits (milliseconds become hours) unless a
         # text field is returned as well.
         if self.index.returns_numbers or not self._texts or self._numbers.isdisjoint(fields):
-            return fields
-        return fields if not set(self._texts).isdisjoint(fields) else (*fields, self._texts[0])
+            return asked
+        return asked if not set(self._texts).isdisjoint(fields) else (*asked, self._texts[0])
 
     def rounds_numbers_of(self, fields: Sequence[str]) -> bool:
         """Whether a search may return rounded numbers for `fields`; the order field has whole ones."""

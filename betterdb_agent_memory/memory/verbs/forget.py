@@ -71,7 +71,7 @@ class ForgetVerbs(StoreParts):
             if await space.index.find(space.embedder.dimensions) is None:
                 # Memories may be there without an index: made now, it finds them.
                 await space.index.ensure(await space.embedder.probe())
-            return await self._searcher.ask(space, lambda: forget_matching(space.records, filter), 0)
+            return await self._searcher.ask(space, lambda: forget_matching(space.records, filter), 0, filter=filter)
 
         deleted = await self._searcher.within(lookup_space, search)
         self._watch.forgotten(deleted)

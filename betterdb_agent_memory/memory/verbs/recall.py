@@ -136,7 +136,9 @@ class RecallVerbs(StoreParts):
         Without a scope the total is the server's, which may still count memories that have just expired.
         """
         request = ListRequest.validated(options or MemoryListOptions())
-        page = await self._searcher.lookup(lambda space: list_matching(space.records, request), Page((), 0, 0))
+        page = await self._searcher.lookup(
+            lambda space: list_matching(space.records, request), Page((), 0, 0), filter=request.filter
+        )
         items = await self._decode([row.id for row in page.rows], [row.fields for row in page.rows])
         found = [item for item in items if item is not None]
         found.sort(key=lambda item: (-item.created_at, item.id))
@@ -163,7 +165,7 @@ class RecallVerbs(StoreParts):
         filter = exact_filter(scope, thread_id, agent_id, namespace, tags, where=where)
         position = None if after is None else record.parse_cursor(after)
         size = checked_integer("page_size", page_size, 1000, 1, MAX_LIST_LIMIT)
-        space = await self._searcher.lookup(itself, None)
+        space = await self._searcher.lookup(itself, None, filter=filter)
         if space is None:
             return
         pages = space.records.walk(filter, fields=record.ITEM_FIELDS, after=position, page_size=size)
@@ -187,6 +189,7 @@ class RecallVerbs(StoreParts):
                 threshold=rules.threshold,
             ),
             NearestResult([]),
+            filter=request.filter,
         )
         self._watch.refilled(found.refills)
         now_ms = self._clock() if request.now_ms is None else request.now_ms

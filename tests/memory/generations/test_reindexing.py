@@ -73,7 +73,6 @@ async def test_no_worker_gets_a_partial_answer_meanwhile(
     worker: Workers, server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others believe for a while that the index is complete; a server would answer from what is in it."""
-    store, other = worker(), worker()
     # Long vectors: a server takes its time with them.
     model = former()
     model.dimensions = 512
@@ -82,7 +81,7 @@ async def test_no_worker_gets_a_partial_answer_meanwhile(
     assert (await other.list(MemoryListOptions(thread_id="t"))).total == 2_000
     walk = other.iterate(thread_id="t", page_size=100)
     walked = {(await anext(walk)).id}
-    states = []
+    states: list[bool] = []
 
     async def read_on() -> None:
         nonlocal walked

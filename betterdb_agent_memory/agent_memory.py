@@ -54,6 +54,7 @@ class AgentMemory:
                 max_items_per_scope=options.memory.max_items_per_scope,
                 discovery=options.memory.discovery,
                 config_refresh=options.memory.config_refresh,
+                consolidation=options.memory.consolidation,
                 telemetry=options.telemetry,
             ),
         )
@@ -101,6 +102,7 @@ class AgentMemory:
                 max_items_per_scope=options.max_items_per_scope,
                 discovery=on_server if options.discovery is None else options.discovery,
                 config_refresh=options.config_refresh,
+                consolidation=options.consolidation,
                 telemetry=options.telemetry,
                 reinforcement=options.reinforcement,
                 max_content_bytes=options.max_content_bytes,

@@ -138,13 +138,14 @@ class AgentMemoryRecallConfig:
 
 @dataclass(frozen=True, slots=True)
 class AgentMemoryConfig:
-    """The facade's memory tier, as published."""
+    """The facade's memory tier, as published; `consolidation` is an addition."""
 
     default_threshold: float | None = None
     recall: AgentMemoryRecallConfig | None = None
     max_items_per_scope: int | None = None
     discovery: bool | MemoryDiscoveryConfig = True
     config_refresh: bool | MemoryConfigRefreshConfig | None = None
+    consolidation: ConsolidationConfig | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +186,8 @@ class MemoryOptions(BaseModel):
     """Longest time a server may take for one search; a file has no such limit."""
     minimum_ef: Annotated[int, Field(ge=1, le=4_096)] = 100
     """Least effort (EF_RUNTIME) of a vector search on a server: more finds more of the true neighbours."""
+    consolidation: ConsolidationConfig | None = None
+    """Label and importance of the facts that consolidation writes."""
     max_content_bytes: Annotated[int, Field(ge=1)] = DEFAULT_MAX_CONTENT_BYTES
     """Longest text that `remember` accepts, in UTF-8 bytes."""
     config_refresh: bool | MemoryConfigRefreshConfig = True

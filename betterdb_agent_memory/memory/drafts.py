@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any, Literal, TypeAlias, get_args
 
 from betterdb_agent_memory.engines.base import Expiry, Outcome, RecordChange, RecordWrite
-from betterdb_agent_memory.engines.filters import TAG_SEPARATOR, Filter
+from betterdb_agent_memory.engines.filters import TAG_SEPARATOR, Fields, Filter
 from betterdb_agent_memory.errors import AgentMemoryError, InvalidInputError, MemoryExistsError
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.record import NewMemory
@@ -52,9 +52,9 @@ class MemoryDraft:
 class RememberResult:
     """What became of one memory of a batch, in the order they were given.
 
-    `stored`: it is there under `id`. `merged`: the same memory was there under `id` already and has been
-    reinforced. `rejected`: it was not written, and `error` says why (with an `OutcomeUnknownError` it is
-    there whole or not at all, under `id`).
+    `stored`: it has been written under `id` (a full scope may have evicted it since). `merged`: the same memory
+    was there under `id` already and has been reinforced. `rejected`: it was not written, and `error` says
+    why (with an `OutcomeUnknownError` it is there whole or not at all, under `id`).
     """
 
     outcome: Literal["stored", "merged", "rejected"]
@@ -85,11 +85,23 @@ class PreparedMemory:
         if self.on_duplicate == "merge":
             return RecordWrite(id, fields, self.ttl_seconds, if_exists=self.merge())
         if self.on_duplicate == "replace" and self.has_own_id:
-            return RecordWrite(id, fields, self.ttl_seconds)
+            return RecordWrite(id, fields, self.ttl_seconds, if_exists=self._replacement(fields))
         if self.has_own_id:
             never = RecordChange(id, expected={record.CONTENT: None})
             return RecordWrite(id, fields, self.ttl_seconds, if_exists=never)
         return RecordWrite(id, fields, self.ttl_seconds, is_new=True)
+
+    def _replacement(self, fields: Fields) -> RecordChange:
+        """The record made anew, with the version of the one that was there and one more: whoever has read
+        that one must not take this for it.
+        """
+        return RecordChange(
+            self.memory.id,
+            sets=fields,
+            removes=tuple(name for name in record.OPTIONAL_FIELDS if name not in fields),
+            revision_field=record.VERSION,
+            expiry=Expiry(self.ttl_seconds),
+        )
 
     def merge(self) -> RecordChange:
         """What remembering the same thing once more does to the memory that is there."""
@@ -123,7 +135,7 @@ class PreparedMemory:
             case Outcome.WRITTEN:
                 return RememberResult("stored", self.memory.id)
             case Outcome.CHANGED:
-                return RememberResult("merged", self.memory.id)
+                return RememberResult("stored" if self.on_duplicate == "replace" else "merged", self.memory.id)
         return self.rejected(
             MemoryExistsError(
                 f"there is another memory with the id {self.memory.id!r}; choose another id, pass "
@@ -199,6 +211,14 @@ def as_draft(given: object) -> MemoryDraft:
     return MemoryDraft(**given)
 
 
+def _scope_of(draft: MemoryDraft, scope: MemoryScope | None) -> MemoryScope:
+    for name in ("thread_id", "agent_id", "namespace"):
+        of_all, own = getattr(scope, name, None), getattr(draft, name)
+        if of_all is not None and own is not None and of_all != own:
+            raise InvalidInputError(f"the memory says {name} {own!r:.80}, the call says {of_all!r:.80} for all")
+    return checked_scope(scope, draft.thread_id, draft.agent_id, draft.namespace)
+
+
 def prepare(
     draft: MemoryDraft,
     *,
@@ -214,7 +234,7 @@ def prepare(
     `reserved_sources` are labels that consolidation gives its own products: a plain memory that carries
     one is marked, so that it is never taken for a product.
     """
-    said = checked_scope(scope, draft.thread_id, draft.agent_id, draft.namespace)
+    said = _scope_of(draft, scope)
     source = record.checked_label("source", optional_text("source", draft.source))
     memory = NewMemory(
         id=record.checked_id(new_id() if draft.id is None else draft.id),

@@ -89,6 +89,9 @@ ITEM_FIELDS = (
 )
 """What reading a memory asks for: everything but the vector."""
 
+OPTIONAL_FIELDS = (TAGS, THREAD, AGENT, NAMESPACE, SOURCE, SUBJECT, DATE, OCCURRED_AT, METADATA, DERIVED)
+"""Fields that a memory may lack; its version is kept apart, since it outlives what it counts."""
+
 MATCH_ALL_MEMORY_QUERY = f"@{CREATED_AT}:[-inf +inf]"
 """The published query text that finds every memory: each has the field, and a bare `*` is no valid
 query everywhere."""
@@ -382,7 +385,8 @@ def metadata_text(metadata: object) -> str | None:
         size = len(text.encode())
     except (TypeError, ValueError, RecursionError) as error:  # a lone surrogate is a ValueError too
         raise InvalidInputError(
-            f"metadata must be made of JSON values (texts, finite numbers, booleans, None, lists, mappings): {error}"
+            "metadata must be made of JSON values, so texts, finite numbers (no NaN), booleans, None, lists and "
+            f"mappings: {error}"
         ) from None
     if size > MAX_METADATA_BYTES:
         raise InvalidInputError(

@@ -26,6 +26,9 @@ _ATTEMPTS = 5
 class _Unsaid(Enum):
     KEEP = "keep"
 
+    def __repr__(self) -> str:
+        return "KEEP"
+
 
 KEEP: Final = _Unsaid.KEEP
 """The default of `update`'s arguments: the field stays as it is. (None takes it away.)"""
@@ -49,7 +52,7 @@ class Update:
         cls,
         id: object,
         *,
-        content: str | Keep,
+        content: str | Keep | None,
         importance: float | Keep | None,
         tags: Sequence[str] | Keep | None,
         metadata: Mapping[str, Any] | Keep | None,
@@ -67,6 +70,8 @@ class Update:
         Raises:
             InvalidInputError: a value is refused, or nothing is to be changed.
         """
+        if content is None:
+            raise InvalidInputError("a memory cannot lose its content; leave content out, or forget the memory")
         fields: dict[str, str | None] = {}
         if importance is not KEEP:
             fields[record.IMPORTANCE] = record.number_text(record.checked_importance(importance))
@@ -133,6 +138,7 @@ class Updater:
             MemoryNotFoundError, VersionConflictError, EmbeddingError: see `MemoryStore.update`.
         """
         layout = await self._models.layout()
+        version: int | None = None
         for _ in range(_ATTEMPTS):
             outcome = await self._once(update, layout)
             item = None if outcome is Outcome.MISSING else await self._get(update.id)
@@ -149,7 +155,10 @@ class Updater:
                     "it since you read it. Read it again and decide",
                     current=item.version,
                 )
-        raise VersionConflictError(f"memory {update.id!r} was changed by others {_ATTEMPTS} times meanwhile; try again")
+            version = item.version
+        raise VersionConflictError(
+            f"memory {update.id!r} was changed by others {_ATTEMPTS} times meanwhile; try again", current=version
+        )
 
     async def _once(self, update: Update, layout: Layout) -> Outcome:
         vector: bytes | None = None

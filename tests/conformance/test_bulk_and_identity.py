@@ -76,9 +76,17 @@ async def test_a_bad_memory_harms_no_neighbour(make_store: MakeStore) -> None:
     assert (await store.stats()).item_count == 2
 
 
-async def test_one_text_is_no_list_of_memories(store: MemoryStore) -> None:
+@pytest.mark.parametrize("given", ["text", b"bytes", {"content": "x"}, 5, None])
+async def test_what_is_no_list_of_memories(store: MemoryStore, given: Any) -> None:
     with pytest.raises(InvalidInputError, match="list of memories"):
-        await store.remember_many("text")
+        await store.remember_many(given)
+
+
+async def test_a_draft_that_contradicts_the_scope_of_all_is_rejected(store: MemoryStore) -> None:
+    same, other = MemoryDraft("a", thread_id="t"), MemoryDraft("b", thread_id="u")
+    results = await store.remember_many([same, other, "c"], thread_id="t")
+    assert [result.outcome for result in results] == ["stored", "rejected", "stored"]
+    assert "the memory says thread_id 'u', the call says 't'" in str(results[1].error)
 
 
 async def test_progress_is_told(store: MemoryStore) -> None:
@@ -162,6 +170,22 @@ async def test_an_id_of_ones_own(store: MemoryStore) -> None:
     item = await store.get("my-id")
     assert item is not None
     assert (item.content, item.tags) == ("third", ["new"])
+
+
+async def test_a_replacement_is_another_version_and_keeps_nothing_of_the_old(store: MemoryStore) -> None:
+    await store.remember("old", id="x", tags=["a"], source="chat", thread_id="t", metadata={"k": 1}, ttl=1)
+    await store.recall("old")
+    await store.remember("new", id="x", on_duplicate="replace")
+    item = await store.get("x")
+    assert item is not None
+    assert (item.content, item.tags, item.source, item.thread_id, item.metadata) == ("new", [], None, None, {})
+    assert (item.access_count, item.version) == (0, 2)
+    with pytest.raises(VersionConflictError):
+        await store.update("x", content="on top of the old one", if_version=1)
+    await asyncio.sleep(1.2)
+    assert await store.get("x") is not None
+    [hit] = await store.recall("new")
+    assert hit.similarity == pytest.approx(0, abs=1e-5)
 
 
 async def test_merge_under_an_id_of_ones_own_refuses_other_content(store: MemoryStore) -> None:

@@ -153,7 +153,7 @@ def _remember_lines(
             drafts = _drafts(file, said(), jsonl=jsonl)
             while batch := list(itertools.islice(drafts, BATCH)):
                 yield batch
-                follow(Progress("remember", outcomes.total()))
+                follow(Progress("remembering", outcomes.total()))
 
     def end() -> int:
         if not session.json:

@@ -173,7 +173,7 @@ class _Export:
         await asyncio.to_thread(self._append, memories)
         self.done += len(memories)
         if self._on_progress is not None:
-            self._on_progress(Progress("export", self.done, max(self._total, self.done)))
+            self._on_progress(Progress("exporting", self.done, max(self._total, self.done)))
 
     async def _whole(self, ids: Sequence[str]) -> list[form.Exported]:
         """All fields of these memories and when they expire; those that are gone by now are left out.

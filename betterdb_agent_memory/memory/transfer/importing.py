@@ -130,7 +130,7 @@ class _Vectors:
 
     @property
     def stage(self) -> str:
-        return "import" if self.from_file else "embed and import"
+        return "importing" if self.from_file else "embedding and importing"
 
 
 async def _plan(place: TransferPlace, header: form.Header) -> _Vectors:

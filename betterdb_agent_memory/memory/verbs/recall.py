@@ -159,8 +159,8 @@ class RecallVerbs(StoreParts):
         """Every memory of the scope, oldest first, however many there are: `async for item in store.iterate()`.
 
         A memory that is there from the beginning to the end comes exactly once, whatever others write and forget
-        meanwhile. `after=item.cursor` goes on behind a memory, also in another process. About one
-        round trip and the memory of a page for each `page_size` (at most 10,000).
+        meanwhile. `after=item.cursor` goes on behind a memory, also in another process. About four
+        round trips per 1,000 memories, and the memory of one page of `page_size` (at most 10,000).
         """
         filter = exact_filter(scope, thread_id, agent_id, namespace, tags, where=where)
         position = None if after is None else record.parse_cursor(after)

@@ -98,8 +98,11 @@ class RememberVerbs(StoreParts):
             InvalidInputError: `memories` is a text, or `on_duplicate` or the scope is refused.
             ConfigurationError: the store has no embedder.
         """
-        if isinstance(memories, str | bytes | Mapping):
-            raise InvalidInputError("remember_many takes a list of memories; for a single one there is remember()")
+        if isinstance(memories, str | bytes | Mapping) or not isinstance(memories, Iterable):
+            raise InvalidInputError(
+                f"remember_many takes a list of memories, got {type(memories).__name__}; for a single one there is "
+                "remember()"
+            )
         checked_on_duplicate(on_duplicate)
         said = checked_scope(scope, thread_id, agent_id, namespace)
         self._embedder.require("remember")
@@ -123,8 +126,8 @@ class RememberVerbs(StoreParts):
         """Change what is given, leave the rest, and return the memory as it is then.
 
         None takes a field away (and sets importance to 0.5 and the time to live to for ever); `ttl` counts from
-        now. All in one atomic step that raises the memory's `version` by one. `if_version` makes it happen only to
-        the version that you have read. A content that is another than the stored one is embedded; any other change
+        now. All in one atomic step, which raises the memory's `version` by one if anything differs. `if_version`
+        makes it happen only to the version that you have read. A content that is another than the stored one is embedded; any other change
         is not. Two round trips, with `content` three.
 
         Raises:

@@ -264,7 +264,7 @@ class TestVectors:
         result = await target.import_from(tmp_path / "a.jsonl", on_progress=told.append)
         assert result.embedded == 30
         assert result.embedded_because == "the file holds no vectors"
-        assert {progress.stage for progress in told} == {"embed and import"}
+        assert {progress.stage for progress in told} == {"embedding and importing"}
         assert_same(await everything(target), await everything(source))
 
     async def test_are_made_anew_by_another_model(self, make_store: MakeStore, kind: str, tmp_path: Path) -> None:
@@ -382,7 +382,7 @@ async def test_progress_counts_up_to_all(make_store: MakeStore, kind: str, tmp_p
     assert len(done) >= 3
     assert done == sorted(done)
     assert done[-1] == 600
-    assert {(progress.stage, progress.total) for progress in told} == {("export", 600)}
+    assert {(progress.stage, progress.total) for progress in told} == {("exporting", 600)}
     told.clear()
     await target.import_from(tmp_path / "a.jsonl", on_progress=told.append)
     assert [(progress.stage, progress.done, progress.total) for progress in told] == [

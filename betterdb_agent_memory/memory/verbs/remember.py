@@ -127,8 +127,8 @@ class RememberVerbs(StoreParts):
 
         None takes a field away (and sets importance to 0.5 and the time to live to for ever); `ttl` counts from
         now. All in one atomic step, which raises the memory's `version` by one if anything differs. `if_version`
-        makes it happen only to the version that you have read. A content that is another than the stored one is embedded; any other change
-        is not. Two round trips, with `content` three.
+        makes it happen only to the version that you have read. A content that is another than the stored one
+        is embedded; any other change is not. Two round trips, with `content` three.
 
         Raises:
             InvalidInputError: a value is refused, or nothing is to be changed.

@@ -386,8 +386,8 @@ async def test_progress_counts_up_to_all(make_store: MakeStore, kind: str, tmp_p
     told.clear()
     await target.import_from(tmp_path / "a.jsonl", on_progress=told.append)
     assert [(progress.stage, progress.done, progress.total) for progress in told] == [
-        ("import", 500, 600),
-        ("import", 600, 600),
+        ("importing", 500, 600),
+        ("importing", 600, 600),
     ]
 
 

@@ -18,7 +18,8 @@ from tests.servers import ValkeyServer
 PROCESSES = 8
 TEXTS = 1000
 
-WORKER = """
+WORKER = (
+    """
 import asyncio, json, sys
 from betterdb_agent_memory import AgentMemory
 from tests.embedding import embed
@@ -33,7 +34,9 @@ async def main(place: str, worker: int) -> None:
         print(json.dumps([result.outcome for result in results]))
 
 asyncio.run(main(sys.argv[1], int(sys.argv[2])))
-""" % TEXTS  # noqa: UP031 - the text is full of braces
+"""
+    % TEXTS
+)  # noqa: UP031 - the text is full of braces
 
 
 @pytest.fixture(params=["file", "server"])

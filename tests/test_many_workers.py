@@ -18,14 +18,13 @@ from tests.servers import ValkeyServer
 PROCESSES = 8
 TEXTS = 1000
 
-WORKER = (
-    """
+WORKER = """
 import asyncio, json, sys
 from betterdb_agent_memory import AgentMemory
 from tests.embedding import embed
 
-async def main(place: str, worker: int) -> None:
-    texts = [f"shared text {number}" for number in range(%d)]
+async def main(place: str, worker: int, count: int) -> None:
+    texts = [f"shared text {number}" for number in range(count)]
     texts = texts[worker * 100:] + texts[: worker * 100]  # each begins somewhere else
     async with AgentMemory.open(place, name="fleet", embedder=embed) as agent:
         print("ready", flush=True)
@@ -33,10 +32,8 @@ async def main(place: str, worker: int) -> None:
         results = await agent.memory.remember_many(texts, thread_id="t", on_duplicate="merge")
         print(json.dumps([result.outcome for result in results]))
 
-asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
 """
-    % TEXTS
-)  # noqa: UP031 - the text is full of braces
 
 
 @pytest.fixture(params=["file", "server"])
@@ -51,7 +48,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 def test_eight_processes_that_remember_the_same_texts_make_one_memory_of_each(place: str) -> None:
     workers = [
         subprocess.Popen(
-            [sys.executable, "-c", WORKER, place, str(number)],
+            [sys.executable, "-c", WORKER, place, str(number), str(TEXTS)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -161,8 +161,9 @@ async def _use_what_goes_beyond_one_memory(url: str, file: Path) -> None:
         assert [result.outcome for result in results] == ["merged", "merged"]
         ids = [result.id or "" for result in results]
         for replacing in ({}, {"on_duplicate": "replace"}):
-            await memory.remember("three", id="three", ttl=60, thread_id="w", **replacing)  # type: ignore[arg-type]
-        assert (await memory.update("three", content="drei", ttl=90)).version == 2
+            content = f"three {len(replacing)}"
+            await memory.remember(content, id="three", ttl=60, thread_id="w", **replacing)  # type: ignore[arg-type]
+        assert (await memory.update("three", content="drei", ttl=90)).version == 3
         assert len([item async for item in memory.iterate(thread_id="w", where=Importance.at_least(0.1))]) == 3
         assert len(await memory.recall("one", where=Id(*ids), threshold=2)) == 2
         assert (await memory.export_to(file, thread_id="w")).exported == 3

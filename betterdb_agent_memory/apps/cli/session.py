@@ -117,10 +117,10 @@ class Session:
             code = Exit.REFUSED
             self.complain(f"the input is no UTF-8: {error}")
         except BrokenPipeError:
-            # Nobody reads any more, and the interpreter would say so when it flushes at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _let_go_of_stdout()
             code = Exit.PIPE_CLOSED
         except OSError as error:
+            _let_go_of_stdout()
             code = Exit.FAILED
             self.complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
         except (KeyboardInterrupt, asyncio.CancelledError):
@@ -180,3 +180,11 @@ def session_of(context: typer.Context) -> Session:
     session = context.obj
     assert isinstance(session, Session)
     return session
+
+
+def _let_go_of_stdout() -> None:
+    """What could not be written stays unwritten: the interpreter would try again at its end, and say so."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

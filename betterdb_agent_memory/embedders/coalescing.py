@@ -16,7 +16,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 
 from betterdb_agent_memory.embedders.answers import refuse_what_is_not_text
 from betterdb_agent_memory.embedders.base import Embedder, QueryBatchEmbedder, VectorLike
-from betterdb_agent_memory.embedders.failures import concerns_every_text, is_passing
+from betterdb_agent_memory.embedders.failures import cancellations, concerns_every_text, is_passing
 from betterdb_agent_memory.embedders.function import FunctionEmbedder
 from betterdb_agent_memory.embedders.limits import CallLimits
 from betterdb_agent_memory.embedders.waiting import Batch, Caller, WaitingTexts, utf8_bytes
@@ -82,6 +82,8 @@ class CoalescingEmbedder:
     def __init__(self, inner: Embedder, limits: CallLimits | None = None) -> None:
         stated = getattr(inner, "call_limits", None)
         self._inner = inner
+        # Asked once: telling whether an object fits a protocol costs as much as a small model's call.
+        self._question_batches = inner if isinstance(inner, QueryBatchEmbedder) else None
         self._limits = limits or (stated if isinstance(stated, CallLimits) else CallLimits())
         self._waiting = WaitingTexts(self._limits.max_waiting)
         self._calls: dict[asyncio.Task[None], Batch] = {}
@@ -231,7 +233,7 @@ class CoalescingEmbedder:
     async def _call(self) -> None:
         this, self._starting = self._starting, None
         batch = self._waiting.take(
-            self._limits.max_batch if isinstance(self._inner, QueryBatchEmbedder) else 1,
+            self._limits.max_batch if self._question_batches is not None else 1,
             self._limits.max_batch,
             self._limits.max_batch_bytes,
         )
@@ -244,6 +246,10 @@ class CoalescingEmbedder:
             await self._answer(batch)
         except Exception as error:  # noqa: BLE001 - it is raised where the vectors are waited for
             batch.fail(error)
+        except BaseException as error:
+            # This task is cancelled, or the process ends: whoever still waits must not wait for ever.
+            batch.fail(EmbedderUnavailableError(f"embedder {self.name} was interrupted: {type(error).__name__}"))
+            raise
 
     def _announce_room(self) -> None:
         self._room.set()
@@ -278,6 +284,21 @@ class CoalescingEmbedder:
 
     async def _ask(self, batch: Batch) -> Sequence[VectorLike]:
         texts = list(batch.wanted)
+        try:
+            return await self._ask_once(texts, batch.is_query)
+        except Exception as error:
+            if not self._is_worth_another(error):
+                raise
+            failure: Exception | None = error
+
+        async def ask() -> Sequence[VectorLike]:
+            # The attempt that has failed already counts as the first one.
+            nonlocal failure
+            if failure is not None:
+                first, failure = failure, None
+                raise first
+            return await self._ask_once(texts, batch.is_query)
+
         attempts = AsyncRetrying(
             stop=stop_after_attempt(self._limits.attempts),
             wait=self._pause,
@@ -285,17 +306,22 @@ class CoalescingEmbedder:
             before_sleep=self._count_retry,
             reraise=True,
         )
-        return await attempts(self._ask_once, texts, batch.is_query)
+        return await attempts(ask)
 
     async def _ask_once(self, texts: list[str], is_query: bool) -> Sequence[VectorLike]:
         self._called += 1
         self._carried += len(texts)
         seconds = self._limits.timeout_seconds
+        before = cancellations()
         try:
             async with asyncio.timeout(seconds) as limit:
                 vectors = await self._ask_inner(texts, is_query)
         except AgentMemoryError:
             raise
+        except asyncio.CancelledError as error:
+            if cancellations() > before:
+                raise
+            raise EmbedderUnavailableError(f"embedder {self.name} cancelled its own call") from error
         except Exception as error:
             if isinstance(error, TimeoutError) and limit.expired():
                 self._timed_out += 1
@@ -315,8 +341,8 @@ class CoalescingEmbedder:
     async def _ask_inner(self, texts: list[str], is_query: bool) -> Sequence[VectorLike]:
         if not is_query:
             return await self._inner.embed_documents(texts)
-        if isinstance(self._inner, QueryBatchEmbedder):
-            return await self._inner.embed_queries(texts)
+        if self._question_batches is not None:
+            return await self._question_batches.embed_queries(texts)
         return [await self._inner.embed_query(text) for text in texts]
 
     def _is_worth_another(self, error: BaseException) -> bool:

@@ -1,11 +1,12 @@
 """Which failures of an embedder pass, and which are nobody's text.
 
-Pure functions. Embedding a text is a question: asked twice it changes nothing. So whatever may go
+Embedding a text is a question: asked twice it changes nothing. So whatever may go
 away by itself is worth asking again; what the text or the set-up caused would only come back.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Final
 
@@ -65,3 +66,11 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(cause))
         yield cause
         cause = cause.__cause__
+
+
+def cancellations() -> int:
+    """How often somebody has asked the running task to end. Where a `CancelledError` comes and this has not
+    grown since before the call, it is the awaited call's own.
+    """
+    task = asyncio.current_task()
+    return task.cancelling() if task is not None else 0

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betterdb_agent_memory.embedders.base import Embedder, EmbedFn
-from betterdb_agent_memory.embedders.failures import is_passing
+from betterdb_agent_memory.embedders.failures import cancellations, is_passing
 from betterdb_agent_memory.embedders.limits import CallLimits
 from betterdb_agent_memory.embedders.vectors import checked_vector
 from betterdb_agent_memory.errors import AgentMemoryError, ConfigurationError, EmbedderUnavailableError, EmbeddingError
@@ -90,6 +90,7 @@ class FunctionEmbedder:
         something that is no usable vector, `EmbedderUnavailableError` when it does not return in time,
         `ConfigurationError` when it turns out not to be async.
         """
+        before = cancellations()
         try:
             async with asyncio.timeout(self._timeout_seconds) as limit:
                 answer = self._embed_fn(text)
@@ -98,6 +99,10 @@ class FunctionEmbedder:
                 values = await answer
         except AgentMemoryError:
             raise
+        except asyncio.CancelledError as cause:
+            if cancellations() > before:
+                raise
+            raise EmbedderUnavailableError("the embedding function cancelled its own call") from cause
         except Exception as cause:
             if limit.expired():
                 raise EmbedderUnavailableError(

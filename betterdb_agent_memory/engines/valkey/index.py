@@ -22,14 +22,17 @@ class Index:
         self._client = client
         self._collection = collection
         self._info: IndexInfo | None = None
+        self._shared = frozenset(field.name for field in collection.schema.shared)
+        self._searchable: tuple[IndexInfo | None, frozenset[str]] = (None, self._shared)
         self._overlapped = False
 
     @property
     def searchable(self) -> frozenset[str]:
         """Fields that a query may name."""
-        if self._info is None:
-            return frozenset(field.name for field in self._collection.schema.shared)
-        return self._info.searchable(self._collection)
+        if self._searchable[0] is not self._info:
+            found = self._shared if self._info is None else self._info.searchable(self._collection)
+            self._searchable = (self._info, found)
+        return self._searchable[1]
 
     @property
     def takes_ef(self) -> bool:

@@ -54,18 +54,26 @@ def order_field(schema: IndexSchema) -> SchemaField:
     raise ValueError("the schema has no sortable number field")
 
 
-def prefilter(filter: Filter, schema: IndexSchema, searchable: AbstractSet[str], everything: str | None = None) -> str:
+def prefilter(
+    filter: Filter,
+    schema: IndexSchema,
+    searchable: AbstractSet[str],
+    everything: str | None = None,
+    *,
+    wording: Wording | None = None,
+) -> str:
     """The text of `filter`, as far as an index with the `searchable` fields can express it.
 
     `everything` is the text when nothing of it can be expressed: by default a range that all pass.
+    `wording` is one kept for these fields.
     """
-    parts = _Wording(schema, searchable).all_of(filter.clauses, _ROOM_BYTES)
+    parts = (wording or Wording(schema, searchable)).all_of(filter.clauses, _ROOM_BYTES)
     return f"({' '.join(parts)})" if parts else everything or match_all(schema)
 
 
 def exact_texts(filter: Filter, schema: IndexSchema, searchable: AbstractSet[str]) -> dict[Clause, str]:
     """Those top clauses of `filter` whose text has exactly their meaning: ranges of indexed numbers."""
-    wording = _Wording(schema, searchable)
+    wording = Wording(schema, searchable)
     texts = {clause: wording.exact_text(clause) for clause in conjuncts(filter.clauses)}
     return {clause: text for clause, text in texts.items() if text is not None}
 
@@ -99,7 +107,7 @@ def number_text(value: float) -> str:
     return format(Decimal(repr(float(value))), "f").removesuffix(".0")
 
 
-class _Wording:
+class Wording:
     """The words that one index understands."""
 
     def __init__(self, schema: IndexSchema, searchable: AbstractSet[str]) -> None:

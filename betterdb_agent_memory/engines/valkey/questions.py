@@ -24,6 +24,7 @@ class Questions:
         self.index = index
         self.timeout_ms = timeout_ms
         self.order_field = query.order_field(collection.schema).name
+        self._wording = (index.searchable, query.Wording(collection.schema, index.searchable))
         self.unreadable_rows = 0
         self._prefix = collection.key_prefix.encode()
         fields = (*collection.schema.shared, *collection.schema.own)
@@ -32,7 +33,10 @@ class Questions:
 
     def prefilter(self, filter: Filter, everything: str | None = None) -> str:
         """The query text of `filter`, as far as the index can express it."""
-        return query.prefilter(filter, self.collection.schema, self.index.searchable, everything)
+        searchable, schema = self.index.searchable, self.collection.schema
+        if self._wording[0] is not searchable:
+            self._wording = (searchable, query.Wording(schema, searchable))
+        return query.prefilter(filter, schema, searchable, everything, wording=self._wording[1])
 
     def select_command(
         self, text: str, fields: Sequence[str], offset: int, limit: int, order_by: str | None, descending: bool

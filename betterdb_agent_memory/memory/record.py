@@ -342,6 +342,9 @@ def checked_id(id: object) -> str:
         raise InvalidInputError(f"a memory id must be a non-empty text, got {id!r:.80}")
     if ":" in id:
         raise InvalidInputError(f"memory id {id!r:.80} contains a colon, which separates the parts of a key")
+    if any(character < " " or character == "\x7f" for character in id):
+        # A search returns the key only up to a NUL.
+        raise InvalidInputError(f"memory id {id!r:.80} contains a control character")
     try:
         size = len(id.encode())
     except UnicodeEncodeError:

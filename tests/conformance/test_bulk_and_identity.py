@@ -228,6 +228,8 @@ async def test_when_it_happened_and_metadata_come_back(store: MemoryStore) -> No
         ({"occurred_at": True}, "milliseconds"),
         ({"id": "a:b"}, "colon"),
         ({"id": ""}, "non-empty"),
+        ({"id": "a\0b"}, "control character"),
+        ({"id": "a\nb"}, "control character"),
     ],
 )
 async def test_bad_values_are_refused_before_anything_is_paid_for(

@@ -97,6 +97,11 @@ class Capacity:
         finally:
             self._being_written -= new
 
+    @property
+    def limit(self) -> int | None:
+        """Memories kept in one exact scope, None for no limit; an operator may change it."""
+        return self._config().max_items_per_scope
+
     async def make_room(self, buckets: Iterable[Filter]) -> None:
         """Evict what these scopes hold above the limit. Best effort: what was written is stored by then."""
         config = self._config()

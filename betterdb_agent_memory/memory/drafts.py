@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
@@ -24,6 +25,9 @@ from betterdb_agent_memory.memory.scope import (
 )
 from betterdb_agent_memory.memory.times import checked_time_ms
 from betterdb_agent_memory.memory.where import Moment
+
+CONTENT_IDS = 8
+"""Ids that are tried for one content: each but the last one was taken by a memory whose content was changed."""
 
 OnDuplicate: TypeAlias = Literal["keep", "merge", "replace"]
 """What happens when a memory is there already: see `MemoryStore.remember`."""
@@ -125,9 +129,12 @@ class PreparedMemory:
         )
 
     def elsewhere(self) -> PreparedMemory:
-        """The same under the next id that its content gives: another content has taken this one."""
+        """The same under the next id that its content gives, since another content has taken this one; after
+        eight of them under a random one.
+        """
         attempt = self.attempt + 1
-        return replace(self, attempt=attempt, memory=replace(self.memory, id=content_id(self.memory, attempt)))
+        id = content_id(self.memory, attempt) if attempt < CONTENT_IDS else str(uuid.uuid4())
+        return replace(self, attempt=attempt, memory=replace(self.memory, id=id))
 
     def outcome(self, outcome: Outcome) -> RememberResult:
         """What the caller is told about a write that ended so."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
 from betterdb_agent_memory.embedders.answers import refuse_miscount
@@ -15,6 +15,18 @@ from betterdb_agent_memory.errors import AgentMemoryError, ConfigurationError, E
 PROBE_TEXT = "probe"
 
 _T = TypeVar("_T")
+
+
+class EmbeddedEach(list[bytes | AgentMemoryError]):
+    """What `embed_each` made, in order. `given_up` is the failure that ended it before every text had its try:
+    those without one carry it, and nothing is known about them. None where each text was tried.
+    """
+
+    def __init__(
+        self, vectors: Iterable[bytes | AgentMemoryError] = (), *, given_up: AgentMemoryError | None = None
+    ) -> None:
+        super().__init__(vectors)
+        self.given_up = given_up
 
 
 class CheckedEmbedder:
@@ -83,14 +95,14 @@ class CheckedEmbedder:
                 raise vector
         return [vector for vector in vectors if isinstance(vector, bytes)]
 
-    async def embed_each(self, texts: Sequence[str], dimensions: int | None) -> list[bytes | AgentMemoryError]:
+    async def embed_each(self, texts: Sequence[str], dimensions: int | None) -> EmbeddedEach:
         """As `embed_documents`, with an error in the place of each text that could not be embedded; none raised.
 
         One call when it succeeds. A batch that fails as a whole is halved until the texts it failed for
         stand alone: about 2 log2(n) calls for one of n. Not halved is a failure that is nobody's text:
         no answer in time, no connection, a provider's refusal for now, a wrong set-up. And where nothing
         tells what it is, 2 log2(n) + 4 calls in a row without a success, the last of them for one text
-        from the end, are the end of it: the rest carries that error and is not tried.
+        from the end, are the end of it: the rest carries that error, which is `given_up`, and is not tried.
         """
         self.require("remember")
         return await _Bisection(self, texts, dimensions).run()
@@ -126,10 +138,11 @@ class _Bisection:
         self._dimensions = dimensions
         self._found: dict[int, bytes | AgentMemoryError] = {}
         self._untried = [(0, len(texts))]
+        self._given_up: AgentMemoryError | None = None
         self._failures_in_a_row = 0
         self._most_failures = 2 * len(texts).bit_length() + 1
 
-    async def run(self) -> list[bytes | AgentMemoryError]:
+    async def run(self) -> EmbeddedEach:
         while self._untried:
             start, end = self._untried.pop()
             try:
@@ -138,7 +151,7 @@ class _Bisection:
                 self._failed(start, end, error)
             else:
                 self._succeeded(start, vectors)
-        return [self._found[place] for place in range(len(self._texts))]
+        return EmbeddedEach((self._found[place] for place in range(len(self._texts))), given_up=self._given_up)
 
     def _succeeded(self, start: int, vectors: Sequence[bytes | EmbeddingError]) -> None:
         self._failures_in_a_row = 0
@@ -167,6 +180,7 @@ class _Bisection:
         self._untried.append((end - 1, end))
 
     def _give_up(self, ranges: Sequence[tuple[int, int]], error: AgentMemoryError) -> None:
+        self._given_up = error
         for start, end in ranges:
             self._found.update(dict.fromkeys(range(start, end), error))
         self._untried.clear()

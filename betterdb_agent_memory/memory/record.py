@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from betterdb_agent_memory.engines.base import Collection, IndexSchema, Position, SchemaField
 from betterdb_agent_memory.engines.filters import TAG_SEPARATOR, Fields, leading_number
 from betterdb_agent_memory.errors import InvalidInputError
+from betterdb_agent_memory.memory.times import MAX_TIME_MS
 from betterdb_agent_memory.options import is_number
 
 CONTENT = "content"
@@ -253,7 +254,7 @@ def _odd_memory(id: str, fields: Fields) -> tuple[MemoryItem, int]:
         namespace=reader.text(NAMESPACE),
         occurred_at=int(reader.number(OCCURRED_AT)) if OCCURRED_AT in fields else None,
         metadata=reader.json_object(METADATA),
-        version=int(reader.number(VERSION)) if VERSION in fields else FIRST_VERSION,
+        version=(int(reader.number(VERSION)) if VERSION in fields else 0) or FIRST_VERSION,
     )
     return item, reader.unreadable
 
@@ -370,6 +371,22 @@ def checked_label(name: str, label: str | None) -> str | None:
     return label
 
 
+def _require_names(metadata: Mapping[Any, Any]) -> None:
+    """Names that are no texts would be changed into some, and two might become one."""
+    waiting: list[Any] = [metadata]
+    looked_at = 0
+    while waiting and looked_at <= MAX_METADATA_BYTES:  # what is larger, or holds itself, is refused below
+        looked_at += 1
+        value = waiting.pop()
+        if isinstance(value, Mapping):
+            for name in value:
+                if not isinstance(name, str):
+                    raise InvalidInputError(f"the names in metadata must be texts, got {name!r:.80}")
+            waiting.extend(value.values())
+        elif isinstance(value, list | tuple):
+            waiting.extend(value)
+
+
 def metadata_text(metadata: object) -> str | None:
     """Metadata as it is stored: compact JSON of an object, None for none or an empty one.
 
@@ -380,9 +397,7 @@ def metadata_text(metadata: object) -> str | None:
         return None
     if not isinstance(metadata, Mapping):
         raise InvalidInputError(f"metadata must be a mapping, got {type(metadata).__name__}: {metadata!r:.80}")
-    for name in metadata:
-        if not isinstance(name, str):
-            raise InvalidInputError(f"the names in metadata must be texts, got {name!r:.80}")
+    _require_names(metadata)
     try:
         text = json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         size = len(text.encode())
@@ -417,7 +432,11 @@ def parse_cursor(cursor: object) -> Position:
     try:
         if not separator or not id:
             raise ValueError(cursor)
-        return Position(int(number), id)
+        position = Position(int(number), id)
+        id.encode()  # a lone surrogate is a ValueError, too
+        if abs(position.number) > MAX_TIME_MS:
+            raise ValueError(cursor)
+        return position
     except ValueError:
         raise InvalidInputError(
             f"a cursor is what MemoryItem.cursor gives, like '1750000000000:some-id', not {cursor!r:.80}"

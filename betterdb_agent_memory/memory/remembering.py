@@ -9,6 +9,7 @@ from typing import Any
 
 from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.clock import Clock
+from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.errors import AgentMemoryError, EmbeddingError, EngineError, InvalidInputError
 from betterdb_agent_memory.memory.capacity import Capacity
 from betterdb_agent_memory.memory.drafts import (
@@ -66,10 +67,12 @@ class Remembering:
             [result] = await self._writer.write([prepared], await self._layout())
             if result.error is not None:
                 raise result.error
+            id = result.id or memory.id
             if result.outcome == "stored":
                 stored()
-                await self._capacity.make_room([prepared.bucket])
-        return result.id or memory.id
+                with self._capacity.protecting([id]):  # a merge may have taken another id
+                    await self._capacity.make_room([prepared.bucket])
+        return id
 
     async def many(
         self,
@@ -134,6 +137,9 @@ class Remembering:
                 prepared.append(self._prepared(as_draft(given), on_duplicate, scope))
             except InvalidInputError as error:
                 prepared.append(RememberResult("rejected", None, error))
+            except Exception as error:  # noqa: BLE001 - a value of the caller's that raises when it is looked at
+                refused = InvalidInputError(f"the memory cannot be read: {type(error).__name__}: {error}")
+                prepared.append(RememberResult("rejected", None, refused))
         return prepared
 
     async def _embedded(self, given: Sequence[object], on_duplicate: OnDuplicate, scope: MemoryScope) -> _Batch:
@@ -154,19 +160,32 @@ class Remembering:
         failure = failure or batch.failure
         if batch.embedded is not None:
             # Also after a failure: what was merged beforehand and what is embedded is not lost.
-            try:
-                with self._watch.remembering_many(len(valid)), self._capacity.protecting([p.memory.id for p in valid]):
+            with self._watch.remembering_many(len(valid)), self._capacity.protecting([p.memory.id for p in valid]):
+                try:
                     results = await self._writer.store(batch.embedded)
-            except AgentMemoryError as error:
-                failure = error
+                except AgentMemoryError as error:
+                    failure = error
+            await self._make_room(valid, results)
         if not results:
             results = [_rejected(item, failure) for item in valid] if failure is not None else []
-        stored = [item for item, result in zip(valid, results, strict=True) if result.outcome == "stored"]
-        self._watch.stored(len(stored))
-        await self._capacity.make_room([item.bucket for item in stored])
         outcomes = iter(results)
         answered = [next(outcomes) if isinstance(item, PreparedMemory) else item for item in batch.prepared]
         return answered, failure or _hopeless(results)
+
+    async def _make_room(self, written: Sequence[PreparedMemory], results: Sequence[RememberResult]) -> None:
+        """Trim the scopes of a batch. What it has brought stays, except where a scope got more than its limit:
+        then the last ones do.
+        """
+        stored: dict[Filter, list[str]] = {}
+        for item, result in zip(written, results, strict=False):
+            if result.outcome == "stored" and result.id is not None:
+                stored.setdefault(item.bucket, []).append(result.id)
+        self._watch.stored(sum(map(len, stored.values())))
+        limit = self._capacity.limit
+        if limit is not None:
+            for bucket, ids in stored.items():
+                with self._capacity.protecting(ids[-limit:]):
+                    await self._capacity.make_room([bucket])
 
     async def _layout(self) -> Layout:
         layout = await self._models.layout()

@@ -52,7 +52,7 @@ class Searcher:
 
     async def within(self, choose: Choice, search: Callable[[VectorSpace], Awaitable[_T]]) -> _T:
         """What `search` finds in the chosen space; once more where models were changed meanwhile."""
-        layout = await self._models.layout(to_write=False)
+        layout = self._models.plain() or await self._models.layout(to_write=False)
         try:
             return await search(choose(layout))
         except (IndexMissingError, IndexMismatchError):
@@ -115,7 +115,7 @@ class Searcher:
         return await search()
 
     def _note_unindexed(self, space: VectorSpace, filter: Filter) -> None:
-        if filter.required_ids is not None:  # read by key, without the index
+        if not space.index.unindexed or filter.required_ids is not None:  # those are read by key, without the index
             return
         if fields := [field for field in filter.field_names if field in space.index.unindexed]:
             self._on_unindexed(fields)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from betterdb_agent_memory.options import (
 )
 
 _MAX_NAME_BYTES = 200
+_GENERATION = re.compile("gen[0-9]+")
 _T = TypeVar("_T")
 _CallableT = TypeVar("_CallableT", bound=Callable[..., Any])
 
@@ -29,7 +31,8 @@ def checked_name(name: object) -> str:
     """A store name: what every key begins with.
 
     `d:mem` is refused because the index of a store `d` takes in every key below `d:mem:`, so the
-    two stores would see each other's memories.
+    two stores would see each other's memories. `d:gen1` is refused because `d` keeps the vectors of another
+    model below `d:gen1:` while its model is changed, and deletes them afterwards.
     """
     if not isinstance(name, str) or not name:
         raise ConfigurationError(f"name must be a non-empty text, got {name!r:.80}")
@@ -42,6 +45,12 @@ def checked_name(name: object) -> str:
             f"name {name!r} has a part ':mem', so its keys would lie below those of store "
             f"{name.split(':mem')[0]!r} and each would find the other's memories; choose another name"
         )
+    for place, part in enumerate(parts := name.split(":")):
+        if place and _GENERATION.fullmatch(part):
+            raise ConfigurationError(
+                f"name {name!r} has a part {':' + part!r}, so its keys would lie among those that store "
+                f"{':'.join(parts[:place])!r} makes and deletes when its embedding model is changed; choose another name"
+            )
     return str.__str__(name)  # of a text enumeration the value, not the member's name
 
 

@@ -49,7 +49,7 @@ def _parsed(name: str, text: str) -> datetime | date:
 
 
 def _datetime_ms(name: str, moment: datetime) -> int:
-    if moment.tzinfo is None:
+    if moment.utcoffset() is None:
         raise InvalidInputError(
             f"{name} {moment.isoformat()} has no time zone, so every reader would take it for another moment; "
             "append one ('Z' in text, tzinfo=datetime.UTC in a datetime)"

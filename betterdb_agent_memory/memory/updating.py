@@ -99,12 +99,17 @@ class Update:
             raise InvalidInputError("update needs something to change, such as content= or importance=")
         return update
 
-    def change(self, *, vector: bytes | None, expected: Expected) -> RecordChange:
-        """The change of the record; `vector` belongs to a content that is new, None leaves both as they are."""
+    def change(self, *, vector: bytes | None, expected: Expected, stored_version: bytes | None = None) -> RecordChange:
+        """The change of the record; `vector` belongs to a content that is new, None leaves both as they are.
+
+        `stored_version` is how the record spells the version that is asked for, if not as we do.
+        """
         sets = dict(self.sets)
         if vector is not None and self.content is not None:
             sets |= {record.CONTENT: self.content.encode(), record.VECTOR: vector}
-        version = {} if self.if_version is None else {record.VERSION: record.version_field(self.if_version)}
+        version: dict[str, bytes | None] = {}
+        if self.if_version is not None:
+            version[record.VERSION] = stored_version or record.version_field(self.if_version)
         return RecordChange(
             self.id,
             expected={**expected, **version},
@@ -139,8 +144,9 @@ class Updater:
         """
         layout = await self._models.layout()
         version: int | None = None
+        spelling: bytes | None = None
         for _ in range(_ATTEMPTS):
-            outcome = await self._once(update, layout)
+            outcome = await self._once(update, layout, spelling)
             item = None if outcome is Outcome.MISSING else await self._get(update.id)
             if item is None:
                 raise MemoryNotFoundError(
@@ -156,11 +162,13 @@ class Updater:
                     current=item.version,
                 )
             version = item.version
+            [fields] = await self._records.read_many([update.id], (record.VERSION, record.CONTENT))
+            spelling = fields.get(record.VERSION) if fields else None
         raise VersionConflictError(
             f"memory {update.id!r} was changed by others {_ATTEMPTS} times meanwhile; try again", current=version
         )
 
-    async def _once(self, update: Update, layout: Layout) -> Outcome:
+    async def _once(self, update: Update, layout: Layout, spelling: bytes | None) -> Outcome:
         vector: bytes | None = None
         expected: dict[str, bytes | None] = {}
         if update.content is not None:
@@ -173,5 +181,7 @@ class Updater:
                 space = layout.main
                 dimensions = await space.index.find(space.embedder.dimensions)
                 vector = await space.embedder.embed_document(update.content, dimensions)
-        [outcome] = await self._records.change_many([update.change(vector=vector, expected=expected)])
+        [outcome] = await self._records.change_many(
+            [update.change(vector=vector, expected=expected, stored_version=spelling)]
+        )
         return outcome

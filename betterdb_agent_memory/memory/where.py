@@ -90,6 +90,8 @@ def _listed(what: str, values: Sequence[str]) -> Sequence[str]:
         raise InvalidInputError(
             f"a condition on {what} takes them one by one, not in a {type(first).__name__}: put a star before it"
         )
+    if not all(isinstance(value, str) for value in values):
+        return list(values)  # refused one by one, with what is wrong
     return list(dict.fromkeys(values))
 
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from betterdb_agent_memory.engines.base import Outcome, Records, RecordWrite
 from betterdb_agent_memory.errors import AgentMemoryError, EngineError, OutcomeUnknownError, PartialBatchError
-from betterdb_agent_memory.memory.drafts import PreparedMemory, RememberResult
+from betterdb_agent_memory.memory.drafts import CONTENT_IDS, PreparedMemory, RememberResult
 from betterdb_agent_memory.memory.generations.following import Follower
 from betterdb_agent_memory.memory.generations.layout import Layout
 from betterdb_agent_memory.memory.record import NewMemory, encode_memory
 from betterdb_agent_memory.memory.spaces import VectorSpace
 
-_MERGE_ATTEMPTS = 8
-"""Ids that are tried for one content: each but the last one was taken by a memory whose content was changed."""
+_ATTEMPTS = CONTENT_IDS + 1
+"""The ids of one content, and a random one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Writer:
         """Reinforce those of the memories to be merged that are there already; the others."""
         merging = [item for item in items if item.prepared.on_duplicate == "merge"]
         fresh = [item for item in items if item.prepared.on_duplicate != "merge"]
-        for _ in range(_MERGE_ATTEMPTS):
+        for _ in range(_ATTEMPTS):
             if not merging:
                 break
             outcomes = await self._records.change_many([item.prepared.merge() for item in merging])
@@ -126,7 +126,7 @@ class Writer:
         return embedded
 
     async def _store(self, items: Sequence[_Item], results: dict[int, RememberResult]) -> None:
-        for _ in range(_MERGE_ATTEMPTS):
+        for _ in range(_ATTEMPTS):
             if not items:
                 return
             outcomes = await self._written(items)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 import pytest
@@ -13,11 +13,14 @@ from betterdb_agent_memory import (
     InvalidInputError,
     MemoryDraft,
     MemoryExistsError,
+    MemoryListOptions,
     MemoryNotFoundError,
     MemoryStore,
     Progress,
     VersionConflictError,
 )
+from betterdb_agent_memory.engines.base import Engine, RecordChange
+from betterdb_agent_memory.memory import record
 from tests.conformance.conftest import MakeStore, TestClock
 from tests.embedding import embed
 
@@ -374,3 +377,74 @@ async def test_iterate_while_others_write_and_forget(make_store: MakeStore) -> N
 
 async def test_iterate_an_empty_store(store: MemoryStore) -> None:
     assert [item async for item in store.iterate()] == []
+
+
+async def test_a_text_that_was_changed_again_and_again_is_still_stored(store: MemoryStore) -> None:
+    for turn in range(10):
+        id = await store.remember("status: unknown", namespace="t", on_duplicate="merge")
+        await store.update(id, content=f"status: done {turn}")
+    assert (await store.stats()).item_count == 10
+
+
+async def test_a_value_that_cannot_even_be_looked_at_harms_no_neighbour(store: MemoryStore) -> None:
+    class Nowhere(tzinfo):
+        def utcoffset(self, moment: datetime | None) -> None:
+            return None
+
+    class Explosive(dict[str, Any]):
+        def items(self) -> Any:
+            raise RuntimeError("boom")
+
+        __iter__ = items
+
+    bad = [
+        {"content": "b", "occurred_at": datetime(2020, 1, 1, tzinfo=Nowhere())},
+        {"content": "c", "metadata": Explosive(a=1)},
+    ]
+    results = await store.remember_many(["a", *bad, "d"])
+    assert [result.outcome for result in results] == ["stored", "rejected", "rejected", "stored"]
+    assert "time zone" in str(results[1].error)
+    assert "boom" in str(results[2].error)
+
+
+@pytest.mark.parametrize("metadata", [{"a": {1: "x", "1": "y"}}, {"a": [{None: 1}]}])
+async def test_names_inside_metadata_are_not_changed_into_texts(store: MemoryStore, metadata: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError, match="names in metadata"):
+        await store.remember("x", metadata=metadata)
+
+
+@pytest.mark.parametrize("stored", [b"1", b"1.0", b"what"])
+async def test_a_version_that_is_spelt_otherwise_can_be_asked_for(
+    store: MemoryStore, engine: Engine, stored: bytes
+) -> None:
+    id = await store.remember("x")
+    records = engine.records(record.memory_collection(store.name))
+    await records.prepare(8)
+    await records.change_many([RecordChange(id, sets={record.VERSION: stored})])
+    item = await store.get(id)
+    assert item is not None
+    assert item.version == 1
+    changed = await store.update(id, importance=0.9, if_version=1)
+    assert changed.importance == 0.9
+    assert changed.version == 2
+    with pytest.raises(VersionConflictError):
+        await store.update(id, importance=0.1, if_version=1)
+
+
+@pytest.mark.parametrize("cursor", [f"{2**70}:x", "1:\ud800", ":x", "1:", "x", 5])
+async def test_what_is_no_cursor_is_refused_on_every_engine(store: MemoryStore, cursor: Any) -> None:
+    await store.remember("x")
+    with pytest.raises(InvalidInputError, match="cursor"):
+        [item async for item in store.iterate(after=cursor)]
+
+
+async def test_a_batch_never_evicts_what_it_has_just_brought(make_store: MakeStore) -> None:
+    store = make_store(max_items_per_scope=10)
+    await store.remember_many([{"content": f"old {n}", "importance": 0.9} for n in range(10)], namespace="n")
+    [result] = await store.remember_many([{"content": "new", "importance": 0.1}], namespace="n")
+    assert await store.get(result.id or "") is not None
+    assert (await store.list(MemoryListOptions(namespace="n"))).total == 10
+    many = await store.remember_many([{"content": f"more {n}", "importance": 0.1} for n in range(25)], namespace="n")
+    kept = await store.get_many([result.id or "" for result in many])
+    assert [item is not None for item in kept] == [False] * 15 + [True] * 10
+    assert (await store.list(MemoryListOptions(namespace="n"))).total == 10

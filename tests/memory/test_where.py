@@ -424,3 +424,9 @@ def test_conditions_nest_to_a_limit() -> None:
 def test_ten_thousand_ids_are_one_condition() -> None:
     ids = [str(number) for number in range(MAX_IDS)]
     assert checked_where({"id": ids}) == IdIn(frozenset(ids))
+
+
+@pytest.mark.parametrize("odd", [["a", ["b"]], [{"a": 1}], ["a", {"b"}]])
+def test_what_cannot_be_hashed_is_refused_like_any_other(odd: list[Any]) -> None:
+    with pytest.raises(InvalidInputError, match="a tag must be text"):
+        checked_where({"tags": {"any": odd}})

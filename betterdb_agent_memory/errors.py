@@ -75,7 +75,7 @@ class EmbedderOverloadedError(EmbeddingError):
 
 
 class ConsolidationError(AgentMemoryError):
-    """A summarizer or extractor failed, or returned something unusable; nothing was written or deleted."""
+    """A summarizer or extractor failed, or returned something unusable; nothing was written or deleted on its account."""
 
 
 class IndexMismatchError(AgentMemoryError):

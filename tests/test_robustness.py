@@ -7,8 +7,10 @@ import enum
 import gc
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -20,14 +22,19 @@ from betterdb_agent_memory import (
     DeferredReinforcement,
     EngineError,
     EngineUnavailableError,
+    Importance,
     IndexMismatchError,
     InvalidInputError,
     MemoryListOptions,
     MemoryOptions,
     MemoryStore,
+    RememberResult,
 )
-from betterdb_agent_memory.memory import index
+from betterdb_agent_memory.engines.valkey import reply
+from betterdb_agent_memory.memory import index, parts
+from betterdb_agent_memory.memory.generations import reindexing
 from tests.embedding import AHEAD, at_angle, embed
+from tests.engines.valkey.turns import longest_turn
 from tests.servers import ValkeyServer
 
 
@@ -54,6 +61,8 @@ async def test_expired_memories_that_the_server_still_lists_hide_nothing(store_n
         page = await store.list(MemoryListOptions(thread_id="t"))
         assert ({item.id for item in page.items}, page.total) == (set(kept), 5)
         assert {item.id for item in (await store.list(MemoryListOptions(limit=600))).items} == set(kept)
+        by_range = await store.list(MemoryListOptions(where=Importance.at_least(0), limit=1))
+        assert (len(by_range.items), by_range.total) == (1, 5)
         assert {hit.item.id for hit in await store.recall("kept", thread_id="t")} == set(kept)
         limited = MemoryStore(client=client, name=store_name, embed_fn=embed, max_items_per_scope=5)
         await limited.remember("one more", thread_id="t", importance=1)
@@ -158,15 +167,71 @@ async def test_a_key_that_is_no_text_is_counted_and_breaks_nothing(
     assert await store.forget_by_scope(thread_id="t") == 1
 
 
-@pytest.mark.parametrize("rows", [256, 1_200])
-async def test_many_rows_do_not_hold_up_the_event_loop(store: MemoryStore, rows: int) -> None:
+async def test_many_rows_do_not_hold_up_the_event_loop(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work on more than 256 rows is done in a thread: a bystander gets its turn meanwhile."""
-    for start in range(0, rows, 100):
-        await asyncio.gather(*(store.remember(at_angle((start + n) / 2_000)) for n in range(100)))
-    threads_before = {thread.name for thread in __import__("threading").enumerate()}
-    assert len(await store.recall(AHEAD, k=rows, reinforce=False)) == rows
-    used = {t.name for t in __import__("threading").enumerate()} - threads_before
-    assert any(name.startswith("asyncio") for name in used | threads_before)
+    used: dict[str, set[int]] = {}
+
+    def note(module: ModuleType, name: str) -> None:
+        work = getattr(module, name)
+
+        def noting(*arguments: object) -> object:
+            used.setdefault(name, set()).add(threading.get_ident())
+            return work(*arguments)
+
+        monkeypatch.setattr(module, name, noting)
+
+    await store.remember_many([f"m{n}" for n in range(1_200)])
+    note(reply, "parse_search")
+    note(parts, "_decoded")
+    ours = threading.get_ident()
+    assert len(await store.recall(AHEAD, k=1_200, reinforce=False)) == 1_200
+    assert len((await store.list(MemoryListOptions(limit=1_200))).items) == 1_200
+    assert set(used) == {"parse_search", "_decoded"}
+    assert not any(ours in threads for threads in used.values())
+    used.clear()
+    assert len((await store.list(MemoryListOptions(limit=10))).items) == 10
+    assert used == {"parse_search": {ours}, "_decoded": {ours}}
+
+
+async def test_large_texts_do_not_hold_up_the_event_loop(store: MemoryStore) -> None:
+    texts = [f"{n} " + "x" * 200_000 for n in range(300)]
+    results: list[RememberResult] = []
+
+    async def remember() -> None:
+        results.extend(await store.remember_many(texts))
+
+    assert await longest_turn(remember()) < 0.1
+    assert {result.outcome for result in results} == {"stored"}
+
+
+async def test_an_index_of_others_without_dates_is_refused_and_can_be_made_anew(
+    store: MemoryStore, valkey_client: valkey.asyncio.Valkey, store_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the date memories are found: without it the server would answer that there are none."""
+    for name in ("_HEARD_SECONDS", "_HELD_SECONDS"):
+        monkeypatch.setattr(reindexing, name, 0.0)
+    id = await store.remember(AHEAD, thread_id="t")
+    await valkey_client.execute_command("FT.DROPINDEX", f"{store_name}:mem:idx")
+    await valkey_client.execute_command(
+        *("FT.CREATE", f"{store_name}:mem:idx", "ON", "HASH", "PREFIX", "1", f"{store_name}:mem:", "SCHEMA"),
+        *("vector", "VECTOR", "HNSW", "6", "TYPE", "FLOAT32", "DIM", "8", "DISTANCE_METRIC", "COSINE"),
+        *("threadId", "TAG", "content", "TEXT"),
+    )
+    found = MemoryStore(client=valkey_client, name=store_name, embed_fn=embed, default_threshold=2.0)
+    for call in (
+        found.recall(AHEAD, thread_id="t"),
+        found.recall(AHEAD),
+        found.list(),
+        found.forget_by_scope(thread_id="t"),
+        found.remember("y"),
+        found.stats(),
+    ):
+        with pytest.raises(IndexMismatchError, match=r"created_at.*reindex\(\)"):
+            await call
+    result = await found.reindex()
+    assert (result.indexed, result.unindexed_fields) == (1, ())
+    assert [hit.item.id for hit in await found.recall(AHEAD, thread_id="t")] == [id]
+    assert await found.forget_by_scope(thread_id="t") == 1
 
 
 def test_a_store_with_a_limit_serves_several_event_loops(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ Importing this loads no model and none of the libraries that run one.
 
 from __future__ import annotations
 
-from betterdb_agent_memory.embedders.base import Embedder, EmbedFn, QueryBatchEmbedder
+from betterdb_agent_memory.embedders.base import EachEmbedder, EachVector, Embedder, EmbedFn, QueryBatchEmbedder
 from betterdb_agent_memory.embedders.coalescing import CoalescingEmbedder, EmbedderStatistics, coalesced
 from betterdb_agent_memory.embedders.fast_embed import FastEmbedEmbedder
 from betterdb_agent_memory.embedders.function import FunctionEmbedder, as_embedder
@@ -19,6 +19,8 @@ from betterdb_agent_memory.embedders.wordllama import WordLlamaEmbedder
 __all__ = [
     "CallLimits",
     "CoalescingEmbedder",
+    "EachEmbedder",
+    "EachVector",
     "EmbedFn",
     "Embedder",
     "EmbedderStatistics",

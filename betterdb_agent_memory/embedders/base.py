@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -48,3 +48,27 @@ class QueryBatchEmbedder(Embedder, Protocol):
 
     async def embed_queries(self, texts: Sequence[str]) -> Sequence[VectorLike]:
         """The vectors of questions, in order."""
+
+
+class EachVector(list[VectorLike | Exception]):
+    """What `embed_each` answers with: for each text its vector or its error, in order.
+
+    `given_up` is the error that ended it before every text had its try. Those without one carry that very
+    object, and so do those whose failures led to it; nothing is known about either. None where each was tried.
+    """
+
+    def __init__(self, found: Iterable[VectorLike | Exception] = (), *, given_up: Exception | None = None) -> None:
+        super().__init__(found)
+        self.given_up = given_up
+
+
+@runtime_checkable
+class EachEmbedder(Embedder, Protocol):
+    """An embedder that can tell for each text by itself what became of it; without this a batch that fails is
+    halved until the texts that it fails for stand alone.
+    """
+
+    async def embed_each(self, texts: Sequence[str]) -> Sequence[VectorLike | Exception]:
+        """The vectors of texts to be stored, in order, with an error in the place of each that could not be
+        embedded; an `EachVector` where not every text was tried.
+        """

@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from betterdb_agent_memory.embedders.base import Embedder, EmbedFn
-from betterdb_agent_memory.embedders.failures import cancellations, is_passing
+from betterdb_agent_memory.embedders.base import EachVector, Embedder, EmbedFn
+from betterdb_agent_memory.embedders.failures import cancellations, concerns_every_text, is_passing
 from betterdb_agent_memory.embedders.limits import CallLimits
 from betterdb_agent_memory.embedders.vectors import checked_vector
 from betterdb_agent_memory.errors import AgentMemoryError, ConfigurationError, EmbedderUnavailableError, EmbeddingError
@@ -24,7 +24,10 @@ DEFAULT_TIMEOUT_SECONDS: Final = 30.0
 """After which a call of a function is given up."""
 
 MAX_CONCURRENT_CALLS: Final = 8
-"""Calls of one function in flight at once for one `embed_documents`."""
+"""Calls of one function in flight at once for one list of texts."""
+
+GIVE_UP_AFTER: Final = 8
+"""Failures in a row, none of them a text's, after which `embed_each` tries no further text."""
 
 _LARGEST_DISTANCE: Final = 2.0
 _NO_VECTOR: Final = np.empty(0, dtype=np.float32)
@@ -135,6 +138,73 @@ class FunctionEmbedder:
             # One text's failure is the batch's: callers should not have to unpack a group.
             raise failures.exceptions[0] from failures.exceptions[0].__cause__
         return vectors
+
+    async def embed_each(self, texts: Sequence[str]) -> EachVector:
+        """As `embed_documents`, with the error `embed_query` would raise in the place of each text that fails.
+
+        One call a text, whatever fails, at most 8 in flight at once. After 8 failures in a row that are
+        nobody's text (no answer in time, no connection, a refusal for now, a wrong set-up), or when all of
+        fewer texts failed so, no further call is made: see `EachVector`. Nothing but a cancellation is raised.
+        """
+        return await _OneByOne(self, texts).run()
+
+
+class _OneByOne:
+    """One call for each text, in order, and what became of it."""
+
+    def __init__(self, embedder: FunctionEmbedder, texts: Sequence[str]) -> None:
+        self._embedder = embedder
+        self._texts = texts
+        self._found: list[NDArray[np.float32] | Exception] = []
+        self._in_flight: dict[asyncio.Task[NDArray[np.float32]], int] = {}
+        self._outage: dict[int, Exception] = {}
+        """The texts that the last calls in a row failed for, where no text was to blame."""
+
+    async def run(self) -> EachVector:
+        started = 0
+        self._found = [_NO_VECTOR] * len(self._texts)
+        try:
+            while True:
+                # No more calls than failures that are missing: when the last of them comes, none is on its way.
+                while started < len(self._texts) and len(self._in_flight) < GIVE_UP_AFTER - len(self._outage):
+                    call = asyncio.create_task(self._embedder.embed_query(self._texts[started]))
+                    self._in_flight[call] = started
+                    started += 1
+                if not self._in_flight:
+                    return self._answer(started)
+                done, _ = await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
+                for call in sorted(done, key=self._in_flight.__getitem__):
+                    self._ended(self._in_flight.pop(call), call)
+        finally:
+            if self._in_flight:
+                await _cancelled(list(self._in_flight))
+
+    def _ended(self, place: int, call: asyncio.Task[NDArray[np.float32]]) -> None:
+        error = call.exception()
+        if error is None:
+            self._found[place] = call.result()
+        elif isinstance(error, Exception):
+            self._found[place] = error
+            if concerns_every_text(error):
+                self._outage[place] = error
+                return
+        else:
+            raise error
+        self._outage.clear()
+
+    def _answer(self, started: int) -> EachVector:
+        if not self._outage or len(self._outage) < min(GIVE_UP_AFTER, len(self._texts)):
+            return EachVector(self._found)
+        *_, given_up = self._outage.values()
+        for place in (*self._outage, *range(started, len(self._texts))):
+            self._found[place] = given_up
+        return EachVector(self._found, given_up=given_up)
+
+
+async def _cancelled(calls: Sequence[asyncio.Task[NDArray[np.float32]]]) -> None:
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
 
 
 def as_embedder(value: object) -> Embedder:

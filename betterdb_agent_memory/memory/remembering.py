@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.clock import Clock
 from betterdb_agent_memory.engines.filters import Filter
-from betterdb_agent_memory.errors import AgentMemoryError, EmbeddingError, EngineError, InvalidInputError
+from betterdb_agent_memory.errors import (
+    AgentMemoryError,
+    EmbeddingError,
+    EngineError,
+    IndexMismatchError,
+    InvalidInputError,
+)
 from betterdb_agent_memory.memory.capacity import Capacity
 from betterdb_agent_memory.memory.drafts import (
     MemoryDraft,
@@ -28,6 +35,9 @@ from betterdb_agent_memory.memory.writing import EmbeddedBatch, Writer
 
 BATCH = 500
 """Memories that are embedded in one call and written in one round trip."""
+
+IN_FLIGHT = 2
+"""Batches on their way at once: one is packed and its replies are read while the server works on the other."""
 
 
 class Remembering:
@@ -64,7 +74,7 @@ class Remembering:
             self._watch.remembering(memory.importance, prepared.ttl_seconds) as stored,
             self._capacity.protecting([memory.id]),
         ):
-            [result] = await self._writer.write([prepared], await self._layout())
+            result = await self._written_alone(prepared)
             if result.error is not None:
                 raise result.error
             id = result.id or memory.id
@@ -83,38 +93,31 @@ class Remembering:
     ) -> list[RememberResult]:
         """Store memories in batches; what became of each, in order.
 
-        While one batch is being written the next one is validated and embedded.
+        While one batch is being written the next one is validated and embedded. Where batches have
+        nothing to do with each other, the next one is also on its way to the server by then.
         """
         given = [*memories]
-        starts = range(0, len(given), BATCH)
-        results: list[RememberResult] = []
-        failure: AgentMemoryError | None = None
+        run = _Run(on_progress, total=len(given), in_flight=1 if on_duplicate == "merge" else IN_FLIGHT)
         ahead: asyncio.Task[_Batch] | None = None
         try:
-            for start in starts:
+            for start in range(0, len(given), BATCH):
                 batch = await (ahead or self._embedded(given[start : start + BATCH], on_duplicate, scope))
-                following = given[start + BATCH : start + 2 * BATCH]
-                failure = failure or batch.hopeless
                 ahead = None
+                failure = await run.failure_before(batch)
+                following = given[start + BATCH : start + 2 * BATCH]
                 if following and failure is None:
                     ahead = asyncio.create_task(self._embedded(following, on_duplicate, scope))
-                written, failure = await self._written(batch, failure)
-                results += written
-                if on_progress is not None:
-                    on_progress(Progress("remembering", len(results), len(given)))
+                run.begin(self._written(batch, failure))
                 if failure is not None:
-                    await _stopped(ahead)
-                    ahead = None
-                    rest = await off_loop(
-                        len(given) - len(results),
-                        self._prepared_or_rejected,
-                        given[len(results) :],
-                        on_duplicate,
-                        scope,
-                    )
-                    return results + [_rejected(item, failure) for item in rest]
+                    break
+            results, failure = await run.ended()
         finally:
             await _stopped(ahead)
+            await run.stop()
+        rest = given[len(results) :]
+        if rest and failure is not None:
+            untried = await off_loop(len(rest), self._prepared_or_rejected, rest, on_duplicate, scope)
+            results += [_rejected(item, failure) for item in untried]
         return results
 
     def _prepared(self, draft: MemoryDraft, on_duplicate: OnDuplicate, scope: MemoryScope) -> PreparedMemory:
@@ -162,7 +165,7 @@ class Remembering:
             # Also after a failure: what was merged beforehand and what is embedded is not lost.
             with self._watch.remembering_many(len(valid)), self._capacity.protecting([p.memory.id for p in valid]):
                 try:
-                    results = await self._writer.store(batch.embedded)
+                    results = await self._stored(batch.embedded)
                 except AgentMemoryError as error:
                     failure = error
             await self._make_room(valid, results)
@@ -171,6 +174,23 @@ class Remembering:
         outcomes = iter(results)
         answered = [next(outcomes) if isinstance(item, PreparedMemory) else item for item in batch.prepared]
         return answered, failure or _hopeless(results)
+
+    async def _written_alone(self, prepared: PreparedMemory) -> RememberResult:
+        layout = await self._layout()
+        try:
+            embedded = await self._writer.embed([prepared], layout)
+        except IndexMismatchError as refusal:
+            embedded = await self._writer.embed([prepared], await self._models.moved_from(layout, refusal))
+        [result] = await self._stored(embedded)
+        return result
+
+    async def _stored(self, embedded: EmbeddedBatch) -> list[RememberResult]:
+        """Written; embedded once more where the memories were given another model's vectors meanwhile."""
+        try:
+            return await self._writer.store(embedded)
+        except (IndexMismatchError, InvalidInputError) as refusal:
+            layout = await self._models.moved_from(embedded.layout, refusal)
+        return await self._writer.store(await self._writer.embed_again(embedded, layout))
 
     async def _make_room(self, written: Sequence[PreparedMemory], results: Sequence[RememberResult]) -> None:
         """Trim the scopes of a batch. What it has brought stays, except where a scope got more than its limit:
@@ -194,6 +214,48 @@ class Remembering:
         return layout
 
 
+class _Run:
+    """The batches of one call that are being written: at most `in_flight` at once, their results in order."""
+
+    def __init__(self, on_progress: ProgressFn | None, *, total: int, in_flight: int) -> None:
+        self._on_progress = on_progress
+        self._total = total
+        self._in_flight = in_flight
+        self._writing: deque[asyncio.Task[tuple[list[RememberResult], AgentMemoryError | None]]] = deque()
+        self._results: list[RememberResult] = []
+        self._failure: AgentMemoryError | None = None
+
+    async def failure_before(self, batch: _Batch) -> AgentMemoryError | None:
+        """Why the next batches need not be tried, once there is room for this one and all that it must see."""
+        room = 0 if batch.must_see_the_others else self._in_flight - 1
+        while len(self._writing) > room:
+            await self._one()
+        return self._failure or batch.hopeless
+
+    def begin(self, writing: Coroutine[Any, Any, tuple[list[RememberResult], AgentMemoryError | None]]) -> None:
+        self._writing.append(asyncio.create_task(writing))
+
+    async def ended(self) -> tuple[list[RememberResult], AgentMemoryError | None]:
+        """All results so far, when nothing is on its way any more, and the first failure."""
+        while self._writing:
+            await self._one()
+        return self._results, self._failure
+
+    async def stop(self) -> None:
+        """End what is still on its way because the caller was cancelled."""
+        while self._writing:
+            await _stopped(self._writing.popleft())
+
+    async def _one(self) -> None:
+        task = self._writing[0]
+        results, failure = await task
+        self._writing.popleft()
+        self._results += results
+        self._failure = self._failure or failure
+        if self._on_progress is not None:
+            self._on_progress(Progress("remembering", len(self._results), self._total))
+
+
 @dataclass(slots=True)
 class _Batch:
     """A batch on its way: validated, then embedded or failed as a whole."""
@@ -205,6 +267,11 @@ class _Batch:
     @property
     def valid(self) -> list[PreparedMemory]:
         return [item for item in self.prepared if isinstance(item, PreparedMemory)]
+
+    @property
+    def must_see_the_others(self) -> bool:
+        """Whether it matters what earlier batches have written: an id of one's own may be in several."""
+        return any(item.has_own_id for item in self.valid)
 
     @property
     def hopeless(self) -> AgentMemoryError | None:

@@ -49,7 +49,7 @@ def checked_name(name: object) -> str:
         if place and _GENERATION.fullmatch(part):
             raise ConfigurationError(
                 f"name {name!r} has a part {':' + part!r}, so its keys would lie among those that store "
-                f"{':'.join(parts[:place])!r} makes and deletes when its embedding model is changed; choose another name"
+                f"{':'.join(parts[:place])!r} makes and deletes when its embedding model changes; choose another name"
             )
     return str.__str__(name)  # of a text enumeration the value, not the member's name
 

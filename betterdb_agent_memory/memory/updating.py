@@ -10,7 +10,12 @@ from typing import Any, Final, Literal, TypeAlias
 
 from betterdb_agent_memory.engines.base import Expected, Expiry, Outcome, RecordChange, Records
 from betterdb_agent_memory.engines.filters import TAG_SEPARATOR
-from betterdb_agent_memory.errors import InvalidInputError, MemoryNotFoundError, VersionConflictError
+from betterdb_agent_memory.errors import (
+    IndexMismatchError,
+    InvalidInputError,
+    MemoryNotFoundError,
+    VersionConflictError,
+)
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.drafts import checked_content
 from betterdb_agent_memory.memory.generations.following import Follower
@@ -146,7 +151,11 @@ class Updater:
         version: int | None = None
         spelling: bytes | None = None
         for _ in range(_ATTEMPTS):
-            outcome = await self._once(update, layout, spelling)
+            try:
+                outcome = await self._once(update, layout, spelling)
+            except (IndexMismatchError, InvalidInputError) as refusal:  # embedded for an index that has gone meanwhile
+                layout = await self._models.moved_from(layout, refusal)
+                outcome = await self._once(update, layout, spelling)
             item = None if outcome is Outcome.MISSING else await self._get(update.id)
             if item is None:
                 raise MemoryNotFoundError(

@@ -61,6 +61,11 @@ class Writer:
         embedded = await self._embed(fresh, layout.main, results) if fresh else []
         return EmbeddedBatch(layout, embedded, results)
 
+    async def embed_again(self, batch: EmbeddedBatch, layout: Layout) -> EmbeddedBatch:
+        """The same batch for another layout: what has no result yet gets another vector. Raises as `write`."""
+        waiting = [item for item in batch.items if item.place not in batch.results]
+        return EmbeddedBatch(layout, await self._embed(waiting, layout.main, batch.results), batch.results)
+
     async def store(self, batch: EmbeddedBatch) -> list[RememberResult]:
         """The second half of `write`."""
         results = batch.results

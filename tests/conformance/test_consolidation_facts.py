@@ -107,6 +107,11 @@ async def test_label_and_importance_are_those_of_the_store_or_of_the_call(make_s
         ({"fact_importance": 2}, "importance"),
         ({"thread_id": None}, "at least one"),
         ({"extract_facts": "", "mode": "summary"}, "needs summarize="),
+        ({"delete_sources": "no"}, "mode='facts' does not take delete_sources="),
+        ({"delete_sources": True, "summary_importance": 99}, "delete_sources=, summary_importance="),
+        ({"mode": "facts", "summarize": 7}, "summarize must be an async function or a model, got 7"),
+        ({"extract_without_candidates": 1}, "extract_without_candidates"),
+        ({"on_progress": "loud"}, "on_progress"),
     ],
     ids=str,
 )
@@ -236,9 +241,74 @@ async def test_f21_a_retraction_counts_without_new_memories_and_nothing_else_doe
     await curated(store, Fact("city", "lives in Sofia"), Fact("pet", "has a cat"))
     await store.forget(id)
     # Who reads nothing can take back, but not state: a model makes things up when it is given no text.
-    result = await curated(store, retraction("pet"), Fact("name", "is called John"))
+    given = (retraction("pet"), Fact("name", "is called John"))
+    result = await curated(store, *given, extract_without_candidates=True)
     assert (result.candidates, result.facts, result.deleted) == (0, 1, 1)
     assert set(await facts(store)) == {"lives in Sofia"}
+
+
+async def first_line(memories: list[MemoryItem]) -> list[Fact]:
+    """An extractor as they were written for the published package, which never passed an empty list."""
+    return [Fact("first line", memories[0].content)]
+
+
+async def test_f21_without_memories_nobody_is_asked_who_did_not_ask_for_it(engine: Engine, store: MemoryStore) -> None:
+    await put(engine, store, "1", "lives in Sofia", 1, thread_id="t", subject="city")
+    await put(engine, store, "2", "lives in Bonn", 2, thread_id="t", subject="city")
+    for _ in range(2):
+        result = await store.consolidate(extract_facts=first_line, thread_id="t")
+    assert result == ConsolidateFactsResult(0, 1, [], 0)
+    assert set(await facts(store)) == {"lives in Bonn"}, "and yet the duplicate is healed"
+    with pytest.raises(ConsolidationError, match="IndexError"):
+        await store.consolidate_facts(extract_facts=first_line, thread_id="t", extract_without_candidates=True)
+
+
+async def test_f21_stored_facts_heal_even_if_the_extractor_fails(engine: Engine, store: MemoryStore) -> None:
+    async def fail(_: list[MemoryItem]) -> list[Fact]:
+        raise RuntimeError("the model is down")
+
+    await store.remember("note", thread_id="t")
+    await put(engine, store, "1", "lives in Sofia", 1, thread_id="t", subject="city")
+    await put(engine, store, "2", "lives in Bonn", 2, thread_id="t", subject="city")
+    # Its text is not what its date and statement make.
+    await put(engine, store, "3", "has a cat", 1, thread_id="t", subject="pet", date="2024")
+    with pytest.raises(ConsolidationError, match="the model is down"):
+        await store.consolidate(extract_facts=fail, thread_id="t")
+    assert set(await facts(store)) == {"lives in Bonn", "[2024] has a cat"}
+
+
+async def test_what_is_healed_and_replaced_in_one_run_is_counted_once(engine: Engine, store: MemoryStore) -> None:
+    await store.remember("note", thread_id="t")
+    await put(engine, store, "1", "has a cat", 1, thread_id="t", subject="pet", date="2024")
+    planned = await curated(store, Fact("pet", "has a dog", "2025"), dry_run=True)
+    result = await curated(store, Fact("pet", "has a dog", "2025"))
+    assert (len(result.created), result.deleted) == (1, planned.deleted) == (1, 1)
+    [fact] = (await facts(store)).values()
+    assert (fact.content, [fact.id]) == ("[2025] has a dog", result.created)
+
+
+async def test_facts_are_drawn_from_what_was_there_when_the_run_began(store: MemoryStore, clock: TestClock) -> None:
+    await store.remember_many([f"note {number}" for number in range(1_200)], thread_id="t")
+
+    async def extract(_: list[MemoryItem]) -> list[Fact]:
+        clock.advance(seconds=1)
+        await store.remember_many([f"later {clock.now_ms} {number}" for number in range(20)], thread_id="t")
+        return []
+
+    # Memories are read by the thousand: what is written meanwhile comes into the second page, or would.
+    result = await store.consolidate(extract_facts=extract, thread_id="t", batch_size=500)
+    assert isinstance(result, ConsolidateFactsResult)
+    assert (result.candidates, result.calls) == (1_200, 3)
+
+
+async def test_a_store_without_an_embedder_is_refused_before_anybody_is_asked(
+    store: MemoryStore, make_store: MakeStore
+) -> None:
+    await store.remember("note", thread_id="t")
+    extract, told = Extract(Fact("city", "lives in Bonn")), list[Progress]()
+    with pytest.raises(ConfigurationError, match="consolidate needs an embedder"):
+        await make_store(embed_fn=None).consolidate(extract_facts=extract, thread_id="t", on_progress=told.append)
+    assert (extract.seen, told) == ([], [])
 
 
 async def test_f21_with_nothing_at_all_nobody_is_asked(store: MemoryStore) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from betterdb_agent_memory import (
     AgentMemoryError,
+    ConfigurationError,
     ConsolidateResult,
     EmbeddingError,
     Fact,
@@ -112,6 +113,10 @@ async def test_without_candidates_nothing_is_called_or_written(store: MemoryStor
         ({"thread_id": "t", "lease_seconds": 0}, "lease_seconds"),
         ({"thread_id": "t", "on_progress": 1}, "on_progress"),
         ({"tags": ["a,b"]}, "comma"),
+        ({"thread_id": "t", "fact_importance": 77}, "mode='summary' does not take fact_importance="),
+        ({"thread_id": "t", "undated": "keep", "day_first": False}, "does not take undated=, day_first="),
+        ({"thread_id": "t", "extract_without_candidates": True}, "does not take extract_without_candidates="),
+        ({"thread_id": "t", "mode": "summary", "extract_facts": 7}, "extract_facts must be an async function"),
     ],
 )
 async def test_a_bad_request_is_refused_before_anything(store: MemoryStore, options: dict[str, Any], says: str) -> None:
@@ -119,6 +124,51 @@ async def test_a_bad_request_is_refused_before_anything(store: MemoryStore, opti
     with pytest.raises(InvalidInputError, match=says):
         await store.consolidate(**{"summarize": Digest(), **options})
     assert set(await items(store)) == {"note"}
+
+
+async def test_both_callbacks_may_be_given_when_the_mode_is_said(store: MemoryStore) -> None:
+    await store.remember("note", thread_id="t")
+    digest, extract = Digest(), Extract(Fact("city", "lives in Bonn"))
+    both: dict[str, Any] = {"summarize": digest, "extract_facts": extract, "thread_id": "t"}
+    await store.consolidate(mode="facts", **both)
+    assert (len(digest.seen), len(extract.seen)) == (0, 1)
+    await store.consolidate(mode="summary", **both)
+    assert (len(digest.seen), len(extract.seen)) == (1, 1)
+
+
+async def test_a_run_ends_while_others_go_on_writing(store: MemoryStore, clock: TestClock) -> None:
+    await store.remember_many([f"note {number}" for number in range(1_200)], thread_id="t")
+
+    async def summarize(memories: list[MemoryItem]) -> str:
+        clock.advance(seconds=1)
+        if memories[0].source != "summary":
+            await store.remember_many([f"later {clock.now_ms} {number}" for number in range(20)], thread_id="t")
+        return "digest"
+
+    # Memories are read by the thousand: what is written meanwhile comes into the second page, or would.
+    result = await store.consolidate(summarize=summarize, thread_id="t", batch_size=500)
+    assert isinstance(result, ConsolidateResult)
+    assert (result.consolidated, result.deleted, result.calls) == (1_200, 1_200, 4)
+    left = await items(store)
+    assert len(left) == 61, "the summary, and what came later"
+    assert "digest" in left
+
+
+async def test_a_store_without_an_embedder_is_refused_before_anybody_is_asked(
+    store: MemoryStore, make_store: MakeStore
+) -> None:
+    await store.remember("note", thread_id="t")
+    digest = Digest()
+    reader = make_store(embed_fn=None)
+    holder = asyncio.create_task(store.consolidate(summarize=Digest(seconds=0.5), thread_id="t", delete_sources=False))
+    await asyncio.sleep(0.2)
+    with pytest.raises(ConfigurationError, match="consolidate needs an embedder"):
+        # Nor does it wait for the lease of another run.
+        await reader.consolidate(summarize=digest, thread_id="t", wait_seconds=0)
+    await holder
+    assert digest.seen == []
+    counted = await reader.consolidate(mode="summary", thread_id="t", dry_run=True)
+    assert counted.deleted == 1, "to count takes no embedder"
 
 
 async def refuses(_: list[MemoryItem]) -> str:
@@ -227,6 +277,33 @@ async def test_f19_a_summary_of_expiring_memories_lives_on_if_told_so(engine: En
     await store.remember("for a minute", thread_id="t", ttl=60)
     result = await store.consolidate(summarize=Digest(), thread_id="t", ttl=0)
     assert await expiry_of(engine, store, result.created[0]) is None
+
+
+async def test_f19_when_all_sources_expire_while_the_model_thinks_nothing_is_written(
+    engine: Engine, store: MemoryStore, clock: TestClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Once with a clock that agrees with the server's, so that nothing is even embedded, and once with one that
+    # is behind: then the server says so.
+    for now_ms in (time.time_ns() // 1_000_000, clock.now_ms):
+        clock.now_ms = now_ms
+        await store.remember("short-lived", thread_id="t", ttl=1)
+        await store.remember("shorter-lived", thread_id="t", ttl=1)
+        before = len(await items(store))
+        clock.advance(seconds=1.3)
+        result = await store.consolidate(summarize=Digest(seconds=1.3), thread_id="t")
+        assert before == 2
+        assert result == ConsolidateResult(2, [], 0, calls=1)
+        assert await items(store) == {}
+    assert await engine.values.read_map(f"{store.name}:__mem_consolidation") == {}
+
+
+async def test_f19_the_expiry_that_is_told_is_that_of_the_summary(engine: Engine, store: MemoryStore) -> None:
+    for seconds in (0.3, 0):
+        await store.remember("note", thread_id="t", ttl=600)
+        result = await store.consolidate(summarize=Digest(seconds=seconds), thread_id="t", ttl=5000)
+        assert isinstance(result, ConsolidateResult)
+        # The lifetime begins when the summary is written, whatever the clock of this machine says.
+        assert result.expires_at == pytest.approx(await expiry_of(engine, store, result.created[0]), abs=1)
 
 
 async def test_f20_two_runs_at_once_make_one_summary(make_store: MakeStore) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from betterdb_agent_memory.embedders import FunctionEmbedder, WordLlamaEmbedder
+from betterdb_agent_memory.embedders import CallLimits, CoalescingEmbedder, FunctionEmbedder, WordLlamaEmbedder
 from betterdb_agent_memory.embedders.vectors import checked_vector, encode_float32, encode_rows
 from betterdb_agent_memory.errors import (
     ConfigurationError,
@@ -146,11 +148,44 @@ async def test_a_long_run_of_bad_texts_costs_no_neighbour():
     assert [isinstance(place, bytes) for place in places] == [text == "good" for text in texts]
 
 
-async def test_an_embedder_that_always_fails_costs_twenty_calls_for_256_texts():
+@pytest.mark.parametrize("count", [256, 500, 5000])
+async def test_an_embedder_that_always_fails_costs_thirty_two_calls_whatever_the_batch(count):
     embedder, calls = checked(LengthEmbedder())
-    places = await embedder.embed_each(["bad"] * 256, 2)
+    places = await embedder.embed_each(["bad"] * count, 2)
+    assert len(calls) == 32
+    assert places.given_up is not None
+    untried = [place for place in places if place is places.given_up]
+    assert len(untried) >= count - 32
     assert all(isinstance(place, EmbeddingError) for place in places)
-    assert len(calls) == 20
+
+
+async def test_fewer_texts_than_it_takes_to_give_up_are_each_tried():
+    embedder, calls = checked(LengthEmbedder())
+    places = await embedder.embed_each(["bad"] * 16, 2)
+    assert (len(calls), places.given_up) == (31, None)
+    assert len({id(place) for place in places}) == 16
+
+
+BAD_PLACES = {
+    "the first and the last": [*range(15), 499],
+    "the first, the last and the middle": [*range(15), 250, 499],
+    "every second": range(0, 500, 2),
+    "all but every fifth": [place for place in range(500) if place % 5],
+    "all but the last": range(499),
+    "all but ten in the middle": [*range(250), *range(260, 500)],
+}
+
+
+@pytest.mark.parametrize("places", BAD_PLACES.values(), ids=BAD_PLACES)
+async def test_no_good_text_is_given_up_wherever_the_bad_ones_are(places):
+    texts = ["good"] * 500
+    for place in places:
+        texts[place] = "bad"
+    embedder, calls = checked(LengthEmbedder())
+    found = await embedder.embed_each(texts, 2)
+    assert [isinstance(place, bytes) for place in found] == [text == "good" for text in texts]
+    assert found.given_up is None
+    assert len(calls) < 1000
 
 
 class AnsweredError(Exception):
@@ -162,12 +197,16 @@ class AnsweredError(Exception):
 @pytest.mark.parametrize(
     ("error", "calls_made"),
     [
-        (TimeoutError("no answer"), 1),
-        (ConnectionRefusedError("refused"), 1),
-        (EmbedderUnavailableError("down"), 1),
+        (TimeoutError("no answer"), 2),
+        (ConnectionRefusedError("refused"), 2),
+        (socket.gaierror("no such host"), 2),
+        (EmbedderUnavailableError("down"), 2),
         (ConfigurationError("no weights"), 1),
-        (AnsweredError(429), 1),
-        (AnsweredError(503), 1),
+        (AnsweredError(401), 1),
+        (AnsweredError(429), 2),
+        (AnsweredError(503), 2),
+        (FileNotFoundError("attachment.png"), 15),
+        (PermissionError("attachment.png"), 15),
         (AnsweredError(413), 15),
         (InvalidInputError("a lone surrogate"), 15),
     ],
@@ -176,7 +215,130 @@ async def test_what_no_text_has_caused_is_not_tried_again_text_by_text(error, ca
     embedder, calls = checked(LengthEmbedder(error))
     places = await embedder.embed_each(["good", "bad", *["good"] * 126], 2)
     assert len(calls) == calls_made
-    assert sum(isinstance(place, bytes) for place in places) == (0 if calls_made == 1 else 127)
+    assert sum(isinstance(place, bytes) for place in places) == (127 if calls_made == 15 else 0)
+    assert (places.given_up is None) is (calls_made == 15)
+
+
+class FailsOnce(LengthEmbedder):
+    """Its first call does not get through."""
+
+    async def embed_documents(self, texts):
+        if not self.batches:
+            self.batches.append(len(texts))
+            raise ConnectionResetError("reset by peer")
+        return await super().embed_documents(texts)
+
+
+async def test_a_batch_that_does_not_get_through_once_is_asked_again():
+    embedder, calls = checked(FailsOnce())
+    places = await embedder.embed_each(["good"] * 300, 2)
+    assert places == [stored("good")] * 300
+    assert len(calls) == 2
+
+
+async def test_what_has_been_asked_again_already_is_not_asked_again():
+    inner = LengthEmbedder(TimeoutError("no answer"))
+    async with CoalescingEmbedder(inner, CallLimits(attempts=2, longest_pause_seconds=0)) as patient:
+        embedder, calls = checked(patient)
+        places = await embedder.embed_each([f"bad {place}" for place in range(10)], 2)
+    assert isinstance(places.given_up, EmbedderUnavailableError)
+    assert (len(calls), inner.batches) == (1, [10, 10])
+
+
+class Service:
+    """An embedding function that fails as it is told, for texts by their number."""
+
+    def __init__(self, failures: dict[str, Exception] | None = None) -> None:
+        self.failures = failures or {}
+        self.asked: list[str] = []
+
+    async def __call__(self, text: str) -> list[float]:
+        self.asked.append(text)
+        await asyncio.sleep(0)
+        if text in self.failures:
+            raise self.failures[text]
+        return [float(len(text)), 1.0]
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionError("reset"), FileNotFoundError("attachment.png"), TimeoutError(), AnsweredError(403)]
+)
+async def test_what_fails_for_one_text_of_a_function_costs_no_other_and_no_call(error):
+    service = Service({"text 250": error})
+    embedder, calls = checked(FunctionEmbedder(service))
+    texts = [f"text {place}" for place in range(500)]
+    places = await embedder.embed_each(texts, None)
+    assert [texts[place] for place, found in enumerate(places) if not isinstance(found, bytes)] == ["text 250"]
+    assert (len(service.asked), len(calls), places.given_up) == (500, 1, None)
+
+
+@pytest.mark.parametrize("bad", [[7], range(100), range(0, 500, 5), range(400, 500)])
+async def test_bad_texts_of_a_function_cost_one_call_each(bad):
+    service = Service({f"text {place}": ValueError(f"{place} is too long") for place in bad})
+    embedder, _ = checked(FunctionEmbedder(service))
+    places = await embedder.embed_each([f"text {place}" for place in range(500)], None)
+    assert [place for place, found in enumerate(places) if not isinstance(found, bytes)] == list(bad)
+    assert len(service.asked) == 500
+    assert all(f"{place} is too long" in str(places[place]) for place in bad)
+
+
+async def test_a_function_whose_service_goes_down_is_given_up_and_what_it_made_is_kept():
+    service = Service({f"text {place}": ConnectionRefusedError(f"{place}") for place in range(100, 500)})
+    embedder, _ = checked(FunctionEmbedder(service))
+    places = await embedder.embed_each([f"text {place}" for place in range(500)], None)
+    assert [isinstance(place, bytes) for place in places] == [True] * 100 + [False] * 400
+    assert isinstance(places.given_up, EmbedderUnavailableError)
+    assert all(place is places.given_up for place in places[100:])
+    assert len(service.asked) == 108
+
+
+@pytest.mark.parametrize("count", [1, 2, 500])
+async def test_a_service_that_is_down_costs_eight_calls_at_most_and_one_error(count):
+    service = Service({f"text {place}": ConnectionRefusedError(f"{place}") for place in range(count)})
+    embedder, _ = checked(FunctionEmbedder(service))
+    places = await embedder.embed_each([f"text {place}" for place in range(count)], None)
+    assert len(service.asked) == min(count, 8)
+    assert places.given_up is not None
+    assert all(place is places.given_up for place in places)
+
+
+async def test_a_function_that_fails_alike_for_every_text_gives_one_error():
+    # What a store takes for a batch that failed as a whole.
+    service = Service({f"text {place}": KeyError("embedding") for place in range(50)})
+    embedder, _ = checked(FunctionEmbedder(service))
+    places = await embedder.embed_each([f"text {place}" for place in range(50)], None)
+    assert len({id(place) for place in places}) == 1
+    assert places.given_up is None
+
+
+class OneByOne(LengthEmbedder):
+    """A user's embedder that tells each text's outcome in a plain list."""
+
+    answer: object = None
+
+    async def embed_each(self, texts):
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer or [KeyError(text) if text == "bad" else [1.0] * len(text) for text in texts]
+
+
+async def test_an_embedder_of_ones_own_may_tell_each_outcome():
+    embedder, calls = checked(OneByOne())
+    places = await embedder.embed_each(["a2", "bad", "abc", "b2"], None)
+    assert [isinstance(place, bytes) for place in places] == [True, False, False, True]
+    assert "lengths failed: KeyError: 'bad'" in str(places[1])
+    assert "has 3 numbers, expected 2" in str(places[2])
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("answer", [ValueError("broken"), [[1.0]], 5])
+async def test_an_embedder_that_fails_to_tell_fails_for_all(answer):
+    inner = OneByOne()
+    inner.answer = answer
+    embedder, _ = checked(inner)
+    places = await embedder.embed_each(["a", "b"], None)
+    assert isinstance(places.given_up, EmbeddingError)
+    assert all(place is places.given_up for place in places)
 
 
 async def test_without_an_embedder_a_batch_is_refused():

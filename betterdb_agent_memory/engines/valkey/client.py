@@ -8,6 +8,7 @@ broken connection would count an increment twice.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from inspect import isawaitable
 from typing import Any
@@ -25,6 +26,12 @@ from betterdb_agent_memory.errors import (
 
 PIPELINE_COMMANDS = 500
 """Commands in one request; a larger batch is sent as several, one after the other."""
+
+PIPELINE_BYTES = 4 * 2**20
+"""Bytes of writes in one request, or a single larger one: what the event loop hands to a socket at once."""
+
+PACKED_ON_THE_LOOP = 2**18
+"""Bytes that are packed without leaving the event loop: less than a millisecond's worth."""
 
 
 class ValkeyClient:
@@ -86,15 +93,16 @@ class ValkeyClient:
         """Send writes at most once; replies in order, an error in the list where one failed.
 
         A broken connection is in the list too: OutcomeUnknownError where the write may have
-        happened, EngineUnavailableError where it certainly has not. Round trips as `ask_many`.
+        happened, EngineUnavailableError where it certainly has not. Round trips as `ask_many`, and one
+        more for each 4 MB.
         """
         self._require_open()
         replies: list[Any] = []
-        for chunk in _chunks(commands):
+        for chunk, size in _sized_chunks(commands):
             if replies and _is_broken(replies[-1]):
                 replies.extend(_not_sent(command) for command in chunk)
             elif self._pool is not None:
-                replies.extend(await self._tell_on_one_connection(chunk))
+                replies.extend(await self._tell_on_one_connection(chunk, size))
             else:
                 replies.extend(await self._tell_one_by_one(chunk))
         return replies
@@ -166,10 +174,12 @@ class ValkeyClient:
                 replies.append(_told(error, command, write_sent=True))
         return replies
 
-    async def _tell_on_one_connection(self, chunk: Sequence[Command]) -> list[Any]:
+    async def _tell_on_one_connection(self, chunk: Sequence[Command], size: int) -> list[Any]:
         # Below the client's execute_command, so that nothing is repeated and it is known whether a
         # broken connection broke before or after the request was sent.
         assert self._pool is not None
+        # Packed before a connection is taken: whoever is cancelled meanwhile has broken none.
+        request = packed(chunk) if size <= PACKED_ON_THE_LOOP else await asyncio.to_thread(packed, chunk)
         self.round_trips += 1
         try:
             # valkey-py insists on a command name here, redis-py warns about one.
@@ -184,7 +194,7 @@ class ValkeyClient:
                 await _reconnect_if_closed(connection)
             except CLIENT_ERRORS as error:
                 return [_told(error, chunk[0])] * len(chunk)
-            await connection.send_packed_command(packed(chunk))
+            await connection.send_packed_command(request)
             while len(replies) < len(chunk):
                 replies.append(await _read_reply(connection, chunk[len(replies)]))
         except CLIENT_ERRORS as error:
@@ -242,6 +252,19 @@ def _not_sent(command: Command) -> EngineUnavailableError:
 def _chunks(commands: Sequence[Command]) -> Iterator[Sequence[Command]]:
     for start in range(0, len(commands), PIPELINE_COMMANDS):
         yield commands[start : start + PIPELINE_COMMANDS]
+
+
+def _sized_chunks(commands: Sequence[Command]) -> Iterator[tuple[Sequence[Command], int]]:
+    """The same, each of 4 MB or a single command, with about how many bytes it is."""
+    for chunk in _chunks(commands):
+        begin = total = 0
+        for index, command in enumerate(chunk):
+            size = sum([len(argument) for argument in command if not isinstance(argument, int)])
+            if total and total + size > PIPELINE_BYTES:
+                yield chunk[begin:index], total
+                begin, total = index, 0
+            total += size
+        yield chunk[begin:], total
 
 
 def _library(client: Any) -> str | None:

@@ -133,11 +133,10 @@ class Index:
         if info is None:
             return IndexState(dimensions=None)
         vector = info.vectors.get(self._collection.schema.vector_field)
-        searchable = info.searchable(self._collection)
         return IndexState(
             dimensions=vector.dimensions if vector is not None else None,
             created=created,
-            unindexed=tuple(field.name for field in self._collection.schema.own if field.name not in searchable),
+            unindexed=info.unindexed(self._collection),
             failures=info.failures,
             indexing=info.indexing,
             indexed_fraction=info.indexed_fraction,

@@ -9,6 +9,7 @@ from typing import Any
 
 from betterdb_agent_memory.engines.base import Collection, SchemaField
 from betterdb_agent_memory.engines.filters import TAG_SEPARATOR, leading_number
+from betterdb_agent_memory.engines.valkey.query import order_field
 from betterdb_agent_memory.engines.valkey.reply import as_bytes, as_int, as_pairs, as_text
 from betterdb_agent_memory.errors import EngineError, IndexMismatchError
 
@@ -59,12 +60,24 @@ class IndexInfo:
             return _mismatch(collection, "distance metric", vector.metric, "COSINE")
         if vector.data_type.upper() != "FLOAT32":
             return _mismatch(collection, "vector type", vector.data_type, "FLOAT32")
+        order = order_field(collection.schema)
+        if not self._fits(order):
+            # A server finds nothing by it and says nothing, as if there were no records.
+            return IndexMismatchError(
+                f"index {collection.index_name!r} has no number field {order.name!r}, by which records are found; "
+                "MemoryStore.reindex() makes the index anew over the memories that are there"
+            )
         return None
 
     def searchable(self, collection: Collection) -> frozenset[str]:
         """Fields of the schema that a prefilter may use: indexed, and in the way we understand."""
         schema = (*collection.schema.shared, *collection.schema.own)
         return frozenset(field.name for field in schema if self._fits(field))
+
+    def unindexed(self, collection: Collection) -> tuple[str, ...]:
+        """Fields of the schema that a prefilter cannot use, in its order."""
+        schema = (*collection.schema.shared, *collection.schema.own)
+        return tuple(field.name for field in schema if not self._fits(field))
 
     def _fits(self, field: SchemaField) -> bool:
         indexed = self.fields.get(field.name)

@@ -46,7 +46,7 @@ class ValkeyRecords:
     """Hashes below one key prefix, found through a search index.
 
     Writes, changes and deletions are sent at most once, whatever the client's retry policy: one
-    round trip per 500, and one more when a server does not know the script yet.
+    round trip per 500 or 4 MB, and one more when a server does not know the script yet.
 
     A question that names the ids it is about (`Filter.required_ids`) reads those keys, one round trip
     per 500 of them, and is answered exactly; any other asks the search index.
@@ -87,7 +87,8 @@ class ValkeyRecords:
         in by the server in the background: `IndexState.indexing`.
 
         Raises:
-            IndexMismatchError: an index of that name has another dimension, metric, type or prefix.
+            IndexMismatchError: an index of that name has another dimension, metric, type or prefix, or
+                lacks the order field.
             SearchModuleMissingError: the server has no search module.
         """
         return await self._index.prepare(dimensions)
@@ -243,8 +244,9 @@ class ValkeyRecords:
 
         As many as a `walk` where other people's keys lie below our prefix (store `d` beside store
         `d:mem`), a filter field is not indexed, tags are under an OR or a NOT, or have over 10,000
-        distinct values. Without a tag in the filter, records that have expired count until the server
-        removes them. Keys below the prefix that belong to no other store's index are noticed only once
+        distinct values. Up to three where it has ranges alone and they are in fewer than 1,000 records: more of
+        these, and all records with an empty filter, count for a moment after they have expired, until
+        the server removes them. Keys below the prefix that belong to no other store's index are noticed only once
         a search has returned one. Raises as `nearest`.
         """
         if filter.required_ids is not None:

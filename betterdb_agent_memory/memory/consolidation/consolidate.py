@@ -30,6 +30,7 @@ from betterdb_agent_memory.memory.consolidation.request import (
     checked_conduct,
     chosen_mode,
     facts_request,
+    refuse_what_says_nothing,
     summary_request,
 )
 from betterdb_agent_memory.memory.consolidation.summary import summarize_memories
@@ -51,8 +52,9 @@ class Arguments:
     summary_importance: float | None = None
     fact_importance: float | None = None
     ttl: int | timedelta | None = None
-    undated: Undated = "keep"
-    day_first: bool = False
+    undated: Undated | None = None
+    day_first: bool | None = None
+    extract_without_candidates: bool | None = None
     batch_size: int | None = None
     max_input_chars: int | None = None
     wait_seconds: float | None = None
@@ -72,6 +74,7 @@ async def consolidate(
     """
     given = arguments
     mode = chosen_mode(given.mode, summarize=given.summarize, extract_facts=given.extract_facts)
+    _refuse_strays(mode, given)
     candidates = checked_candidates(scope, tags, filter, given.older_than_seconds, given.max_importance)
     conduct = checked_conduct(
         batch_size=given.batch_size,
@@ -98,9 +101,29 @@ async def consolidate(
         importance=given.fact_importance,
         undated=given.undated,
         day_first=given.day_first,
+        extract_without_candidates=given.extract_without_candidates,
         ttl=given.ttl,
     )
     return await extract_and_curate(workshop, facts, _extractor(given.extract_facts))
+
+
+def _refuse_strays(mode: Mode, given: Arguments) -> None:
+    """What only the other mode takes is refused, but for its callback: callers may pass both with a mode."""
+    if mode == "summary":
+        other: object = given.extract_facts
+        name = "extract_facts"
+        strays: dict[str, object] = {
+            "fact_importance": given.fact_importance,
+            "undated": given.undated,
+            "day_first": given.day_first,
+            "extract_without_candidates": given.extract_without_candidates,
+        }
+    else:
+        other, name = given.summarize, "summarize"
+        strays = {"delete_sources": given.delete_sources, "summary_importance": given.summary_importance}
+    refuse_what_says_nothing(mode, strays)
+    if other is not None and not callable(other) and not is_language_model(other):
+        raise InvalidInputError(f"{name} must be an async function or a model, got {other!r:.80}")
 
 
 def _fitting(conduct: Conduct, callback: object) -> Conduct:

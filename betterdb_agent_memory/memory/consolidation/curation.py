@@ -80,6 +80,17 @@ class Curation:
         return len(self.deletes) + sum(len(write.replaced) for write in self.writes)
 
     @property
+    def changes_something(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.writes or self.tags_to_add or self.deletes)
+
+    @property
+    def leaving(self) -> set[str]:
+        """The ids of all memories that go."""
+        replaced = (source for write in self.writes for source in write.replaced)
+        return {source.id for source in (*replaced, *self.deletes)}
+
+    @property
     def unmatched_tombstones(self) -> list[str]:
         """Subjects of retractions that no fact matched."""
         return [operation.subject for operation in self.operations if operation.type == "unmatched-tombstone"]

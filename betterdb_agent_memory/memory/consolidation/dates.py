@@ -18,6 +18,7 @@ _LONGEST_DATE = 64
 _YEAR_FIRST = re.compile(r"([0-9]{4})(?:([-/.])([0-9]{1,2})(?:\2([0-9]{1,2}))?)?")
 _DOTTED = re.compile(r"[0-9]{1,2}\.\s?[0-9]{1,2}\.")
 _YEAR = re.compile(r"(?<![0-9])[0-9]{4}(?![0-9])")
+_YEAR_LEADS = re.compile(r"^[0-9]{4}|(?<![0-9./-])[0-9]{4}([-/.])[0-9]{1,2}\1[0-9]{1,2}(?![0-9])")
 _OFFSET = re.compile(r"(:[0-9]{2}(?:\.[0-9]+)?)\s*[+-][0-9]{2}:?[0-9]{2}$")
 
 # The two agree in no part, so a part in which both readings agree was really in the text.
@@ -51,7 +52,8 @@ def parse_date(text: str | None, *, day_first: bool = False) -> FactDate | None:
     ISO 8601 in its usual spellings (`2024`, `2024-05`, `2024-9-1`, `2024-05-01T10:00:00+02:00`),
     `12/31/2024` and `12-31-2024` with the month first unless that is impossible or `day_first`,
     `31.12.2024` with the day first, and month names (`May 8, 2023`, `8 May 2023`, `May 2023`). The
-    year has four digits. Without an offset a time is UTC; names of time zones are not looked up.
+    year has four digits; where it comes first the month follows. Without an offset a time is UTC; names of
+    time zones are not looked up.
 
     >>> parse_date("2024-9-1") < parse_date("October 1, 2024")
     True
@@ -88,7 +90,8 @@ def _spelt_out(text: str, day_first: bool) -> FactDate | None:
     # One year and no second one: the library reads "2019-2021" and "2023-05-08 / 2023-05-09" as something.
     if len(_YEAR.findall(_OFFSET.sub(r"\1", text))) != 1:
         return None
-    is_day_first = day_first or _DOTTED.match(text) is not None
+    # After a leading year the month comes first, whatever is said about dates without one.
+    is_day_first = (day_first and _YEAR_LEADS.search(text) is None) or _DOTTED.match(text) is not None
     one, other = (
         # Names of zones would otherwise mean what they mean on this machine.
         parser.parse(text, default=default, dayfirst=is_day_first, tzinfos=lambda name, seconds: _zone(seconds))

@@ -40,12 +40,24 @@ class _Extracted:
     calls: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Changed:
+    """Ids that were written, and how many memories were deleted."""
+
+    created: tuple[str, ...]
+    deleted: int
+
+
+_NOTHING = _Changed((), 0)
+
+
 async def extract_and_curate(
     workshop: Workshop, request: FactsRequest, extract_facts: FactExtractor
 ) -> ConsolidateFactsResult:
     """Run it: alone in the store, or without any lease when it only rehearses.
 
     Raises:
+        ConfigurationError: the store has no embedder.
         ConsolidationError: the extractor failed or returned something else than facts.
         LeaseHeldError: another consolidation of the store did not end in time.
         LeaseLostError: this one stood still for too long; what it wrote is finished by the next.
@@ -54,6 +66,7 @@ async def extract_and_curate(
         if request.conduct.dry_run:
             result = await _run(workshop, request, extract_facts, None)
         else:
+            await workshop.ready()
             async with workshop.alone(request.conduct) as lease:
                 result = await _run(workshop, request, extract_facts, lease)
         if not result.dry_run:
@@ -64,33 +77,29 @@ async def extract_and_curate(
 async def _run(
     workshop: Workshop, request: FactsRequest, extract_facts: FactExtractor, lease: HeldLease | None
 ) -> ConsolidateFactsResult:
+    now_ms = workshop.clock()
+    healed = _NOTHING
     if lease is not None:
         await workshop.journal(lease).repair()
-    now_ms = workshop.clock()
+        # Before the extractor is asked: duplicates are healed even if it fails.
+        healed = await _heal(workshop, request, now_ms, lease)
     extracted = await _extract(workshop, request, extract_facts, now_ms)
     stored = await _stored_facts(workshop, request)
-    if not extracted.candidates and any(fact.scope == request.candidates.scope for fact in stored):
+    if (
+        request.extract_without_candidates
+        and not extracted.candidates
+        and any(fact.scope == request.candidates.scope for fact in stored)
+    ):
         extracted = await _retractions(workshop, extract_facts)
-    curation = await off_loop(
-        len(stored),
-        lambda: curate(
-            stored,
-            extracted.facts,
-            scope=request.candidates.scope,
-            tags=request.candidates.tags,
-            undated=request.undated,
-            day_first=request.day_first,
-        ),
-    )
+    curation = await _curation(request, stored, extracted.facts)
     created: list[str] = []
     deleted = curation.deleted
     if lease is not None:
-        memories = [_memory(workshop, request, write, now_ms) for write in curation.writes]
-        created = [memory.id for memory in memories]
-        with workshop.protecting(created):
-            deleted = await _carry_out(workshop, request, curation, memories, lease)
-            for tags in dict.fromkeys(memory.tags for memory in memories):
-                await workshop.make_room(scope_filter(request.candidates.scope, tags))
+        done = await _carry_out(workshop, request, curation, now_ms, lease)
+        # What was written to heal and replaced at once came and went: it counts for neither.
+        lasting = [id for id in healed.created if id not in curation.leaving]
+        created = [*lasting, *done.created]
+        deleted = healed.deleted + done.deleted - (len(healed.created) - len(lasting))
     return ConsolidateFactsResult(
         candidates=extracted.candidates,
         facts=curation.facts,
@@ -100,6 +109,26 @@ async def _run(
         operations=curation.operations,
         calls=extracted.calls,
         dry_run=lease is None,
+    )
+
+
+async def _heal(workshop: Workshop, request: FactsRequest, now_ms: int, lease: HeldLease) -> _Changed:
+    """Settle what the stored facts need by themselves, without anything new."""
+    curation = await _curation(request, await _stored_facts(workshop, request), [])
+    return await _carry_out(workshop, request, curation, now_ms, lease) if curation.changes_something else _NOTHING
+
+
+async def _curation(request: FactsRequest, stored: Sequence[StoredFact], incoming: Sequence[Fact]) -> Curation:
+    return await off_loop(
+        len(stored),
+        lambda: curate(
+            stored,
+            incoming,
+            scope=request.candidates.scope,
+            tags=request.candidates.tags,
+            undated=request.undated,
+            day_first=request.day_first,
+        ),
     )
 
 
@@ -145,9 +174,21 @@ async def _stored_facts(workshop: Workshop, request: FactsRequest) -> list[Store
 
 
 async def _carry_out(
+    workshop: Workshop, request: FactsRequest, curation: Curation, now_ms: int, lease: HeldLease
+) -> _Changed:
+    """Write, delete, and then apply the limit of the scope."""
+    memories = [_memory(workshop, request, write, now_ms) for write in curation.writes]
+    created = tuple(memory.id for memory in memories)
+    with workshop.protecting(created):
+        deleted = await _write_and_delete(workshop, request, curation, memories, lease)
+        for tags in dict.fromkeys(memory.tags for memory in memories):
+            await workshop.make_room(scope_filter(request.candidates.scope, tags))
+    return _Changed(created, deleted)
+
+
+async def _write_and_delete(
     workshop: Workshop, request: FactsRequest, curation: Curation, memories: list[NewMemory], lease: HeldLease
 ) -> int:
-    """Write, then delete; how many memories were deleted."""
     journal = workshop.journal(lease)
     lease.check()
     await journal.note(
@@ -211,10 +252,10 @@ def _checked_fact(fact: object, max_content_bytes: int) -> Fact:
             checked_label("the date of a fact", require_text("the date of a fact", fact.date))
             size += len(f"[{fact.date}] ".encode())
     except ValueError as error:
-        raise ConsolidationError(f"extract_facts: {error}; nothing was written or deleted") from error
+        raise ConsolidationError(f"extract_facts: {error}; nothing was written or deleted on its account") from error
     if size > max_content_bytes:
         raise ConsolidationError(
             f"extract_facts: the fact about {fact.subject!r:.80} has {size:,} bytes, the store accepts "
-            f"{max_content_bytes:,}; nothing was written or deleted"
+            f"{max_content_bytes:,}; nothing was written or deleted on its account"
         )
     return fact

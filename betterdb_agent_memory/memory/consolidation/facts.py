@@ -83,7 +83,8 @@ class ConsolidateResult:
     """A summary run: memories summarized, ids written, memories deleted.
 
     A memory that was changed while the run went on is not deleted. `calls` are those of the summarizer;
-    `expires_at` (ms) is when the summary expires, None for never. After a dry run `created` is empty,
+    `expires_at` (ms) is when the summary expires, None for never. `created` is empty, too, when all sources
+    expired before there was a summary: it would have expired with them. After a dry run `created` is empty,
     `deleted` is what would be deleted at most, and `calls` are those of the first pass.
     """
 

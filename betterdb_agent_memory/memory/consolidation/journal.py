@@ -99,6 +99,12 @@ class Journal:
         noted, self._noted = self._noted, {}
         return await self._settle(noted, report)
 
+    async def drop(self) -> None:
+        """Forget what was noted in this run: its product is not there, so nothing goes. One round trip."""
+        noted, self._noted = self._noted, {}
+        if noted:
+            await self._values.remove_fields(self._key, list(noted))
+
     async def repair(self) -> int:
         """Finish what others left behind; how many memories that deleted. One round trip when nothing was."""
         left = await self._values.read_map(self._key)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 
 from pydantic import BaseModel, Field, field_validator
 
-from betterdb_agent_memory.errors import ConfigurationError
+from betterdb_agent_memory.errors import ConfigurationError, ConsolidationError
 from betterdb_agent_memory.memory.consolidation.dates import parse_date
 from betterdb_agent_memory.memory.consolidation.facts import Fact, FactExtractor, SummarizeFn
 from betterdb_agent_memory.memory.record import MemoryItem
@@ -27,6 +27,8 @@ LanguageModel: TypeAlias = "str | Model"
 
 MODEL_INPUT_CHARS = 100_000
 """What one call of a model gets when nothing else is said: about 25,000 tokens."""
+
+_LONGEST_REASON = 300
 
 _ARE_DATA = (
     "The user message holds memories of an assistant, one JSON object a line, oldest first, between <memories> and "
@@ -81,7 +83,7 @@ def summarizer_from(model: LanguageModel) -> SummarizeFn:
     agent = _agent(model, str, _SUMMARIZE)
 
     async def summarize(memories: list[MemoryItem]) -> str:
-        return cast("str", (await agent.run(prompt(memories))).output)
+        return cast("str", await _answer(agent, "summarize", memories))
 
     return summarize
 
@@ -99,7 +101,7 @@ def extractor_from(model: LanguageModel) -> FactExtractor:
     async def extract_facts(memories: list[MemoryItem]) -> list[Fact]:
         if not memories:
             return []
-        answer = cast("ExtractedFacts", (await agent.run(prompt(memories))).output)
+        answer = cast("ExtractedFacts", await _answer(agent, "extract_facts", memories))
         return [Fact(fact.subject, fact.statement, fact.date, fact.tombstone) for fact in answer.facts]
 
     return extract_facts
@@ -128,6 +130,35 @@ def _day(milliseconds: int) -> str:
         return datetime.fromtimestamp(milliseconds / 1000, UTC).date().isoformat()
     except (OverflowError, OSError, ValueError):
         return "unknown"
+
+
+async def _answer(agent: Agent[object, Any], callback: str, memories: Sequence[MemoryItem]) -> Any:
+    from pydantic_ai.exceptions import AgentRunError
+
+    try:
+        return (await agent.run(prompt(memories))).output
+    except (AgentRunError, ExceptionGroup) as error:
+        # The library's errors quote the provider's answer whole, whatever it holds: a key, say.
+        raise ConsolidationError(
+            f"{callback} failed, nothing was written or deleted on its account: {_reason(error)}"
+        ) from None
+
+
+def _reason(error: Exception) -> str:
+    """Which model failed and how, in words that are not the provider's."""
+    from pydantic_ai.exceptions import ModelAPIError, ModelHTTPError, UnexpectedModelBehavior
+
+    match error:
+        case ModelHTTPError():
+            return f"{error.model_name} answered with HTTP {error.status_code}"
+        case ModelAPIError():
+            return f"{error.model_name} did not answer ({type(error).__name__})"
+        case UnexpectedModelBehavior():
+            return f"{type(error).__name__}: {error.message[:_LONGEST_REASON]}"
+        case ExceptionGroup():
+            return "; ".join(_reason(one) for one in error.exceptions)
+        case _:
+            return type(error).__name__
 
 
 def _agent(model: LanguageModel, output_type: type[Any], instructions: str) -> Agent[object, Any]:

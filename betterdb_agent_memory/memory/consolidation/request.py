@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal, TypeAlias
@@ -49,10 +49,9 @@ class Candidates:
     max_importance: float | None = None
 
     def at(self, now_ms: int) -> Filter:
-        """The candidates of a run that begins now."""
-        bounds: list[Clause] = []
-        if self.older_than_seconds is not None:
-            bounds.append(Between(CREATED_AT, high=math.floor(now_ms - self.older_than_seconds * 1000)))
+        """The candidates of a run that begins now: none that is written later, or a run might never end."""
+        newest_ms = math.floor(now_ms - (self.older_than_seconds or 0) * 1000)
+        bounds: list[Clause] = [Between(CREATED_AT, high=newest_ms)]
         if self.max_importance is not None:
             bounds.append(Between(IMPORTANCE, high=self.max_importance))
         return Filter((*self.filter.clauses, *bounds))
@@ -98,6 +97,7 @@ class FactsRequest:
     importance: float | None
     undated: Undated
     day_first: bool
+    extract_without_candidates: bool
     ttl_seconds: int | None
 
 
@@ -131,6 +131,13 @@ def chosen_mode(mode: object, *, summarize: object, extract_facts: object) -> Mo
     if mode not in ("summary", "facts"):
         raise InvalidInputError(f"mode must be 'summary' or 'facts', got {mode!r:.80}")
     return "summary" if mode == "summary" else "facts"
+
+
+def refuse_what_says_nothing(mode: Mode, given: Mapping[str, object]) -> None:
+    """Refuse arguments that are `given`, not None, although they mean nothing in this mode."""
+    if strays := [name for name, value in given.items() if value is not None]:
+        names = ", ".join(f"{name}=" for name in strays)
+        raise InvalidInputError(f"mode={mode!r} does not take {names}; leave out what is for the other mode")
 
 
 def checked_candidates(
@@ -193,10 +200,17 @@ def summary_request(
 
 
 def facts_request(
-    candidates: Candidates, conduct: Conduct, *, importance: object, undated: object, day_first: object, ttl: object
+    candidates: Candidates,
+    conduct: Conduct,
+    *,
+    importance: object,
+    undated: object,
+    day_first: object,
+    extract_without_candidates: object,
+    ttl: object,
 ) -> FactsRequest:
-    """Check what only facts take."""
-    if undated not in ("keep", "replace"):
+    """Check what only facts take; None means the default everywhere."""
+    if undated not in (None, "keep", "replace"):
         raise InvalidInputError(
             f"undated says what an undated statement does to a dated one, 'keep' or 'replace' it; got {undated!r:.80}"
         )
@@ -206,6 +220,7 @@ def facts_request(
         importance=None if importance is None else checked_importance(importance),
         undated="replace" if undated == "replace" else "keep",
         day_first=_flag("day_first", day_first, default=False),
+        extract_without_candidates=_flag("extract_without_candidates", extract_without_candidates, default=False),
         ttl_seconds=checked_ttl_seconds(ttl),
     )
 

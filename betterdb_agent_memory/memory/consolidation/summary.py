@@ -25,14 +25,16 @@ class _Sources:
 
     seen: list[Source] = field(default_factory=list)
     latest_expiry_ms: int | None = None
+    longest_lived: str = ""
     one_never_expires: bool = False
 
     def add(self, item: MemoryItem, fields: Fields, expires_at_ms: int | None) -> None:
         self.seen.append(Source(item.id, digest(fields)))
         if expires_at_ms is None:
             self.one_never_expires = True
-        else:
-            self.latest_expiry_ms = max(expires_at_ms, self.latest_expiry_ms or 0)
+        elif expires_at_ms > (self.latest_expiry_ms or 0):
+            self.latest_expiry_ms = expires_at_ms
+            self.longest_lived = item.id
 
     @property
     def expires_at_ms(self) -> int | None:
@@ -46,6 +48,7 @@ async def summarize_memories(
     """Run it: alone in the store, or without any lease when it only rehearses.
 
     Raises:
+        ConfigurationError: the store has no embedder.
         ConsolidationError: the summarizer failed or returned no text.
         LeaseHeldError: another consolidation of the store did not end in time.
         LeaseLostError: this one stood still for too long; what it wrote is finished by the next.
@@ -54,6 +57,7 @@ async def summarize_memories(
         if request.conduct.dry_run or summarize is None:
             result = await _rehearse(workshop, request)
         else:
+            await workshop.ready()
             async with workshop.alone(request.conduct) as lease:
                 result = await _summarize(workshop, request, summarize, lease)
         if not result.dry_run:
@@ -93,21 +97,56 @@ async def _summarize(
     if text is None:
         return ConsolidateResult(0, [], 0)
     summary = _summary(workshop, request, text, now_ms)
-    expires_at_ms = _expiry(request, sources, now_ms)
+    unwritten = ConsolidateResult(len(sources.seen), [], 0, calls)
+    if await _all_expired(workshop, request, sources):
+        return unwritten
     lease.check()
     if request.delete_sources:
         await journal.note({summary.id: sources.seen})
     request.conduct.report("writing", 0, 1)
     lease.check()
     with workshop.protecting([summary.id]):
-        if request.ttl_seconds is None:
-            await workshop.write([summary], expires_at_ms=expires_at_ms)
-        else:
-            await workshop.write([summary], ttl_seconds=request.ttl_seconds or None)
+        expires, expires_at_ms = await _write(workshop, request, sources, summary)
+        if expires and expires_at_ms is None:
+            await journal.drop()
+            return unwritten
         request.conduct.report("deleting", 0, len(sources.seen))
         deleted = await journal.finish(lambda done: request.conduct.report("deleting", done, len(sources.seen)))
         await workshop.make_room(scope_filter(request.candidates.scope, summary.tags))
     return ConsolidateResult(len(sources.seen), [summary.id], deleted, calls, expires_at_ms)
+
+
+async def _all_expired(workshop: Workshop, request: SummaryRequest, sources: _Sources) -> bool:
+    """Whether a summary would expire at once: its sources did while the summarizer thought.
+
+    The clock alone does not tell, since expiries are of the server's clock.
+    """
+    if request.ttl_seconds is not None or sources.expires_at_ms is None:
+        return False
+    [expires_at_ms] = await workshop.records.read_expiries([sources.longest_lived])
+    return expires_at_ms is None and workshop.clock() >= sources.expires_at_ms
+
+
+async def _write(
+    workshop: Workshop, request: SummaryRequest, sources: _Sources, summary: NewMemory
+) -> tuple[bool, int | None]:
+    """Store the summary; whether it expires, and when: None if it then did already and is not there.
+
+    What the store says afterwards counts: `ttl` begins when it is written, by the server's clock.
+    """
+    if request.ttl_seconds is None:
+        at_ms = sources.expires_at_ms
+        await workshop.write([summary], expires_at_ms=at_ms)
+        expires = at_ms is not None
+    else:
+        at_ms = None
+        await workshop.write([summary], ttl_seconds=request.ttl_seconds or None)
+        expires = request.ttl_seconds > 0
+    if not expires:
+        return False, None
+    [found_ms] = await workshop.records.read_expiries([summary.id])
+    # Servers before Redis 7 tell it to a millisecond or so; what was written is exact.
+    return True, found_ms if found_ms is None or at_ms is None else at_ms
 
 
 async def _text_for(

@@ -35,10 +35,10 @@ class WriteMemories(Protocol):
 class Workshop:
     """The parts of the store called `name`.
 
-    `searched` gives the memories as a complete index finds them, None before there is one. `write` embeds
-    and stores, `keep_in_step` is told what was changed or deleted otherwise, `make_room` evicts what the
-    scope of a filter holds too much (both best effort), and `protecting` keeps memories from being evicted
-    meanwhile.
+    `ready` refuses a store that could not embed what comes out. `searched` gives the memories as a complete
+    index finds them, None before there is one. `write` embeds and stores, `keep_in_step` is told what was
+    changed or deleted otherwise, `make_room` evicts what the scope of a filter holds too much (both best
+    effort), and `protecting` keeps memories from being evicted meanwhile.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Workshop:
     watch: StoreWatch
     clock: Clock
     new_id: Callable[[], str]
+    ready: Callable[[], Awaitable[None]]
     searched: Callable[[], Awaitable[SearchedRecords | None]]
     write: WriteMemories
     keep_in_step: Callable[[Sequence[str]], Awaitable[None]]
@@ -133,5 +134,5 @@ async def asked(name: str, callback: Callable[[list[MemoryItem]], Any], memories
         raise
     except Exception as error:
         raise ConsolidationError(
-            f"{name} failed, nothing was written or deleted: {type(error).__name__}: {error}"
+            f"{name} failed, nothing was written or deleted on its account: {type(error).__name__}: {error}"
         ) from error

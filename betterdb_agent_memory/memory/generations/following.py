@@ -22,7 +22,7 @@ class Follower:
 
     async def follow(self, generation: Generation | None, ids: Sequence[str]) -> None:
         """The vectors of these memories, made, changed or deleted; nothing where no model is being changed."""
-        if generation is None or not ids:
+        if generation is None or not ids or generation.is_closed():
             return
         try:
             failed = (await generation.sync(ids)).failed

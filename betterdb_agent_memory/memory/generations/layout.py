@@ -69,6 +69,8 @@ class Models:
         self._own = OwnRecords(memories, ready=self._settled_at_all, mirrors=self._mirrors)
         self._spaces: dict[CheckedEmbedder, VectorSpace] = {}
         self._generation: Generation | None = None
+        self._plain: Layout | None = None
+        self._plain_state: GenerationState | None = None
         self._seen: tuple[object, ...] = ()
         self._dimensions: int | None = None
         self._now = now
@@ -83,6 +85,9 @@ class Models:
         Raises:
             IndexMismatchError: the memories' vectors are made by a model that this store does not have.
         """
+        plain = None if look else self.plain()
+        if plain is not None:
+            return plain
         state = await self.state.current(look=look)
         if to_write and state.phase == "finishing":
             state = await self._released(state)
@@ -102,7 +107,22 @@ class Models:
         lookup = VectorSpace(maker, self.index, self._found)
         is_switched = state.phase == "switched" and generation is not None and generation.embedder is not None
         recall = generation.space(maker) if is_switched and generation is not None else main
-        return Layout(main, recall, lookup, generation)
+        layout = Layout(main, recall, lookup, generation)
+        if state.is_quiet:
+            self._plain, self._plain_state = layout, state
+        return layout
+
+    async def moved_from(self, layout: Layout, refusal: Exception) -> Layout:
+        """What is used now, for who was refused a vector made by `layout`. Raises the refusal if nothing has moved."""
+        now = await self.layout(look=True)
+        if now.main.embedder is layout.main.embedder:
+            raise refusal
+        return now
+
+    def plain(self) -> Layout | None:
+        """The layout while nothing is under way, as far as is believed; None when `layout` has to be asked."""
+        state = self.state.believed()
+        return self._plain if state is not None and state is self._plain_state else None
 
     def generation(self, state: GenerationState) -> Generation | None:
         """The generation that is there, where this store has its embedder."""
@@ -137,6 +157,7 @@ class Models:
                 self._memories,
                 made_by,
                 standing=partial(self._standing, number, made_by),
+                is_closed=partial(self._is_closed, number),
             )
         return known
 
@@ -153,6 +174,10 @@ class Models:
         if state.number == number and state.phase != "none":
             return "replacing" if state.phase in ("finishing", "closing") else "open"
         return "replaced" if made_by is not None and state.embedder == made_by.name else "closed"
+
+    def _is_closed(self, number: int) -> bool:
+        state = self.state.believed()
+        return state is not None and state.number < number
 
     def _maker(self, state: GenerationState) -> CheckedEmbedder:
         """What makes the memories' own vectors."""
@@ -204,6 +229,11 @@ class Models:
 
     async def _settled_for(self, maker: CheckedEmbedder) -> None:
         """Before a search with a vector of `maker`: never in an index that is about to hold others."""
+        plain = self.plain()
+        if plain is not None and plain.main.embedder is maker:
+            await self.index.find()
+            await self.index.wait_complete()
+            return
         state = await self._settled()
         if state.phase == "finishing" or (maker.is_there and self._maker(state) is not maker):
             raise IndexMismatchError(

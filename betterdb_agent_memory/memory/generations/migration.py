@@ -17,7 +17,12 @@ from betterdb_agent_memory.errors import (
 )
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.generations.finding import place_of
-from betterdb_agent_memory.memory.generations.generation import EMBEDDED, Generation, generation_collection
+from betterdb_agent_memory.memory.generations.generation import (
+    EMBEDDED,
+    Generation,
+    drop_generation,
+    generation_collection,
+)
 from betterdb_agent_memory.memory.generations.layout import ANONYMOUS, Models
 from betterdb_agent_memory.memory.generations.state import QUIET_SECONDS, STATE_SECONDS, GenerationState, Phase
 from betterdb_agent_memory.memory.leasing import LEASE_SECONDS, HeldLease
@@ -32,6 +37,8 @@ _GRACE_SECONDS = 2 * STATE_SECONDS
 _FIRST_GRACE_SECONDS = QUIET_SECONDS + STATE_SECONDS
 _LEASE_SECONDS = LEASE_SECONDS
 _NAMED_FAILURES = 10
+_TURN_SECONDS = 5.0
+"""How long who dies while it says that recall is elsewhere keeps others from saying so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +128,7 @@ class EmbeddingMigration:
             number = state.number + 1
             lease.check()
             for leftover in (state.number, number):
-                await self._records(leftover).drop()
+                await self._dropped(leftover)
             await self._records(number).prepare(dimensions)
             lease.check()
             await self._models.state.write(
@@ -172,17 +179,25 @@ class EmbeddingMigration:
             generation, state = await self._opened("ready", "switched")
             await self._catch_up(generation, lease, None, DEFAULT_BATCH)
             lease.check()
-            await self._models.state.write(replace(state, phase="switched"))
+            # Switched before, it stays as it is: somebody may have gone back meanwhile.
+            if state.phase == "ready":
+                await self._models.state.note_phase("switched")
         return await self.status()
 
     async def roll_back(self) -> MigrationStatus:
         """Recall with the former model again, on every worker within a second; the generation stays in step.
 
-        Needs neither embedder.
+        Needs neither embedder, and waits for nobody: a `run` under way goes on, a `finish` that still catches up
+        stops.
+
+        Raises:
+            ConfigurationError: nothing to go back from, or `finish` replaces the memories' vectors by now.
         """
-        async with self._lease():
+        async with self._turn() as turn:
             state = await self._in_phase("ready", "switched")
-            await self._models.state.write(replace(state, phase="ready"))
+            if state.phase == "switched":
+                turn.check()
+                await self._models.state.note_phase("ready")
         return await self.status()
 
     async def abandon(self) -> MigrationStatus:
@@ -194,10 +209,14 @@ class EmbeddingMigration:
             state = await self._in_phase("none", "filling", "ready", "switched")
             if state.phase == "switched":
                 # Those that have not heard yet go on searching in the generation: they shall find what is written.
-                state = await self._moved(replace(state, phase="ready"))
+                async with self._turn() as turn:
+                    await self._in_phase("ready", "switched")
+                    turn.check()
+                    await self._models.state.note_phase("ready")
+                await asyncio.sleep(_GRACE_SECONDS)
             if state.phase != "none":
                 await self._closed(state)
-            await self._records(state.number).drop()
+            await self._dropped(state.number)
         return await self.status()
 
     async def finish(
@@ -209,31 +228,41 @@ class EmbeddingMigration:
         has the new embedder only. There is no way back. Per `batch_size` memories about nine round trips.
 
         Raises:
-            ConfigurationError: recall was not switched.
+            ConfigurationError: recall was not switched, or it was rolled back while this still caught up.
             LeaseHeldError, LeaseLostError, EmbeddingError: as `run`.
         """
         async with self._lease() as lease:
             state = await self._models.state.current(look=True)
             if state.phase == "none" and state.finished and self._models.has(state.embedder):
-                await self._records(state.number).drop()  # one that was killed right at its end
+                await self._dropped(state.number)  # one that was killed right at its end
                 return await self.status()
             if state.phase == "closing":
                 await self._closed(state)
-                await self._records(state.number).drop()
+                await self._dropped(state.number)
                 return await self.status()
             generation, state = await self._opened("switched", "finishing")
             if state.phase == "switched":
                 await self._catch_up(generation, lease, on_progress, batch_size)
                 lease.check()
-                state = await self._moved(replace(state, phase="finishing"))
+                state = await self._past_return()
                 # By now nobody searches in the memories' own index.
             await self._put_in(generation, state.dimensions, lease, on_progress, batch_size)
             lease.check()
             await self._closed(
                 await self._moved(replace(state, phase="closing", embedder=state.next_embedder, finished=True))
             )
-            await self._records(state.number).drop()
+            await self._dropped(state.number)
         return await self.status()
+
+    async def _past_return(self) -> GenerationState:
+        """From `switched` to `finishing`, unless somebody has gone back meanwhile."""
+        async with self._turn() as turn:
+            await self._in_phase("switched")
+            turn.check()
+            await self._models.state.note_phase("finishing")
+        await asyncio.sleep(_GRACE_SECONDS)
+        # The word of one that stood still on its way back may have come late: then that counts.
+        return await self._in_phase("finishing")
 
     async def _moved(self, state: GenerationState) -> GenerationState:
         """The state, once every worker with both embedders has heard of it."""
@@ -416,8 +445,21 @@ class EmbeddingMigration:
     def _records(self, number: int) -> Records:
         return self._engine.records(generation_collection(self._name, number))
 
+    async def _dropped(self, number: int) -> None:
+        await drop_generation(self._engine, self._name, number)
+
     def _lease(self) -> HeldLease:
         return model_lease(self._engine, self._name)
+
+    def _turn(self) -> HeldLease:
+        """For the moment in which recall leaves the generation or is bound to it: roll_back has no other lease."""
+        return HeldLease(
+            self._engine.leases,
+            f"{self._name}:__mem_generation_turn",
+            what=f"pointing recall of store {self._name} elsewhere",
+            wait_seconds=2 * _TURN_SECONDS,
+            ttl_seconds=_TURN_SECONDS,
+        )
 
 
 def model_lease(engine: Engine, name: str) -> HeldLease:

@@ -122,13 +122,23 @@ class StateKeeper:
         self._read_at: float | None = None
         self._state = GenerationState()
 
+    def believed(self) -> GenerationState | None:
+        """The state while the last reading is believed, the same object until it changes; otherwise None."""
+        if self._read_at is None:
+            return None
+        seconds = self._quiet_seconds if self._state.is_quiet else STATE_SECONDS
+        return self._state if self._now() - self._read_at <= seconds else None
+
     async def current(self, *, look: bool = False) -> GenerationState:
         """The state. No round trip while the last reading is believed, else one."""
+        believed = None if look else self.believed()
+        if believed is not None:
+            return believed
         began = self._now()
-        believed = self._quiet_seconds if self._state.is_quiet else STATE_SECONDS
-        if look or self._read_at is None or began - self._read_at > believed:
-            self._state = GenerationState.decoded(self.key, await self._values.read_map(self.key))
-            self._read_at = began
+        read = GenerationState.decoded(self.key, await self._values.read_map(self.key))
+        if read != self._state:
+            self._state = read
+        self._read_at = began
         return self._state
 
     async def write(self, state: GenerationState) -> None:
@@ -140,6 +150,11 @@ class StateKeeper:
         """Filling has come to here. Only that is written: a worker that lost its lease harms no phase with it."""
         await self._note({"position": position.encode()})
         self._state = replace(self._state, position=position)
+
+    async def note_phase(self, phase: Phase) -> None:
+        """Only the phase changes: what others note beside it stays. One round trip."""
+        await self._note({"phase": phase.encode()})
+        self._state = replace(self._state, phase=phase)
 
     async def note_embedder(self, name: str) -> None:
         """The memories' own vectors are made with `name`: said when their index is created."""

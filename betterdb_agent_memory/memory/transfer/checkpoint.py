@@ -10,20 +10,25 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from betterdb_agent_memory.engines.base import Values
 from betterdb_agent_memory.errors import ConfigurationError
+from betterdb_agent_memory.memory.transfer.results import MAX_REPORTED, LineError
 
 LIFETIME_SECONDS: Final = 7 * 86_400
 _SAMPLE: Final = 1 << 16
+_REASON_CHARS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What an import has finished: lines up to `line`, ending at `offset` of the text, and what became of them."""
+    """What an import has finished: lines up to `line`, ending at `offset` of the text, and what became of them.
+
+    `replaced` of the imported ones were there before. `errors` are the first of the rejected ones.
+    """
 
     line: int
     offset: int
@@ -32,6 +37,15 @@ class Done:
     expired: int = 0
     rejected: int = 0
     embedded: int = 0
+    replaced: int = 0
+    errors: tuple[LineError, ...] = ()
+
+    def rejecting(self, line: int, reason: str) -> Done:
+        """The same with one more line rejected."""
+        told = self.errors
+        if len(told) < MAX_REPORTED:
+            told = (*told, LineError(line, reason[:_REASON_CHARS]))
+        return replace(self, rejected=self.rejected + 1, errors=told)
 
 
 class Checkpoint:
@@ -48,12 +62,7 @@ class Checkpoint:
             values = json.loads(stored) if stored is not None else None
         except ValueError:
             return None
-        if not isinstance(values, Mapping) or not all(type(value) is int and value >= 0 for value in values.values()):
-            return None
-        try:
-            return Done(**values)
-        except TypeError:
-            return None
+        return _decoded(values)
 
     async def write(self, done: Done) -> None:
         """Remember it. One round trip."""
@@ -62,6 +71,19 @@ class Checkpoint:
     async def clear(self) -> None:
         """The import is complete. One round trip."""
         await self._values.delete(self._key)
+
+
+def _decoded(values: Any) -> Done | None:
+    if not isinstance(values, Mapping):
+        return None
+    counts = {name: value for name, value in values.items() if name != "errors"}
+    told = values.get("errors", [])
+    if not all(type(value) is int and value >= 0 for value in counts.values()) or not isinstance(told, list):
+        return None
+    try:
+        return Done(**counts, errors=tuple(LineError(error["line"], error["reason"]) for error in told))
+    except (TypeError, KeyError):
+        return None
 
 
 def file_digest(path: Path) -> str:

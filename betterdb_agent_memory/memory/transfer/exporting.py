@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from betterdb_agent_memory.clock import system_clock
 from betterdb_agent_memory.engines.base import Position
@@ -16,8 +17,9 @@ from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.progress import Progress, ProgressFn
 from betterdb_agent_memory.memory.spaces import SearchedRecords
 from betterdb_agent_memory.memory.transfer import form
+from betterdb_agent_memory.memory.transfer.arguments import check_flag, check_progress, check_stream, checked_path
 from betterdb_agent_memory.memory.transfer.files import PartFile, Sink, StreamSink
-from betterdb_agent_memory.memory.transfer.place import TransferPlace, model_of
+from betterdb_agent_memory.memory.transfer.place import ModelChangedError, SettledModel, TransferPlace
 from betterdb_agent_memory.memory.transfer.results import ExportResult
 
 PAGE = 250
@@ -36,32 +38,45 @@ async def export_jsonl(
 
     A path is written as `<path>.part` and renamed when complete; `resume` continues one that an
     earlier run of the same export left. A stream gets the lines and stays open. Memory for one
-    page of 250, three round trips for each.
+    page of 250, four round trips for each, three without vectors.
 
     Raises:
+        InvalidInputError: an argument is of another type.
         ConfigurationError: the file cannot be written, or belongs to another export.
+        IndexNotReadyError: with vectors, while they are being replaced by another model's.
     """
+    check_flag("vectors", vectors)
+    check_flag("resume", resume)
+    check_progress(on_progress)
+    path = checked_path(target) if isinstance(target, str | os.PathLike) else None
+    if path is None:
+        check_stream(target, "write")
+    model = await place.settled_model() if vectors else None
     space = await place.searchable()
     main = await place.main()
     total = 0 if space is None else await space.records.count(filter)
     header = form.Header(
         store=place.name,
         exported_at=system_clock(),
-        embedder=model_of(main),
+        embedder=await place.model_name(main),
         dimensions=await main.index.find(),
         vectors=vectors,
         memories=total,
         filter=filter_digest(filter),
     )
-    sink: Sink = PartFile(Path(target), resume=resume) if isinstance(target, str | Path) else StreamSink(target)
+    sink = await asyncio.to_thread(_opened, path, target, resume=resume)
     try:
-        after, done = await asyncio.to_thread(_begin, sink, header)
-        run = _Export(place, sink, filter, vectors=vectors, resumed=done, total=total, on_progress=on_progress)
+        after, done = await asyncio.to_thread(_begin, sink, header, resume=resume)
+        run = _Export(place, sink, filter, model, vectors=vectors, resumed=done, total=total, on_progress=on_progress)
         if space is not None and not (await place.records.inspect()).failures:
             await run.pages(space.records, after)
         elif space is not None:
             await run.with_stragglers(space.records, await asyncio.to_thread(_ids_in, sink))
+        await run.check_model()
         await asyncio.to_thread(sink.finish)
+    except ModelChangedError:
+        await asyncio.to_thread(sink.discard)
+        raise
     finally:
         sink.close()
     return ExportResult(_name(target), run.done, done, run.skipped)
@@ -86,11 +101,15 @@ def _canonical(clause: Clause) -> str:
             return repr(clause)
 
 
-def _name(target: str | Path | BinaryIO) -> str:
-    return str(target) if isinstance(target, str | Path) else str(getattr(target, "name", "stream"))
+def _name(target: object) -> str:
+    return str(target) if isinstance(target, str | os.PathLike) else str(getattr(target, "name", "stream"))
 
 
-def _begin(sink: Sink, header: form.Header) -> tuple[Position | None, int]:
+def _opened(path: Path | None, target: object, *, resume: bool) -> Sink:
+    return StreamSink(cast("BinaryIO", target)) if path is None else PartFile(path, resume=resume)
+
+
+def _begin(sink: Sink, header: form.Header, *, resume: bool) -> tuple[Position | None, int]:
     """Where to go on, and how many memories are written already."""
     if isinstance(sink, PartFile) and sink.found.count:
         try:
@@ -98,6 +117,7 @@ def _begin(sink: Sink, header: form.Header) -> tuple[Position | None, int]:
         except InvalidInputError:
             raise ConfigurationError(_FOREIGN.format("is no export")) from None
         _require_same_export(found, header)
+        sink.go_on()
         if sink.found.count == 1:
             return None, 0
         try:
@@ -106,6 +126,10 @@ def _begin(sink: Sink, header: form.Header) -> tuple[Position | None, int]:
             sink.clear()  # a hole that a power failure left: no line of it can be trusted
         else:
             return Position(form.order_of(last.fields), last.id), sink.found.count - 1
+    elif isinstance(sink, PartFile):
+        if resume and not sink.begins_with(form.BEGINNING):
+            raise ConfigurationError(_FOREIGN.format("is no export"))
+        sink.clear()
     sink.append(form.encode_header(header))
     return None, 0
 
@@ -116,7 +140,9 @@ def _ids_in(sink: Sink) -> set[str]:
     return {form.decode_memory_line(line).id for line in lines}
 
 
-_FOREIGN = "the .part file beside the export {}; finish that one, or start over with resume=False"
+_CHANGED = "the embedding model of store {} was changed during the export; what was written is no use, export again"
+
+_FOREIGN = "the .part file beside the export {}; finish that one, or overwrite it with resume=False"
 
 
 def _require_same_export(found: form.Header, header: form.Header) -> None:
@@ -132,13 +158,16 @@ class _Export:
         place: TransferPlace,
         sink: Sink,
         filter: Filter,
+        model: SettledModel | None,
         *,
         vectors: bool,
         resumed: int,
         total: int,
         on_progress: ProgressFn | None,
     ) -> None:
+        self._place = place
         self._records = place.records
+        self._model = model
         self._sink = sink
         self._filter = filter
         self._vectors = vectors
@@ -168,8 +197,21 @@ class _Export:
                 await self._page(ids)
                 written.update(ids)
 
+    async def check_model(self) -> None:
+        """What has been read so far holds vectors of the header's model. One round trip where there are any.
+
+        Whoever changes the model says so and waits before the first vector: read before this looked is
+        read before that.
+
+        Raises:
+            ModelChangedError: the model is being changed, or was.
+        """
+        if self._model is not None and await self._place.settled_model() != self._model:
+            raise ModelChangedError(_CHANGED.format(self._place.name))
+
     async def _page(self, ids: Sequence[str]) -> None:
         memories = await self._whole(ids)
+        await self.check_model()
         await asyncio.to_thread(self._append, memories)
         self.done += len(memories)
         if self._on_progress is not None:

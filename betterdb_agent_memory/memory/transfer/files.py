@@ -6,16 +6,25 @@ cut-off one too can be continued behind its last whole member.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import itertools
 import os
+import stat
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO, Final, Protocol
+from typing import Any, BinaryIO, Final, Protocol
 
 from betterdb_agent_memory.errors import ConfigurationError, InvalidInputError
+
+try:
+    import fcntl
+except ImportError:  # Windows: two exports to one path are not told apart there
+    _LOCKS: Any = None
+else:
+    _LOCKS = fcntl
 
 PART_SUFFIX: Final = ".part"
 MAX_LINE_BYTES: Final = 64 * 1024 * 1024
@@ -24,6 +33,7 @@ MAX_LINE_BYTES: Final = 64 * 1024 * 1024
 _CHUNK: Final = 1 << 20
 _OWNER_ONLY: Final = 0o600
 _GZIP: Final = 16 + zlib.MAX_WBITS
+_GZIP_MAGIC: Final = b"\x1f\x8b\x08"
 
 
 def is_compressed(path: Path) -> bool:
@@ -99,6 +109,9 @@ class Sink(Protocol):
     def finish(self) -> None:
         """All is there."""
 
+    def discard(self) -> None:
+        """What was written is worth nothing."""
+
     def close(self) -> None:
         """Let go of it, finished or not."""
 
@@ -117,6 +130,9 @@ class StreamSink:
     def finish(self) -> None:
         """Nothing else is to be done."""
 
+    def discard(self) -> None:
+        """What is in a stream cannot be taken back."""
+
     def close(self) -> None:
         """The stream is its owner's to close."""
 
@@ -124,10 +140,12 @@ class StreamSink:
 class PartFile:
     """Lines into `<path>.part`, which only its owner may read, renamed to `path` by `finish`.
 
-    With `resume` what an earlier one left is kept up to its last whole line: `found`.
+    Nobody else writes it meanwhile. With `resume` what an earlier one left is `found` up to its last whole
+    line; nothing of it is changed before `go_on` or `clear`. Opening reads it through: not for an event loop.
 
     Raises:
-        ConfigurationError: the folder is not there or may not be written to.
+        ConfigurationError: the folder is not there or may not be written to, another export is writing the
+            file, or it is a link or no file.
     """
 
     def __init__(self, path: Path, *, resume: bool) -> None:
@@ -136,24 +154,39 @@ class PartFile:
         self._compressed = is_compressed(path)
         self.found = Lines()
         try:
-            descriptor = os.open(self._part, os.O_RDWR | os.O_CREAT, _OWNER_ONLY)
+            self._file = _locked(self._part)
         except OSError as error:
-            raise ConfigurationError(f"cannot write {self._part}: {error.strerror}") from error
-        self._file: IO[bytes] = os.fdopen(descriptor, "r+b")
+            reason = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
+            raise ConfigurationError(f"cannot write {self._part}: {reason}") from error
         try:
             if resume:
                 self.found = whole_lines(self._file, compressed=self._compressed)
-            self._file.seek(self.found.end)
-            self._file.truncate()
         except BaseException:
             self._file.close()
             raise
 
+    def begins_with(self, text: bytes) -> bool:
+        """Whether the file begins with `text`, or with as much of it as there was time to write."""
+        self._file.seek(0)
+        begun = self._file.read(_CHUNK)
+        if self._compressed:
+            if not begun.startswith(_GZIP_MAGIC[: len(begun)]):
+                return False
+            try:
+                begun = zlib.decompressobj(_GZIP).decompress(begun, len(text))
+            except zlib.error:
+                return False
+        return begun.startswith(text[: len(begun)])
+
+    def go_on(self) -> None:
+        """What follows is written behind the last whole line that was found; the rest is cut off."""
+        self._file.seek(self.found.end)
+        self._file.truncate()
+
     def clear(self) -> None:
         """Begin anew: what was found is of no use."""
         self.found = Lines()
-        self._file.seek(0)
-        self._file.truncate()
+        self.go_on()
 
     def written(self) -> Iterator[bytes]:
         """The lines that were found, without the first."""
@@ -169,13 +202,59 @@ class PartFile:
     def finish(self) -> None:
         """Make sure that the disk has it all, and give the file its name."""
         os.fsync(self._file.fileno())
-        self._file.close()
+        if _LOCKS is None:
+            self._file.close()  # such a system does not rename open files
         self._part.replace(self._path)
+        self._file.close()
         _sync_folder(self._path.parent)
+
+    def discard(self) -> None:
+        """What was written is worth nothing."""
+        if _LOCKS is None:
+            self._file.close()
+        self._part.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let go of the part file; what it holds stays for the next run."""
         self._file.close()
+
+
+def _locked(part: Path) -> BinaryIO:
+    """The part file, opened for this process alone.
+
+    Raises:
+        ConfigurationError: somebody else has it, or it is no file.
+        OSError: it cannot be opened, or is another user's.
+    """
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    while True:
+        descriptor = os.open(part, flags, _OWNER_ONLY)
+        try:
+            opened = os.fstat(descriptor)
+            if not stat.S_ISREG(opened.st_mode):
+                raise ConfigurationError(f"cannot write {part}: it is no file")
+            if _LOCKS is None:
+                return os.fdopen(descriptor, "r+b")
+            try:
+                _LOCKS.flock(descriptor, _LOCKS.LOCK_EX | _LOCKS.LOCK_NB)
+            except BlockingIOError:
+                raise ConfigurationError(
+                    f"another export is writing {part} right now; wait until it is done, or take another name"
+                ) from None
+            if _is_still(part, opened):
+                os.fchmod(descriptor, _OWNER_ONLY)
+                return os.fdopen(descriptor, "r+b")
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # finished and renamed, or discarded, just before it was locked
+
+
+def _is_still(part: Path, opened: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.lstat(part), opened)
+    except FileNotFoundError:
+        return False
 
 
 def _sync_folder(folder: Path) -> None:

@@ -2,13 +2,15 @@
 
 A field stands under its readable name in its readable form where that form gives back the stored
 bytes exactly. What it would not give back, and what we do not know, stands in `fields` as text,
-or in `bytes` as base64 where it is no UTF-8.
+or in `bytes` as base64 where it is no UTF-8. The readable form takes only values that make sense; a
+senseless one that a store happens to hold ("very" for an importance) goes there, too.
 """
 
 from __future__ import annotations
 
 import binascii
 import json
+import math
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -17,13 +19,20 @@ from typing import Any, Final
 from betterdb_agent_memory.engines.filters import TAG_SEPARATOR, Fields, leading_number
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.memory import record
+from betterdb_agent_memory.memory.times import MAX_TIME_MS
 
 FORMAT: Final = "betterdb-agent-memory"
 FORMAT_VERSION: Final = 1
 
 ID, EXPIRES_AT, OTHER_TEXT, OTHER_BYTES = "id", "expires_at", "fields", "bytes"
 
-LATEST_MS: Final = 2**63 - 1
+_SHOWN: Final = 10**20
+
+LATEST_MS: Final = 10**14
+"""The latest expiry that every engine takes, in the year 5138."""
+
+BEGINNING: Final = json.dumps({"format": FORMAT})[:-1].encode()
+"""What every file of ours begins with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +187,7 @@ def _expiry(value: object) -> int | None:
     if value is None:
         return None
     if type(value) is not int or not 0 <= value <= LATEST_MS:
-        raise InvalidInputError(f"expires_at is {value!r:.40}, not milliseconds since the epoch")
+        raise InvalidInputError(f"expires_at is {_shown(value)}, not milliseconds since the epoch up to {LATEST_MS}")
     return value
 
 
@@ -225,20 +234,42 @@ def _text_bytes(key: str, value: object) -> bytes:
         raise InvalidInputError(f"{key} holds a lone surrogate, which is not valid Unicode text") from None
 
 
-def _number(stored: bytes) -> int | float | None:
-    try:
-        number = json.loads(stored, parse_constant=_no_number)
-    except (ValueError, RecursionError):
-        return None
-    if type(number) not in (int, float) or json.dumps(number).encode() != stored:
-        return None
-    return number  # type: ignore[no-any-return]
+@dataclass(frozen=True, slots=True)
+class _Number:
+    """A number from `least` to `most`, and whether it has to be whole."""
+
+    least: float
+    most: float
+    whole: bool = False
+
+    def form(self, stored: bytes) -> int | float | None:
+        try:
+            number = json.loads(stored, parse_constant=_no_number)
+            if self._why_not("", number) or json.dumps(number).encode() != stored:
+                return None
+        except (ValueError, RecursionError):
+            return None
+        return number  # type: ignore[no-any-return]
+
+    def stored(self, key: str, value: object) -> bytes:
+        reason = self._why_not(key, value)
+        if reason:
+            raise InvalidInputError(reason)
+        return json.dumps(value).encode()
+
+    def _why_not(self, key: str, value: object) -> str:
+        if not isinstance(value, int | float) or isinstance(value, bool) or value in (math.inf, -math.inf):
+            return f"{key} is {value!r:.40}, not a number"
+        if self.whole and not isinstance(value, int):
+            return f"{key} is {value!r:.40}, not a whole number"
+        if not self.least <= value <= self.most:
+            return f"{key} is {_shown(value)}, not {self.least:,} to {self.most:,}"
+        return ""
 
 
-def _number_bytes(key: str, value: object) -> bytes:
-    if type(value) not in (int, float) or value in (float("inf"), float("-inf")):
-        raise InvalidInputError(f"{key} is {value!r:.40}, not a number")
-    return json.dumps(value).encode()
+def _shown(value: object) -> str:
+    """A value for a message. Of a very long number Python would refuse to print the digits."""
+    return "a far larger number" if isinstance(value, int) and abs(value) >= _SHOWN else f"{value!r:.40}"
 
 
 def _tags(stored: bytes) -> list[str] | None:
@@ -295,11 +326,15 @@ def _line(values: Mapping[str, Any]) -> bytes:
     return json.dumps(values, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
+_SHARE: Final = _Number(0, 1)
+_TIME: Final = _Number(-MAX_TIME_MS, MAX_TIME_MS)
+_COUNT: Final = _Number(0, 2**63 - 1, whole=True)
+
 _READABLE: Final = {
     field: _Readable(field, name, form, stored)
     for field, name, form, stored in (
         (record.CONTENT, "content", _text, _text_bytes),
-        (record.IMPORTANCE, "importance", _number, _number_bytes),
+        (record.IMPORTANCE, "importance", _SHARE.form, _SHARE.stored),
         (record.TAGS, "tags", _tags, _tags_bytes),
         (record.THREAD, "thread_id", _text, _text_bytes),
         (record.AGENT, "agent_id", _text, _text_bytes),
@@ -307,12 +342,12 @@ _READABLE: Final = {
         (record.SOURCE, "source", _text, _text_bytes),
         (record.SUBJECT, "subject", _text, _text_bytes),
         (record.DATE, "date", _text, _text_bytes),
-        (record.CREATED_AT, "created_at", _number, _number_bytes),
-        (record.LAST_ACCESSED_AT, "last_accessed_at", _number, _number_bytes),
-        (record.ACCESS_COUNT, "access_count", _number, _number_bytes),
-        (record.OCCURRED_AT, "occurred_at", _number, _number_bytes),
+        (record.CREATED_AT, "created_at", _TIME.form, _TIME.stored),
+        (record.LAST_ACCESSED_AT, "last_accessed_at", _TIME.form, _TIME.stored),
+        (record.ACCESS_COUNT, "access_count", _COUNT.form, _COUNT.stored),
+        (record.OCCURRED_AT, "occurred_at", _TIME.form, _TIME.stored),
         (record.METADATA, "metadata", _object, _object_bytes),
-        (record.VERSION, "version", _number, _number_bytes),
+        (record.VERSION, "version", _COUNT.form, _COUNT.stored),
         (record.DERIVED, "derived", _text, _text_bytes),
     )
 }

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Final, Literal, TypeAlias
 
-import numpy as np
-
 from betterdb_agent_memory.clock import system_clock
 from betterdb_agent_memory.engines.base import Outcome, RecordChange, RecordWrite
 from betterdb_agent_memory.errors import (
     AgentMemoryError,
-    ConfigurationError,
-    EmbedderOverloadedError,
-    EmbedderUnavailableError,
     EngineUnavailableError,
+    IndexNotReadyError,
     InvalidInputError,
     OutcomeUnknownError,
     PartialBatchError,
@@ -25,13 +22,18 @@ from betterdb_agent_memory.errors import (
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.progress import Progress, ProgressFn
 from betterdb_agent_memory.memory.transfer import form
+from betterdb_agent_memory.memory.transfer.arguments import check_flag, check_progress, check_stream, checked_path
 from betterdb_agent_memory.memory.transfer.checkpoint import Checkpoint, Done, file_digest
 from betterdb_agent_memory.memory.transfer.files import LineReader, NumberedLine, open_lines
-from betterdb_agent_memory.memory.transfer.place import TransferPlace, model_of
-from betterdb_agent_memory.memory.transfer.results import MAX_REPORTED, ImportResult, LineError
+from betterdb_agent_memory.memory.transfer.place import TransferPlace
+from betterdb_agent_memory.memory.transfer.planning import Made, Planning, Vectors, make_vectors
+from betterdb_agent_memory.memory.transfer.results import ImportResult
 
 BATCH_LINES: Final = 500
 BATCH_BYTES: Final = 8 * 1024 * 1024
+
+_ATTEMPTS: Final = 5
+"""How often a batch is begun again because the model was changed meanwhile: a change does that three times."""
 
 _UNSURE: Final = (EngineUnavailableError, OutcomeUnknownError)
 
@@ -51,8 +53,8 @@ async def import_jsonl(
     What is there already stays, or is replaced with `on_existing="replace"`. A line that is no memory
     is reported and costs no other. Vectors that are missing, or that another embedder made, are
     made anew. `resume` continues an interrupted import of the same file behind its last batch; a
-    stream is read from where it stands. Memory for one batch of 500 lines or 8 MB; four round trips
-    for each, and an embedding call where needed.
+    stream is read from where it stands. Memory for one batch of 500 lines or 8 MB; about six
+    round trips for each, and an embedding call where needed.
 
     Raises:
         InvalidInputError: the file is no export of a version we read, or is cut off.
@@ -62,9 +64,12 @@ async def import_jsonl(
     """
     if on_existing not in ("skip", "replace"):
         raise InvalidInputError(f'on_existing is "skip" or "replace", got {on_existing!r:.40}')
-    if not isinstance(source, str | Path):
+    check_flag("resume", resume)
+    check_progress(on_progress)
+    if not isinstance(source, str | os.PathLike):
+        check_stream(source, "readline")
         return await _import(place, source, str(getattr(source, "name", "stream")), None, on_existing, on_progress)
-    path = Path(source)
+    path = checked_path(source)
     digest = await asyncio.to_thread(file_digest, path)
     checkpoint = Checkpoint(place.values, place.name, digest, on_existing)
     if not resume:
@@ -86,20 +91,23 @@ async def _import(
 ) -> ImportResult:
     reader = LineReader(stream, max_lines=BATCH_LINES, max_bytes=BATCH_BYTES)
     header = form.decode_header(await asyncio.to_thread(reader.header))
-    vectors = await _plan(place, header)
+    plan = Planning(place, header)
+    await plan.now()  # what does not fit is told before anything is written
     done = Done(reader.number, reader.offset)
     resumed = await checkpoint.read() if checkpoint is not None else None
     if resumed is not None and resumed.offset > done.offset:
         await asyncio.to_thread(reader.seek, resumed.offset, resumed.line)
         done = resumed
-    run = _Import(place, vectors, done, replaces=on_existing == "replace")
-    while batch := await asyncio.to_thread(_read_batch, reader):
+    run = _Import(place, plan, done, replaces=on_existing == "replace")
+    while batch := await asyncio.to_thread(_read_batch, reader, header):
         await run.take_in(batch)
         run.done = replace(run.done, line=reader.number, offset=reader.offset)
         if checkpoint is not None:
             await checkpoint.write(run.done)
         if on_progress is not None:
-            on_progress(Progress(vectors.stage, _lines(run.done), header.memories))
+            on_progress(
+                Progress("embedding and importing" if plan.because else "importing", _lines(run.done), header.memories)
+            )
     if checkpoint is not None:
         await checkpoint.clear()
     return ImportResult(
@@ -111,54 +119,17 @@ async def _import(
         rejected=run.done.rejected,
         resumed=_lines(done),
         embedded=run.done.embedded,
-        embedded_because=vectors.because if run.done.embedded else None,
-        errors=tuple(run.errors),
+        embedded_because=(plan.because or _SINGLY) if run.done.embedded else None,
+        errors=run.done.errors,
+        replaced=run.done.replaced,
     )
+
+
+_SINGLY: Final = "they are missing or of another length"
 
 
 def _lines(done: Done) -> int:
     return done.imported + done.existing + done.expired + done.rejected
-
-
-@dataclass(frozen=True, slots=True)
-class _Vectors:
-    """How long the vectors must be, and whether, and why, those of the file are not used."""
-
-    dimensions: int
-    from_file: bool
-    because: str
-
-    @property
-    def stage(self) -> str:
-        return "importing" if self.from_file else "embedding and importing"
-
-
-async def _plan(place: TransferPlace, header: form.Header) -> _Vectors:
-    """Decide about the vectors before anything is written."""
-    main = await place.main()
-    can_embed = main.embedder.is_there
-    if not header.vectors and not can_embed:
-        raise ConfigurationError(
-            "the file holds no vectors and the store has no embedder to make them: open the store with the embedder "
-            "it shall be searched with; nothing was written"
-        )
-    dimensions = await place.dimensions_for(header.dimensions)
-    because = _why_anew(header, model_of(main), dimensions)
-    if because and not can_embed:
-        raise ConfigurationError(
-            f"{because}, and the store has no embedder to make others: open it with one; nothing was written"
-        )
-    return _Vectors(dimensions, not because, because or "they are missing or of another length")
-
-
-def _why_anew(header: form.Header, model: str | None, dimensions: int) -> str:
-    if not header.vectors:
-        return "the file holds no vectors"
-    if header.dimensions not in (None, dimensions):
-        return f"the file's vectors have {header.dimensions} dimensions, the store's {dimensions}"
-    if None not in (header.embedder, model) and header.embedder != model:
-        return f"the file's vectors were made by {header.embedder}, the store's embedder is {model}"
-    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,95 +141,95 @@ class _Parsed:
     reason: str = ""
 
 
-def _read_batch(reader: LineReader) -> list[_Parsed]:
-    return [_parsed(line) for line in reader.batch()]
+def _read_batch(reader: LineReader, header: form.Header) -> list[_Parsed]:
+    return [_parsed(line, header) for line in reader.batch()]
 
 
-def _parsed(line: NumberedLine) -> _Parsed:
+def _parsed(line: NumberedLine, header: form.Header) -> _Parsed:
     if line.text is None:
         return _Parsed(line.number, None, "the line is too long to be a memory")
     try:
-        return _Parsed(line.number, form.decode_memory_line(line.text))
+        memory = form.decode_memory_line(line.text)
     except InvalidInputError as error:
         return _Parsed(line.number, None, str(error))
+    if record.CREATED_AT not in memory.fields:
+        # Without it no list and no walk would ever come by.
+        memory = replace(memory, fields={**memory.fields, record.CREATED_AT: b"%d" % header.exported_at})
+    return _Parsed(line.number, memory)
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """Lines that were written, those that were refused with the reason, and how many were there already."""
+
+    lines: frozenset[int]
+    refused: dict[int, str]
+    existing: int
 
 
 class _Import:
-    def __init__(self, place: TransferPlace, vectors: _Vectors, done: Done, *, replaces: bool) -> None:
+    def __init__(self, place: TransferPlace, plan: Planning, done: Done, *, replaces: bool) -> None:
         self._place = place
-        self._vectors = vectors
+        self._plan = plan
         self._replaces = replaces
         self.done = done
-        self.errors: list[LineError] = []
 
     async def take_in(self, batch: Sequence[_Parsed]) -> None:
-        """Store what can be stored of a batch, and count what became of each line."""
-        wanted = self._readable(batch)
-        wanted = self._unexpired(wanted)
-        if not self._replaces:
-            wanted = await self._absent(wanted)
-        wanted = await self._with_vectors(wanted)
-        layout = await self._place.models.layout()
-        await self._write(wanted)
-        await self._place.keep_in_step(layout.generation, [memory.id for memory in wanted.values()])
+        """Store what can be stored of a batch, and count what became of each line.
 
-    def _readable(self, batch: Sequence[_Parsed]) -> dict[int, form.Exported]:
-        for parsed in batch:
-            if parsed.memory is None:
-                self._reject(parsed.line, parsed.reason)
-        return {parsed.line: parsed.memory for parsed in batch if parsed.memory is not None}
+        The model may be changed at any time. So it is looked at for each batch, again once vectors have been made
+        for it, and again when all is written: what went in with another model's gets new ones.
 
-    def _unexpired(self, memories: Mapping[int, form.Exported]) -> dict[int, form.Exported]:
-        now_ms = system_clock()
-        alive = {
-            line: memory
-            for line, memory in memories.items()
-            if memory.expires_at_ms is None or memory.expires_at_ms > now_ms
-        }
-        self.done = replace(self.done, expired=self.done.expired + len(memories) - len(alive))
-        return alive
+        Raises:
+            EmbeddingError: the embedder was given up before each text had its try. What has a vector is written,
+                and nothing is counted: the next run does the batch again.
+        """
+        refused = {parsed.line: parsed.reason for parsed in batch if parsed.memory is None}
+        readable = {parsed.line: parsed.memory for parsed in batch if parsed.memory is not None}
+        alive = _unexpired(readable)
+        there = await self._there(alive)
+        wanted = alive if self._replaces else {line: alive[line] for line in alive if line not in there}
+        vectors, made, ready, written = await self._stored(wanted)
+        await self._place.keep_in_step(vectors.generation, [ready[line].id for line in written.lines])
+        await self._put_right({line: wanted[line] for line in written.lines}, ready, vectors)
+        if made.given_up is not None:
+            raise made.given_up
+        done = self.done
+        for line, reason in sorted({**refused, **made.refused, **written.refused}.items()):
+            done = done.rejecting(line, reason)
+        self.done = replace(
+            done,
+            imported=done.imported + len(written.lines),
+            existing=done.existing + len(alive) - len(wanted) + written.existing,
+            expired=done.expired + len(readable) - len(alive),
+            embedded=done.embedded + len(made.vectors.keys() & written.lines),
+            replaced=done.replaced + len(there & written.lines),
+        )
 
-    async def _absent(self, memories: Mapping[int, form.Exported]) -> dict[int, form.Exported]:
-        """Those that are not there yet: the others are neither embedded nor sent."""
-        there = await self._place.records.read_many([memory.id for memory in memories.values()], (record.CREATED_AT,))
-        absent = {
-            line: memory for (line, memory), fields in zip(memories.items(), there, strict=True) if fields is None
-        }
-        self.done = replace(self.done, existing=self.done.existing + len(memories) - len(absent))
-        return absent
+    async def _there(self, memories: Mapping[int, form.Exported]) -> frozenset[int]:
+        """The lines whose memory is there already. With "skip" they are neither embedded nor sent."""
+        fields = (record.CREATED_AT, record.IMPORTANCE)
+        there = await self._place.records.read_many([memory.id for memory in memories.values()], fields)
+        return frozenset(line for line, fields in zip(memories, there, strict=True) if fields is not None)
 
-    async def _with_vectors(self, memories: Mapping[int, form.Exported]) -> dict[int, form.Exported]:
-        """Each with a vector that fits: the file's, or a new one of its content."""
-        needed = {line: memory for line, memory in memories.items() if not self._fits(memory)}
-        if not needed:
-            return dict(memories)
-        embedder = (await self._place.main()).embedder
-        if not embedder.is_there:
-            for line in needed:
-                self._reject(line, "its vector is missing or unusable, and the store has no embedder to make another")
-            return {line: memory for line, memory in memories.items() if line not in needed}
-        texts = {line: memory.fields[record.CONTENT].decode(errors="replace") for line, memory in needed.items()}
-        made = await embedder.embed_each(list(texts.values()), self._vectors.dimensions)
-        _require_some(made)
-        ready = dict(memories)
-        for line, vector in zip(texts, made, strict=True):
-            if isinstance(vector, AgentMemoryError):
-                self._reject(line, str(vector))
-                del ready[line]
-            else:
-                ready[line] = replace(ready[line], fields={**ready[line].fields, record.VECTOR: vector})
-        self.done = replace(self.done, embedded=self.done.embedded + sum(isinstance(v, bytes) for v in made))
-        return ready
+    async def _stored(
+        self, wanted: Mapping[int, form.Exported]
+    ) -> tuple[Vectors, Made, dict[int, form.Exported], _Written]:
+        """Give each memory a vector that is right at the moment, and write it."""
+        for _ in range(_ATTEMPTS):
+            vectors = await self._plan.now()
+            made, ready = await _with_vectors(wanted, vectors)
+            if made.vectors and not (await self._plan.now()).are_as(vectors):
+                continue
+            try:
+                return vectors, made, ready, await self._write(ready)
+            except InvalidInputError:
+                if not (await self._plan.now()).are_as(vectors):
+                    continue  # the index is for vectors of another length now
+            return vectors, made, ready, await self._write_one_by_one(ready, vectors)
+        raise self._unsettled()
 
-    def _fits(self, memory: form.Exported) -> bool:
-        stored = memory.fields.get(record.VECTOR)
-        if not self._vectors.from_file or stored is None or len(stored) != 4 * self._vectors.dimensions:
-            return False
-        return bool(np.isfinite(np.frombuffer(stored, dtype="<f4")).all())
-
-    async def _write(self, memories: Mapping[int, form.Exported]) -> None:
-        if not memories:
-            return
+    async def _write(self, ready: Mapping[int, form.Exported]) -> _Written:
         writes = [
             RecordWrite(
                 memory.id,
@@ -266,42 +237,107 @@ class _Import:
                 expires_at_ms=memory.expires_at_ms,
                 if_exists=None if self._replaces else RecordChange(memory.id),
             )
-            for memory in memories.values()
+            for memory in ready.values()
         ]
+        if not writes:
+            return _Written(frozenset(), {}, 0)
         try:
             outcomes = await self._place.records.write_many(writes)
         except PartialBatchError as error:
             if not error.done or any(isinstance(cause, _UNSURE) for cause in error.failed.values()):
                 raise  # nothing about these lines: the next run does the batch again
-            self._partly_written(memories, error)
-            return
-        written = sum(outcome is Outcome.WRITTEN for outcome in outcomes)
-        self.done = replace(
-            self.done,
-            imported=self.done.imported + written,
-            existing=self.done.existing + len(outcomes) - written,
+            refused = {
+                line: str(error.failed[memory.id]) for line, memory in ready.items() if memory.id in error.failed
+            }
+            return _Written(frozenset(ready) - refused.keys(), refused, 0)
+        lines = frozenset(line for line, outcome in zip(ready, outcomes, strict=True) if outcome is Outcome.WRITTEN)
+        return _Written(lines, {}, len(ready) - len(lines))
+
+    async def _write_one_by_one(self, ready: Mapping[int, form.Exported], vectors: Vectors) -> _Written:
+        """A memory that cannot be stored as it is costs no other."""
+        lines: frozenset[int] = frozenset()
+        refused: dict[int, str] = {}
+        existing = 0
+        for line, memory in ready.items():
+            try:
+                written = await self._write({line: memory})
+            except InvalidInputError as error:
+                refused[line] = str(error)
+            else:
+                lines |= written.lines
+                refused |= written.refused
+                existing += written.existing
+        if refused and not (await self._plan.now()).are_as(vectors):
+            raise self._unsettled()  # not their fault, perhaps
+        return _Written(lines, refused, existing)
+
+    async def _put_right(
+        self, wanted: Mapping[int, form.Exported], ready: Mapping[int, form.Exported], vectors: Vectors
+    ) -> None:
+        """Give what was just written other vectors where the model was changed meanwhile.
+
+        Where there are none to be had, it is taken back, so that the next run does it again; what was replaced
+        stays for that.
+        """
+        stored = {line: ready[line].fields[record.VECTOR] for line in wanted}
+        try:
+            for _ in range(_ATTEMPTS):
+                now = await self._plan.now()
+                if now.are_as(vectors):
+                    return
+                made, others = await _with_vectors(wanted, now)
+                if made.given_up is not None:
+                    raise made.given_up
+                if made.refused:
+                    raise self._unsettled()
+                changes = [
+                    RecordChange(
+                        wanted[line].id,
+                        # Whoever keeps models in step may have done it already, and better.
+                        expected={record.VECTOR: stored[line]},
+                        sets={record.VECTOR: others[line].fields[record.VECTOR]},
+                    )
+                    for line in stored
+                ]
+                await self._place.records.change_many(changes)
+                await self._place.keep_in_step(now.generation, [memory.id for memory in wanted.values()])
+                vectors, stored = now, {line: others[line].fields[record.VECTOR] for line in stored}
+            raise self._unsettled()
+        except AgentMemoryError:
+            if not self._replaces and stored:
+                await self._place.records.delete_many(
+                    [wanted[line].id for line in stored],
+                    expected=[{record.VECTOR: vector} for vector in stored.values()],
+                )
+            raise
+
+    def _unsettled(self) -> IndexNotReadyError:
+        return IndexNotReadyError(
+            f"the embedding model of store {self._place.name} is being changed just now: import again, which goes on "
+            "where it stopped"
         )
 
-    def _partly_written(self, memories: Mapping[int, form.Exported], error: PartialBatchError) -> None:
-        written = 0
-        for line, memory in memories.items():
-            if memory.id in error.failed:
-                self._reject(line, str(error.failed[memory.id]))
-            else:
-                written += 1
-        self.done = replace(self.done, imported=self.done.imported + written)
 
-    def _reject(self, line: int, reason: str) -> None:
-        self.done = replace(self.done, rejected=self.done.rejected + 1)
-        if len(self.errors) < MAX_REPORTED:
-            self.errors.append(LineError(line, reason))
+def _unexpired(memories: Mapping[int, form.Exported]) -> dict[int, form.Exported]:
+    now_ms = system_clock()
+    return {
+        line: memory
+        for line, memory in memories.items()
+        if memory.expires_at_ms is None or memory.expires_at_ms > now_ms
+    }
 
 
-def _require_some(made: Sequence[bytes | AgentMemoryError]) -> None:
-    """Raise what is wrong with the embedder rather than with a text: a later run can make it good."""
-    failures = [vector for vector in made if isinstance(vector, AgentMemoryError)]
-    for failure in failures:
-        if isinstance(failure, EmbedderUnavailableError | EmbedderOverloadedError | ConfigurationError):
-            raise failure
-    if len(failures) == len(made) > 1:
-        raise failures[0]
+async def _with_vectors(
+    memories: Mapping[int, form.Exported], vectors: Vectors
+) -> tuple[Made, dict[int, form.Exported]]:
+    """The memories that have a vector that is right, the file's or a new one of their content."""
+    needed = {
+        line: memory.fields[record.CONTENT].decode(errors="replace")
+        for line, memory in memories.items()
+        if not vectors.fit(memory)
+    }
+    made = await make_vectors(needed, vectors) if needed else Made({}, {})
+    ready = {line: memory for line, memory in memories.items() if line not in needed or line in made.vectors}
+    for line, vector in made.vectors.items():
+        ready[line] = replace(ready[line], fields={**ready[line].fields, record.VECTOR: vector})
+    return made, ready

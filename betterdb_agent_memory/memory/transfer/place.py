@@ -4,13 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from betterdb_agent_memory.engines.base import Records, Values
-from betterdb_agent_memory.errors import ConfigurationError
+from betterdb_agent_memory.errors import ConfigurationError, IndexNotReadyError
 from betterdb_agent_memory.memory.generations.generation import Generation
 from betterdb_agent_memory.memory.generations.layout import ANONYMOUS, Models
 from betterdb_agent_memory.memory.searching import Searcher
 from betterdb_agent_memory.memory.spaces import VectorSpace
+
+REPLACING: Final = ("finishing", "closing")
+"""Phases of a change of models in which the memories' own vectors are of two of them."""
+
+
+class ModelChangedError(IndexNotReadyError):
+    """The memories' vectors are, or were, replaced by another model's in the midst of this."""
+
+
+@dataclass(frozen=True, slots=True)
+class SettledModel:
+    """What tells the model before a change from the one after it."""
+
+    name: str | None
+    finished: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +43,29 @@ class TransferPlace:
     searcher: Searcher
     keep_in_step: Callable[[Generation | None, Sequence[str]], Awaitable[None]]
 
+    async def settled_model(self) -> SettledModel:
+        """The model of all vectors in the memories, as far as it changes. One round trip.
+
+        Raises:
+            ModelChangedError: they are being replaced by another one's.
+        """
+        state = await self.models.state.current(look=True)
+        if state.phase in REPLACING:
+            raise ModelChangedError(
+                f"the vectors of store {self.name} are being replaced by those of {state.next_embedder}, so a file "
+                "would hold both; export again when migration.finish() is done, or with vectors=False"
+            )
+        # Before the first change the name may be noted at any time: with the index.
+        return SettledModel(state.embedder if state.finished else None, state.finished)
+
+    async def model_name(self, space: VectorSpace) -> str | None:
+        """The name of the model that makes a space's vectors: its embedder's, or the one that was noted where the
+        store was opened without an embedder. None where nothing tells it from another.
+        """
+        noted = (await self.models.state.current()).embedder
+        name = space.embedder.name if space.embedder.is_there else noted or ""
+        return None if name in ANONYMOUS else name
+
     async def main(self) -> VectorSpace:
         """The memories' own vectors: the model that makes them, and their index."""
         return (await self.models.layout()).main
@@ -41,13 +80,13 @@ class TransferPlace:
             found = await self.searcher.lookup(_itself, None)
         return found
 
-    async def dimensions_for(self, dimensions: int | None) -> int:
-        """Length of the index's vectors; it is made if there is none, for the embedder's or else for `dimensions`.
+    async def dimensions_for(self, main: VectorSpace, dimensions: int | None) -> int:
+        """Length of the vectors in the index of `main`; it is made if there is none, for the embedder's or else
+        for `dimensions`.
 
         Raises:
             ConfigurationError: there is no index, and nothing says how long its vectors shall be.
         """
-        main = await self.main()
         found = await main.index.find(main.embedder.dimensions)
         if found is not None:
             return found
@@ -60,11 +99,6 @@ class TransferPlace:
             )
         await main.index.ensure(dimensions)
         return dimensions
-
-
-def model_of(space: VectorSpace) -> str | None:
-    """The name of the model that makes a space's vectors; None where it has none that tells it from another."""
-    return None if space.embedder.name in ANONYMOUS else space.embedder.name
 
 
 async def _itself(space: VectorSpace) -> VectorSpace | None:

@@ -36,7 +36,8 @@ class ImportResult:
     `imported` were written (with `on_existing="replace"` over what was there); `existing` were there
     already and stayed as they were; `expired` had expired since; `rejected` were no memories, with
     the first reasons in `errors`. `resumed` of them were done by an earlier run. `embedded` of the
-    imported ones got a new vector, because of `embedded_because`.
+    imported ones got a new vector, because of `embedded_because`; `replaced` of them took the place of a
+    memory with the same id.
     """
 
     path: str
@@ -49,3 +50,4 @@ class ImportResult:
     embedded: int = 0
     embedded_because: str | None = None
     errors: tuple[LineError, ...] = ()
+    replaced: int = 0

@@ -50,8 +50,9 @@ class ConsolidateVerbs(StoreParts):
         scope: MemoryScope | None = None,
         where: Where | None = None,
         ttl: int | timedelta | None = None,
-        undated: Undated = "keep",
-        day_first: bool = False,
+        undated: Undated | None = None,
+        day_first: bool | None = None,
+        extract_without_candidates: bool | None = None,
         batch_size: int | None = None,
         max_input_chars: int | None = None,
         wait_seconds: float | None = None,
@@ -64,19 +65,23 @@ class ConsolidateVerbs(StoreParts):
         `mode` is "summary" or "facts", or follows from the one callback given: `summarize` (async, memories
         to a text) or `extract_facts` (async, memories to facts), or instead a model such as
         "openai:gpt-5-mini" (extra `llm`). At least one criterion says which memories; they are taken oldest
-        first, and never summaries or facts, which only consolidation itself writes. One run at a time works
-        on a store; another one waits up to `wait_seconds` (300). docs/consolidation.md has the whole of it.
+        first, none that was written after the run began, and never summaries or facts, which only
+        consolidation itself writes. One run at a time works on a store; another one waits up to
+        `wait_seconds` (300). docs/consolidation.md has the whole of it.
 
         A summary is written first and its sources are deleted then, those that nobody has changed meanwhile;
         a crash in between is repaired by the next run. It expires with its longest-lived source unless
         `ttl` says otherwise. `dry_run` counts and writes nothing; with facts it does call the extractor.
         More than `batch_size` memories (10,000) or `max_input_chars` characters (a model: 100,000) go to the
-        callback in several calls. About two round trips per 1,000 memories beside the calls of the callback.
+        callback in several calls. Duplicates among facts are healed in every run, even if the callback then
+        fails. Without memories the extractor is asked, for retractions, only if `extract_without_candidates`
+        says so. About two round trips per 1,000 memories beside the calls of the callback.
 
         Raises:
-            InvalidInputError: something is refused, or no criterion was given; nothing was read.
-            ConfigurationError: a model was named that cannot be used.
-            ConsolidationError: the callback failed or returned something unusable; nothing was written.
+            InvalidInputError: something is refused or says nothing to this mode, or no criterion was given;
+                nothing was read.
+            ConfigurationError: a model was named that cannot be used, or the store has no embedder.
+            ConsolidationError: the callback failed or returned something unusable; nothing was written of it.
             LeaseHeldError: another run did not end in time.
             LeaseLostError: this run stood still for longer than `lease_seconds` (30).
         """
@@ -94,6 +99,7 @@ class ConsolidateVerbs(StoreParts):
                 ttl=ttl,
                 undated=undated,
                 day_first=day_first,
+                extract_without_candidates=extract_without_candidates,
                 batch_size=batch_size,
                 max_input_chars=max_input_chars,
                 wait_seconds=wait_seconds,
@@ -120,8 +126,9 @@ class ConsolidateVerbs(StoreParts):
         scope: MemoryScope | None = None,
         where: Where | None = None,
         ttl: int | timedelta | None = None,
-        undated: Undated = "keep",
-        day_first: bool = False,
+        undated: Undated | None = None,
+        day_first: bool | None = None,
+        extract_without_candidates: bool | None = None,
         batch_size: int | None = None,
         max_input_chars: int | None = None,
         wait_seconds: float | None = None,
@@ -145,6 +152,7 @@ class ConsolidateVerbs(StoreParts):
             ttl=ttl,
             undated=undated,
             day_first=day_first,
+            extract_without_candidates=extract_without_candidates,
             batch_size=batch_size,
             max_input_chars=max_input_chars,
             wait_seconds=wait_seconds,
@@ -163,6 +171,7 @@ class ConsolidateVerbs(StoreParts):
             watch=self._watch,
             clock=self._clock,
             new_id=self._new_id,
+            ready=self._ready_to_write,
             searched=self._searched_records,
             write=self._write_products,
             keep_in_step=self._changed,
@@ -172,6 +181,9 @@ class ConsolidateVerbs(StoreParts):
             fact_importance=self._fact_importance,
             max_content_bytes=self._max_content_bytes,
         )
+
+    async def _ready_to_write(self) -> None:
+        (await self._models.layout()).main.embedder.require("consolidate")
 
     async def _searched_records(self) -> SearchedRecords | None:
         async def search(space: VectorSpace) -> VectorSpace | None:

@@ -45,10 +45,13 @@ class MaintainVerbs(StoreParts):
         is written as `<path>.part` and renamed when complete; after an interruption the same call goes
         on behind the last whole line, unless `resume=False`. A binary stream gets the lines and stays
         open. Every memory that is there all the time is in the file exactly once; what is written or
-        forgotten meanwhile may be in it or not. Three round trips and memory for 250 memories at a time.
+        forgotten meanwhile may be in it or not. Four round trips and memory for 250 memories at a time.
 
         Raises:
-            ConfigurationError: the file cannot be written, or the `.part` belongs to another export.
+            InvalidInputError: an argument is of another type.
+            ConfigurationError: the file cannot be written, another export is writing it, or the `.part`
+                belongs to another one.
+            IndexNotReadyError: with vectors, while `migration.finish()` replaces them; no `.part` stays.
             EngineError: what is written stays for the next run.
         """
         filter = exact_filter(scope, thread_id, agent_id, namespace, tags, where=where)
@@ -68,16 +71,19 @@ class MaintainVerbs(StoreParts):
 
         A memory that is there already stays as it is, or is replaced with `on_existing="replace"`. One
         that has expired since is left out; a line that is no memory is counted and reported in
-        `errors`. Vectors are made anew where the file has none, or where they are another embedder's.
+        `errors`. Replacing looks at nothing but the id: a line of one namespace replaces a memory of another.
+        Vectors are made anew where the file has none, or where they are another embedder's.
         After an interruption the same call on the same file goes on behind its last batch, unless
-        `resume=False`. Nothing is evicted: a capacity limit is enforced by the next `remember`. Four
+        `resume=False`. Nothing is evicted: a capacity limit is enforced by the next `remember`. About six
         round trips and one embedding call, if any, for 500 memories.
 
         Raises:
             InvalidInputError: the file is no export that this release reads, or is cut off.
             ConfigurationError: it cannot be read, or it brings no usable vectors and there is no
                 embedder; nothing was written.
-            IndexMismatchError: the embedder does not fit the store's index; nothing was written.
+            IndexMismatchError: the embedder does not fit the store's index.
+            IndexNotReadyError: the model was changed again and again meanwhile, or there is no embedder while
+                it is changed.
             EmbeddingError, EngineError: what is done stays done, and the next run goes on.
         """
         return await import_jsonl(

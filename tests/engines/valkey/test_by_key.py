@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import random
+import threading
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+import valkey.asyncio
 
 from betterdb_agent_memory.engines.base import Position
 from betterdb_agent_memory.engines.filters import AllOf, AnyOf, Between, Equals, Filter, IdIn, Not
-from betterdb_agent_memory.engines.valkey import ValkeyEngine
+from betterdb_agent_memory.engines.valkey import ValkeyEngine, by_key
 from betterdb_agent_memory.engines.valkey.records import ValkeyRecords
 from tests.engines.valkey.samples import CREATED_AT_MS, collection, record, vector
+from tests.engines.valkey.turns import longest_turn
 
 
 def of(*ids: str) -> IdIn:
@@ -96,3 +100,59 @@ async def test_many_ids_cost_a_round_trip_per_five_hundred(engine: ValkeyEngine,
     assert engine.round_trips - before == 3
     await records.nearest(vector(1, 0, 0, 0), count=5, filter=filter, fields=["content"])
     assert engine.round_trips - before == 6
+
+
+async def test_many_ids_do_not_hold_up_the_event_loop(engine: ValkeyEngine, store_name: str) -> None:
+    records = engine.records(collection(store_name))
+    ids = [f"{n}" for n in range(6_000)]
+    await records.write_many([record(id, at=int(id)) for id in ids])
+    all_of = Filter((of(*ids),))
+    fields = ["content", "importance", "created_at", "access_count"]
+    walked: list[str] = []
+
+    async def walk() -> None:
+        walked.extend([row.id async for page in records.walk(all_of, fields=fields, page_size=6_000) for row in page])
+
+    assert await longest_turn(walk()) < 0.1
+    assert walked == ids
+    selecting = records.select(all_of, fields=fields, limit=6_000, order_by="created_at", descending=True)
+    assert await longest_turn(selecting) < 0.1
+    assert await longest_turn(records.read_many(ids, fields)) < 0.1
+
+
+async def test_what_is_sorted_and_decoded_for_many_ids_is_so_beside_the_loop(
+    engine: ValkeyEngine, store_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = engine.records(collection(store_name))
+    ids = [f"{n}" for n in range(600)]
+    await records.write_many([record(id) for id in ids])
+    threads: dict[str, set[int]] = {}
+    for name in ("_parsed", "_accepted", "_sort_by_number", "_sort_nearest"):
+        work = getattr(by_key, name)
+
+        def noting(*arguments: object, name: str = name, work: Callable[..., object] = work) -> object:
+            threads.setdefault(name, set()).add(threading.get_ident())
+            return work(*arguments)
+
+        monkeypatch.setattr(by_key, name, noting)
+    await records.read_many(ids, ["content"])
+    await records.select(Filter((of(*ids),)), fields=["content"], limit=600)
+    await records.nearest(vector(1, 0, 0, 0), count=600, filter=Filter((of(*ids),)), fields=["content"])
+    assert all(used - {threading.get_ident()} for used in threads.values())
+    assert len(threads) == 4
+
+
+async def test_a_key_that_holds_no_record_is_none_and_hides_no_other(
+    records: ValkeyRecords, valkey_client: valkey.asyncio.Valkey, store_name: str
+) -> None:
+    await records.write_many([record("mine")])
+    await valkey_client.execute_command("LPUSH", f"{store_name}:mem:list", "x")
+    await valkey_client.execute_command("SET", f"{store_name}:mem:text", "x")
+    ids = ["list", "mine", "text"]
+    for fields in (["content"], None):
+        read = await records.read_many(ids, fields)
+        assert [row is not None for row in read] == [False, True, False]
+    some = Filter((of(*ids),))
+    near = await records.nearest(vector(1, 0, 0, 0), count=9, filter=some, fields=["content"])
+    assert [row.id for row in near] == ["mine"]
+    assert (await records.count(some), (await records.select(some, fields=[], limit=9)).total) == (1, 1)

@@ -30,6 +30,7 @@ async def create(
     metric: str = "COSINE",
     kind: str = "FLOAT32",
     algorithm: str = "HNSW",
+    without: str = "",
 ) -> None:
     """An index as another program would create it: without our own fields."""
     published = "threadId TAG agentId TAG namespace TAG tags TAG SEPARATOR , source TAG importance NUMERIC"
@@ -37,7 +38,7 @@ async def create(
     await client.execute_command(
         *("FT.CREATE", f"{name}:mem:idx", "ON", "HASH", "PREFIX", "1", prefix or f"{name}:mem:", "SCHEMA"),
         *("vector", "VECTOR", algorithm, "6", "TYPE", kind, "DIM", str(dimensions), "DISTANCE_METRIC", metric),
-        *published.split(),
+        *published.replace(without, "", 1).split(),
     )
 
 
@@ -230,3 +231,29 @@ async def test_other_stores_below_the_prefix_are_never_seen(neighbours: tuple[Va
     assert await outer.delete_many(["mem:i1"]) == [False]
     assert await outer.read_many(["mem:i1"], ["content"]) == [None]
     assert await inner.count(everything) == 30
+
+
+@pytest.mark.parametrize("dimensions", [None, 4])
+async def test_an_index_without_the_order_field_is_refused_until_it_is_rebuilt(
+    engine: ValkeyEngine, valkey_client: valkey.asyncio.Valkey, store_name: str, dimensions: int | None
+) -> None:
+    await create(valkey_client, store_name, without=" created_at NUMERIC SORTABLE")
+    records = engine.records(collection(store_name))
+    await records.write_many([record("1")])
+    with pytest.raises(IndexMismatchError, match=r"created_at.*reindex\(\)"):
+        await records.prepare(dimensions)
+    state = await records.inspect()
+    assert (state.dimensions, state.unindexed) == (4, ("created_at", "subject"))
+    assert (await records.rebuild(4)).unindexed == ()
+    async with asyncio.timeout(10):
+        while await records.count(Filter()) != 1:
+            await asyncio.sleep(0.01)
+    assert (await records.prepare(4)).dimensions == 4
+
+
+async def test_shared_fields_that_the_index_lacks_are_told(
+    engine: ValkeyEngine, valkey_client: valkey.asyncio.Valkey, store_name: str
+) -> None:
+    await create(valkey_client, store_name, without=" source TAG")
+    state = await engine.records(collection(store_name)).prepare(4)
+    assert state.unindexed == ("source", "subject")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
+from collections.abc import Sequence
 
 import pytest
 import valkey
@@ -11,11 +13,12 @@ import valkey.asyncio
 
 from betterdb_agent_memory.engines.base import Outcome, RecordChange, RecordWrite
 from betterdb_agent_memory.engines.filters import Filter
-from betterdb_agent_memory.engines.valkey import ValkeyEngine
+from betterdb_agent_memory.engines.valkey import ValkeyEngine, client
 from betterdb_agent_memory.engines.valkey.packing import Command, packed
 from betterdb_agent_memory.engines.valkey.records import ValkeyRecords
 from betterdb_agent_memory.errors import InvalidInputError, PartialBatchError
 from tests.engines.valkey.samples import collection, record, record_of
+from tests.engines.valkey.turns import longest_turn
 from tests.proxy import Proxy
 from tests.servers import ValkeyServer
 
@@ -192,3 +195,35 @@ def test_commands_are_packed_as_the_client_library_does() -> None:
     ]
     connection = valkey.Connection()
     assert packed(commands) == b"".join(connection.pack_commands(commands))
+
+
+async def test_large_records_are_sent_four_megabytes_at_a_time_beside_the_loop(
+    engine: ValkeyEngine, store_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+
+    def noting(commands: Sequence[Command]) -> bytes:
+        threads.append(threading.get_ident())
+        return packed(commands)
+
+    monkeypatch.setattr(client, "packed", noting)
+    records = engine.records(collection(store_name))
+    writes = [record(f"{n}", content=bytes([65 + n]) * 1_000_000) for n in range(20)]
+    writes.append(record("whole", content=b"w" * 5_000_000))
+    before = engine.round_trips
+    outcomes: list[Outcome] = []
+
+    async def write() -> None:
+        outcomes.extend(await records.write_many(writes))
+
+    held_up = await longest_turn(write())
+    assert set(outcomes) == {Outcome.WRITTEN}
+    # Four to a request, one beyond the limit by itself; and once the script.
+    assert 6 <= engine.round_trips - before <= 12
+    assert threading.get_ident() not in threads[:6]
+    assert held_up < 0.1
+    read = await records.read_many([write.id for write in writes], ["content"])
+    assert [row and row["content"] for row in read] == [write.fields["content"] for write in writes]
+    threads.clear()
+    await records.write_many([record("small")])
+    assert threads == [threading.get_ident()]

@@ -67,6 +67,20 @@ def test_slashes_can_have_the_day_first() -> None:
     assert parse_date("12/31/2025", day_first=True) == parse_date("2025-12-31"), "it can only be the 31st"
 
 
+YEAR_FIRST = [
+    *("2024-9-1 10:00", "2024-9-1T1:00", "2024/09/01 10:00", "2024-09-01 10:00 PM", "2024.9.1 8:00", "2024 9 1"),
+    *("2024/9/1, 10:00", "20240901 1000", "10:00 2024-9-1", "Sunday 2024-9-1, 1 pm"),
+]
+
+
+@pytest.mark.parametrize("text", YEAR_FIRST)
+def test_after_a_leading_year_the_month_comes_first(text: str) -> None:
+    found = parse_date(text, day_first=True)
+    assert found is not None
+    assert found.start.date() == date(2024, 9, 1)
+    assert found == parse_date(text)
+
+
 days = st.dates(min_value=date(1000, 1, 1), max_value=date(9999, 12, 31))
 
 
@@ -84,6 +98,19 @@ def test_every_spelling_of_a_day_is_the_same_day(day: date) -> None:
     assert [parse_date(spelling) for spelling in spellings] == [expected] * len(spellings)
     as_day_first = f"{day.day:02}/{day.month:02}/{day.year:04}"
     assert parse_date(as_day_first, day_first=True) == expected
+
+
+@given(
+    days,
+    st.sampled_from(["{y:04}-{m}-{d}", "{y:04}-{m:02}-{d:02}", "{y:04}/{m}/{d}", "{y:04}.{m}.{d}", "{y:04} {m} {d}"]),
+    st.sampled_from(["", " 10:00", ", 10:00", "T1:00", " 1 pm", " 10:00:30.5", " 10:00 +02:00"]),
+)
+def test_a_date_with_the_year_first_does_not_depend_on_day_first(day: date, shape: str, time: str) -> None:
+    text = shape.format(y=day.year, m=day.month, d=day.day) + time
+    found = parse_date(text, day_first=True)
+    assert found == parse_date(text)
+    assert found is None or found.start.date() == day
+    assert found is not None or "T" in time, "the library does not read a T after every date"
 
 
 @given(days, days)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import builtins
 import json
 import sys
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from pydantic_ai import models
+from pydantic_ai.exceptions import FallbackExceptionGroup, ModelAPIError, ModelHTTPError, UnexpectedModelBehavior
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolCallPart, UserPromptPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.models.test import TestModel
@@ -110,6 +112,40 @@ async def test_a_model_that_never_answers_right_ends_in_a_clear_error_and_nothin
     with pytest.raises(ConsolidationError, match="extract_facts failed"):
         await store.consolidate(extract_facts=model, thread_id="t")
     assert (await store.list()).total == 1
+
+
+KEY = "sk-SECRET123abc"
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (
+            ModelHTTPError(401, "gpt", body={"message": f"Incorrect API key provided: {KEY}."}),
+            "gpt answered with HTTP 401",
+        ),
+        (ModelAPIError("gpt", f"connection with {KEY} broke"), "gpt did not answer"),
+        (UnexpectedModelBehavior("Invalid response", body=f'{{"key": "{KEY}"}}'), "Invalid response"),
+        (
+            FallbackExceptionGroup(
+                "all failed", [ModelHTTPError(429, "one", body=KEY), ModelHTTPError(500, "two", body=KEY)]
+            ),
+            "one answered with HTTP 429; two answered with HTTP 500",
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize("callback", ["summarize", "extract_facts"])
+async def test_an_error_of_a_provider_is_told_without_its_answer(
+    store: MemoryStore, error: Exception, says: str, callback: str
+) -> None:
+    def fail(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        raise error
+
+    await store.remember("x", thread_id="t")
+    with pytest.raises(ConsolidationError, match=f"{callback} failed.*{says}") as caught:
+        await store.consolidate(**{callback: FunctionModel(fail)}, thread_id="t")  # type: ignore[arg-type]
+    assert KEY not in "".join(traceback.format_exception(caught.value))
 
 
 async def test_without_memories_a_model_is_not_asked() -> None:

@@ -76,6 +76,7 @@ async def test_run_and_finish_killed_twice_each(
         assert _keys(request.getfixturevalue("valkey_server")) == {
             f"{NAME}:__mem_generation",
             f"{NAME}:__mem_generation_lease",
+            f"{NAME}:__mem_generation_turn",
         }
 
 

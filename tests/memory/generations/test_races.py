@@ -21,6 +21,7 @@ from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.memory.generations import migration as migration_module
 from betterdb_agent_memory.memory.generations.generation import generation_collection
 from betterdb_agent_memory.memory.generations.state import GenerationState
+from betterdb_agent_memory.memory.settings import checked_name
 from tests.memory.generations.conftest import Workers
 from tests.memory.generations.words import NAME, WordEmbedder, following, former
 
@@ -99,6 +100,29 @@ async def test_a_write_or_change_that_ends_after_the_finish_has_the_new_vector(e
     for text in ("begun before the end", "changed before the end"):
         assert vectors[text] == np.asarray(model.vector(text), "<f4").tobytes()
     assert await mirrored(engine) == set(), "nothing is written into a generation that is deleted"
+
+
+async def test_a_write_that_the_new_index_refuses_is_embedded_again(worker: Workers) -> None:
+    """In a file, where the index takes vectors of its own length only."""
+    model, slow = following(24), former()
+    writer = worker(embed_fn=slow, next_embed_fn=model)
+    operator = worker(next_embed_fn=following(24))
+    id = await writer.remember("to be changed")
+    await operator.migration.start()
+    await operator.migration.run()
+    await operator.migration.switch()
+    slow.seconds = SLOWLY + 1
+    late = asyncio.gather(
+        writer.remember("one"), writer.remember_many(["two", "three"]), writer.update(id, content="changed")
+    )
+    await asyncio.sleep(0.05)
+    await operator.migration.finish()
+    assert not late.done()
+    _, results, _ = await late
+    assert [result.outcome for result in results] == ["stored", "stored"]
+    vectors = await own_vectors(operator)
+    for text in ("one", "two", "three", "changed"):
+        assert vectors[text] == np.asarray(model.vector(text), "<f4").tobytes()
 
 
 async def test_a_question_is_never_compared_with_another_models_vectors(worker: Workers) -> None:
@@ -253,6 +277,133 @@ async def test_the_change_can_be_given_up_without_the_next_embedder(engine: Engi
     assert (await plain.migration.roll_back()).phase == "ready"
     assert (await plain.migration.abandon()).phase == "none"
     assert await mirrored(engine) == set()
+
+
+async def test_the_way_back_waits_for_no_run(worker: Workers) -> None:
+    """A run after the switch embeds what others wrote, which may take long; bad recalls must not go on meanwhile."""
+    model = following()
+    old, operator, other = worker(), worker(next_embed_fn=model), worker(next_embed_fn=following())
+    await old.remember_many([f"text {number}" for number in range(20)])
+    await operator.migration.start()
+    await operator.migration.run()
+    await operator.migration.switch()
+    await old.remember("written by a worker with the former model alone")
+    model.seconds = SLOWLY
+    catching_up = asyncio.create_task(operator.migration.run())
+    await asyncio.sleep(0.1)
+    assert (await other.migration.roll_back()).phase == "ready"
+    assert (await other.migration.roll_back()).phase == "ready", "nothing to do is no mishap"
+    assert not catching_up.done()
+    status = await catching_up
+    assert (status.phase, status.embedded) == ("ready", 21)
+    model.seconds = 0
+    assert (await operator.migration.switch()).phase == "switched"
+    assert await found(operator, "written by a worker with the former model alone")
+
+
+@pytest.mark.parametrize("step", ["switch", "finish"])
+async def test_a_step_that_still_catches_up_does_not_undo_the_way_back(worker: Workers, step: str) -> None:
+    model = following()
+    old, operator, other = worker(), worker(next_embed_fn=model), worker(next_embed_fn=following())
+    await old.remember("first")
+    await operator.migration.start()
+    await operator.migration.run()
+    await operator.migration.switch()
+    await old.remember("second")
+    before = await own_vectors(old)
+    model.seconds = SLOWLY
+    going_on = asyncio.create_task(getattr(operator.migration, step)())
+    await asyncio.sleep(0.1)
+    assert (await other.migration.roll_back()).phase == "ready"
+    assert not going_on.done()
+    if step == "finish":
+        with pytest.raises(ConfigurationError, match=r"switch\(\) comes first"):
+            await going_on
+    else:
+        assert (await going_on).phase == "ready"
+    assert (await other.migration.status()).phase == "ready"
+    assert await own_vectors(old) == before
+    assert await found(old, "second")
+
+
+async def test_there_is_no_way_back_once_memories_are_changed(worker: Workers) -> None:
+    operator, other = (worker(next_embed_fn=following()) for _ in range(2))
+    await operator.remember("something")
+    await operator.migration.start()
+    await operator.migration.run()
+    await operator.migration.switch()
+    finishing = await until_finishing(operator)
+    with pytest.raises(ConfigurationError, match=r"only finish\(\)"):
+        await other.migration.roll_back()
+    assert (await finishing) is not None
+    assert (await other.migration.status()).phase == "none"
+
+
+async def test_a_late_word_of_the_way_back_stops_the_finish(worker: Workers) -> None:
+    """Whoever goes back stood still between its last look and its word."""
+    operator, late = (worker(next_embed_fn=following()) for _ in range(2))
+    await operator.remember("something")
+    await operator.migration.start()
+    await operator.migration.run()
+    await operator.migration.switch()
+    before = await own_vectors(operator)
+    finishing = await until_finishing(operator)
+    await late._models.state.note_phase("ready")
+    with pytest.raises(ConfigurationError, match=r"switch\(\) comes first"):
+        await finishing
+    assert await own_vectors(operator) == before
+    assert (await operator.migration.switch()).phase == "switched"
+    assert (await operator.migration.finish()).phase == "none"
+
+
+async def test_others_keys_below_a_generation_are_left_alone(worker: Workers, request: pytest.FixtureRequest) -> None:
+    """Such as those of a store that an earlier release let be called `words:gen1`."""
+    if "valkey" not in request.node.callspec.id:
+        pytest.skip("only a server holds keys of others")
+    with request.getfixturevalue("valkey_server").blocking_client() as client:
+        foreign = {f"{NAME}:gen{number}:{end}" for number in (1, 2) for end in ("__mem_config", "idx:__mem_config")}
+        for key in foreign:
+            client.hset(key, mapping={"threshold": "0.4"})
+        client.set(f"{NAME}:gen1:text", "x")
+        store = worker(next_embed_fn=following())
+        await store.remember_many(["one", "two"])
+        for give_up in (True, False):
+            await store.migration.start()
+            await store.migration.run()
+            await store.migration.switch()
+            await (store.migration.abandon() if give_up else store.migration.finish())
+        left = {key.decode() for key in client.keys(f"{NAME}:gen*")}
+        assert left == foreign | {f"{NAME}:gen1:text"}
+        assert not [name for name in client.execute_command("FT._LIST") if b":gen" in name]
+
+
+@pytest.mark.parametrize("name", ["app:gen1", "app:gen12:x", "a:b:gen0"])
+def test_a_name_among_the_keys_of_a_generation_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"'{name.partition(':gen')[0]}' makes and deletes"):
+        checked_name(name)
+
+
+@pytest.mark.parametrize("name", ["gen1", "gen1:app", "app:gen", "app:gen1x", "app:general", "app:GEN1"])
+def test_other_names_with_gen_are_fine(name: str) -> None:
+    assert checked_name(name) == name
+
+
+async def test_with_one_model_nothing_is_worked_out_anew_for_each_call(worker: Workers) -> None:
+    """No layout, no question about the state: neither for a recall, nor for what follows a write."""
+    for store in (worker(), worker(next_embed_fn=following())):
+        await store.remember("first")
+        await store._models.layout()
+        plain = store._models.plain()
+        assert plain is not None
+        await store.recall("first")
+        await store.remember("second")
+        assert await store._models.layout() is plain
+        assert plain.generation is not None
+        assert plain.generation.is_closed()
+    operator = worker(next_embed_fn=following())
+    await operator.migration.start()
+    assert operator._models.plain() is None
+    assert await operator._models.layout() is not plain
 
 
 async def test_a_worker_that_lost_its_lease_moves_nothing_back(worker: Workers) -> None:

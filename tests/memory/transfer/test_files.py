@@ -6,12 +6,14 @@ import gzip
 import io
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from betterdb_agent_memory import ConfigurationError, InvalidInputError
 from betterdb_agent_memory.memory.transfer import files
 from betterdb_agent_memory.memory.transfer.files import LineReader, PartFile, open_lines
+from tests.memory.transfer.conftest import MakeStore
 
 PAGES = [b"header\n", b"one\ntwo\n", b"three\n", "vier ü\n".encode()]
 TEXT = b"".join(PAGES)
@@ -24,6 +26,7 @@ def part(path: Path) -> Path:
 def write_all(path: Path, *, resume: bool = True) -> None:
     """What an export does: what is there already is not written again."""
     file = PartFile(path, resume=resume)
+    file.go_on()
     missing = TEXT.splitlines(keepends=True)[file.found.count :]
     for line in missing:
         file.append(line)
@@ -120,3 +123,74 @@ def test_gzip_that_is_cut_off_is_an_error_that_says_where(tmp_path: Path) -> Non
         assert reader.header() == b"h\n"
         with pytest.raises(InvalidInputError, match="cut off"):
             reader.batch()
+
+
+class TestPart:
+    """The `.part` beside an export is ours alone, or is not touched."""
+
+    async def test_a_link_is_not_followed(self, make_store: MakeStore, tmp_path: Path) -> None:
+        path, victim = tmp_path / "a.jsonl", tmp_path / "victim"
+        victim.write_bytes(b"theirs\n")
+        part(path).symlink_to(victim)
+        for resume in (True, False):
+            with pytest.raises(ConfigurationError, match="symbolic link"):
+                await make_store("file").export_to(path, resume=resume)
+        assert victim.read_bytes() == b"theirs\n"
+
+    @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+    @pytest.mark.parametrize("theirs", [b"theirs\n", b"theirs", b"\x1f\x8b\x08theirs"])
+    async def test_what_is_not_ours_is_left_alone(
+        self, make_store: MakeStore, tmp_path: Path, theirs: bytes, name: str
+    ) -> None:
+        path = tmp_path / name
+        part(path).write_bytes(theirs)
+        with pytest.raises(ConfigurationError, match="resume=False"):
+            await make_store("file").export_to(path)
+        assert part(path).read_bytes() == theirs
+        await make_store("file").export_to(path, resume=False)
+        assert read(path).startswith(b'{"format"')
+
+    @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+    async def test_a_header_that_was_cut_off_is_ours(self, make_store: MakeStore, tmp_path: Path, name: str) -> None:
+        path, store = tmp_path / name, make_store("file")
+        await store.export_to(path)
+        for length in (0, 1, 5, 40, path.stat().st_size - 1):
+            part(path).write_bytes(path.read_bytes()[:length])
+            await store.export_to(path)
+            assert len(read(path).splitlines()) == 1
+
+    async def test_only_its_owner_may_read_one_that_was_there(self, make_store: MakeStore, tmp_path: Path) -> None:
+        path = tmp_path / "a.jsonl"
+        part(path).touch(0o666)
+        part(path).chmod(0o666)
+        await make_store("file").export_to(path)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+    async def test_a_second_export_to_the_same_path_is_refused(self, make_store: MakeStore, tmp_path: Path) -> None:
+        path = tmp_path / "a.jsonl"
+        first = PartFile(path, resume=True)
+        first.append(b"first\n")
+        for resume in (True, False):
+            with pytest.raises(ConfigurationError, match="another export"):
+                await make_store("file").export_to(path, resume=resume)
+        first.finish()
+        assert path.read_bytes() == b"first\n"
+        await make_store("file").export_to(path)
+
+
+class TestArguments:
+    async def test_are_judged_before_any_work(self, make_store: MakeStore, tmp_path: Path) -> None:
+        store: Any = make_store("file")
+        for call in (store.export_to, store.import_from):
+            with pytest.raises(ConfigurationError, match="folder"):
+                await call(tmp_path)
+            for nothing in ("", 5, io.StringIO()):
+                with pytest.raises(InvalidInputError, match="stream"):
+                    await call(nothing)
+            with pytest.raises(InvalidInputError, match="resume"):
+                await call(tmp_path / "a", resume="no")
+            with pytest.raises(InvalidInputError, match="on_progress"):
+                await call(tmp_path / "a", on_progress=1)
+        with pytest.raises(InvalidInputError, match="vectors"):
+            await store.export_to(tmp_path / "a", vectors="no")
+        assert not (tmp_path / "a").exists()

@@ -34,7 +34,7 @@ ids = st.text(min_size=1, max_size=40).filter(lambda id: ":" not in id and id.is
     id=ids,
     fields=st.dictionaries(names, values, max_size=12),
     content=st.binary(max_size=60),
-    expiry=st.one_of(st.none(), st.integers(min_value=0, max_value=2**63 - 1)),
+    expiry=st.one_of(st.none(), st.integers(min_value=0, max_value=10**14)),
 )
 def test_a_line_gives_back_every_byte(id: str, fields: dict[str, bytes], content: bytes, expiry: int | None) -> None:
     memory = Exported(id, {**fields, record.CONTENT: content}, expiry)
@@ -119,11 +119,25 @@ def test_an_odd_spelling_of_a_number_survives(spelling: bytes) -> None:
         (b'{"id": "a", "content": "c", "created_at": 1, "expires_at": -1}', "expires_at"),
         (b'{"id": "a", "content": "c", "created_at": 1, "threadId": "x"}', "thread_id"),
         (b'{"id": "a", "content": "c", "created_at": 1, "importance": 1e999}', "not a number"),
+        (b'{"id": "a", "content": "c", "created_at": 1, "importance": 1.5}', "0 to 1"),
+        (b'{"id": "a", "content": "c", "created_at": 1, "importance": -1}', "0 to 1"),
+        (b'{"id": "a", "content": "c", "created_at": 1%s}' % (b"0" * 400), "far larger"),
+        (b'{"id": "a", "content": "c", "created_at": 1e300}', "created_at"),
+        (b'{"id": "a", "content": "c", "created_at": 1, "version": 1.5}', "whole number"),
+        (b'{"id": "a", "content": "c", "created_at": 1, "expires_at": 100000000000001}', "expires_at"),
     ],
 )
 def test_what_is_no_memory_is_refused_with_the_reason(line: bytes, reason: str) -> None:
     with pytest.raises(InvalidInputError, match=reason):
         decode_memory_line(line)
+
+
+@pytest.mark.parametrize("value", [b"7", b"-1", b"very", b"1" * 400, b"1e300"])
+def test_a_senseless_value_of_a_store_survives(value: bytes) -> None:
+    stored = {record.CONTENT: b"c", record.CREATED_AT: value, record.IMPORTANCE: value, record.VERSION: value}
+    line = encode_memory_line(Exported("i", stored))
+    assert json.loads(line)["fields"]["importance"] == value.decode()
+    assert decode_memory_line(line).fields == stored
 
 
 def test_a_field_that_is_null_is_no_field() -> None:

@@ -8,6 +8,7 @@ import io
 import json
 import math
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from betterdb_agent_memory import ConfigurationError, EmbeddingError, FunctionEmbedder, InvalidInputError, MemoryStore
 from betterdb_agent_memory.clock import system_clock
+from betterdb_agent_memory.engines.base import Outcome, RecordWrite
 from betterdb_agent_memory.errors import EmbedderUnavailableError
 from betterdb_agent_memory.memory.drafts import MemoryDraft
 from betterdb_agent_memory.memory.progress import Progress
@@ -186,7 +188,7 @@ class TestExisting:
         for id in [item.id async for item in source.iterate()][:4]:
             await target.remember("mine", id=id, ttl=77, source="gone afterwards")
         result = await target.import_from(tmp_path / "a.jsonl", on_existing="replace")
-        assert (result.imported, result.existing) == (10, 0)
+        assert (result.imported, result.existing, result.replaced) == (10, 0, 4)
         assert_same(await everything(target), await everything(source))
 
     async def test_an_id_that_comes_twice_is_taken_once(self, make_store: MakeStore, kind: str, tmp_path: Path) -> None:
@@ -231,6 +233,56 @@ async def test_a_bad_line_costs_no_other(make_store: MakeStore, kind: str, tmp_p
     assert (result.read, result.imported, result.rejected) == (600, 597, 3)
     assert [error.line for error in result.errors] == [3, 4, 556]
     assert "colon" in result.errors[1].reason
+
+
+async def test_what_an_engine_refuses_costs_no_other(
+    make_store: MakeStore, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = make_store(kind), make_store(kind)
+    await fill(source, 5)
+    path = tmp_path / "a.jsonl"
+    await source.export_to(path)
+    write_many = type(target._records).write_many
+
+    # No line that passes our checks is refused by today's engines; another limit of theirs must not cost a batch.
+    async def particular(self: Any, writes: Sequence[RecordWrite]) -> list[Outcome]:
+        if any(write.fields["content"] == b"memory 3" for write in writes):
+            raise InvalidInputError("not that one")
+        return await write_many(self, writes)
+
+    monkeypatch.setattr(type(target._records), "write_many", particular)
+    result = await target.import_from(path)
+    assert (result.imported, [error.reason for error in result.errors]) == (4, ["not that one"])
+    assert (await target.stats()).item_count == 4
+
+
+async def test_lines_that_were_refused_before_an_interruption_are_told(
+    make_store: MakeStore, kind: str, tmp_path: Path
+) -> None:
+    source, target = make_store(kind), make_store(kind)
+    await fill(source, 600)
+    path = tmp_path / "a.jsonl"
+    await source.export_to(path)
+    lines = path.read_bytes().splitlines()
+    lines[7] = b"?"
+    path.write_bytes(b"\n".join(lines))
+
+    def stop(progress: Progress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await target.import_from(path, on_progress=stop)
+    result = await target.import_from(path)
+    assert (result.resumed, result.rejected, [error.line for error in result.errors]) == (500, 1, [8])
+
+
+async def test_a_memory_without_a_time_gets_the_files(make_store: MakeStore, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    header = {"format": "betterdb-agent-memory", "version": 1, "store": "s", "exported_at": 77, "vectors": False}
+    path.write_text("\n".join(map(json.dumps, [header, {"id": "a", "content": "c"}])))
+    target = make_store(kind)
+    assert (await target.import_from(path)).imported == 1
+    assert [item.created_at async for item in target.iterate()] == [77]
 
 
 async def test_of_many_bad_lines_all_are_counted_and_some_reported(make_store: MakeStore, tmp_path: Path) -> None:
@@ -348,6 +400,63 @@ class TestVectors:
         result = await target.import_from(tmp_path / "a.jsonl")
         assert (result.imported, result.rejected) == (5, 1)
         assert "not that one" in result.errors[0].reason
+
+    @pytest.mark.parametrize("down_from", [5, 8, 12, 14, 20])
+    async def test_a_bad_text_and_an_outage_cost_no_good_line(
+        self, make_store: MakeStore, kind: str, tmp_path: Path, down_from: int
+    ) -> None:
+        calls = 0
+
+        class Failing:
+            name, dimensions, default_threshold = "failing", DIMENSIONS, 2.0
+
+            async def embed_query(self, text: str) -> list[float]:
+                return (await self.embed_documents([text]))[0]
+
+            async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
+                nonlocal calls
+                calls += 1
+                if calls > down_from:
+                    raise RuntimeError("bad gateway")
+                if "memory 10" in texts:
+                    raise ValueError("not that one")
+                return [await embed(text) for text in texts]
+
+        source, target = make_store(kind), make_store(kind, embed_fn=Failing())
+        await fill(source, 600)
+        await source.export_to(tmp_path / "a.jsonl", vectors=False)
+        with pytest.raises(EmbeddingError, match=r"bad gateway|not that one"):
+            await target.import_from(tmp_path / "a.jsonl")
+        down_from = 10**9
+        result = await target.import_from(tmp_path / "a.jsonl")
+        assert result.imported + result.existing == 599
+        assert ["not that one" in error.reason for error in result.errors] == [True]
+        assert (await target.stats()).item_count == 599
+
+    async def test_a_last_text_that_fails_in_an_outage_is_tried_again(
+        self, make_store: MakeStore, tmp_path: Path
+    ) -> None:
+        async def down(text: str) -> list[float]:
+            raise RuntimeError("bad gateway")
+
+        source = make_store("file")
+        await fill(source, 1)
+        await source.export_to(tmp_path / "a.jsonl", vectors=False)
+        with pytest.raises(EmbeddingError, match="bad gateway"):
+            await make_store("file", name="again", embed_fn=down).import_from(tmp_path / "a.jsonl")
+        assert (await make_store("file", name="again").import_from(tmp_path / "a.jsonl")).imported == 1
+
+    async def test_of_zeros_are_none(self, make_store: MakeStore, kind: str, tmp_path: Path) -> None:
+        source = make_store(kind)
+        await fill(source, 2)
+        path = tmp_path / "a.jsonl"
+        await source.export_to(path)
+        header, *lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+        lines[0]["vector"] = base64.b64encode(bytes(4 * DIMENSIONS)).decode()
+        path.write_text("\n".join(map(json.dumps, [header, *lines])))
+        result = await make_store(kind, embed_fn=None).import_from(path)
+        assert (result.imported, [error.line for error in result.errors]) == (1, [2])
+        assert (await make_store(kind).import_from(path)).embedded == 1
 
     async def test_an_embedder_that_is_away_stops_the_import_and_the_next_goes_on(
         self, make_store: MakeStore, kind: str, tmp_path: Path

@@ -54,7 +54,7 @@ def recall(
             output.note("nothing is close enough; a larger --threshold finds more")
         return Exit.OK if hits else Exit.NOTHING
 
-    session.run(work)
+    session.run(work, reads=True)
 
 
 def list_memories(
@@ -84,7 +84,7 @@ def list_memories(
             output.note(f"nothing to list; {page.total} in all")
         return Exit.OK if page.items else Exit.NOTHING
 
-    session.run(work)
+    session.run(work, reads=True)
 
 
 def show(
@@ -112,7 +112,7 @@ def show(
             return Exit.OK
         return Exit.PARTLY if found else Exit.NOTHING
 
-    session.run(work)
+    session.run(work, reads=True)
 
 
 def _readable(name: str, value: Any) -> str:
@@ -136,7 +136,7 @@ def stats(context: typer.Context) -> None:
             output.pairs_table({name: _readable("", value) for name, value in flat.items()})
         return Exit.OK
 
-    session.run(work)
+    session.run(work, reads=True)
 
 
 def config_show(context: typer.Context) -> None:

@@ -17,6 +17,7 @@ from betterdb_agent_memory.apps.cli import options, output
 from betterdb_agent_memory.apps.cli.exits import Exit
 from betterdb_agent_memory.apps.cli.reading import json_object, moment, seconds
 from betterdb_agent_memory.apps.cli.session import Session, session_of
+from betterdb_agent_memory.errors import MemoryExistsError
 from betterdb_agent_memory.memory.drafts import MemoryDraft, OnDuplicate, RememberResult, as_draft
 from betterdb_agent_memory.memory.progress import Progress
 
@@ -76,9 +77,13 @@ def remember(
 
     async def work(memory: MemoryStore) -> int:
         [result] = await memory.remember_many([MemoryDraft(content, id=id, **said())], on_duplicate=on_duplicate)
+        result = _in_words_of_the_shell(result, id)
+        if session.json:
+            output.print_json(_result_json(None, result))
         if result.error is not None:
             raise result.error
-        output.print_json(_result_json(None, result)) if session.json else output.say(str(result.id))
+        if not session.json:
+            output.say(str(result.id))
         return Exit.OK
 
     session.run(work)
@@ -142,6 +147,7 @@ def _remember_lines(
         for number, draft in batch:
             refused = draft if isinstance(draft, AgentMemoryError) else None
             result = next(written) if refused is None else RememberResult("rejected", None, refused)
+            result = _in_words_of_the_shell(result, draft.id if isinstance(draft, MemoryDraft) else None)
             outcomes[result.outcome] += 1
             if session.json:
                 output.print_json(_result_json(number, result))
@@ -188,6 +194,14 @@ def _drafts(file: Iterable[str], said: Mapping[str, Any], *, jsonl: bool) -> Ite
             yield number, as_draft({**said, **own})
         except InvalidInputError as error:
             yield number, error
+
+
+def _in_words_of_the_shell(result: RememberResult, id: str | None) -> RememberResult:
+    """The result; that an id is taken is told with what a shell can do about it."""
+    if not isinstance(result.error, MemoryExistsError):
+        return result
+    told = f"a memory has the id {id!r} already: --replace overwrites it, the command update changes it"
+    return RememberResult(result.outcome, result.id, MemoryExistsError(told))
 
 
 def _result_json(number: int | None, result: RememberResult) -> dict[str, Any]:

@@ -12,7 +12,14 @@ from betterdb_agent_memory import (
     IndexMismatchError,
     InvalidInputError,
 )
-from betterdb_agent_memory.errors import MemoryNotFoundError, VersionConflictError
+from betterdb_agent_memory.errors import (
+    ConsolidationError,
+    LeaseHeldError,
+    LeaseLostError,
+    MemoryExistsError,
+    MemoryNotFoundError,
+    VersionConflictError,
+)
 
 
 class Exit(IntEnum):
@@ -37,8 +44,13 @@ _MEANINGS = {
     Exit.OK: "done",
     Exit.NOTHING: "nothing was found, or no memory has the id",
     Exit.USAGE: "the command was not understood, or needed a confirmation that it did not get",
-    Exit.REFUSED: "the configuration or the input was refused, or the memory is another version; nothing was changed",
-    Exit.FAILED: "the server, the file or the embedder failed",
+    Exit.REFUSED: (
+        "the configuration or the input was refused, there is no such file, the id is taken, "
+        "the memory is another version, or another worker holds the lease; nothing was changed"
+    ),
+    Exit.FAILED: (
+        "the server, the file, the embedder or the language model failed, the lease was lost on the way, or it is a bug"
+    ),
     Exit.PARTLY: "a part was done; the rest is named on stderr",
     Exit.INTERRUPTED: "interrupted with Ctrl-C",
     Exit.PIPE_CLOSED: "whoever read the output stopped reading",
@@ -49,7 +61,11 @@ _ENDS: tuple[tuple[type[AgentMemoryError], Exit], ...] = (
     (InvalidInputError, Exit.REFUSED),
     (ConfigurationError, Exit.REFUSED),
     (IndexMismatchError, Exit.REFUSED),
+    (MemoryExistsError, Exit.REFUSED),
     (VersionConflictError, Exit.REFUSED),
+    (LeaseHeldError, Exit.REFUSED),
+    (LeaseLostError, Exit.FAILED),
+    (ConsolidationError, Exit.FAILED),
     (EmbeddingError, Exit.FAILED),
     (EngineError, Exit.FAILED),
 )

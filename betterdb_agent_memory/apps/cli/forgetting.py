@@ -53,7 +53,7 @@ def forget(
         _report(session, forgotten, [], dry_run=dry_run)
         return Exit.OK if forgotten else Exit.NOTHING
 
-    session.run(by_id if ids else by_scope)
+    session.run(by_id if ids else by_scope, reads=dry_run)
 
 
 def _report(session: Session, count: int, missing: list[str], *, dry_run: bool) -> None:

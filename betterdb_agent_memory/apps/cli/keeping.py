@@ -72,7 +72,7 @@ def consolidate(
         read = result.consolidated if isinstance(result, ConsolidateResult) else result.candidates
         return Exit.OK if read else Exit.NOTHING
 
-    session.run(work)
+    session.run(work, reads=dry_run)
 
 
 def reindex(context: typer.Context) -> None:
@@ -95,7 +95,7 @@ def reindex(context: typer.Context) -> None:
 Step = Callable[[EmbeddingMigration], Awaitable[MigrationStatus]]
 
 
-def _migrate(context: typer.Context, next_embedder: str, step: Step) -> None:
+def _migrate(context: typer.Context, next_embedder: str, step: Step, *, reads: bool = False) -> None:
     session = session_of(context)
 
     async def work(memory: MemoryStore) -> int:
@@ -106,7 +106,7 @@ def _migrate(context: typer.Context, next_embedder: str, step: Step) -> None:
             output.pairs_table({name: "" if value is None else value for name, value in status.items()})
         return Exit.OK
 
-    session.run(work, next_embedder=next_embedder)
+    session.run(work, next_embedder=next_embedder, reads=reads)
 
 
 def migrate_start(context: typer.Context, to: NextEmbedder) -> None:
@@ -130,7 +130,7 @@ def migrate_run(
 
 def migrate_status(context: typer.Context, to: NextEmbedder) -> None:
     """Show how far the change has come."""
-    _migrate(context, to, lambda migration: migration.status())
+    _migrate(context, to, lambda migration: migration.status(), reads=True)
 
 
 def migrate_switch(context: typer.Context, to: NextEmbedder) -> None:

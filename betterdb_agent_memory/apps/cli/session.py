@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 import platformdirs
 import typer
 
-from betterdb_agent_memory import AgentMemory, AgentMemoryError, MemoryOptions, MemoryStore
+from betterdb_agent_memory import AgentMemory, AgentMemoryError, ConfigurationError, MemoryOptions, MemoryStore
 from betterdb_agent_memory.agent_memory import default_file
 from betterdb_agent_memory.apps.cli.exits import Exit, exit_of
 from betterdb_agent_memory.apps.cli.settings import CONFIG_VARIABLE, Setting, masked, resolve, secrets_of
+from betterdb_agent_memory.engines import is_server_url
 
 if TYPE_CHECKING:
     from betterdb_agent_memory import Embedder
@@ -79,9 +80,25 @@ class Session:
             ),
         )
 
-    def run(self, work: Work, *, next_embedder: str | None = None) -> NoReturn:
-        """Do `work` with the open store, close it, and end the process as `work` says."""
-        self.finish(lambda: asyncio.run(self._with_store(work, next_embedder)))
+    def run(self, work: Work, *, next_embedder: str | None = None, reads: bool = False) -> NoReturn:
+        """Do `work` with the open store, close it, and end the process as `work` says.
+
+        Work that only `reads` makes no file: one that is not there is told.
+        """
+
+        def steps() -> int:
+            if reads and self._is_missing_file():
+                if self.settings["url"].value is None:
+                    self.complain(f"nothing has been remembered yet: there is no {self.url}")
+                    return Exit.NOTHING
+                raise ConfigurationError(f"there is no file {self.url}; the first `remember` or `import` makes it")
+            return asyncio.run(self._with_store(work, next_embedder))
+
+        self.finish(steps)
+
+    def _is_missing_file(self) -> bool:
+        url = self.url
+        return not (is_server_url(url) or url == ":memory:" or not url.strip() or Path(url).exists())
 
     def run_over(
         self, batches: Iterable[_Batch], work: Callable[[MemoryStore, _Batch], Awaitable[None]], end: Callable[[], int]
@@ -126,6 +143,13 @@ class Session:
         except (KeyboardInterrupt, asyncio.CancelledError):
             sys.stderr.write("interrupted\n")
             code = Exit.INTERRUPTED
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except Exception as error:
+            if self.debug:
+                raise
+            code = Exit.FAILED
+            self.complain(f"{type(error).__name__}: {error} (this is a bug: --debug shows where)")
         raise typer.Exit(int(code))
 
     def complain(self, problem: object) -> None:

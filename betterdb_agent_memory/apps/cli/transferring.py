@@ -51,7 +51,7 @@ def export(
             (output.note if is_pipe else output.say)(told)
         return Exit.OK
 
-    session.run(work)
+    session.run(work, reads=True)
 
 
 def import_memories(

@@ -133,7 +133,7 @@ async def measure(url: str, memories: int, batches: int) -> dict[str, list[float
 
         async def published() -> float:
             answer = peer.ask("remember", store="published", texts=texts, thread="t")
-            return sum(answer["seconds"])
+            return float(sum(answer["seconds"]))
 
         turns: dict[str, Callable[[], Awaitable[float]]] = {
             BARE: lambda: bare(client, name, texts, blobs),

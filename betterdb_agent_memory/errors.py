@@ -75,7 +75,7 @@ class EmbedderOverloadedError(EmbeddingError):
 
 
 class ConsolidationError(AgentMemoryError):
-    """A summarizer or extractor failed, or returned something unusable; nothing was written or deleted on its account."""
+    """A summarizer or extractor failed, or returned something unusable; it caused no write and no deletion."""
 
 
 class IndexMismatchError(AgentMemoryError):

@@ -391,13 +391,18 @@ async def test_a_value_that_cannot_even_be_looked_at_harms_no_neighbour(store: M
         def utcoffset(self, moment: datetime | None) -> None:
             return None
 
+        dst = utcoffset
+
+        def tzname(self, moment: datetime | None) -> None:
+            return None
+
     class Explosive(dict[str, Any]):
         def items(self) -> Any:
             raise RuntimeError("boom")
 
         __iter__ = items
 
-    bad = [
+    bad: list[dict[str, Any]] = [
         {"content": "b", "occurred_at": datetime(2020, 1, 1, tzinfo=Nowhere())},
         {"content": "c", "metadata": Explosive(a=1)},
     ]

@@ -34,7 +34,7 @@ from betterdb_agent_memory.engines.valkey import reply
 from betterdb_agent_memory.memory import index, parts
 from betterdb_agent_memory.memory.generations import reindexing
 from tests.embedding import AHEAD, at_angle, embed
-from tests.engines.valkey.turns import longest_turn
+from tests.engines.valkey.turns import BRIEF, longest_turn
 from tests.servers import ValkeyServer
 
 
@@ -200,7 +200,7 @@ async def test_large_texts_do_not_hold_up_the_event_loop(store: MemoryStore) -> 
     async def remember() -> None:
         results.extend(await store.remember_many(texts))
 
-    assert await longest_turn(remember()) < 0.1
+    assert await longest_turn(remember()) < BRIEF
     assert {result.outcome for result in results} == {"stored"}
 
 

@@ -56,7 +56,7 @@ class Collection:
 class IndexState:
     """What is known about a collection's index.
 
-    `dimensions` is None when there is no index. `unindexed` names own fields that the index lacks,
+    `dimensions` is None when there is no index. `unindexed` names fields that the index lacks,
     so that filters on them are applied after the search. `failures` counts records the server could
     not index (a vector of another length, for example); `indexing` is true while existing records
     are still being taken in, of which `indexed_fraction` (0 to 1) is done.

@@ -7,7 +7,6 @@ import gc
 import time
 from collections.abc import Awaitable
 
-
 BRIEF = 30.0
 """Units that a turn may take: about a tenth of a second on the machine where this was written."""
 

@@ -17,7 +17,10 @@ from betterdb_agent_memory import (
     Progress,
 )
 from betterdb_agent_memory.memory.generations import migration as migration_module
-from tests.conformance.conftest import MakeStore
+from tests.conformance.conftest import FILE, MEMORY, SINGLE, URL, MakeStore
+
+# What differs between clients is below the verbs used here, and a change of models takes its time.
+pytestmark = pytest.mark.parametrize("configuration", [FILE, MEMORY, URL, SINGLE, "redis-resp3-decoded"], indirect=True)
 
 
 class WordEmbedder:

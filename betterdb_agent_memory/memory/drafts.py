@@ -82,6 +82,11 @@ class PreparedMemory:
     states_importance: bool
     attempt: int = 0
 
+    @property
+    def has_content_id(self) -> bool:
+        """Whether its id follows from its content, so that another one will do where that is taken."""
+        return self.on_duplicate == "merge" and not self.has_own_id
+
     def write(self, vector: bytes) -> RecordWrite:
         """The record, and what happens where its id exists."""
         fields = record.encode_memory(self.memory, vector)

@@ -42,19 +42,15 @@ class Writer:
         self._records = records
         self._follower = follower
 
-    async def write(self, batch: Sequence[PreparedMemory], layout: Layout) -> list[RememberResult]:
-        """Store a batch, at most a few hundred; what became of each, in order.
+    async def embed(self, batch: Sequence[PreparedMemory], layout: Layout) -> EmbeddedBatch:
+        """The first half of storing a batch, at most a few hundred: merge what is there, embed the rest.
 
-        One call of the embedder and one round trip. What is to be merged costs one round trip more, before
-        the embedder is asked, and nothing else where it is there already.
+        One call of the embedder. What is to be merged costs one round trip before it, and nothing else where
+        it is there already.
 
         Raises:
             AgentMemoryError: the index cannot be had, or there is no embedder; nothing was written.
         """
-        return await self.store(await self.embed(batch, layout))
-
-    async def embed(self, batch: Sequence[PreparedMemory], layout: Layout) -> EmbeddedBatch:
-        """The first half of `write`: merge what is there, embed the rest. Raises as `write`."""
         results: dict[int, RememberResult] = {}
         items = [_Item(place, prepared) for place, prepared in enumerate(batch)]
         fresh = await self._merge_existing(items, results)
@@ -62,12 +58,12 @@ class Writer:
         return EmbeddedBatch(layout, embedded, results)
 
     async def embed_again(self, batch: EmbeddedBatch, layout: Layout) -> EmbeddedBatch:
-        """The same batch for another layout: what has no result yet gets another vector. Raises as `write`."""
+        """The same batch for another layout: what has no result yet gets another vector. Raises as `embed`."""
         waiting = [item for item in batch.items if item.place not in batch.results]
         return EmbeddedBatch(layout, await self._embed(waiting, layout.main, batch.results), batch.results)
 
     async def store(self, batch: EmbeddedBatch) -> list[RememberResult]:
-        """The second half of `write`."""
+        """The second half: one round trip; what became of each memory, in order."""
         results = batch.results
         await self._store(batch.items, results)
         kept = [result.id for result in results.values() if result.outcome != "rejected" and result.id is not None]
@@ -107,7 +103,7 @@ class Writer:
             for item, outcome in zip(merging, outcomes, strict=True):
                 if outcome is Outcome.MISSING:
                     fresh.append(item)
-                elif outcome is Outcome.REFUSED and not item.prepared.has_own_id:
+                elif outcome is Outcome.REFUSED and item.prepared.has_content_id:
                     taken.append(_Item(item.place, item.prepared.elsewhere()))
                 else:
                     results[item.place] = item.prepared.outcome(outcome)
@@ -139,11 +135,7 @@ class Writer:
             for item, outcome in zip(items, outcomes, strict=True):
                 if isinstance(outcome, AgentMemoryError):
                     results[item.place] = item.prepared.rejected(outcome)
-                elif (
-                    outcome is Outcome.REFUSED
-                    and item.prepared.on_duplicate == "merge"
-                    and not item.prepared.has_own_id
-                ):
+                elif outcome is Outcome.REFUSED and item.prepared.has_content_id:
                     taken.append(_Item(item.place, item.prepared.elsewhere(), item.vector))
                 else:
                     results[item.place] = item.prepared.outcome(outcome)

@@ -10,7 +10,7 @@ from betterdb_agent_memory.engines.base import Records, Values
 from betterdb_agent_memory.errors import ConfigurationError, IndexNotReadyError
 from betterdb_agent_memory.memory.generations.generation import Generation
 from betterdb_agent_memory.memory.generations.layout import ANONYMOUS, Models
-from betterdb_agent_memory.memory.searching import Searcher
+from betterdb_agent_memory.memory.searching import Searcher, itself
 from betterdb_agent_memory.memory.spaces import VectorSpace
 
 REPLACING: Final = ("finishing", "closing")
@@ -72,12 +72,12 @@ class TransferPlace:
 
     async def searchable(self) -> VectorSpace | None:
         """Where all memories are found, in a complete index; None where nothing can have been stored."""
-        found = await self.searcher.lookup(_itself, None)
+        found = await self.searcher.lookup(itself, None)
         main = await self.main()
         if found is None and main.embedder.is_there:
             # Memories may be there without an index: made now, it finds them.
             await main.index.ensure(await main.embedder.probe())
-            found = await self.searcher.lookup(_itself, None)
+            found = await self.searcher.lookup(itself, None)
         return found
 
     async def dimensions_for(self, main: VectorSpace, dimensions: int | None) -> int:
@@ -99,7 +99,3 @@ class TransferPlace:
             )
         await main.index.ensure(dimensions)
         return dimensions
-
-
-async def _itself(space: VectorSpace) -> VectorSpace | None:
-    return space

@@ -8,12 +8,14 @@ unless its docstring says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from betterdb_agent_memory.engines.filters import Fields, Filter
+from betterdb_agent_memory.engines.values import Values
+from betterdb_agent_memory.engines.watching import Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,41 +290,15 @@ class Records(Protocol):
         """Delete the index and every record of the collection; how many there were. Pages of 1,000."""
 
 
-class Values(Protocol):
-    """Plain values beside the records: strings, and maps of a few fields."""
-
-    async def get(self, key: str) -> bytes | None:
-        """The value, or None."""
-
-    async def set(
-        self, key: str, value: bytes, *, ttl_seconds: int | None = None, only_if_absent: bool = False
-    ) -> bool:
-        """Store a value; false when `only_if_absent` and there already was one."""
-
-    async def delete(self, key: str) -> bool:
-        """Delete a value or a map; true when there was one."""
-
-    async def read_map(self, key: str) -> dict[str, bytes]:
-        """All fields of a map; empty when there is none."""
-
-    async def write_map(self, key: str, fields: Fields) -> None:
-        """Set fields of a map, leaving its others alone."""
-
-    async def remove_fields(self, key: str, fields: Sequence[str]) -> int:
-        """Remove fields of a map; how many there were. An empty map is gone."""
-
-    async def increment(self, key: str, field: str, amount: int) -> int:
-        """Add to an integer field of a map, missing counts as 0; returns the new value."""
-
-
 class Leases(Protocol):
     """Who may do long work: one owner at a time per key, until it says so or its time runs out.
 
     The time is the server's (the file's: this machine's). Tokens of one key only ever grow, so
-    that a write of an owner whose lease has passed on can be told from the present one's.
+    that a write of an owner whose lease has passed on can be told from the present one's; for that a
+    key stays for ever. One that is not `lasting` goes with its lease, and its tokens begin anew.
     """
 
-    async def acquire(self, key: str, owner: str, *, ttl_seconds: float) -> int | None:
+    async def acquire(self, key: str, owner: str, *, ttl_seconds: float, lasting: bool = True) -> int | None:
         """The fencing token, or None while somebody else holds the lease. The holder gets its own again."""
 
     async def renew(self, key: str, owner: str, *, ttl_seconds: float) -> bool:
@@ -349,6 +325,15 @@ class Engine(Protocol):
 
     def records(self, collection: Collection) -> Records:
         """The records of `collection`; no I/O."""
+
+    def watch(self, keys: Sequence[str], on_change: Callable[[], None]) -> Watch:
+        """Call `on_change` soon after strings or maps at these keys were changed, by whomever.
+
+        Needs a running loop. Best effort, and now and then for nothing: once listening has begun, and after
+        every interruption of it. Whoever must not miss a change reads at intervals as well. All watches of an
+        engine share one connection of their own; where there can be none, or the server refuses, nothing is
+        ever called, and one line in the log says so.
+        """
 
     async def close(self) -> None:
         """Close what the engine opened itself; a client that the user brought stays open."""

@@ -35,9 +35,9 @@ from betterdb_agent_memory.memory.settings import (
     base_config,
     checked_callable,
     checked_discovery,
-    checked_name,
     checked_type,
     refresh_interval_seconds,
+    wants_live_updates,
 )
 from betterdb_agent_memory.memory.spaces import VectorSpace
 from betterdb_agent_memory.memory.updating import Updater
@@ -52,6 +52,7 @@ from betterdb_agent_memory.options import (
     MemoryTelemetryOptions,
     RecallWeights,
     Reinforcement,
+    checked_name,
     count_of_at_least_one,
 )
 from betterdb_agent_memory.version import package_version
@@ -150,6 +151,8 @@ class StoreParts:
         interval_seconds = refresh_interval_seconds(config_refresh)
         self._refreshes_config = interval_seconds is not None
         self._live_config = LiveConfig(
+            self._engine,
+            name,
             base_config(
                 threshold=default_threshold,
                 embedder_threshold=embedder.default_threshold if embedder else DEFAULT_THRESHOLD,
@@ -157,13 +160,19 @@ class StoreParts:
                 half_life_seconds=half_life_seconds,
                 max_items_per_scope=max_items_per_scope,
             ),
-            lambda: self._engine.values.read_map(f"{name}:__mem_config"),
             interval_seconds=interval_seconds or 30.0,
+            watched=wants_live_updates(config_refresh),
             on_failure=lambda: self._watch.background_failed("config_refresh"),
+            on_ignored=self._watch.config_ignored,
         )
         self._discovery = self._make_discovery(discovery)
         self._registration: asyncio.Task[None] | None = None
         self._is_closed = False
+
+    @property
+    def live_config(self) -> LiveConfig:
+        """The configuration that operators change; what `AgentMemory.config` writes, it reads."""
+        return self._live_config
 
     def current_config(self) -> MemoryConfigSnapshot:
         """The configuration in force. No round trip."""

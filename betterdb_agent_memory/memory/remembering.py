@@ -71,15 +71,15 @@ class Remembering:
         prepared = self._prepared(draft, on_duplicate, scope)
         memory = prepared.memory
         with (
-            self._watch.remembering(memory.importance, prepared.ttl_seconds) as stored,
+            self._watch.remembering(memory.content, memory.importance, prepared.ttl_seconds) as remembered,
             self._capacity.protecting([memory.id]),
         ):
             result = await self._written_alone(prepared)
             if result.error is not None:
                 raise result.error
             id = result.id or memory.id
+            remembered(id, result.outcome == "stored")
             if result.outcome == "stored":
-                stored()
                 with self._capacity.protecting([id]):  # a merge may have taken another id
                     await self._capacity.make_room([prepared.bucket])
         return id

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -21,37 +20,8 @@ from betterdb_agent_memory.options import (
     finite_number,
 )
 
-_MAX_NAME_BYTES = 200
-_GENERATION = re.compile("gen[0-9]+")
 _T = TypeVar("_T")
 _CallableT = TypeVar("_CallableT", bound=Callable[..., Any])
-
-
-def checked_name(name: object) -> str:
-    """A store name: what every key begins with.
-
-    `d:mem` is refused because the index of a store `d` takes in every key below `d:mem:`, so the
-    two stores would see each other's memories. `d:gen1` is refused because `d` keeps the vectors of another
-    model below `d:gen1:` while its model is changed, and deletes them afterwards.
-    """
-    if not isinstance(name, str) or not name:
-        raise ConfigurationError(f"name must be a non-empty text, got {name!r:.80}")
-    if not name.isprintable() or " " in name:
-        raise ConfigurationError(f"name {name!r:.80} contains a blank or a character that cannot be printed")
-    if len(name.encode()) > _MAX_NAME_BYTES:
-        raise ConfigurationError(f"name may have {_MAX_NAME_BYTES} bytes, this one has {len(name.encode()):,}")
-    if "mem" in name.split(":")[1:]:
-        raise ConfigurationError(
-            f"name {name!r} has a part ':mem', so its keys would lie below those of store "
-            f"{name.split(':mem')[0]!r} and each would find the other's memories; choose another name"
-        )
-    for place, part in enumerate(parts := name.split(":")):
-        if place and _GENERATION.fullmatch(part):
-            raise ConfigurationError(
-                f"name {name!r} has a part {':' + part!r}, so its keys would lie among those that store "
-                f"{':'.join(parts[:place])!r} makes and deletes when its embedding model changes; choose another name"
-            )
-    return str.__str__(name)  # of a text enumeration the value, not the member's name
 
 
 def base_config(
@@ -95,6 +65,11 @@ def refresh_interval_seconds(config: bool | MemoryConfigRefreshConfig | None) ->
         return None
     interval_ms = DEFAULT_REFRESH_INTERVAL_MS if config.interval_ms is None else config.interval_ms
     return max(finite_number("config_refresh.interval_ms", interval_ms), MIN_REFRESH_INTERVAL_MS) / 1000
+
+
+def wants_live_updates(config: bool | MemoryConfigRefreshConfig | None) -> bool:
+    """Whether changes of the live configuration are listened for between two readings."""
+    return not isinstance(config, MemoryConfigRefreshConfig) or config.live_updates
 
 
 def checked_discovery(config: object) -> MemoryDiscoveryConfig:

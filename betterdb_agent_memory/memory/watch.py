@@ -11,15 +11,19 @@ from opentelemetry.trace import Span
 
 from betterdb_agent_memory.memory.consolidation.facts import ConsolidateFactsResult
 from betterdb_agent_memory.memory.ranking import Ranking
+from betterdb_agent_memory.memory.record import memory_collection
 from betterdb_agent_memory.memory.reinforcement import ReinforcementStatistics
 from betterdb_agent_memory.options import MemoryTelemetryOptions
 from betterdb_agent_memory.telemetry import (
+    MAX_CONTENT_CHARACTERS,
     SPAN_CONSOLIDATE,
     SPAN_CONSOLIDATE_FACTS,
     SPAN_RECALL,
     SPAN_REMEMBER,
     SPAN_REMEMBER_MANY,
+    Attribute,
     create_memory_telemetry,
+    exemplar,
 )
 
 _log = logging.getLogger(__name__)
@@ -32,6 +36,7 @@ class StoreWatch:
 
     def __init__(self, store_name: str, telemetry: MemoryTelemetryOptions | None) -> None:
         self._store_name = store_name
+        self._key_prefix = memory_collection(store_name).key_prefix
         self._telemetry = create_memory_telemetry(telemetry)
         metrics = self._telemetry.metrics
         self._items = metrics.items.labels(store_name)
@@ -56,19 +61,30 @@ class StoreWatch:
         self.background_failure_count = 0
 
     @contextmanager
-    def remembering(self, importance: float, ttl_seconds: int | None) -> Iterator[Callable[[], None]]:
-        """The span of one remember; what it yields is called when a memory was added."""
-        with self._telemetry.span(SPAN_REMEMBER) as span:
-            span.set_attribute("memory.importance", importance)
-            if ttl_seconds is not None:
-                span.set_attribute("memory.ttl", ttl_seconds)
-            yield self._items.inc
+    def remembering(
+        self, content: str, importance: float, ttl_seconds: int | None
+    ) -> Iterator[Callable[[str, bool], None]]:
+        """The span of one remember; what it yields is told the memory's id, and whether one was added."""
+        attributes = self._about("upsert_memory") | {"memory.importance": importance}
+        if ttl_seconds is not None:
+            attributes["memory.ttl"] = ttl_seconds
+        if self._telemetry.capture_content:
+            attributes["memory.content"] = content[:MAX_CONTENT_CHARACTERS]
+        with self._telemetry.span(SPAN_REMEMBER, attributes) as span:
+
+            def remembered(id: str, added: bool) -> None:
+                span.set_attribute("cache.key", self._key_prefix + id)
+                span.set_attribute("gen_ai.memory.record.id", id)
+                if added:
+                    self._items.inc()
+
+            yield remembered
 
     @contextmanager
     def remembering_many(self, count: int) -> Iterator[None]:
         """The span of one batch of memories."""
-        with self._telemetry.span(SPAN_REMEMBER_MANY) as span:
-            span.set_attribute("memory.count", count)
+        attributes = self._about("upsert_memory") | {"memory.count": count, "gen_ai.memory.record.count": count}
+        with self._telemetry.span(SPAN_REMEMBER_MANY, attributes):
             yield
 
     def stored(self, count: int) -> None:
@@ -76,19 +92,24 @@ class StoreWatch:
         self._items.inc(count)
 
     @contextmanager
-    def recalling(self, k: int) -> Iterator[Span]:
-        """The span and the duration of one recall."""
+    def recalling(self, k: int, query: str | None = None) -> Iterator[Span]:
+        """The span and the duration of one recall, by a text or by a vector."""
         started = time.perf_counter()
-        with self._telemetry.span(SPAN_RECALL) as span:
-            span.set_attribute("recall.k", k)
+        attributes = self._about("search_memory") | {"recall.k": k}
+        if query is not None and self._telemetry.capture_content:
+            attributes["gen_ai.memory.query.text"] = query[:MAX_CONTENT_CHARACTERS]
+        with self._telemetry.span(SPAN_RECALL, attributes) as span:
             yield span
             self._recalls.inc()
-            self._recall_seconds.observe(time.perf_counter() - started)
+            self._recall_seconds.observe(time.perf_counter() - started, exemplar(span))
 
     def recalled(self, span: Span, ranking: Ranking, *, nearest_distance: float | None, threshold: float) -> None:
         """What a recall found."""
         span.set_attribute("recall.candidate_count", ranking.within_threshold)
         span.set_attribute("recall.result_count", len(ranking.hits))
+        span.set_attribute("gen_ai.memory.record.count", len(ranking.hits))
+        if ranking.hits:
+            span.set_attribute("cache.matched_key", self._key_prefix + ranking.hits[0].item.id)
         self.unreadable(ranking.unreadable)
         (self._recalls_with_hits if ranking.hits else self._recalls_empty).inc()
         if ranking.hits or nearest_distance is None:
@@ -102,13 +123,13 @@ class StoreWatch:
     @contextmanager
     def consolidating(self) -> Iterator[Span]:
         """The span of one summary run."""
-        with self._telemetry.span(SPAN_CONSOLIDATE) as span:
+        with self._telemetry.span(SPAN_CONSOLIDATE, self._about()) as span:
             yield span
 
     @contextmanager
     def consolidating_facts(self) -> Iterator[Span]:
         """The span of one facts run."""
-        with self._telemetry.span(SPAN_CONSOLIDATE_FACTS) as span:
+        with self._telemetry.span(SPAN_CONSOLIDATE_FACTS, self._about()) as span:
             yield span
 
     def consolidated(self, span: Span, candidates: int, created: int, deleted: int) -> None:
@@ -173,11 +194,22 @@ class StoreWatch:
         self.background_failure_count += 1
         self._telemetry.metrics.background_failures.labels(self._store_name, work).inc()
 
+    def config_ignored(self, field: str) -> None:
+        """A value of the live configuration that cannot be used; `field` is one of the few known ones."""
+        self._telemetry.metrics.config_values_ignored.labels(self._store_name, field).inc()
+
     def reinforcements(self, statistics: ReinforcementStatistics) -> None:
         """How reinforcement stands."""
         self._pending.set(statistics.pending)
         self._lost.inc(statistics.lost - self._lost_reported)
         self._lost_reported = statistics.lost
+
+    def _about(self, operation: str | None = None) -> dict[str, Attribute]:
+        """What every span says: the store, by the Monitor's name and by the GenAI convention's."""
+        about: dict[str, Attribute] = {"cache.name": self._store_name, "gen_ai.memory.store.id": self._store_name}
+        if operation is not None:
+            about["gen_ai.operation.name"] = operation
+        return about
 
     def _warn_of_near_miss(self, distance: float, threshold: float) -> None:
         if not self._warned_of_near_miss:

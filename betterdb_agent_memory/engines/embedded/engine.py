@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import apsw
@@ -15,6 +15,8 @@ from betterdb_agent_memory.engines.embedded.place import IN_MEMORY
 from betterdb_agent_memory.engines.embedded.records import EmbeddedRecords
 from betterdb_agent_memory.engines.embedded.sweeping import sweep_everything
 from betterdb_agent_memory.engines.embedded.values import EmbeddedValues
+from betterdb_agent_memory.engines.embedded.watching import Looking
+from betterdb_agent_memory.engines.watching import Watch, Watching
 from betterdb_agent_memory.errors import ConfigurationError
 
 
@@ -49,6 +51,7 @@ class EmbeddedEngine:
         self._database = Database(place, busy_timeout_seconds, self._sweep)
         self._values = EmbeddedValues(self._database, self._now_ms)
         self._leases = EmbeddedLeases(self._database, self._now_ms)
+        self._watching = Watching(Looking(self._database, self._now_ms).listen)
 
     @property
     def values(self) -> EmbeddedValues:
@@ -69,11 +72,16 @@ class EmbeddedEngine:
         """The records of `collection`; no I/O."""
         return EmbeddedRecords(self._database, collection, self._now_ms)
 
+    def watch(self, keys: Sequence[str], on_change: Callable[[], None]) -> Watch:
+        """Call `on_change` within a second after strings or maps were changed, by whichever process."""
+        return self._watching.add(keys, on_change)
+
     async def close(self) -> None:
         """Wait for calls under way and close the file; a call made after it is an EngineError.
 
         What expired is removed from the file, and what was erased from its log.
         """
+        await self._watching.close()
         await self._database.close()
 
     def _now_ms(self) -> int:

@@ -16,14 +16,15 @@ from betterdb_agent_memory.errors import InvalidInputError
 class EmbeddedLeases:
     """Leases in the file, by this machine's clock. Every verb is one write transaction.
 
-    A row stays when its lease is over, so that the tokens of a key only ever grow.
+    A lasting row stays when its lease is over, so that the tokens of a key only ever grow; another one
+    is deleted when it is given back, or swept out after it ran out.
     """
 
     def __init__(self, database: Database, now_ms: Callable[[], int]) -> None:
         self._database = database
         self._now_ms = now_ms
 
-    async def acquire(self, key: str, owner: str, *, ttl_seconds: float) -> int | None:
+    async def acquire(self, key: str, owner: str, *, ttl_seconds: float, lasting: bool = True) -> int | None:
         """The fencing token, or None while somebody else holds the lease.
 
         The holder gets its own token again, and holds on for `ttl_seconds` from now.
@@ -39,8 +40,8 @@ class EmbeddedLeases:
             elif holder != owner:
                 return None
             connection.execute(
-                "INSERT OR REPLACE INTO lease (key, owner, token, until_ms) VALUES (?, ?, ?, ?)",
-                (key, owner, token, min(now_ms + ttl_ms, LATEST_MS)),
+                "INSERT OR REPLACE INTO lease (key, owner, token, until_ms, lasting) VALUES (?, ?, ?, ?, ?)",
+                (key, owner, token, min(now_ms + ttl_ms, LATEST_MS), lasting),
             )
             return int(token)
 
@@ -49,24 +50,30 @@ class EmbeddedLeases:
     async def renew(self, key: str, owner: str, *, ttl_seconds: float) -> bool:
         """Hold on for `ttl_seconds` from now; false when the lease is no longer the owner's."""
         ttl_ms = _milliseconds(key, ttl_seconds)
-        return await self._end_later(key, owner, ttl_ms)
-
-    async def release(self, key: str, owner: str) -> bool:
-        """Give the lease back; false when it is no longer the owner's."""
-        return await self._end_later(key, owner, 0)
-
-    async def _end_later(self, key: str, owner: str, later_ms: int) -> bool:
-        """Let the owner's lease end so much later than now."""
 
         def move(connection: apsw.Connection) -> bool:
             now_ms = self._now_ms()
             connection.execute(
                 "UPDATE lease SET until_ms = ? WHERE key = ? AND owner = ? AND until_ms > ?",
-                (min(now_ms + later_ms, LATEST_MS), key, owner, now_ms),
+                (min(now_ms + ttl_ms, LATEST_MS), key, owner, now_ms),
             )
             return connection.changes() > 0
 
         return await self._database.write(move)
+
+    async def release(self, key: str, owner: str) -> bool:
+        """Give the lease back; false when it is no longer the owner's."""
+
+        def give_back(connection: apsw.Connection) -> bool:
+            now_ms = self._now_ms()
+            mine = (key, owner, now_ms)
+            connection.execute("DELETE FROM lease WHERE key = ? AND owner = ? AND until_ms > ? AND lasting = 0", mine)
+            if connection.changes():
+                return True
+            connection.execute("UPDATE lease SET until_ms = 0 WHERE key = ? AND owner = ? AND until_ms > ?", mine)
+            return connection.changes() > 0
+
+        return await self._database.write(give_back)
 
 
 def _milliseconds(key: str, ttl_seconds: float) -> int:

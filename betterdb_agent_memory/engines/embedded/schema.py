@@ -52,7 +52,15 @@ def _leases_and_walks(connection: apsw.Connection) -> None:
         reindex(connection, tables, tables.numbers)
 
 
-MIGRATIONS: tuple[Callable[[apsw.Connection], None], ...] = (_first_format, _leases_and_walks)
+def _expiring_maps(connection: apsw.Connection) -> None:
+    """Maps that expire, and leases that leave nothing behind."""
+    connection.execute("CREATE TABLE map_expiry (key TEXT PRIMARY KEY, expires_at_ms INTEGER NOT NULL) WITHOUT ROWID")
+    connection.execute("CREATE INDEX map_expiry_time ON map_expiry (expires_at_ms)")
+    connection.execute("ALTER TABLE lease ADD COLUMN lasting INTEGER NOT NULL DEFAULT 1")
+    connection.execute("CREATE INDEX lease_borrowed ON lease (until_ms) WHERE lasting = 0")
+
+
+MIGRATIONS: tuple[Callable[[apsw.Connection], None], ...] = (_first_format, _leases_and_walks, _expiring_maps)
 """One function for each version of the format: the n-th makes version n out of version n - 1."""
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import apsw
 
+from betterdb_agent_memory.engines.embedded.keys import sweep_values
 from betterdb_agent_memory.engines.embedded.schema import all_tables
-from betterdb_agent_memory.engines.embedded.values import sweep_values
 from betterdb_agent_memory.engines.embedded.writing import sweep
 
 _AT_ONCE = 1000

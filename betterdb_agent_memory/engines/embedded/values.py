@@ -1,163 +1,248 @@
-"""Plain values beside the records: strings with an expiry, and maps."""
+"""Plain values beside the records: strings and maps, each with an expiry if it has one."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import apsw
 
 from betterdb_agent_memory.engines.embedded.changes import expiry_ms
 from betterdb_agent_memory.engines.embedded.database import Database
 from betterdb_agent_memory.engines.embedded.erasing import note_erasure
-from betterdb_agent_memory.engines.embedded.queries import rows, scalar
+from betterdb_agent_memory.engines.embedded.keys import (
+    exists,
+    expire_key,
+    live_fields,
+    live_string,
+    page_of_keys,
+    persist_key,
+    put_fields,
+    put_string,
+    remove_key,
+    sweep_values,
+    take_fields,
+    total_of,
+)
 from betterdb_agent_memory.engines.filters import Fields
+from betterdb_agent_memory.engines.values import ExpiresAt, Reply, Stored, ValueBatch, Values
 from betterdb_agent_memory.errors import EngineError, InvalidInputError
 
 _SWEPT_PER_WRITE = 64
-_INTEGER = re.compile(rb"-?\d+")
+_T = TypeVar("_T")
+_Job = Callable[[apsw.Connection, int], _T]
 
 
-class EmbeddedValues:
+class EmbeddedValues(Values):
     """Strings and maps in one key space: a key holds either a string or a map."""
 
     def __init__(self, database: Database, now_ms: Callable[[], int]) -> None:
         self._database = database
         self._now_ms = now_ms
 
-    async def get(self, key: str) -> bytes | None:
-        """The value, or None."""
-        return await self._database.read(lambda connection: _live_value(connection, key, self._now_ms()))
+    def batch(self) -> EmbeddedBatch:
+        """An empty batch; no I/O."""
+        return EmbeddedBatch(self._database, self._now_ms)
 
-    async def set(
+    async def scan_keys(self, prefix: str, *, page_size: int = 1000) -> AsyncIterator[list[str]]:
+        """Pages of the keys that begin with `prefix`, in order; reads nothing else."""
+        for table in ("value", "map_field"):
+            after: str | None = None
+            while True:
+                page = await self._database.read(
+                    lambda connection, table=table, after=after: page_of_keys(  # type: ignore[misc]
+                        connection, table, prefix, after, page_size, self._now_ms()
+                    )
+                )
+                yield page
+                if len(page) < page_size:
+                    break
+                after = page[-1]
+
+
+class EmbeddedBatch(ValueBatch):
+    """Jobs that run in one transaction: all that is read is of one moment, all that is written is durable at once."""
+
+    def __init__(self, database: Database, now_ms: Callable[[], int]) -> None:
+        self._database = database
+        self._now_ms = now_ms
+        self._jobs: list[tuple[Reply[Any], _Job[Any]]] = []
+        self._writes = False
+
+    def get(self, key: str) -> Reply[bytes | None]:
+        """The string, or None."""
+
+        def read(connection: apsw.Connection, now_ms: int) -> bytes | None:
+            found = live_string(connection, key, now_ms)
+            return None if found is None else found[0]
+
+        return self._ask(read)
+
+    def get_with_expiry(self, key: str) -> Reply[Stored | None]:
+        """The string and when it expires, or None."""
+
+        def read(connection: apsw.Connection, now_ms: int) -> Stored | None:
+            found = live_string(connection, key, now_ms)
+            if found is None:
+                return None
+            value, expires_at_ms = found
+            return Stored(value, expires_at_ms, None if expires_at_ms is None else expires_at_ms - now_ms)
+
+        return self._ask(read)
+
+    def set(
         self, key: str, value: bytes, *, ttl_seconds: int | None = None, only_if_absent: bool = False
-    ) -> bool:
-        """Store a value; false when `only_if_absent` and there already was one. Replaces a map."""
-        if ttl_seconds is not None and ttl_seconds <= 0:
-            raise InvalidInputError(f"ttl_seconds of {key!r} is {ttl_seconds}; give a positive number, or None")
+    ) -> Reply[bool]:
+        """Store a string; false when `only_if_absent` and the key was there. Replaces a map."""
+        _check_ttl(key, ttl_seconds)
 
-        def store(connection: apsw.Connection) -> bool:
-            now_ms = self._now_ms()
+        def store(connection: apsw.Connection, now_ms: int) -> bool:
             sweep_values(connection, now_ms, at_most=_SWEPT_PER_WRITE)
-            if only_if_absent and _exists(connection, key, now_ms):
+            if only_if_absent and exists(connection, key, now_ms):
                 return False
-            _remove(connection, key)
-            connection.execute(
-                "INSERT INTO value (key, value, expires_at_ms) VALUES (?, ?, ?)",
-                (key, value, expiry_ms(ttl_seconds, now_ms)),
-            )
+            put_string(connection, key, value, expiry_ms(ttl_seconds, now_ms))
             return True
 
-        return await self._database.write(store)
+        return self._tell(store)
 
-    async def delete(self, key: str) -> bool:
-        """Delete a value or a map; true when there was one."""
+    def exchange(self, key: str, value: bytes, *, ttl_seconds: int | None = None) -> Reply[bytes | None]:
+        """Store a string; the one that was there before, or None."""
+        _check_ttl(key, ttl_seconds)
 
-        def remove(connection: apsw.Connection) -> bool:
-            existed = _exists(connection, key, self._now_ms())
-            _remove(connection, key)
+        def store(connection: apsw.Connection, now_ms: int) -> bytes | None:
+            _refuse_map(connection, key, now_ms)
+            found = live_string(connection, key, now_ms)
+            put_string(connection, key, value, expiry_ms(ttl_seconds, now_ms))
+            return None if found is None else found[0]
+
+        return self._tell(store)
+
+    def delete(self, key: str, *, only_if: bytes | None = None) -> Reply[bool]:
+        """Delete a string or a map, or only a string that still is `only_if`; true when it was there."""
+
+        def remove(connection: apsw.Connection, now_ms: int) -> bool:
+            if only_if is not None:
+                found = live_string(connection, key, now_ms)
+                if found is None or found[0] != only_if:
+                    return False
+            existed = exists(connection, key, now_ms)
+            remove_key(connection, key)
             note_erasure(connection)
             return existed
 
-        return await self._database.write(remove)
+        return self._tell(remove)
 
-    async def read_map(self, key: str) -> dict[str, bytes]:
+    def expire(self, key: str, ttl_seconds: int, *, only_if: ExpiresAt | None = None) -> Reply[bool]:
+        """Let a string or map expire in `ttl_seconds`; false when it is gone or its expiry is no longer as said."""
+        _check_ttl(key, ttl_seconds)
+
+        def move(connection: apsw.Connection, now_ms: int) -> bool:
+            return expire_key(connection, key, now_ms + ttl_seconds * 1000, now_ms, only_if=only_if)
+
+        return self._tell(move)
+
+    def read_map(self, key: str) -> Reply[dict[str, bytes]]:
         """All fields of a map; empty when there is none."""
+        return self._ask(lambda connection, now_ms: live_fields(connection, key, now_ms))
 
-        def read(connection: apsw.Connection) -> dict[str, bytes]:
-            return dict(rows(connection, "SELECT field, value FROM map_field WHERE key = ?", (key,)))
+    def read_fields(self, key: str, fields: Sequence[str]) -> Reply[dict[str, bytes]]:
+        """Those of `fields` (at least one) that the map has."""
+        names = tuple(fields)
+        return self._ask(lambda connection, now_ms: live_fields(connection, key, now_ms, names))
 
-        return await self._database.read(read)
+    def write_map(self, key: str, fields: Fields, *, outlive_seconds: int | None = None) -> Reply[None]:
+        """Set fields (at least one) of a map, leaving its others alone."""
+        _check_ttl(key, outlive_seconds)
 
-    async def write_map(self, key: str, fields: Fields) -> None:
-        """Set fields of a map, leaving its others alone.
+        def write(connection: apsw.Connection, now_ms: int) -> None:
+            sweep_values(connection, now_ms, at_most=_SWEPT_PER_WRITE)
+            _refuse_string(connection, key, now_ms)
+            put_fields(connection, key, fields, now_ms, at_least_until_ms=expiry_ms(outlive_seconds, now_ms))
 
-        Raises:
-            EngineError: the key holds a string.
-        """
+        return self._tell(write)
 
-        def write(connection: apsw.Connection) -> None:
-            _refuse_string(connection, key, self._now_ms())
-            for field, value in fields.items():
-                _set_field(connection, key, field, value)
+    def persist(self, key: str) -> Reply[bool]:
+        """Take the expiry of a string or map away; false when it has none or is not there."""
+        return self._tell(lambda connection, now_ms: persist_key(connection, key, now_ms))
 
-        await self._database.write(write)
+    def remove_fields(self, key: str, fields: Sequence[str]) -> Reply[int]:
+        """Remove fields (at least one) of a map; how many there were. A map without fields is gone."""
 
-    async def remove_fields(self, key: str, fields: Sequence[str]) -> int:
-        """Remove fields of a map; how many there were. A map without fields is gone.
+        def remove(connection: apsw.Connection, now_ms: int) -> int:
+            _refuse_string(connection, key, now_ms)
+            return take_fields(connection, key, fields)
 
-        Raises:
-            EngineError: the key holds a string.
-        """
+        return self._tell(remove)
 
-        def remove(connection: apsw.Connection) -> int:
-            _refuse_string(connection, key, self._now_ms())
-            removed = 0
-            for field in fields:
-                connection.execute("DELETE FROM map_field WHERE key = ? AND field = ?", (key, field))
-                removed += connection.changes()
-            if removed:
-                note_erasure(connection)
-            return removed
+    def remove_field_if(self, key: str, field: str, value: bytes) -> Reply[bool]:
+        """Remove a field that still has this value; true when it had."""
 
-        return await self._database.write(remove)
+        def remove(connection: apsw.Connection, now_ms: int) -> bool:
+            _refuse_string(connection, key, now_ms)
+            if live_fields(connection, key, now_ms, (field,)).get(field) != value:
+                return False
+            return take_fields(connection, key, (field,)) > 0
 
-    async def increment(self, key: str, field: str, amount: int) -> int:
-        """Add to an integer field of a map, missing counts as 0; returns the new value. Atomic.
+        return self._tell(remove)
 
-        Raises:
-            EngineError: the key holds a string, or the field something that is not an integer.
-        """
+    def increment(self, key: str, field: str, amount: int) -> Reply[int]:
+        """Add to an integer field of a map, missing counts as 0; the new value."""
 
-        def add(connection: apsw.Connection) -> int:
-            _refuse_string(connection, key, self._now_ms())
-            stored = scalar(connection, "SELECT value FROM map_field WHERE key = ? AND field = ?", (key, field))
-            stored = b"0" if stored is None else stored
-            if not _INTEGER.fullmatch(stored):
-                raise EngineError(f"the field {field!r} of {key!r} holds {stored!r}, which is not an integer")
-            total = int(stored) + amount
-            _set_field(connection, key, field, b"%d" % total)
+        def add(connection: apsw.Connection, now_ms: int) -> int:
+            _refuse_string(connection, key, now_ms)
+            total = total_of(live_fields(connection, key, now_ms, (field,)), key, field) + amount
+            put_fields(connection, key, {field: b"%d" % total}, now_ms)
             return total
 
-        return await self._database.write(add)
+        return self._tell(add)
+
+    def increment_many(self, key: str, amounts: Mapping[str, int]) -> Reply[None]:
+        """Add to several integer fields of one map at once: all of them or none."""
+
+        def add(connection: apsw.Connection, now_ms: int) -> None:
+            _refuse_string(connection, key, now_ms)
+            stored = live_fields(connection, key, now_ms, tuple(amounts))
+            totals = {field: total_of(stored, key, field) + amount for field, amount in amounts.items()}
+            put_fields(connection, key, {field: b"%d" % total for field, total in totals.items()}, now_ms)
+
+        return self._tell(add)
+
+    async def send(self) -> None:
+        """Do it all, in one transaction; one that fails takes no other with it."""
+        if self._jobs:
+            await (self._database.write if self._writes else self._database.read)(self._run)
+
+    def _run(self, connection: apsw.Connection) -> None:
+        now_ms = self._now_ms()
+        for pending, job in self._jobs:
+            # Every job looks before it writes, so that one which is refused has written nothing.
+            try:
+                pending.settle(job(connection, now_ms))
+            except EngineError as error:
+                pending.settle(error)
+
+    def _ask(self, job: _Job[_T]) -> Reply[_T]:
+        pending: Reply[_T] = Reply()
+        self._jobs.append((pending, job))
+        return pending
+
+    def _tell(self, job: _Job[_T]) -> Reply[_T]:
+        self._writes = True
+        return self._ask(job)
 
 
-def _live_value(connection: apsw.Connection, key: str, now_ms: int) -> bytes | None:
-    value: bytes | None = scalar(
-        connection,
-        "SELECT value FROM value WHERE key = ? AND (expires_at_ms IS NULL OR expires_at_ms > ?)",
-        (key, now_ms),
-    )
-    return value
-
-
-def _exists(connection: apsw.Connection, key: str, now_ms: int) -> bool:
-    if _live_value(connection, key, now_ms) is not None:
-        return True
-    return scalar(connection, "SELECT 1 FROM map_field WHERE key = ? LIMIT 1", (key,)) is not None
-
-
-def _remove(connection: apsw.Connection, key: str) -> None:
-    connection.execute("DELETE FROM value WHERE key = ?", (key,))
-    connection.execute("DELETE FROM map_field WHERE key = ?", (key,))
-
-
-def _set_field(connection: apsw.Connection, key: str, field: str, value: bytes) -> None:
-    connection.execute("INSERT OR REPLACE INTO map_field (key, field, value) VALUES (?, ?, ?)", (key, field, value))
+def _check_ttl(key: str, ttl_seconds: int | None) -> None:
+    if ttl_seconds is not None and (type(ttl_seconds) is not int or ttl_seconds <= 0):
+        raise InvalidInputError(
+            f"ttl_seconds of {key!r} is {ttl_seconds!r}; give a positive number of whole seconds, or None"
+        )
 
 
 def _refuse_string(connection: apsw.Connection, key: str, now_ms: int) -> None:
-    if _live_value(connection, key, now_ms) is not None:
+    if live_string(connection, key, now_ms) is not None:
         raise EngineError(f"the key {key!r} holds a string, not a map")
-    # An expired string is gone, whether or not it was swept.
-    connection.execute("DELETE FROM value WHERE key = ?", (key,))
 
 
-def sweep_values(connection: apsw.Connection, now_ms: int, *, at_most: int) -> int:
-    """Remove expired values from the file, the longest expired first; how many it were."""
-    connection.execute(
-        "DELETE FROM value WHERE key IN "
-        "(SELECT key FROM value WHERE expires_at_ms <= ? ORDER BY expires_at_ms LIMIT ?)",
-        (now_ms, at_most),
-    )
-    return connection.changes()
+def _refuse_map(connection: apsw.Connection, key: str, now_ms: int) -> None:
+    if live_fields(connection, key, now_ms):
+        raise EngineError(f"the key {key!r} holds a map, not a string")

@@ -16,6 +16,7 @@ from typing import Any
 from betterdb_agent_memory.background import LoopLock
 from betterdb_agent_memory.engines.valkey.faults import CLIENT_ERRORS, is_of_another_loop, translate
 from betterdb_agent_memory.engines.valkey.packing import Argument, Command, packed
+from betterdb_agent_memory.engines.valkey.watching import Listener, connection_maker
 from betterdb_agent_memory.errors import (
     AgentMemoryError,
     ConfigurationError,
@@ -106,6 +107,12 @@ class ValkeyClient:
             else:
                 replies.extend(await self._tell_one_by_one(chunk))
         return replies
+
+    def listener(self) -> Listener:
+        """What hears of changed keys on a connection beside those of the pool; a single connection stays alone."""
+        own = self._pool is not None and self._turn is None
+        settings = getattr(self._pool, "connection_kwargs", {}) if own else {}
+        return Listener(connection_maker(self._pool) if own else None, database=settings.get("db") or 0)
 
     async def close(self) -> None:
         """Close the client and its connections; what is asked afterwards is refused."""

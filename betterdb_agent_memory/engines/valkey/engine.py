@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from betterdb_agent_memory.engines.base import Collection
@@ -9,6 +10,7 @@ from betterdb_agent_memory.engines.valkey.client import ValkeyClient
 from betterdb_agent_memory.engines.valkey.leases import ValkeyLeases
 from betterdb_agent_memory.engines.valkey.records import ValkeyRecords
 from betterdb_agent_memory.engines.valkey.values import ValkeyValues
+from betterdb_agent_memory.engines.watching import Watch, Watching
 from betterdb_agent_memory.errors import ConfigurationError
 
 SCHEMES = ("valkey", "valkeys", "redis", "rediss", "unix")
@@ -39,6 +41,7 @@ class ValkeyEngine:
         self._owns_client = owns_client
         self._values = ValkeyValues(self._client)
         self._leases = ValkeyLeases(self._client)
+        self._watching = Watching(self._client.listener().listen)
         self.search_timeout_ms = search_timeout_ms
         self.minimum_ef = minimum_ef
 
@@ -108,7 +111,16 @@ class ValkeyEngine:
             self._client, collection, search_timeout_ms=self.search_timeout_ms, minimum_ef=self.minimum_ef
         )
 
+    def watch(self, keys: Sequence[str], on_change: Callable[[], None]) -> Watch:
+        """Call `on_change` soon after strings or maps at these keys were changed, by whomever.
+
+        Opens one connection more, with the settings of the client's pool. Not for a client that is one single
+        connection, a cluster client, or one that is no client of valkey-py or redis-py.
+        """
+        return self._watching.add(keys, on_change)
+
     async def close(self) -> None:
         """Close the client if the engine opened it, or was told that it owns it."""
+        await self._watching.close()
         if self._owns_client:
             await self._client.close()

@@ -12,16 +12,16 @@ from betterdb_agent_memory.errors import InvalidInputError
 class ValkeyLeases:
     """The `Leases` protocol on a server; every verb is one round trip.
 
-    A key stays for ever, with its last token in it. A verb whose answer was lost (OutcomeUnknownError)
+    A lasting key stays for ever, with its last token in it. A verb whose answer was lost (OutcomeUnknownError)
     can be repeated: the holder gets its own token again.
     """
 
     def __init__(self, client: ValkeyClient) -> None:
         self._client = client
 
-    async def acquire(self, key: str, owner: str, *, ttl_seconds: float) -> int | None:
+    async def acquire(self, key: str, owner: str, *, ttl_seconds: float, lasting: bool = True) -> int | None:
         """The fencing token, or None while somebody else holds the lease. The holder gets its own again."""
-        return await self._run(key, "acquire", owner, ttl_seconds) or None
+        return await self._run(key, "acquire" if lasting else "borrow", owner, ttl_seconds) or None
 
     async def renew(self, key: str, owner: str, *, ttl_seconds: float) -> bool:
         """Hold on for `ttl_seconds` from now; false when the lease is no longer the owner's."""

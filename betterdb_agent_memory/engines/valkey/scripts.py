@@ -15,8 +15,13 @@ from betterdb_agent_memory.engines.valkey.packing import Argument, Command
 _PARTS = {
     "change": ("expecting", "changing"),
     "delete": ("expecting",),
+    "delete_value": (),
+    "expire_value": (),
+    "increment": (),
     "lease": (),
+    "remove_field": (),
     "write": ("expecting", "changing", "storing"),
+    "write_map": (),
 }
 """Each script, and the files that stand before it: what several scripts do is written once."""
 

@@ -16,7 +16,7 @@ from betterdb_agent_memory.memory.consolidation.journal import delete_unchanged,
 from betterdb_agent_memory.memory.consolidation.kinds import Kind, is_stored_fact, kind_of
 from betterdb_agent_memory.memory.consolidation.request import FactsRequest
 from betterdb_agent_memory.memory.consolidation.workshop import Workshop, asked
-from betterdb_agent_memory.memory.leasing import HeldLease
+from betterdb_agent_memory.leasing import HeldLease
 from betterdb_agent_memory.memory.record import (
     DERIVED_FACT,
     TAGS,

@@ -15,7 +15,8 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
-from betterdb_agent_memory.engines.base import Records, Values
+from betterdb_agent_memory.engines.base import Records
+from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.memory.record import CONTENT, VERSION
 

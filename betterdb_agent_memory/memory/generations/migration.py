@@ -25,7 +25,7 @@ from betterdb_agent_memory.memory.generations.generation import (
 )
 from betterdb_agent_memory.memory.generations.layout import ANONYMOUS, Models
 from betterdb_agent_memory.memory.generations.state import QUIET_SECONDS, STATE_SECONDS, GenerationState, Phase
-from betterdb_agent_memory.memory.leasing import LEASE_SECONDS, HeldLease
+from betterdb_agent_memory.leasing import LEASE_SECONDS, HeldLease
 from betterdb_agent_memory.memory.progress import Progress, ProgressFn
 
 DEFAULT_BATCH = 256

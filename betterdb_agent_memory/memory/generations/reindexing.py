@@ -11,7 +11,7 @@ from betterdb_agent_memory.errors import ConfigurationError
 from betterdb_agent_memory.memory.generations.layout import Models
 from betterdb_agent_memory.memory.generations.migration import model_lease
 from betterdb_agent_memory.memory.generations.state import QUIET_SECONDS, STATE_SECONDS
-from betterdb_agent_memory.memory.leasing import HeldLease
+from betterdb_agent_memory.leasing import HeldLease
 from betterdb_agent_memory.memory.progress import Progress, ProgressFn
 from betterdb_agent_memory.memory.results import ReindexResult
 

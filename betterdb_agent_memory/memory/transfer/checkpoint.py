@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from betterdb_agent_memory.engines.base import Values
+from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.errors import ConfigurationError
 from betterdb_agent_memory.memory.transfer.results import MAX_REPORTED, LineError
 

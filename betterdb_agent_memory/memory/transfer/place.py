@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from betterdb_agent_memory.engines.base import Records, Values
+from betterdb_agent_memory.engines.base import Records
+from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.errors import ConfigurationError, IndexNotReadyError
 from betterdb_agent_memory.memory.generations.generation import Generation
 from betterdb_agent_memory.memory.generations.layout import ANONYMOUS, Models

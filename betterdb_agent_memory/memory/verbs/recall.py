@@ -82,7 +82,7 @@ class RecallVerbs(StoreParts):
             await space.index.ensure(len(vector) // 4)
             return await self._recall(space, vector, request, span)
 
-        with self._watch.recalling(request.k) as span:
+        with self._watch.recalling(request.k, query) as span:
             self._embedder.require("recall by text")
             return await self._searcher.within(recall_space, search)
 

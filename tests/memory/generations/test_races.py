@@ -21,7 +21,7 @@ from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.memory.generations import migration as migration_module
 from betterdb_agent_memory.memory.generations.generation import generation_collection
 from betterdb_agent_memory.memory.generations.state import GenerationState
-from betterdb_agent_memory.memory.settings import checked_name
+from betterdb_agent_memory.options import checked_name
 from tests.memory.generations.conftest import Workers
 from tests.memory.generations.words import NAME, WordEmbedder, following, former
 

@@ -17,7 +17,7 @@ import pytest
 from betterdb_agent_memory import LeaseHeldError, LeaseLostError
 from betterdb_agent_memory.engines import open_engine
 from betterdb_agent_memory.engines.base import Engine
-from betterdb_agent_memory.memory.leasing import HeldLease
+from betterdb_agent_memory.leasing import HeldLease
 from tests.servers import ValkeyServer
 
 KEY = "store:__lease"
@@ -26,7 +26,7 @@ HOLDER = """
 import asyncio, sys, time
 from betterdb_agent_memory.engines import open_engine
 from betterdb_agent_memory.errors import LeaseLostError
-from betterdb_agent_memory.memory.leasing import HeldLease
+from betterdb_agent_memory.leasing import HeldLease
 
 async def hold(url):
     engine = open_engine(url)

@@ -26,20 +26,29 @@ class HeldLease:
     """`async with HeldLease(...)` for work that only one worker may do at a time.
 
     Renewed every quarter of its time, also while the work awaits something slow. The work calls `check`
-    before each write. Waits up to `wait_seconds` for another holder.
+    before each write. Waits up to `wait_seconds` for another holder. A key that is not `lasting` goes away with the
+    lease, and its tokens begin anew: for one of many keys.
 
     Raises, on entering:
         LeaseHeldError: another worker still holds it.
     """
 
     def __init__(
-        self, leases: Leases, key: str, *, what: str, wait_seconds: float = 0.0, ttl_seconds: float = LEASE_SECONDS
+        self,
+        leases: Leases,
+        key: str,
+        *,
+        what: str,
+        wait_seconds: float = 0.0,
+        ttl_seconds: float = LEASE_SECONDS,
+        lasting: bool = True,
     ) -> None:
         self._leases = leases
         self._key = key
         self._what = what
         self._wait_seconds = wait_seconds
         self._ttl_seconds = ttl_seconds
+        self._lasting = lasting
         self._owner = str(uuid.uuid4())
         self._held_until = 0.0
         self._renewal = Periodic(self._renew, ttl_seconds / _RENEWALS, at_once=False)
@@ -82,7 +91,9 @@ class HeldLease:
 
     async def _acquire(self) -> bool:
         asked_at = monotonic()
-        self.token = await self._leases.acquire(self._key, self._owner, ttl_seconds=self._ttl_seconds)
+        self.token = await self._leases.acquire(
+            self._key, self._owner, ttl_seconds=self._ttl_seconds, lasting=self._lasting
+        )
         if self.token is None:
             return False
         self._held_until = asked_at + self._ttl_seconds

@@ -1,0 +1,152 @@
+"""Statistics and renewed expiries are collected and written together, so that a check stays one round trip."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from betterdb_agent_memory.background import LoopLock
+from betterdb_agent_memory.engines.values import ExpiresAt, Values
+from betterdb_agent_memory.errors import AgentMemoryError, EngineUnavailableError
+
+_log = logging.getLogger(__name__)
+
+FLUSH_SECONDS = 1.0
+MAX_PENDING = 10_000
+"""Expiries that wait at most; the next one is written with all others at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Extension:
+    ttl_seconds: int
+    seen: ExpiresAt
+
+
+class DeferredWrites:
+    """Counts of `stats_key` and expiries to renew, written `interval_seconds` after the first at the latest.
+
+    Counts of one flush are added in one atomic step. Also written by `flush` and by `close`. A process
+    that is killed loses what waits; a forked child leaves it to its parent. Counts whose outcome is
+    unknown are not added again, since that could count twice: they are lost, as `lost_counts` says.
+    """
+
+    def __init__(
+        self,
+        values: Values,
+        stats_key: str,
+        *,
+        interval_seconds: float = FLUSH_SECONDS,
+        on_failure: Callable[[], None],
+    ) -> None:
+        self._values = values
+        self._stats_key = stats_key
+        self._interval_seconds = interval_seconds
+        self._on_failure = on_failure
+        self._counts: Counter[str] = Counter()
+        self._extensions: dict[str, _Extension] = {}
+        self._process = os.getpid()
+        self._writing = LoopLock()
+        self._task: asyncio.Task[None] | None = None
+        self._is_closed = False
+        self.lost_counts = 0
+
+    def count(self, field: str, amount: int = 1) -> None:
+        """Add to a counter, later. No round trip; needs a running loop."""
+        self._leave_to_parent()
+        self._counts[field] += amount
+        self._write_soon()
+
+    def extend(self, key: str, ttl_seconds: int, *, seen: ExpiresAt) -> None:
+        """Let `key` expire in `ttl_seconds`, later, and only if its expiry still is what was `seen`.
+
+        The time counts from the write, up to `interval_seconds` after this call.
+        """
+        self._leave_to_parent()
+        self._extensions[key] = _Extension(ttl_seconds, seen)
+        self._write_soon()
+
+    def forget(self, key: str) -> None:
+        """Drop an extension that waits: the key has just been written."""
+        self._extensions.pop(key, None)
+
+    async def flush(self) -> None:
+        """Write everything that waits. One round trip per 500 expiries, none when nothing waits.
+
+        Raises:
+            EngineUnavailableError: nothing was written, and it waits for the next flush.
+            EngineError: what was said to be lost is lost.
+        """
+        self._leave_to_parent()
+        async with self._writing:
+            counts, self._counts = self._counts, Counter()
+            extensions, self._extensions = self._extensions, {}
+            amounts = {field: amount for field, amount in counts.items() if amount}
+            if not amounts and not extensions:
+                return
+            batch = self._values.batch()
+            counted = batch.increment_many(self._stats_key, amounts) if amounts else None
+            renewed = [
+                batch.expire(key, extension.ttl_seconds, only_if=extension.seen)
+                for key, extension in extensions.items()
+            ]
+            try:
+                await batch.send()
+                if counted is not None:
+                    counted.result()
+            except EngineUnavailableError:
+                self._on_failure()
+                self._counts.update(counts)
+                # A later one for the same key has seen more.
+                self._extensions = {**extensions, **self._extensions}
+                raise
+            except BaseException:
+                self._on_failure()
+                self.lost_counts += counts.total()
+                raise
+            try:
+                for reply in renewed:
+                    reply.result()
+            except AgentMemoryError:
+                self._on_failure()
+                raise
+
+    async def close(self) -> None:
+        """Stop the background task, then flush; what cannot be written is lost and counted."""
+        self._is_closed = True
+        task, self._task = self._task, None
+        if task is not None and not task.done() and task.get_loop() is asyncio.get_running_loop():
+            # A write under way is let finish: cancelling it would lose what it carries.
+            async with self._writing:
+                task.cancel()
+            await asyncio.wait([task])
+        try:
+            await self.flush()
+        except AgentMemoryError as error:
+            self.lost_counts += self._counts.total()
+            _log.warning("%d counts of %s were lost at close: %s", self._counts.total(), self._stats_key, error)
+            self._counts.clear()
+            self._extensions.clear()
+
+    def _leave_to_parent(self) -> None:
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            self._counts, self._extensions, self._task = Counter(), {}, None
+
+    def _write_soon(self) -> None:
+        if self._task is None or self._task.done() or self._task.get_loop() is not asyncio.get_running_loop():
+            self._task = asyncio.get_running_loop().create_task(self._write_while_something_waits())
+
+    async def _write_while_something_waits(self) -> None:
+        """Runs while something waits; the next count starts it anew."""
+        while self._counts or self._extensions:
+            if not self._is_closed and len(self._extensions) < MAX_PENDING:
+                await asyncio.sleep(self._interval_seconds)
+            try:
+                await self.flush()
+            except AgentMemoryError as error:
+                _log.warning("statistics of %s could not be written: %s", self._stats_key, error)
+                await asyncio.sleep(self._interval_seconds)

@@ -1,0 +1,240 @@
+"""The synchronous twin: the same names, from threads, scripts and notebooks."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+import betterdb_agent_memory as asynchronous
+from betterdb_agent_memory import sync
+from betterdb_agent_memory.sync import AgentMemory, ConfigurationError, InvalidInputError, MemoryStore, Tag
+from betterdb_agent_memory.sync.bridge import Bridged
+from scripts import generate_sync
+from tests.servers import ValkeyServer
+
+VECTORS = {"tea": [1.0, 0.0], "coffee": [0.9, 0.1], "stars": [0.0, 1.0]}
+
+
+def embed(text: str) -> list[float]:
+    """A plain function: one word, one vector."""
+    return VECTORS.get(text, [0.5, 0.5])
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[AgentMemory]:
+    with AgentMemory.open(tmp_path / "memory.db", embedder=embed) as agent:
+        yield agent
+
+
+def test_what_was_generated_is_what_the_source_says_now() -> None:
+    assert generate_sync.TARGET.read_text(encoding="utf-8") == generate_sync.generated()
+
+
+def test_every_name_is_there() -> None:
+    assert {name for name in asynchronous.__all__ if not hasattr(sync, name)} == set()
+    waiting = {
+        name
+        for name in asynchronous.__all__
+        if inspect.isclass(found := getattr(asynchronous, name))
+        and not issubclass(found, Exception)
+        and any(inspect.iscoroutinefunction(member) for member in vars(found).values())
+    }
+    assert waiting - set(generate_sync.CLASSES) == set(generate_sync.WITHOUT_TWIN)
+
+
+@pytest.mark.parametrize("name", sorted(generate_sync.CLASSES))
+def test_signatures_are_the_same(name: str) -> None:
+    theirs, ours = (
+        getattr(importlib.import_module(generate_sync.CLASSES[name]), name),
+        getattr(sync, name),
+    )
+    for member, found in inspect.getmembers(theirs, callable):
+        if member.startswith("_") and member != "__init__":
+            continue
+        twin = getattr(ours, member)
+        if member == "__init__" and twin is Bridged.__init__:
+            continue
+        expected = [(p.name, p.kind, p.default) for p in inspect.signature(found).parameters.values()]
+        assert [(p.name, p.kind, p.default) for p in inspect.signature(twin).parameters.values()] == expected, member
+
+
+def test_remember_and_recall(agent: AgentMemory) -> None:
+    first = agent.memory.remember("tea", thread_id="t", tags=["drink"])
+    agent.memory.remember_many(["coffee", "stars"], thread_id="t")
+    hits = agent.memory.recall("tea", k=1, thread_id="t")
+    assert [hit.item.content for hit in hits] == ["tea"]
+    assert {item.content for item in agent.memory.iterate(thread_id="t")} == {"tea", "coffee", "stars"}
+    assert [item.id for item in agent.memory.iterate(where=Tag("drink"))] == [first]
+    assert agent.memory.current_config().threshold == agent.memory.stats().config.threshold
+    assert agent.memory.name == "betterdb_ac"
+    with pytest.raises(InvalidInputError, match="importance"):
+        agent.memory.remember("tea", importance=7)
+
+
+def test_an_iteration_that_is_left_early_ends(agent: AgentMemory) -> None:
+    agent.memory.remember_many(["tea", "coffee", "stars"])
+    for item in agent.memory.iterate(page_size=1):
+        assert item.content in VECTORS
+        break
+    assert len(list(agent.memory.iterate())) == 3
+
+
+def test_threads_share_an_object(valkey_server: ValkeyServer, store_name: str) -> None:
+    with (
+        AgentMemory.open(valkey_server.url, name=store_name, embedder=embed) as agent,
+        ThreadPoolExecutor(16) as threads,
+    ):
+        ids = list(threads.map(lambda number: agent.memory.remember("tea", thread_id=str(number)), range(64)))
+        found = list(threads.map(lambda number: agent.memory.recall("tea", thread_id=str(number)), range(64)))
+        assert [hits[0].item.id for hits in found] == ids
+
+
+async def test_a_notebook_has_a_loop_that_runs(agent: AgentMemory) -> None:
+    assert asyncio.get_running_loop().is_running()
+    agent.memory.remember("stars")
+    assert [hit.item.content for hit in agent.memory.recall("stars")] == ["stars"]
+
+
+def test_plain_functions_may_call_back(agent: AgentMemory) -> None:
+    agent.memory.remember_many(["tea", "coffee"], thread_id="t")
+
+    def summarize(items: list[sync.MemoryItem]) -> str:
+        # It runs in a thread of its own, so it may wait.
+        assert agent.memory.stats().item_count == 2
+        return "stars"
+
+    result = agent.memory.consolidate(summarize=summarize, thread_id="t")
+    assert isinstance(result, sync.ConsolidateResult)
+    assert result.consolidated == 2
+    assert [item.content for item in agent.memory.iterate()] == ["stars"]
+
+
+def test_waiting_inside_the_loop_is_refused(agent: AgentMemory) -> None:
+    refusals: list[BaseException] = []
+
+    def on_progress(progress: sync.Progress) -> None:
+        try:
+            agent.memory.stats()
+        except ConfigurationError as error:
+            refusals.append(error)
+
+    agent.memory.remember_many(["tea"], on_progress=on_progress)
+    assert refusals
+    assert "inside a callback" in str(refusals[0])
+
+
+def test_spans_keep_their_parent(tmp_path: Path) -> None:
+    provider, exporter = TracerProvider(), InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracer = provider.get_tracer("test")
+    store = asynchronous.MemoryStore(
+        client=asynchronous.AgentMemory.open(":memory:", embedder=sync.FunctionEmbedder(_embed))._engine,
+        name="s",
+        embed_fn=_embed,
+    )
+    seen: list[trace.Span] = []
+    original = store.flush
+
+    async def flush() -> None:
+        seen.append(trace.get_current_span())
+        await original()
+
+    store.flush = flush  # type: ignore[method-assign]
+    bridged: MemoryStore = MemoryStore._around(store)
+    with tracer.start_as_current_span("parent") as parent:
+        bridged.flush()
+    assert [span.get_span_context() for span in seen] == [parent.get_span_context()]
+
+
+async def _embed(text: str) -> list[float]:
+    return VECTORS[text]
+
+
+SCRIPT = """
+import sys, time
+from betterdb_agent_memory.sync import AgentMemory
+
+def slow(text):
+    print("embedding", flush=True)
+    time.sleep(2)
+    return [1.0, 0.0]
+
+agent = AgentMemory.open(sys.argv[1], embedder=slow)
+try:
+    agent.memory.remember("tea")
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+time.sleep(2.5)
+print(agent.memory.stats().item_count, flush=True)
+"""
+
+
+def test_an_interrupt_ends_the_call_and_its_work(tmp_path: Path) -> None:
+    worker = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(tmp_path / "memory.db")], stdout=subprocess.PIPE, text=True
+    )
+    assert worker.stdout is not None
+    assert worker.stdout.readline() == "embedding\n"
+    time.sleep(0.3)
+    worker.send_signal(signal.SIGINT)
+    rest, _ = worker.communicate(timeout=30)
+    assert rest.split() == ["interrupted", "0"]
+    assert worker.returncode == 0
+
+
+def test_a_forked_child_has_a_loop_of_its_own(tmp_path: Path) -> None:
+    script = textwrap.dedent(
+        """
+        import os, sys
+        from betterdb_agent_memory.sync import AgentMemory
+        def embed(text): return [1.0, 0.0]
+        with AgentMemory.open(sys.argv[1], embedder=embed) as agent:
+            agent.memory.remember("tea")
+            if os.fork() == 0:
+                with AgentMemory.open(sys.argv[1], embedder=embed) as child:
+                    child.memory.remember("coffee")
+                os._exit(0)
+            print(os.wait()[1], agent.memory.stats().item_count)
+        """
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "memory.db")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == "0 2\n", done.stderr
+
+
+def test_a_program_that_forgot_to_close_ends(tmp_path: Path) -> None:
+    script = (
+        "import sys; from betterdb_agent_memory.sync import AgentMemory; "
+        "agent = AgentMemory.open(sys.argv[1], embedder=lambda text: [1.0, 0.0]); "
+        "agent.memory.remember('tea'); print('done')"
+    )
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "memory.db")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+    assert time.monotonic() - began < 30

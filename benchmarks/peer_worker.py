@@ -79,6 +79,7 @@ class _Package:
         self._client = valkey.asyncio.Valkey.from_url(url)
         self._name = name
         self._stores: dict[str, Any] = {}
+        self._cache: Any = None
 
     async def about(self) -> dict[str, str]:
         """What exactly is measured here."""
@@ -144,7 +145,37 @@ class _Package:
         seconds, _ = await _timed(texts, lambda text: self._client.execute_command(*commands[text]))
         return {"seconds": seconds, "after_seconds": 0.0}
 
+    async def open_cache(self, name: str, ttl: int | None = None) -> None:
+        """An `AgentCache` for the cache calls from here on, nothing in its background."""
+        from betterdb_agent_memory import AgentCache, AgentCacheOptions, DiscoveryOptions
+
+        if self._cache is not None:
+            await self._cache.shutdown()
+        self._cache = AgentCache(
+            AgentCacheOptions(
+                client=self._client, name=name, default_ttl=ttl, discovery=DiscoveryOptions(enabled=False)
+            )
+        )
+
+    async def cache(self, verb: str, calls: Sequence[Sequence[Any]], keep: bool = False) -> dict[str, Any]:
+        """One call of `tier.verb` after the other, then what is still to be written."""
+        tier, _, name = verb.partition(".")
+        method = getattr(getattr(self._cache, tier), name)
+        seconds, answers = [], []
+        for arguments in calls:
+            began = perf_counter()
+            answer = await method(*arguments)
+            seconds.append(perf_counter() - began)
+            answers.append(getattr(answer, "hit", answer))
+        began = perf_counter()
+        if hasattr(self._cache, "flush_statistics"):
+            await self._cache.flush_statistics()
+        after = perf_counter() - began
+        return {"seconds": seconds, "after_seconds": after, "answers": answers if keep else answers[-1:]}
+
     async def close(self) -> None:
+        if self._cache is not None:
+            await self._cache.shutdown()
         for store in self._stores.values():
             await store.close()
         await self._client.aclose()

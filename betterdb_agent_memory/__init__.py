@@ -1,196 +1,249 @@
-"""A distributed memory tier for AI agents on Valkey, Redis or one embedded file."""
+"""A distributed memory tier for AI agents on Valkey, Redis or one embedded file.
 
-from betterdb_agent_memory.agent_memory import AgentMemory
-from betterdb_agent_memory.discovery import MEMORY_CACHE_TYPE, MEMORY_CAPABILITIES, MemoryDiscovery
-from betterdb_agent_memory.embedders.base import Embedder, EmbedFn
-from betterdb_agent_memory.embedders.coalescing import CoalescingEmbedder
-from betterdb_agent_memory.embedders.function import FunctionEmbedder
-from betterdb_agent_memory.embedders.named import embedder_from_name
-from betterdb_agent_memory.errors import (
-    AgentMemoryError,
-    AuthenticationFailedError,
-    ConfigurationError,
-    ConsolidationError,
-    EmbedderOverloadedError,
-    EmbedderUnavailableError,
-    EmbeddingError,
-    EngineError,
-    EngineUnavailableError,
-    IndexMismatchError,
-    IndexMissingError,
-    IndexNotReadyError,
-    InvalidInputError,
-    LeaseHeldError,
-    LeaseLostError,
-    MemoryExistsError,
-    MemoryNotFoundError,
-    OutcomeUnknownError,
-    PartialBatchError,
-    SearchModuleMissingError,
-    SearchTimeoutError,
-    VersionConflictError,
-)
-from betterdb_agent_memory.live_config import MemoryConfigSnapshot
-from betterdb_agent_memory.memory.consolidation.facts import (
-    AddOp,
-    ConsolidateFactsResult,
-    ConsolidateResult,
-    DeleteOp,
-    Fact,
-    FactExtractor,
-    FactOp,
-    NoopOp,
-    SummarizeFn,
-    UnmatchedTombstoneOp,
-    UpdateOp,
-    apply_ops,
-    reconcile,
-    subject_key,
-)
-from betterdb_agent_memory.memory.consolidation.language_model import LanguageModel
-from betterdb_agent_memory.memory.drafts import MemoryDraft, OnDuplicate, RememberResult
-from betterdb_agent_memory.memory.generations.migration import EmbeddingMigration, MigrationStatus
-from betterdb_agent_memory.memory.progress import Progress, ProgressFn
-from betterdb_agent_memory.memory.ranking import Component, Explanation, MemoryHit
-from betterdb_agent_memory.memory.record import MATCH_ALL_MEMORY_QUERY, MemoryItem
-from betterdb_agent_memory.memory.requests import MemoryListOptions
-from betterdb_agent_memory.memory.results import MemoryListResult, MemoryStats, ReindexResult
-from betterdb_agent_memory.memory.scope import MemoryScope
-from betterdb_agent_memory.memory.scoring import composite_score, recency_decay, similarity_from_distance
-from betterdb_agent_memory.memory.store import MemoryStore
-from betterdb_agent_memory.memory.transfer.results import ExportResult, ImportResult, LineError
-from betterdb_agent_memory.memory.where import (
-    AccessCount,
-    CreatedAt,
-    Id,
-    Importance,
-    LastAccessedAt,
-    MemoryFilter,
-    OccurredAt,
-    Source,
-    Subject,
-    Tag,
-)
-from betterdb_agent_memory.options import (
-    AgentMemoryConfig,
-    AgentMemoryOptions,
-    AgentMemoryRecallConfig,
-    ConsolidationConfig,
-    DeferredReinforcement,
-    MemoryConfigRefreshConfig,
-    MemoryDiscoveryConfig,
-    MemoryOptions,
-    MemoryStoreClient,
-    MemoryTelemetryOptions,
-    RecallWeights,
-)
-from betterdb_agent_memory.telemetry import (
-    DEFAULT_METRICS_PREFIX,
-    DEFAULT_TRACER_NAME,
-    MemoryMetrics,
-    MemoryTelemetry,
-    create_memory_telemetry,
-)
-from betterdb_agent_memory.version import package_version
+A public name is loaded when it is first used: importing the package costs a millisecond.
+"""
 
-__version__ = package_version()
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
-__all__ = [
-    "DEFAULT_METRICS_PREFIX",
-    "DEFAULT_TRACER_NAME",
-    "MATCH_ALL_MEMORY_QUERY",
-    "MEMORY_CACHE_TYPE",
-    "MEMORY_CAPABILITIES",
-    "AccessCount",
-    "AddOp",
-    "AgentMemory",
-    "AgentMemoryConfig",
-    "AgentMemoryError",
-    "AgentMemoryOptions",
-    "AgentMemoryRecallConfig",
-    "AuthenticationFailedError",
-    "CoalescingEmbedder",
-    "Component",
-    "ConfigurationError",
-    "ConsolidateFactsResult",
-    "ConsolidateResult",
-    "ConsolidationConfig",
-    "ConsolidationError",
-    "CreatedAt",
-    "DeferredReinforcement",
-    "DeleteOp",
-    "EmbedFn",
-    "Embedder",
-    "EmbedderOverloadedError",
-    "EmbedderUnavailableError",
-    "EmbeddingError",
-    "EmbeddingMigration",
-    "EngineError",
-    "EngineUnavailableError",
-    "Explanation",
-    "ExportResult",
-    "Fact",
-    "FactExtractor",
-    "FactOp",
-    "FunctionEmbedder",
-    "Id",
-    "ImportResult",
-    "Importance",
-    "IndexMismatchError",
-    "IndexMissingError",
-    "IndexNotReadyError",
-    "InvalidInputError",
-    "LanguageModel",
-    "LastAccessedAt",
-    "LeaseHeldError",
-    "LeaseLostError",
-    "LineError",
-    "MemoryConfigRefreshConfig",
-    "MemoryConfigSnapshot",
-    "MemoryDiscovery",
-    "MemoryDiscoveryConfig",
-    "MemoryDraft",
-    "MemoryExistsError",
-    "MemoryFilter",
-    "MemoryHit",
-    "MemoryItem",
-    "MemoryListOptions",
-    "MemoryListResult",
-    "MemoryMetrics",
-    "MemoryNotFoundError",
-    "MemoryOptions",
-    "MemoryScope",
-    "MemoryStats",
-    "MemoryStore",
-    "MemoryStoreClient",
-    "MemoryTelemetry",
-    "MemoryTelemetryOptions",
-    "MigrationStatus",
-    "NoopOp",
-    "OccurredAt",
-    "OnDuplicate",
-    "OutcomeUnknownError",
-    "PartialBatchError",
-    "Progress",
-    "ProgressFn",
-    "RecallWeights",
-    "ReindexResult",
-    "RememberResult",
-    "SearchModuleMissingError",
-    "SearchTimeoutError",
-    "Source",
-    "Subject",
-    "SummarizeFn",
-    "Tag",
-    "UnmatchedTombstoneOp",
-    "UpdateOp",
-    "VersionConflictError",
-    "apply_ops",
-    "composite_score",
-    "create_memory_telemetry",
-    "embedder_from_name",
-    "recency_decay",
-    "reconcile",
-    "similarity_from_distance",
-    "subject_key",
-]
+if TYPE_CHECKING:
+    from betterdb_agent_memory.agent_cache import AgentCache as AgentCache
+    from betterdb_agent_memory.agent_config import AgentConfig as AgentConfig
+    from betterdb_agent_memory.agent_config import ConfigInForce as ConfigInForce
+    from betterdb_agent_memory.agent_config import SettingInForce as SettingInForce
+    from betterdb_agent_memory.agent_memory import AgentMemory as AgentMemory
+    from betterdb_agent_memory.caches.content import BinaryBlock as BinaryBlock
+    from betterdb_agent_memory.caches.content import BlockHints as BlockHints
+    from betterdb_agent_memory.caches.content import ContentBlock as ContentBlock
+    from betterdb_agent_memory.caches.content import LlmCacheMessage as LlmCacheMessage
+    from betterdb_agent_memory.caches.content import LlmCacheParams as LlmCacheParams
+    from betterdb_agent_memory.caches.content import ReasoningBlock as ReasoningBlock
+    from betterdb_agent_memory.caches.content import TextBlock as TextBlock
+    from betterdb_agent_memory.caches.content import ToolCallBlock as ToolCallBlock
+    from betterdb_agent_memory.caches.content import ToolDefinition as ToolDefinition
+    from betterdb_agent_memory.caches.content import ToolResultBlock as ToolResultBlock
+    from betterdb_agent_memory.caches.default_prices import DEFAULT_COST_TABLE as DEFAULT_COST_TABLE
+    from betterdb_agent_memory.caches.embedding import EmbeddingCache as EmbeddingCache
+    from betterdb_agent_memory.caches.embedding import EmbeddingCacheStats as EmbeddingCacheStats
+    from betterdb_agent_memory.caches.llm import LlmCache as LlmCache
+    from betterdb_agent_memory.caches.policies import ToolPolicy as ToolPolicy
+    from betterdb_agent_memory.caches.references import BinaryNormalizer as BinaryNormalizer
+    from betterdb_agent_memory.caches.references import BinaryRef as BinaryRef
+    from betterdb_agent_memory.caches.references import NormalizerConfig as NormalizerConfig
+    from betterdb_agent_memory.caches.references import compose_normalizer as compose_normalizer
+    from betterdb_agent_memory.caches.references import default_normalizer as default_normalizer
+    from betterdb_agent_memory.caches.references import fetch_and_hash as fetch_and_hash
+    from betterdb_agent_memory.caches.references import hash_base64 as hash_base64
+    from betterdb_agent_memory.caches.references import hash_bytes as hash_bytes
+    from betterdb_agent_memory.caches.references import hash_url as hash_url
+    from betterdb_agent_memory.caches.references import passthrough as passthrough
+    from betterdb_agent_memory.caches.results import AgentCacheStats as AgentCacheStats
+    from betterdb_agent_memory.caches.results import LlmAnswer as LlmAnswer
+    from betterdb_agent_memory.caches.results import LlmCacheResult as LlmCacheResult
+    from betterdb_agent_memory.caches.results import LlmStoreOptions as LlmStoreOptions
+    from betterdb_agent_memory.caches.results import SessionStats as SessionStats
+    from betterdb_agent_memory.caches.results import TierStats as TierStats
+    from betterdb_agent_memory.caches.results import ToolCacheResult as ToolCacheResult
+    from betterdb_agent_memory.caches.results import ToolEffectivenessEntry as ToolEffectivenessEntry
+    from betterdb_agent_memory.caches.results import ToolStats as ToolStats
+    from betterdb_agent_memory.caches.results import ToolStoreOptions as ToolStoreOptions
+    from betterdb_agent_memory.caches.session import SessionCache as SessionCache
+    from betterdb_agent_memory.caches.single_flight import Patience as Patience
+    from betterdb_agent_memory.caches.tool import ToolCache as ToolCache
+    from betterdb_agent_memory.discovery import MEMORY_CACHE_TYPE as MEMORY_CACHE_TYPE
+    from betterdb_agent_memory.discovery import MEMORY_CAPABILITIES as MEMORY_CAPABILITIES
+    from betterdb_agent_memory.discovery import MemoryDiscovery as MemoryDiscovery
+    from betterdb_agent_memory.embedders.base import Embedder as Embedder
+    from betterdb_agent_memory.embedders.base import EmbedFn as EmbedFn
+    from betterdb_agent_memory.embedders.cached import CachedEmbedder as CachedEmbedder
+    from betterdb_agent_memory.embedders.coalescing import CoalescingEmbedder as CoalescingEmbedder
+    from betterdb_agent_memory.embedders.function import FunctionEmbedder as FunctionEmbedder
+    from betterdb_agent_memory.embedders.named import embedder_from_name as embedder_from_name
+    from betterdb_agent_memory.errors import AgentCacheError as AgentCacheError
+    from betterdb_agent_memory.errors import AgentCacheUsageError as AgentCacheUsageError
+    from betterdb_agent_memory.errors import AgentMemoryError as AgentMemoryError
+    from betterdb_agent_memory.errors import AuthenticationFailedError as AuthenticationFailedError
+    from betterdb_agent_memory.errors import ConfigurationError as ConfigurationError
+    from betterdb_agent_memory.errors import ConsolidationError as ConsolidationError
+    from betterdb_agent_memory.errors import EmbedderOverloadedError as EmbedderOverloadedError
+    from betterdb_agent_memory.errors import EmbedderUnavailableError as EmbedderUnavailableError
+    from betterdb_agent_memory.errors import EmbeddingError as EmbeddingError
+    from betterdb_agent_memory.errors import EngineError as EngineError
+    from betterdb_agent_memory.errors import EngineUnavailableError as EngineUnavailableError
+    from betterdb_agent_memory.errors import IndexMismatchError as IndexMismatchError
+    from betterdb_agent_memory.errors import IndexMissingError as IndexMissingError
+    from betterdb_agent_memory.errors import IndexNotReadyError as IndexNotReadyError
+    from betterdb_agent_memory.errors import InvalidInputError as InvalidInputError
+    from betterdb_agent_memory.errors import LeaseHeldError as LeaseHeldError
+    from betterdb_agent_memory.errors import LeaseLostError as LeaseLostError
+    from betterdb_agent_memory.errors import MemoryExistsError as MemoryExistsError
+    from betterdb_agent_memory.errors import MemoryNotFoundError as MemoryNotFoundError
+    from betterdb_agent_memory.errors import OutcomeUnknownError as OutcomeUnknownError
+    from betterdb_agent_memory.errors import PartialBatchError as PartialBatchError
+    from betterdb_agent_memory.errors import SearchModuleMissingError as SearchModuleMissingError
+    from betterdb_agent_memory.errors import SearchTimeoutError as SearchTimeoutError
+    from betterdb_agent_memory.errors import ValkeyCommandError as ValkeyCommandError
+    from betterdb_agent_memory.errors import VersionConflictError as VersionConflictError
+    from betterdb_agent_memory.live_config import MemoryConfigSnapshot as MemoryConfigSnapshot
+    from betterdb_agent_memory.memory.consolidation.facts import AddOp as AddOp
+    from betterdb_agent_memory.memory.consolidation.facts import ConsolidateFactsResult as ConsolidateFactsResult
+    from betterdb_agent_memory.memory.consolidation.facts import ConsolidateResult as ConsolidateResult
+    from betterdb_agent_memory.memory.consolidation.facts import DeleteOp as DeleteOp
+    from betterdb_agent_memory.memory.consolidation.facts import Fact as Fact
+    from betterdb_agent_memory.memory.consolidation.facts import FactExtractor as FactExtractor
+    from betterdb_agent_memory.memory.consolidation.facts import FactOp as FactOp
+    from betterdb_agent_memory.memory.consolidation.facts import NoopOp as NoopOp
+    from betterdb_agent_memory.memory.consolidation.facts import SummarizeFn as SummarizeFn
+    from betterdb_agent_memory.memory.consolidation.facts import UnmatchedTombstoneOp as UnmatchedTombstoneOp
+    from betterdb_agent_memory.memory.consolidation.facts import UpdateOp as UpdateOp
+    from betterdb_agent_memory.memory.consolidation.facts import apply_ops as apply_ops
+    from betterdb_agent_memory.memory.consolidation.facts import reconcile as reconcile
+    from betterdb_agent_memory.memory.consolidation.facts import subject_key as subject_key
+    from betterdb_agent_memory.memory.consolidation.language_model import LanguageModel as LanguageModel
+    from betterdb_agent_memory.memory.drafts import MemoryDraft as MemoryDraft
+    from betterdb_agent_memory.memory.drafts import OnDuplicate as OnDuplicate
+    from betterdb_agent_memory.memory.drafts import RememberResult as RememberResult
+    from betterdb_agent_memory.memory.generations.migration import EmbeddingMigration as EmbeddingMigration
+    from betterdb_agent_memory.memory.generations.migration import MigrationStatus as MigrationStatus
+    from betterdb_agent_memory.memory.progress import Progress as Progress
+    from betterdb_agent_memory.memory.progress import ProgressFn as ProgressFn
+    from betterdb_agent_memory.memory.ranking import Component as Component
+    from betterdb_agent_memory.memory.ranking import Explanation as Explanation
+    from betterdb_agent_memory.memory.ranking import MemoryHit as MemoryHit
+    from betterdb_agent_memory.memory.record import MATCH_ALL_MEMORY_QUERY as MATCH_ALL_MEMORY_QUERY
+    from betterdb_agent_memory.memory.record import MemoryItem as MemoryItem
+    from betterdb_agent_memory.memory.requests import MemoryListOptions as MemoryListOptions
+    from betterdb_agent_memory.memory.results import MemoryListResult as MemoryListResult
+    from betterdb_agent_memory.memory.results import MemoryStats as MemoryStats
+    from betterdb_agent_memory.memory.results import ReindexResult as ReindexResult
+    from betterdb_agent_memory.memory.scope import MemoryScope as MemoryScope
+    from betterdb_agent_memory.memory.scoring import composite_score as composite_score
+    from betterdb_agent_memory.memory.scoring import recency_decay as recency_decay
+    from betterdb_agent_memory.memory.scoring import similarity_from_distance as similarity_from_distance
+    from betterdb_agent_memory.memory.store import MemoryStore as MemoryStore
+    from betterdb_agent_memory.memory.transfer.results import ExportResult as ExportResult
+    from betterdb_agent_memory.memory.transfer.results import ImportResult as ImportResult
+    from betterdb_agent_memory.memory.transfer.results import LineError as LineError
+    from betterdb_agent_memory.memory.where import AccessCount as AccessCount
+    from betterdb_agent_memory.memory.where import CreatedAt as CreatedAt
+    from betterdb_agent_memory.memory.where import Id as Id
+    from betterdb_agent_memory.memory.where import Importance as Importance
+    from betterdb_agent_memory.memory.where import LastAccessedAt as LastAccessedAt
+    from betterdb_agent_memory.memory.where import MemoryFilter as MemoryFilter
+    from betterdb_agent_memory.memory.where import OccurredAt as OccurredAt
+    from betterdb_agent_memory.memory.where import Source as Source
+    from betterdb_agent_memory.memory.where import Subject as Subject
+    from betterdb_agent_memory.memory.where import Tag as Tag
+    from betterdb_agent_memory.options import AgentCacheOptions as AgentCacheOptions
+    from betterdb_agent_memory.options import AgentMemoryConfig as AgentMemoryConfig
+    from betterdb_agent_memory.options import AgentMemoryOptions as AgentMemoryOptions
+    from betterdb_agent_memory.options import AgentMemoryRecallConfig as AgentMemoryRecallConfig
+    from betterdb_agent_memory.options import Analytics as Analytics
+    from betterdb_agent_memory.options import AnalyticsOptions as AnalyticsOptions
+    from betterdb_agent_memory.options import CacheOptions as CacheOptions
+    from betterdb_agent_memory.options import ConfigRefreshOptions as ConfigRefreshOptions
+    from betterdb_agent_memory.options import ConsolidationConfig as ConsolidationConfig
+    from betterdb_agent_memory.options import DeferredReinforcement as DeferredReinforcement
+    from betterdb_agent_memory.options import DiscoveryOptions as DiscoveryOptions
+    from betterdb_agent_memory.options import EmbeddingCacheOptions as EmbeddingCacheOptions
+    from betterdb_agent_memory.options import MemoryConfigRefreshConfig as MemoryConfigRefreshConfig
+    from betterdb_agent_memory.options import MemoryDiscoveryConfig as MemoryDiscoveryConfig
+    from betterdb_agent_memory.options import MemoryOptions as MemoryOptions
+    from betterdb_agent_memory.options import MemoryStoreClient as MemoryStoreClient
+    from betterdb_agent_memory.options import MemoryTelemetryOptions as MemoryTelemetryOptions
+    from betterdb_agent_memory.options import ModelCost as ModelCost
+    from betterdb_agent_memory.options import RecallWeights as RecallWeights
+    from betterdb_agent_memory.options import TelemetryOptions as TelemetryOptions
+    from betterdb_agent_memory.options import TierDefaults as TierDefaults
+    from betterdb_agent_memory.telemetry import DEFAULT_METRICS_PREFIX as DEFAULT_METRICS_PREFIX
+    from betterdb_agent_memory.telemetry import DEFAULT_TRACER_NAME as DEFAULT_TRACER_NAME
+    from betterdb_agent_memory.telemetry import MemoryMetrics as MemoryMetrics
+    from betterdb_agent_memory.telemetry import MemoryTelemetry as MemoryTelemetry
+    from betterdb_agent_memory.telemetry import create_memory_telemetry as create_memory_telemetry
+
+_PLACES: Final = {
+    "agent_cache": "AgentCache",
+    "agent_config": "AgentConfig ConfigInForce SettingInForce",
+    "agent_memory": "AgentMemory",
+    "caches.content": (
+        "BinaryBlock BlockHints ContentBlock LlmCacheMessage LlmCacheParams ReasoningBlock TextBlock ToolCallBlock "
+        "ToolDefinition ToolResultBlock"
+    ),
+    "caches.embedding": "EmbeddingCache EmbeddingCacheStats",
+    "caches.llm": "LlmCache",
+    "caches.policies": "ToolPolicy",
+    "caches.default_prices": "DEFAULT_COST_TABLE",
+    "caches.references": (
+        "BinaryNormalizer BinaryRef NormalizerConfig compose_normalizer default_normalizer fetch_and_hash "
+        "hash_base64 hash_bytes hash_url passthrough"
+    ),
+    "caches.results": (
+        "AgentCacheStats LlmAnswer LlmCacheResult LlmStoreOptions SessionStats TierStats ToolCacheResult "
+        "ToolEffectivenessEntry ToolStats ToolStoreOptions"
+    ),
+    "caches.session": "SessionCache",
+    "caches.single_flight": "Patience",
+    "caches.tool": "ToolCache",
+    "discovery": "MEMORY_CACHE_TYPE MEMORY_CAPABILITIES MemoryDiscovery",
+    "embedders.base": "EmbedFn Embedder",
+    "embedders.cached": "CachedEmbedder",
+    "embedders.coalescing": "CoalescingEmbedder",
+    "embedders.function": "FunctionEmbedder",
+    "embedders.named": "embedder_from_name",
+    "errors": (
+        "AgentCacheError AgentCacheUsageError AgentMemoryError AuthenticationFailedError ConfigurationError "
+        "ConsolidationError EmbedderOverloadedError EmbedderUnavailableError EmbeddingError EngineError "
+        "EngineUnavailableError IndexMismatchError IndexMissingError IndexNotReadyError InvalidInputError "
+        "LeaseHeldError LeaseLostError MemoryExistsError MemoryNotFoundError OutcomeUnknownError PartialBatchError "
+        "SearchModuleMissingError SearchTimeoutError ValkeyCommandError VersionConflictError"
+    ),
+    "live_config": "MemoryConfigSnapshot",
+    "memory.consolidation.facts": (
+        "AddOp ConsolidateFactsResult ConsolidateResult DeleteOp Fact FactExtractor FactOp NoopOp SummarizeFn "
+        "UnmatchedTombstoneOp UpdateOp apply_ops reconcile subject_key"
+    ),
+    "memory.consolidation.language_model": "LanguageModel",
+    "memory.drafts": "MemoryDraft OnDuplicate RememberResult",
+    "memory.generations.migration": "EmbeddingMigration MigrationStatus",
+    "memory.progress": "Progress ProgressFn",
+    "memory.ranking": "Component Explanation MemoryHit",
+    "memory.record": "MATCH_ALL_MEMORY_QUERY MemoryItem",
+    "memory.requests": "MemoryListOptions",
+    "memory.results": "MemoryListResult MemoryStats ReindexResult",
+    "memory.scope": "MemoryScope",
+    "memory.scoring": "composite_score recency_decay similarity_from_distance",
+    "memory.store": "MemoryStore",
+    "memory.transfer.results": "ExportResult ImportResult LineError",
+    "memory.where": "AccessCount CreatedAt Id Importance LastAccessedAt MemoryFilter OccurredAt Source Subject Tag",
+    "options": (
+        "AgentCacheOptions AgentMemoryConfig AgentMemoryOptions AgentMemoryRecallConfig Analytics AnalyticsOptions "
+        "CacheOptions ConfigRefreshOptions ConsolidationConfig DeferredReinforcement DiscoveryOptions "
+        "EmbeddingCacheOptions MemoryConfigRefreshConfig MemoryDiscoveryConfig MemoryOptions MemoryStoreClient "
+        "MemoryTelemetryOptions ModelCost RecallWeights TelemetryOptions TierDefaults"
+    ),
+    "telemetry": "DEFAULT_METRICS_PREFIX DEFAULT_TRACER_NAME MemoryMetrics MemoryTelemetry create_memory_telemetry",
+}
+"""Every public name, by the module that has it. The imports above tell type checkers the same."""
+
+_MODULES: Final = {name: module for module, names in _PLACES.items() for name in names.split()}
+
+__version__: str
+
+if not TYPE_CHECKING:  # for whom every name would be there
+
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            value = import_module(f"{__name__}.version").package_version()
+        elif name in _MODULES:
+            value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES, "__version__"})
+
+
+__all__ = ["__version__", *_MODULES]  # noqa: PLE0604

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
+from betterdb_agent_memory.agent_cache import Caches
+from betterdb_agent_memory.agent_config import AgentConfig
+from betterdb_agent_memory.caches.tiers import CacheTiers
 from betterdb_agent_memory.clock import Clock, system_clock
 from betterdb_agent_memory.embedders.base import Embedder, EmbedFn
+from betterdb_agent_memory.embedders.cached import cached, has_identity, is_worth_caching
+from betterdb_agent_memory.embedders.coalescing import CoalescingEmbedder, coalesced
+from betterdb_agent_memory.embedders.function import as_embedder
 from betterdb_agent_memory.engines import engine_for, is_server_url, open_engine
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.errors import ConfigurationError
 from betterdb_agent_memory.memory.store import MemoryStore
-from betterdb_agent_memory.options import DEFAULT_NAME, AgentMemoryOptions, MemoryOptions, RecallWeights
+from betterdb_agent_memory.options import (
+    DEFAULT_NAME,
+    AgentMemoryOptions,
+    CacheOptions,
+    EmbeddingCacheOptions,
+    MemoryOptions,
+    MemoryTelemetryOptions,
+    RecallWeights,
+)
+from betterdb_agent_memory.options.environment import from_environment
 
 URL_VARIABLE = "BETTERDB_URL"
 TIE_BREAKER_WEIGHTS = RecallWeights(similarity=0.97, recency=0.02, importance=0.01)
@@ -25,14 +44,18 @@ TIE_BREAKER_HALF_LIFE_SECONDS = 30 * 86_400.0
 """A month: with a week nothing older than two months can still be told apart."""
 
 
-class AgentMemory:
-    """One object that gives a worker its memory: `agent.memory` is the long-term tier.
+class AgentMemory(Caches):
+    """One object that gives a worker its long-term memory and its caches, over one connection.
 
-    Two ways in: `AgentMemory.open(url)` makes everything; `AgentMemory(AgentMemoryOptions(...))` takes
-    your own client, as published. Use it with `async with`, or call `initialize` and `close`.
+    `agent.memory` is what is remembered; `agent.llm`, `agent.tool`, `agent.session` and `agent.embeddings` are
+    exact and expire; `agent.config` is what operators change while it runs. Three ways in:
+    `AgentMemory.open(url)` makes everything, `AgentMemory.from_env()` as the environment says, and
+    `AgentMemory(AgentMemoryOptions(...))` takes your own client, as published. Use it with `async with`, or
+    call `initialize` and `close`. No I/O happens before the first call.
     """
 
     memory: MemoryStore
+    config: AgentConfig
 
     def __init__(self, options: AgentMemoryOptions) -> None:
         if not isinstance(options, AgentMemoryOptions):
@@ -40,23 +63,23 @@ class AgentMemory:
                 f"AgentMemory takes AgentMemoryOptions, got {type(options).__name__}; "
                 "for a URL use AgentMemory.open(url)"
             )
-        recall = options.memory.recall
         engine = engine_for(options.client)
+        tiers = CacheTiers(engine, options.name, CacheOptions.of(options), clock=system_clock)
+        published, recall, registry = options.memory, options.memory.recall, options.telemetry.registry
         self._wire(
             engine,
-            MemoryStore(
-                client=engine,
-                name=options.name,
-                embed_fn=options.embed_fn,
-                default_threshold=options.memory.default_threshold,
-                weights=recall.weights if recall else None,
-                half_life_seconds=recall.half_life_seconds if recall else None,
-                max_items_per_scope=options.memory.max_items_per_scope,
-                discovery=options.memory.discovery,
-                config_refresh=options.memory.config_refresh,
-                consolidation=options.memory.consolidation,
-                telemetry=options.telemetry,
-            ),
+            tiers,
+            embedder=options.embed_fn,
+            embeddings=options.embeddings,
+            name=options.name,
+            default_threshold=published.default_threshold,
+            weights=recall.weights if recall else None,
+            half_life_seconds=recall.half_life_seconds if recall else None,
+            max_items_per_scope=published.max_items_per_scope,
+            discovery=published.discovery,
+            config_refresh=published.config_refresh,
+            consolidation=published.consolidation,
+            telemetry=published.telemetry or MemoryTelemetryOptions(registry=registry),
         )
 
     @classmethod
@@ -68,6 +91,7 @@ class AgentMemory:
         embedder: Embedder | EmbedFn | None = None,
         next_embedder: Embedder | EmbedFn | None = None,
         memory: MemoryOptions | None = None,
+        caches: CacheOptions | None = None,
         clock: Clock = system_clock,
     ) -> AgentMemory:
         """Open a server or a file; no I/O happens before the first call.
@@ -78,60 +102,143 @@ class AgentMemory:
         model that the store is to be moved to (`agent.memory.migration`).
 
         Differs from a bare `MemoryStore`: recency and importance only break ties, recalled memories are
-        written back later and merged, live configuration is re-read every 30 s, and on a server
-        the Monitor is told.
+        written back later and merged, live configuration is re-read every 30 s, questions that were embedded
+        before are not embedded again, and on a server the Monitor is told.
 
         Raises:
             ConfigurationError: the URL is of no known kind, or an extra is missing; the message names it.
         """
-        options = memory if memory is not None else MemoryOptions()
+        options = _checked("memory", memory, MemoryOptions) or MemoryOptions()
+        caches = _checked("caches", caches, CacheOptions) or CacheOptions()
         place = url if url is not None else os.environ.get(URL_VARIABLE) or default_file()
         engine = open_engine(place, search_timeout_ms=options.search_timeout_ms, minimum_ef=options.minimum_ef)
         on_server = isinstance(place, str) and is_server_url(place)
+        if caches.discovery is None:
+            caches = caches.model_copy(update={"discovery": on_server})
         agent = cls.__new__(cls)
         agent._wire(
             engine,
-            MemoryStore(
-                client=engine,
-                name=name,
-                embed_fn=embedder if embedder is not None else _offline_embedder(),
-                next_embed_fn=next_embedder,
-                default_threshold=options.threshold,
-                weights=options.weights or TIE_BREAKER_WEIGHTS,
-                half_life_seconds=options.half_life_seconds or TIE_BREAKER_HALF_LIFE_SECONDS,
-                max_items_per_scope=options.max_items_per_scope,
-                discovery=on_server if options.discovery is None else options.discovery,
-                config_refresh=options.config_refresh,
-                consolidation=options.consolidation,
-                telemetry=options.telemetry,
-                reinforcement=options.reinforcement,
-                max_content_bytes=options.max_content_bytes,
-                clock=clock,
-            ),
+            CacheTiers(engine, name, caches, clock=clock),
+            embedder=embedder if embedder is not None else _offline_embedder(),
+            next_embedder=next_embedder,
+            embeddings=caches.embeddings,
+            name=name,
+            default_threshold=options.threshold,
+            weights=options.weights or TIE_BREAKER_WEIGHTS,
+            half_life_seconds=options.half_life_seconds or TIE_BREAKER_HALF_LIFE_SECONDS,
+            max_items_per_scope=options.max_items_per_scope,
+            discovery=on_server if options.discovery is None else options.discovery,
+            config_refresh=options.config_refresh,
+            consolidation=options.consolidation,
+            telemetry=options.telemetry or MemoryTelemetryOptions(registry=caches.telemetry.registry),
+            reinforcement=options.reinforcement,
+            max_content_bytes=options.max_content_bytes,
+            clock=clock,
         )
         return agent
 
-    def _wire(self, engine: Engine, memory: MemoryStore) -> None:
+    @classmethod
+    def from_env(
+        cls,
+        environment: Mapping[str, str] | None = None,
+        *,
+        memory: MemoryOptions | None = None,
+        caches: CacheOptions | None = None,
+        clock: Clock = system_clock,
+    ) -> AgentMemory:
+        """Open what the environment names: BETTERDB_URL, BETTERDB_NAME, BETTERDB_EMBEDDER, BETTERDB_THRESHOLD.
+
+        The same variables, with the same meanings, as those of the command line; one that is not set has the
+        default of `open`. A threshold in `memory` goes before the variable. `environment` is `os.environ` by
+        default. An embedder that is made from its name is closed with the agent.
+
+        Raises:
+            ConfigurationError: a variable cannot be used; the message names it.
+        """
+        settings = from_environment(os.environ if environment is None else environment)
+        options = _checked("memory", memory, MemoryOptions) or MemoryOptions()
+        if options.threshold is None:
+            options = options.model_copy(update={"threshold": settings["threshold"]})
+        embedder = _named_embedder(settings["embedder"])
+        agent = cls.open(
+            settings["url"] or default_file(),
+            name=settings["name"],
+            embedder=embedder,
+            memory=options,
+            caches=caches,
+            clock=clock,
+        )
+        if embedder is not None:
+            agent._own_embedders.append(embedder)
+        return agent
+
+    def _wire(
+        self,
+        engine: Engine,
+        tiers: CacheTiers,
+        *,
+        embedder: Embedder | EmbedFn,
+        embeddings: bool | EmbeddingCacheOptions | None,
+        next_embedder: Embedder | EmbedFn | None = None,
+        **store: Any,
+    ) -> None:
         self._engine = engine
-        self.memory = memory
+        self._hold(tiers)
+        self._own_embedders: list[Embedder] = []
+        self.memory = MemoryStore(
+            client=engine,
+            embed_fn=self._behind_cache(embedder, embeddings),
+            next_embed_fn=None if next_embedder is None else self._behind_cache(next_embedder, embeddings),
+            on_use=tiers.start,
+            **store,
+        )
+        self.config = AgentConfig(engine.values, self.memory.live_config, tiers.policies)
+
+    def _behind_cache(
+        self, given: Embedder | EmbedFn, embeddings: bool | EmbeddingCacheOptions | None
+    ) -> Embedder | EmbedFn:
+        """The embedder with the cache of vectors in front, where that is asked for or worth it."""
+        embedder = as_embedder(given)
+        model = embedder.inner if isinstance(embedder, CoalescingEmbedder) else embedder
+        if embeddings is False or (embeddings is None and not is_worth_caching(model)):
+            return given
+        if not has_identity(model):
+            raise ConfigurationError(
+                "vectors of a function without a name cannot be kept: those of another one would be taken for them; "
+                "pass FunctionEmbedder(function, name=...) as the embedder, with a name for the model and its version"
+            )
+        calls = coalesced(embedder)
+        if calls is not embedder:
+            self._own_embedders.append(calls)
+        documents = isinstance(embeddings, EmbeddingCacheOptions) and embeddings.documents
+        return cached(calls, self.embeddings, documents=documents)
 
     async def initialize(self) -> None:
-        """Find or create the index, then announce the store and start re-reading live configuration.
+        """Find or create the index, then announce both tiers and read what operators have changed.
 
         Raises:
             IndexMismatchError, SearchModuleMissingError, AuthenticationFailedError,
             EngineUnavailableError: what is wrong with the server or the file shows here.
+            AgentCacheUsageError: the name belongs to something that is no cache.
         """
         await self.memory.ensure_index()
-        await self.memory.ensure_config_refresh_started()
-        await self.memory.ensure_discovery_ready()
+        await asyncio.gather(
+            self._tiers.ensure_ready(),
+            self.memory.ensure_config_refresh_started(),
+            self.memory.ensure_discovery_ready(),
+        )
 
     async def close(self) -> None:
-        """Write what waits, stop background work, and close the engine if this object opened it."""
-        try:
-            await self.memory.close()
-        finally:
-            await self._engine.close()
+        """Write what waits, stop background work, and close the engine if this object opened it.
+
+        Every tier is closed, whatever fails on the way; a second time does nothing.
+        """
+        async with AsyncExitStack() as steps:
+            steps.push_async_callback(self._engine.close)
+            for embedder in self._own_embedders:
+                steps.push_async_callback(_close_embedder, embedder)
+            steps.push_async_callback(self._tiers.close)
+            steps.push_async_callback(self.memory.close)
 
     async def __aenter__(self) -> AgentMemory:
         try:
@@ -169,3 +276,23 @@ def _offline_embedder() -> Embedder:
     from betterdb_agent_memory.embedders.wordllama import WordLlamaEmbedder
 
     return WordLlamaEmbedder()
+
+
+def _named_embedder(name: str | None) -> Embedder | None:
+    if name is None:
+        return None
+    from betterdb_agent_memory.embedders.named import embedder_from_name
+
+    return embedder_from_name(name)
+
+
+async def _close_embedder(embedder: Embedder) -> None:
+    from betterdb_agent_memory.embedders.named import close_embedder
+
+    await close_embedder(embedder)
+
+
+def _checked(name: str, value: Any, kind: type[Any]) -> Any:
+    if value is not None and not isinstance(value, kind):
+        raise ConfigurationError(f"{name} must be {kind.__name__}(...), got {type(value).__name__}")
+    return value

@@ -47,7 +47,8 @@ class Periodic:
         self._interval_seconds = interval_seconds
         self._at_once = at_once
         self._task: asyncio.Task[None] | None = None
-        self._stopping = asyncio.Event()
+        self._is_stopping = False
+        self._woken = asyncio.Event()
 
     @property
     def is_running(self) -> bool:
@@ -58,13 +59,19 @@ class Periodic:
     def start(self) -> None:
         """Begin, in the running loop; does nothing while it runs already."""
         if not self.is_running:
-            self._stopping = asyncio.Event()
+            self._is_stopping = False
+            self._woken = asyncio.Event()
             self._task = asyncio.get_running_loop().create_task(self._repeat())
+
+    def wake(self) -> None:
+        """Do the work now instead of at the end of the interval, and once more if it is being done."""
+        self._woken.set()
 
     async def stop(self) -> None:
         """End; returns when nothing runs any more."""
         if self.is_running and self._task is not None:
-            self._stopping.set()
+            self._is_stopping = True
+            self._woken.set()
             self._task.cancel()
             await asyncio.wait([self._task])
         self._task = None
@@ -72,8 +79,10 @@ class Periodic:
     async def _repeat(self) -> None:
         if self._at_once:
             await self._work()
-        while not self._stopping.is_set():
+        while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), self._interval_seconds)
+                await asyncio.wait_for(self._woken.wait(), self._interval_seconds)
+            if self._is_stopping:
                 return
+            self._woken.clear()
             await self._work()

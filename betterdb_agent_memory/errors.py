@@ -2,12 +2,14 @@
 
 ::
 
-    AgentMemoryError
-    ├── InvalidInputError (also ValueError)      refused before anything was paid for or written
+    AgentMemoryError, AgentCacheError
+    ├── AgentCacheUsageError                     a name belongs to something else
+    │   └── InvalidInputError (also ValueError)  refused before anything was paid for or written
     ├── ConfigurationError (also ValueError)     options, URL or environment cannot work as given
     ├── EmbeddingError                           the embedder failed or returned something unusable
     │   ├── EmbedderUnavailableError             no answer in time, no connection, or refused for now
     │   └── EmbedderOverloadedError              too many texts are waiting to be embedded already
+    ├── ContentUnavailableError                  what a URL in a request leads to could not be fetched
     ├── ConsolidationError                       a summarizer or extractor failed or returned something unusable
     ├── IndexMismatchError                       an existing index does not fit this store
     ├── MemoryNotFoundError (also LookupError)   there is no memory with this id
@@ -15,7 +17,7 @@
     ├── VersionConflictError                     the memory was changed since it was read
     ├── LeaseHeldError                           another worker is doing this long work right now
     ├── LeaseLostError                           the time to do it ran out and somebody else may have begun
-    └── EngineError                              the server or the file said no
+    └── EngineError (a ValkeyCommandError)       the server or the file said no
         ├── AuthenticationFailedError            wrong password, user or permission
         ├── SearchModuleMissingError             the server has no search module
         ├── IndexMissingError                    the index is not there (dropped or never created)
@@ -37,7 +39,15 @@ class AgentMemoryError(Exception):
     """Root of everything this library raises on purpose."""
 
 
-class InvalidInputError(AgentMemoryError, ValueError):
+AgentCacheError = AgentMemoryError
+"""The root's published name in the caches: code that catches it catches whatever a tier raises."""
+
+
+class AgentCacheUsageError(AgentMemoryError):
+    """Something was used in a way that cannot work; by itself: a cache's name belongs to something else."""
+
+
+class InvalidInputError(AgentCacheUsageError, ValueError):
     """An argument was refused before anything was paid for or written."""
 
 
@@ -72,6 +82,10 @@ class EmbedderUnavailableError(EmbeddingError):
 
 class EmbedderOverloadedError(EmbeddingError):
     """More texts are waiting to be embedded than the stated bound; nothing of this call was embedded."""
+
+
+class ContentUnavailableError(AgentMemoryError):
+    """What a URL leads to could not be fetched, or not all of it; nothing was hashed."""
 
 
 class ConsolidationError(AgentMemoryError):
@@ -109,8 +123,24 @@ class LeaseLostError(AgentMemoryError):
     """The lease passed on while the work went on; it stopped before the next write."""
 
 
-class EngineError(AgentMemoryError):
+class ValkeyCommandError(AgentMemoryError):
+    """The published name of what a server says no with: whoever catches it catches every `EngineError`.
+
+    `command` is empty for those, since one round trip may carry many commands.
+    """
+
+    def __init__(self, command: str, cause: Exception) -> None:
+        super().__init__(f"{command} failed: {cause}")
+        self.command = command
+        self.__cause__ = cause
+
+
+class EngineError(ValkeyCommandError):
     """The server or the file refused an operation; the driver's error is the cause."""
+
+    def __init__(self, *message: object) -> None:
+        AgentMemoryError.__init__(self, *message)
+        self.command = ""
 
 
 class AuthenticationFailedError(EngineError):

@@ -15,7 +15,7 @@ find_compose() {
 }
 
 accepts_password() {
-  BETTERDB_VALKEY_PASSWORD="$1" "${compose[@]}" -f compose.yaml config --quiet
+  BETTERDB_VALKEY_PASSWORD="$1" "${compose[@]}" -f compose.yaml --profile observability config --quiet
 }
 
 if ! find_compose; then

@@ -7,6 +7,11 @@ from uuid import uuid4
 
 import pytest
 import valkey.asyncio
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import CollectorRegistry
 
 from tests.servers import ValkeyServer
 
@@ -32,3 +37,22 @@ async def valkey_client(valkey_server: ValkeyServer) -> AsyncIterator[valkey.asy
 def store_name() -> str:
     """A name that no other test uses."""
     return f"t{uuid4().hex}"
+
+
+@pytest.fixture
+def exporter() -> Iterator[InMemorySpanExporter]:
+    """Holds every span that ends while the test runs."""
+    provider = trace.get_tracer_provider()
+    if not isinstance(provider, TracerProvider):
+        provider = TracerProvider()
+        trace.set_tracer_provider(provider)
+    exporter = InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    yield exporter
+    exporter.shutdown()
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    """Metrics of this test alone."""
+    return CollectorRegistry()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
+
+import pytest
 
 import betterdb_agent_memory
 from betterdb_agent_memory import MemoryDiscovery, MemoryStore, composite_score, create_memory_telemetry
@@ -57,6 +62,17 @@ PUBLISHED = {
     "UnmatchedTombstoneOp",
 }
 
+PUBLISHED_WITH_THE_CACHES = set(
+    """
+    AgentCache AgentCacheOptions AgentCacheStats AgentCacheError AgentCacheUsageError ValkeyCommandError Analytics
+    BinaryBlock BinaryNormalizer BinaryRef BlockHints ConfigRefreshOptions ContentBlock DEFAULT_COST_TABLE
+    DiscoveryOptions LlmCacheMessage LlmCacheParams LlmCacheResult LlmStoreOptions ModelCost NormalizerConfig
+    ReasoningBlock SessionStats TextBlock TierDefaults TierStats ToolCacheResult ToolCallBlock ToolDefinition
+    ToolEffectivenessEntry ToolPolicy ToolResultBlock ToolStats ToolStoreOptions compose_normalizer default_normalizer
+    fetch_and_hash hash_base64 hash_bytes hash_url passthrough
+    """.split()
+)
+
 PUBLISHED_PARAMETERS: dict[Callable[..., Any], str] = {
     MemoryStore: "client name embed_fn default_threshold weights half_life_seconds max_items_per_scope discovery "
     "config_refresh consolidation telemetry analytics",
@@ -82,10 +98,45 @@ ITEM_FIELDS = (
 )
 
 
-def test_all_45_published_names_import() -> None:
-    assert len(PUBLISHED) == 45
-    assert [name for name in PUBLISHED if not hasattr(betterdb_agent_memory, name)] == []
-    assert set(betterdb_agent_memory.__all__) >= PUBLISHED
+def test_all_86_published_names_import() -> None:
+    assert (len(PUBLISHED), len(PUBLISHED_WITH_THE_CACHES)) == (45, 41)
+    names = PUBLISHED | PUBLISHED_WITH_THE_CACHES
+    assert [name for name in names if not hasattr(betterdb_agent_memory, name)] == []
+    assert set(betterdb_agent_memory.__all__) >= names
+
+
+def test_what_is_loaded_when_used_is_what_type_checkers_see() -> None:
+    tree = ast.parse(inspect.getsource(betterdb_agent_memory))
+    [block] = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    seen = {
+        alias.asname: f"{node.module}.{alias.name}"
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    loaded = {name: f"betterdb_agent_memory.{module}.{name}" for name, module in betterdb_agent_memory._MODULES.items()}
+    assert seen == loaded
+    assert {*betterdb_agent_memory.__all__} == {*loaded, "__version__"}
+    assert {*dir(betterdb_agent_memory)} >= {*loaded}
+    with pytest.raises(AttributeError, match="Typo"):
+        betterdb_agent_memory.Typo  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_importing_the_package_loads_next_to_nothing() -> None:
+    heavy = "numpy pydantic prometheus_client opentelemetry valkey redis apsw genai_prices asyncio".split()
+    program = f"import sys, betterdb_agent_memory; print([name for name in {heavy} if name in sys.modules])"
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "[]"
+    program = program.replace("; print", "; from betterdb_agent_memory import ConfigurationError, __version__; print")
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "[]"
+
+
+def test_everything_can_be_imported_at_once() -> None:
+    names: dict[str, object] = {}
+    exec("from betterdb_agent_memory import *", names)
+    assert names["AgentMemory"] is betterdb_agent_memory.AgentMemory
+    assert {*names} >= PUBLISHED | PUBLISHED_WITH_THE_CACHES
 
 
 def test_published_parameters_are_taken_in_their_order() -> None:

@@ -16,6 +16,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 
 from betterdb_agent_memory.embedders.answers import refuse_what_is_not_text
 from betterdb_agent_memory.embedders.base import Embedder, QueryBatchEmbedder, VectorLike
+from betterdb_agent_memory.embedders.cached import CachedEmbedder
 from betterdb_agent_memory.embedders.failures import cancellations, concerns_every_text, is_passing
 from betterdb_agent_memory.embedders.function import FunctionEmbedder
 from betterdb_agent_memory.embedders.limits import CallLimits
@@ -364,11 +365,12 @@ class CoalescingEmbedder:
 def coalesced(embedder: Embedder) -> Embedder:
     """`embedder` behind a `CoalescingEmbedder`, or itself where that would only cost.
 
-    It would for one that is coalescing already; for `WordLlamaEmbedder`, which takes less time for a text than
-    the queue does; and for `FunctionEmbedder`, whose function takes one text at a time, has its own
-    time limit, and knows best whether it may be called again.
+    It would for one that is coalescing already; for `CachedEmbedder`, since what a cache answers should not wait
+    for what a model does; for `WordLlamaEmbedder`, which takes less time for a text than the queue does; and
+    for `FunctionEmbedder`, whose function takes one text at a time, has its own time limit, and knows best
+    whether it may be called again.
     """
-    if isinstance(embedder, (CoalescingEmbedder, WordLlamaEmbedder, FunctionEmbedder)):
+    if isinstance(embedder, (CoalescingEmbedder, CachedEmbedder, WordLlamaEmbedder, FunctionEmbedder)):
         return embedder
     return CoalescingEmbedder(embedder)
 

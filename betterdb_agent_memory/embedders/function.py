@@ -20,6 +20,9 @@ from betterdb_agent_memory.errors import AgentMemoryError, ConfigurationError, E
 DEFAULT_THRESHOLD: Final = 0.25
 """Cosine distance assumed for a function that states none; see `FunctionEmbedder`."""
 
+UNNAMED: Final = "embed_fn"
+"""The name of a function for which none was stated: it identifies no model."""
+
 DEFAULT_TIMEOUT_SECONDS: Final = 30.0
 """After which a call of a function is given up."""
 
@@ -58,7 +61,7 @@ class FunctionEmbedder:
         self,
         embed_fn: EmbedFn,
         *,
-        name: str = "embed_fn",
+        name: str = UNNAMED,
         dimensions: int | None = None,
         default_threshold: float = DEFAULT_THRESHOLD,
         timeout_seconds: float | None = DEFAULT_TIMEOUT_SECONDS,

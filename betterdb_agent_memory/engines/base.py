@@ -308,6 +308,19 @@ class Leases(Protocol):
         """Give the lease back; false when it is no longer the owner's."""
 
 
+@dataclass(slots=True)
+class Traffic:
+    """What an engine has exchanged with a server so far; a file exchanges nothing.
+
+    `round_trips` are requests, a pipeline counts once. The bytes are those of arguments and replies,
+    without what the protocol puts around them.
+    """
+
+    round_trips: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+
+
 class Engine(Protocol):
     """A place where memories live: a server, or a file."""
 
@@ -322,6 +335,10 @@ class Engine(Protocol):
     @property
     def round_trips(self) -> int:
         """Requests sent so far (a pipeline counts once; 0 for an engine without a network)."""
+
+    @property
+    def traffic(self) -> Traffic:
+        """What went to the server and came back so far; it goes on counting."""
 
     def records(self, collection: Collection) -> Records:
         """The records of `collection`; no I/O."""

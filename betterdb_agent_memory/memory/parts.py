@@ -89,6 +89,7 @@ class StoreParts:
         max_content_bytes: int = DEFAULT_MAX_CONTENT_BYTES,
         clock: Clock = system_clock,
         new_id: Callable[[], str] = random_id,
+        on_use: Callable[[], None] | None = None,
     ) -> None:
         del analytics
         self.name = name = checked_name(name)
@@ -97,6 +98,7 @@ class StoreParts:
         collection = record.memory_collection(name)
         self._records = self._engine.records(collection)
         self._watch = StoreWatch(name, checked_type("telemetry", telemetry, MemoryTelemetryOptions))
+        self._watch.export_traffic(self._engine)
         embedder = None if embed_fn is None else coalesced(as_embedder(embed_fn))
         next_embedder = None if next_embed_fn is None else coalesced(as_embedder(next_embed_fn))
         self._own_wrappers = [
@@ -128,6 +130,7 @@ class StoreParts:
         self._max_content_bytes = count_of_at_least_one("max_content_bytes", max_content_bytes)
         self._clock = checked_callable("clock", clock)
         self._new_id = checked_callable("new_id", new_id)
+        self._on_use = on_use
         self._capacity = Capacity(
             self._searcher,
             config=self.current_config,
@@ -190,6 +193,8 @@ class StoreParts:
         """Begun with the first call that reaches a usable index: a constructor does no I/O."""
         if self._is_closed:
             return
+        if self._on_use is not None:
+            self._on_use()
         if self._refreshes_config:
             self._live_config.start()
         if self._discovery is not None and self._registration is None:

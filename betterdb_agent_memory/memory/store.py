@@ -26,6 +26,7 @@ class MemoryStore(RememberVerbs, RecallVerbs, ForgetVerbs, ConsolidateVerbs, Mai
     are touched: "immediate" (before recall returns) or "deferred". `consolidation` sets label and
     importance of facts. `next_embed_fn` is the model that the store is to be moved to: see `migration`.
     `analytics` is accepted as published and means nothing: no usage data is collected, whatever its value.
+    `on_use` is called within each call that reaches the index, before work in the background begins.
 
     Methods may be called from many tasks at once. The index is found or created on first use.
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from opentelemetry.trace import Span
 
+from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.memory.consolidation.facts import ConsolidateFactsResult
 from betterdb_agent_memory.memory.ranking import Ranking
 from betterdb_agent_memory.memory.record import memory_collection
@@ -24,6 +25,7 @@ from betterdb_agent_memory.telemetry import (
     Attribute,
     create_memory_telemetry,
     exemplar,
+    export_traffic,
 )
 
 _log = logging.getLogger(__name__)
@@ -36,6 +38,7 @@ class StoreWatch:
 
     def __init__(self, store_name: str, telemetry: MemoryTelemetryOptions | None) -> None:
         self._store_name = store_name
+        self._registry = telemetry.registry if telemetry is not None else None
         self._key_prefix = memory_collection(store_name).key_prefix
         self._telemetry = create_memory_telemetry(telemetry)
         metrics = self._telemetry.metrics
@@ -59,6 +62,10 @@ class StoreWatch:
         self.unreadable_count = 0
         self.refill_count = 0
         self.background_failure_count = 0
+
+    def export_traffic(self, engine: Engine) -> None:
+        """Show what the store exchanges with its server beside its own metrics."""
+        export_traffic(engine, self._store_name, engine.traffic, self._registry)
 
     @contextmanager
     def remembering(

@@ -12,8 +12,8 @@ import typer
 
 from betterdb_agent_memory.apps.cli.app import app
 from betterdb_agent_memory.apps.cli.exits import Exit
-from betterdb_agent_memory.apps.cli.settings import KEYS
 from betterdb_agent_memory.memory.results import MemoryStats
+from betterdb_agent_memory.options.environment import KEYS
 from tests.apps.conftest import ROOT, environment
 from tests.docs.pages import Block, blocks, table
 

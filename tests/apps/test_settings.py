@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from betterdb_agent_memory import ConfigurationError
 from betterdb_agent_memory.apps.cli.app import hoisted
 from betterdb_agent_memory.apps.cli.reading import seconds
-from betterdb_agent_memory.apps.cli.settings import KEYS, masked, resolve, secrets_of
+from betterdb_agent_memory.apps.cli.settings import resolve
 from betterdb_agent_memory.errors import InvalidInputError
+from betterdb_agent_memory.options.environment import KEYS
+from betterdb_agent_memory.options.secrets import masked, secrets_of
 from tests.apps.conftest import Run
 
 

@@ -20,7 +20,9 @@ from betterdb_agent_memory import (
     AgentMemory,
     AgentMemoryOptions,
     ConsolidationConfig,
+    DiscoveryOptions,
     Explanation,
+    MemoryConfigRefreshConfig,
     MemoryDraft,
     MemoryFilter,
     MemoryListOptions,
@@ -29,12 +31,24 @@ from betterdb_agent_memory import (
     MemoryStore,
     MemoryTelemetryOptions,
     RememberResult,
+    TelemetryOptions,
     create_memory_telemetry,
     errors,
     telemetry,
 )
 from betterdb_agent_memory.agent_memory import URL_VARIABLE
 from betterdb_agent_memory.background import ROWS_ON_THE_LOOP
+from betterdb_agent_memory.caches.keys import KEY_PARAMETERS
+from betterdb_agent_memory.caches.llm import LlmCache
+from betterdb_agent_memory.caches.results import Origin
+from betterdb_agent_memory.caches.tool import ToolCache
+from betterdb_agent_memory.discovery import (
+    DEFAULT_HEARTBEAT_INTERVAL_SECONDS,
+    HEARTBEAT_TTL_SECONDS,
+    Patience,
+)
+from betterdb_agent_memory.discovery.announcing import LOOK_EVERY_TICKS, MAX_NAMES_PER_LOOK
+from betterdb_agent_memory.discovery.markers import MAX_TOOL_POLICIES
 from betterdb_agent_memory.embedders import WordLlamaEmbedder
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.filters import MAX_FILTER_BYTES
@@ -48,6 +62,7 @@ from betterdb_agent_memory.memory.remembering import BATCH
 from betterdb_agent_memory.memory.updating import KEEP
 from betterdb_agent_memory.memory.where import MAX_IDS
 from betterdb_agent_memory.options import DEFAULT_MAX_CONTENT_BYTES
+from betterdb_agent_memory.telemetry import create_cache_telemetry
 from tests.docs.pages import ROOT, fenced, table, text_of
 from tests.embedding import embed
 from tests.servers import ValkeyServer
@@ -62,7 +77,8 @@ def test_extras() -> None:
 
 
 def test_live_settings() -> None:
-    assert table(DOCS / "configuration.md", "settings") == [[s.field, s.accepts, s.effect] for s in SETTINGS]
+    expected = [[s.field, s.name, s.accepts, s.effect] for s in SETTINGS]
+    assert table(DOCS / "live-config.md", "settings") == expected
 
 
 def test_environment_variables() -> None:
@@ -85,8 +101,11 @@ SIGNATURES: list[tuple[str, str, Any]] = [
     ("bulk.md", "MemoryStore.update", MemoryStore.update),
     ("bulk.md", "MemoryStore.iterate", MemoryStore.iterate),
     ("configuration.md", "ConsolidationConfig", ConsolidationConfig),
+    ("configuration.md", "MemoryConfigRefreshConfig", MemoryConfigRefreshConfig),
     ("configuration.md", "MemoryOptions", MemoryOptions),
     ("observability.md", "MemoryStats", MemoryStats),
+    ("llm-cache.md", "LlmCache.get_or_call", LlmCache.get_or_call),
+    ("tool-cache.md", "ToolCache.cached", ToolCache.cached),
 ]
 
 
@@ -397,3 +416,41 @@ def test_the_house_has_these_rooms_and_no_others() -> None:
     modules = {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py")}
     expected = {module for module in modules if not any(part in module for part in deep)}
     assert {module for module in expected if not module.endswith("/__init__.py")} <= drawn
+
+
+def test_where_an_answer_comes_from_and_what_a_request_is() -> None:
+    rows = table(DOCS / "llm-cache.md", "origins")
+    assert [row[0] for row in rows] == [*(f'"{origin}"' for origin in ("cache", "stale", "shared", "call")), "None"]
+    assert {row[0].strip('"') for row in rows} == {*get_args(Origin), "None"}
+    [paragraph] = [part for part in text_of(DOCS / "llm-cache.md").split("\n\n") if part.startswith("Two requests are")]
+    assert re.findall(r"`(\w+)`", paragraph.partition(". The published")[0]) == list(KEY_PARAMETERS)
+
+
+def test_cache_metrics() -> None:
+    metrics = create_cache_telemetry(TelemetryOptions(registry=CollectorRegistry())).metrics
+    actual = []
+    for name in metrics.__dataclass_fields__:
+        metric: Any = getattr(metrics, name)
+        [described] = metric.describe()
+        total = "_total" if described.type == "counter" else ""
+        further = [label for label in metric._labelnames if label != "cache_name"]
+        actual.append([described.name + total, described.type, ", ".join(further), described.documentation])
+    assert table(DOCS / "observability.md", "cache metrics") == actual
+
+
+def test_engine_metrics() -> None:
+    actual = [[f"{name}_total", "counter", about] for name, about in telemetry.ENGINE_COUNTERS.items()]
+    assert table(DOCS / "observability.md", "engine metrics") == actual
+
+
+def test_discovery_settings() -> None:
+    rows = {row[0]: row[1] for row in table(DOCS / "discovery.md", "discovery")}
+    defaults = DiscoveryOptions()
+    assert rows["heartbeat_interval_ms"] == str(defaults.heartbeat_interval_ms)
+    assert rows["include_tool_policies"] == str(defaults.include_tool_policies)
+    assert int(rows["heartbeat_interval_ms"]) == DEFAULT_HEARTBEAT_INTERVAL_SECONDS * 1000
+    page = text_of(DOCS / "discovery.md")
+    assert f"for {HEARTBEAT_TTL_SECONDS} s |" in page
+    assert f"at most {MAX_NAMES_PER_LOOK}\n" in page
+    assert f"up to {MAX_TOOL_POLICIES} names" in page
+    assert (Patience().apart_seconds, Patience().silent_days, LOOK_EVERY_TICKS) == (120, 7, 10)

@@ -130,7 +130,8 @@ def load(writer: Writer, name: str) -> Scenario:
 
 def scenarios() -> list[Scenario]:
     """Every recording, of both writers."""
-    return [load(writer, path.stem) for writer in WRITERS for path in sorted((FIXTURES / writer).glob("*.json"))]
+    recorded = [(writer, path) for writer in WRITERS for path in sorted((FIXTURES / writer).glob("memory_*.json"))]
+    return [load(writer, path.stem) for writer, path in recorded]
 
 
 def as_bytes(value: Json) -> bytes:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 
@@ -23,6 +21,7 @@ from betterdb_agent_memory import (
 )
 from betterdb_agent_memory.errors import ConsolidationError
 from tests.embedding import embed
+from tests.interop.metrics import collected
 from tests.interop.replay import FIXTURES, WRITERS, Writer
 
 OBSERVED: dict[str, Any] = json.loads((FIXTURES / "observability.json").read_text())
@@ -33,10 +32,27 @@ OUR_METRICS = {
     "agent_memory_recall_refills_total": ("counter", {"store_name"}),
     "agent_memory_unreadable_records_total": ("counter", {"store_name"}),
     "agent_memory_background_failures_total": ("counter", {"store_name", "work"}),
+    "agent_memory_config_values_ignored_total": ("counter", {"store_name", "field"}),
     "agent_memory_reinforcements_pending": ("gauge", {"store_name"}),
     "agent_memory_reinforcements_lost_total": ("counter", {"store_name"}),
 }
 """Metrics that the published packages do not have."""
+
+STORE = {"cache.name": "string", "gen_ai.memory.store.id": "string", "error.type": "string"}
+OUR_ATTRIBUTES = {
+    "agent_memory.remember": STORE
+    | {"cache.key": "string", "gen_ai.operation.name": "string", "gen_ai.memory.record.id": "string"},
+    "agent_memory.recall": {
+        "cache.name": "string",
+        "cache.matched_key": "string",
+        "gen_ai.operation.name": "string",
+        "gen_ai.memory.store.id": "string",
+        "gen_ai.memory.record.count": "number",
+    },
+    "agent_memory.consolidate": STORE,
+    "agent_memory.consolidateFacts": STORE,
+}
+"""Attributes that the published packages do not set."""
 
 FAILING_TEXT = "this text cannot be embedded"
 TYPES = {bool: "boolean", int: "number", float: "number", str: "string"}
@@ -46,23 +62,6 @@ async def embed_or_fail(text: str) -> list[float]:
     if text == FAILING_TEXT:
         raise RuntimeError("the model is down")
     return await embed(text)
-
-
-@pytest.fixture
-def exporter() -> Iterator[InMemorySpanExporter]:
-    provider = trace.get_tracer_provider()
-    if not isinstance(provider, TracerProvider):
-        provider = TracerProvider()
-        trace.set_tracer_provider(provider)
-    exporter = InMemorySpanExporter()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    yield exporter
-    exporter.shutdown()
-
-
-@pytest.fixture
-def registry() -> CollectorRegistry:
-    return CollectorRegistry()
 
 
 @pytest.fixture
@@ -129,7 +128,7 @@ def test_spans_have_the_published_names_attributes_and_states(writer: Writer, sp
     assert set(ours) == set(published)
     for name, runs in ours.items():
         attributes = {key: TYPES[type(value)] for run in runs for key, value in (run.attributes or {}).items()}
-        assert attributes == published[name]["attributes"]
+        assert attributes == published[name]["attributes"] | OUR_ATTRIBUTES[name]
         assert sorted({run.status.status_code.value for run in runs}) == published[name]["status_codes_seen"]
 
 
@@ -145,11 +144,12 @@ def test_a_failure_is_one_exception_event_as_in_published_python(spans: list[Rea
 def test_metrics_have_the_published_names_types_labels_and_buckets(
     writer: Writer, store_name: str, spans: list[ReadableSpan], registry: CollectorRegistry
 ) -> None:
-    # Where nothing failed in the background, the counter has no sample to show its labels.
+    # Where nothing failed in the background, a counter has no sample to show its labels.
     metrics = create_memory_telemetry(MemoryTelemetryOptions(registry=registry)).metrics
     metrics.background_failures.labels(store_name=store_name, work="eviction")
+    metrics.config_values_ignored.labels(store_name=store_name, field="recall.threshold")
 
-    ours = collected(registry)
+    ours = {name: seen for name, seen in collected(registry).items() if name.startswith(PREFIX)}
     for metric in OBSERVED[writer]["metrics"]:
         if not metric["name"].startswith(PREFIX):
             continue
@@ -157,6 +157,75 @@ def test_metrics_have_the_published_names_types_labels_and_buckets(
         assert (kind, sorted(labels)) == (metric["type"], metric["labels_seen"]), metric["name"]
         assert buckets == [float(bound) for bound in metric.get("buckets", [])], metric["name"]
     assert {name: (kind, labels) for name, (kind, labels, _) in ours.items()} == OUR_METRICS
+
+
+def test_the_monitor_finds_the_record_that_a_span_is_about(store_name: str, spans: list[ReadableSpan]) -> None:
+    """It takes the store from `cache.name`, and looks at the key in `cache.key` or `cache.matched_key`."""
+    assert {(span.attributes or {})["cache.name"] for span in spans} == {store_name}
+    kept = [str((span.attributes or {}).get("cache.key")) for span in spans if span.name == "agent_memory.remember"]
+    [matched] = [
+        (span.attributes or {})["cache.matched_key"] for span in spans if "cache.matched_key" in (span.attributes or {})
+    ]
+    assert matched == kept[1]
+    assert kept[1].startswith(f"{store_name}:mem:")
+
+
+async def test_no_attribute_holds_a_text_unless_asked(
+    valkey_client: Any, store_name: str, exporter: InMemorySpanExporter, registry: CollectorRegistry
+) -> None:
+    for capture in (False, True):
+        telemetry = MemoryTelemetryOptions(registry=registry, capture_content=capture)
+        store = MemoryStore(client=valkey_client, name=store_name, embed_fn=embed, telemetry=telemetry)
+        exporter.clear()
+        await store.remember("a private note", thread_id="private thread")
+        await store.recall("a private question", thread_id="private thread")
+        await store.close()
+        values = {str(value) for span in exporter.get_finished_spans() for value in (span.attributes or {}).values()}
+        assert ({"a private note", "a private question"} <= values) == capture
+        assert not capture or "private thread" not in values
+
+
+async def test_a_duration_leads_to_its_trace(
+    valkey_client: Any, store_name: str, exporter: InMemorySpanExporter, registry: CollectorRegistry
+) -> None:
+    telemetry = MemoryTelemetryOptions(registry=registry)
+    store = MemoryStore(client=valkey_client, name=store_name, embed_fn=embed, telemetry=telemetry)
+    await store.remember("note")
+    await store.recall("note")
+    await store.close()
+    [trace_id] = [
+        format(span.context.trace_id, "032x")
+        for span in exporter.get_finished_spans()
+        if span.name == "agent_memory.recall" and span.context is not None
+    ]
+    exemplars = [
+        sample.exemplar.labels for family in registry.collect() for sample in family.samples if sample.exemplar
+    ]
+    assert exemplars == [{"trace_id": trace_id}]
+
+
+async def test_what_goes_to_the_server_is_counted_under_the_name_of_the_store(
+    valkey_client: Any, store_name: str, registry: CollectorRegistry
+) -> None:
+    def total(name: str) -> float:
+        return registry.get_sample_value(f"betterdb_engine_{name}_total", {"name": store_name}) or 0
+
+    store = MemoryStore(
+        client=valkey_client,
+        name=store_name,
+        embed_fn=embed,
+        telemetry=MemoryTelemetryOptions(registry=registry),
+    )
+    id = await store.remember("x" * 10_000)
+    before = [total(name) for name in ("round_trips", "sent_bytes", "received_bytes")]
+    assert before[1] > 10_000 > before[2]
+    await store.get(id)
+    assert total("round_trips") == before[0] + 1
+    assert before[2] + 10_000 < total("received_bytes") < before[2] + 10_400
+    await store.close()
+    del store
+    gc.collect()
+    assert total("round_trips") == before[0] + 1, "a counter never goes back, also when its engine is gone"
 
 
 def test_the_published_metrics_count_what_happened(
@@ -184,15 +253,3 @@ def test_the_published_metrics_count_what_happened(
         "consolidations_total": 2,
         "fact_tombstone_unmatched_total": 1,
     }
-
-
-def collected(registry: CollectorRegistry) -> dict[str, tuple[str, set[str], list[float]]]:
-    """Name in the exposition -> type, labels, bucket bounds."""
-    found: dict[str, tuple[str, set[str], list[float]]] = {}
-    for family in registry.collect():
-        samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
-        labels = {label for sample in samples for label in sample.labels} - {"le"}
-        bounds = sorted({float(sample.labels["le"]) for sample in samples if "le" in sample.labels})
-        name = f"{family.name}_total" if family.type == "counter" else family.name
-        found[name] = (family.type, labels, bounds)
-    return found

@@ -65,6 +65,12 @@ class Published:
         """Call a method of the published store of that name; its result as plain dictionaries."""
         return await asyncio.to_thread(self._exchange, {"do": do, "store": store, "arguments": arguments})
 
+    async def cache(self, name: str, do: str, *positional: Any) -> Any:
+        """Call `tier.method` of the published cache of that name."""
+        return await asyncio.to_thread(
+            self._exchange, {"do": do, "store": name, "arguments": {"positional": positional}}
+        )
+
     def _exchange(self, request: dict[str, Any]) -> Any:
         assert self._process is not None
         assert self._process.stdin is not None

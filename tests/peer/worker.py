@@ -31,10 +31,17 @@ class Worker:
 
         self._client = valkey.asyncio.Valkey(port=port)
         self._stores: dict[str, Any] = {}
+        self._caches: dict[str, Any] = {}
 
     async def answer(self, request: dict[str, Any]) -> Any:
         do, name = request["do"], request["store"]
         arguments = request["arguments"]
+        if "." in do:
+            tier, _, verb = do.partition(".")
+            cache = self._caches.get(name) or self._caches.setdefault(name, self._make_cache(name))
+            return await getattr(getattr(cache, tier), verb)(*arguments["positional"])
+        if do == "cache_stats":
+            return await self._caches[name].stats()
         if do == "make_store":
             self._stores[name] = self._make_store(name, arguments)
             return None
@@ -50,6 +57,8 @@ class Worker:
     async def close(self) -> None:
         for store in self._stores.values():
             await store.close()
+        for cache in self._caches.values():
+            await cache.shutdown()
         await self._client.aclose()
 
     def _make_store(self, name: str, options: dict[str, Any]) -> Any:
@@ -57,8 +66,15 @@ class Worker:
 
         return MemoryStore(client=self._client, name=name, embed_fn=embed, **options)
 
+    def _make_cache(self, name: str) -> Any:
+        from betterdb_agent_memory import AgentCache, AgentCacheOptions, DiscoveryOptions
+
+        return AgentCache(AgentCacheOptions(client=self._client, name=name, discovery=DiscoveryOptions(enabled=False)))
+
 
 def plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: plain(member) for name, member in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     return [plain(element) for element in value] if isinstance(value, list) else value

@@ -8,7 +8,15 @@ from typing import Annotated, Final
 
 import typer
 
-from betterdb_agent_memory.apps.cli import asking, changing, demonstration, forgetting, keeping, transferring
+from betterdb_agent_memory.apps.cli import (
+    asking,
+    changing,
+    configuring,
+    demonstration,
+    forgetting,
+    keeping,
+    transferring,
+)
 from betterdb_agent_memory.apps.cli.session import Session
 from betterdb_agent_memory.version import package_version
 
@@ -49,7 +57,7 @@ def session(
     context.obj = Session(flags, config, as_json, debug)
 
 
-for _module in (changing, asking, forgetting, keeping, transferring, demonstration):
+for _module in (changing, asking, configuring, forgetting, keeping, transferring, demonstration):
     _module.add_to(app)
 
 _WITH_VALUE: Final = ("--url", "--name", "--embedder", "--config")

@@ -139,28 +139,9 @@ def stats(context: typer.Context) -> None:
     session.run(work, reads=True)
 
 
-def config_show(context: typer.Context) -> None:
-    """Show every setting and where it comes from; secrets are masked."""
-    session = session_of(context)
-
-    def work() -> int:
-        settings = session.settings
-        if session.json:
-            output.print_json({name: {"value": s.shown, "source": s.source} for name, s in settings.items()})
-        else:
-            rows = [(name, "" if s.shown is None else s.shown, s.source) for name, s in settings.items()]
-            output.print_table(("setting", "value", "source"), rows)
-        return Exit.OK
-
-    session.finish(work)
-
-
 def add_to(app: typer.Typer) -> None:
     """Make these commands of the program."""
     app.command("recall")(recall)
     app.command("list")(list_memories)
     app.command("show")(show)
     app.command("stats")(stats)
-    config = typer.Typer(no_args_is_help=True, help="Look at the settings.")
-    config.command("show")(config_show)
-    app.add_typer(config, name="config")

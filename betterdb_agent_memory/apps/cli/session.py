@@ -14,16 +14,26 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 import platformdirs
 import typer
 
-from betterdb_agent_memory import AgentMemory, AgentMemoryError, ConfigurationError, MemoryOptions, MemoryStore
+from betterdb_agent_memory import (
+    AgentMemory,
+    AgentMemoryError,
+    CacheOptions,
+    ConfigurationError,
+    MemoryConfigRefreshConfig,
+    MemoryOptions,
+    MemoryStore,
+)
 from betterdb_agent_memory.agent_memory import default_file
 from betterdb_agent_memory.apps.cli.exits import Exit, exit_of
-from betterdb_agent_memory.apps.cli.settings import CONFIG_VARIABLE, Setting, masked, resolve, secrets_of
+from betterdb_agent_memory.apps.cli.settings import CONFIG_VARIABLE, Setting, resolve
 from betterdb_agent_memory.engines import is_server_url
+from betterdb_agent_memory.options.secrets import masked, secrets_of
 
 if TYPE_CHECKING:
     from betterdb_agent_memory import Embedder
 
 Work = Callable[[MemoryStore], Awaitable[int]]
+AgentWork = Callable[[AgentMemory], Awaitable[int]]
 _Batch = TypeVar("_Batch")
 
 
@@ -76,8 +86,12 @@ class Session:
             embedder=self._embedder(self.settings["embedder"].value),
             next_embedder=self._embedder(next_embedder),
             memory=MemoryOptions(
-                threshold=self.settings["threshold"].value, discovery=False, reinforcement="immediate"
+                threshold=self.settings["threshold"].value,
+                discovery=False,
+                reinforcement="immediate",
+                config_refresh=MemoryConfigRefreshConfig(live_updates=False),
             ),
+            caches=CacheOptions(discovery=False, config_refresh=False),
         )
 
     def run(self, work: Work, *, next_embedder: str | None = None, reads: bool = False) -> NoReturn:
@@ -85,6 +99,10 @@ class Session:
 
         Work that only `reads` makes no file: one that is not there is told.
         """
+        self.run_agent(lambda agent: work(agent.memory), next_embedder=next_embedder, reads=reads)
+
+    def run_agent(self, work: AgentWork, *, next_embedder: str | None = None, reads: bool = False) -> NoReturn:
+        """The same for work that needs more than the store."""
 
         def steps() -> int:
             if reads and self._is_missing_file():
@@ -92,7 +110,7 @@ class Session:
                     self.complain(f"nothing has been remembered yet: there is no {self.url}")
                     return Exit.NOTHING
                 raise ConfigurationError(f"there is no file {self.url}; the first `remember` or `import` makes it")
-            return asyncio.run(self._with_store(work, next_embedder))
+            return asyncio.run(self._with_agent(work, next_embedder))
 
         self.finish(steps)
 
@@ -168,10 +186,10 @@ class Session:
                 text = text.replace(secret, "***")
         return text
 
-    async def _with_store(self, work: Work, next_embedder: str | None) -> int:
+    async def _with_agent(self, work: AgentWork, next_embedder: str | None) -> int:
         agent = self.open(next_embedder=next_embedder)
         try:
-            return await work(agent.memory)
+            return await work(agent)
         finally:
             await self._close(agent)
 

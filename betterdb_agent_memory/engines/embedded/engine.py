@@ -8,7 +8,7 @@ from pathlib import Path
 
 import apsw
 
-from betterdb_agent_memory.engines.base import Collection
+from betterdb_agent_memory.engines.base import Collection, Traffic
 from betterdb_agent_memory.engines.embedded.database import Database
 from betterdb_agent_memory.engines.embedded.leases import EmbeddedLeases
 from betterdb_agent_memory.engines.embedded.place import IN_MEMORY
@@ -67,6 +67,11 @@ class EmbeddedEngine:
     def round_trips(self) -> int:
         """0: there is no network."""
         return 0
+
+    @property
+    def traffic(self) -> Traffic:
+        """Nothing: there is no network."""
+        return Traffic()
 
     def records(self, collection: Collection) -> EmbeddedRecords:
         """The records of `collection`; no I/O."""

@@ -14,8 +14,10 @@ from inspect import isawaitable
 from typing import Any
 
 from betterdb_agent_memory.background import LoopLock
+from betterdb_agent_memory.engines.base import Traffic
 from betterdb_agent_memory.engines.valkey.faults import CLIENT_ERRORS, is_of_another_loop, translate
 from betterdb_agent_memory.engines.valkey.packing import Argument, Command, packed
+from betterdb_agent_memory.engines.valkey.sizes import size_of_command, size_of_reply
 from betterdb_agent_memory.engines.valkey.watching import Listener, connection_maker
 from betterdb_agent_memory.errors import (
     AgentMemoryError,
@@ -59,7 +61,7 @@ class ValkeyClient:
         single = library is not None and getattr(client, "single_connection_client", False)
         self._turn = LoopLock() if single else None
         self._is_closed = False
-        self.round_trips = 0
+        self.traffic = Traffic()
 
     def __repr__(self) -> str:
         # Never the client's own repr: it shows connection arguments.
@@ -68,13 +70,16 @@ class ValkeyClient:
     async def ask(self, *command: Argument) -> Any:
         """The reply to a command that changes nothing, or that may happen twice. One round trip."""
         self._require_open()
-        self.round_trips += 1
+        self.traffic.round_trips += 1
+        self.traffic.bytes_sent += size_of_command(command)
         try:
-            return await self._execute(command)
+            reply = await self._execute(command)
         except AgentMemoryError:
             raise
         except self._errors as error:
             raise translate(error, _name(command)) from error
+        self.traffic.bytes_received += size_of_reply(reply)
+        return reply
 
     async def ask_many(self, commands: Sequence[Command]) -> list[Any]:
         """Replies to commands that change nothing, in order; a refused one is an error in the list.
@@ -147,7 +152,7 @@ class ValkeyClient:
     async def _ask_chunk(self, chunk: Sequence[Command]) -> list[Any]:
         if len(chunk) == 1 or self._library is None or not hasattr(self._client, "pipeline"):
             return [await self._reply_or_refusal(command) for command in chunk]
-        self.round_trips += 1
+        self.traffic.round_trips += 1
         try:
             pipeline = self._client.pipeline(transaction=False)
             for command in chunk:
@@ -155,6 +160,8 @@ class ValkeyClient:
             replies = await pipeline.execute(raise_on_error=False)
         except self._errors as error:
             raise translate(error, _name(chunk[0])) from error
+        self.traffic.bytes_sent += sum(map(size_of_command, chunk))
+        self.traffic.bytes_received += size_of_reply(replies)
         return [
             _told(reply, command) if isinstance(reply, Exception) else reply
             for command, reply in zip(chunk, replies, strict=True)
@@ -174,11 +181,13 @@ class ValkeyClient:
             if replies and _is_broken(replies[-1]):
                 replies.append(_not_sent(command))
                 continue
-            self.round_trips += 1
+            self.traffic.round_trips += 1
+            self.traffic.bytes_sent += size_of_command(command)
             try:
                 replies.append(await self._execute(command))
             except self._errors as error:
                 replies.append(_told(error, command, write_sent=True))
+        self.traffic.bytes_received += size_of_reply(replies)
         return replies
 
     async def _tell_on_one_connection(self, chunk: Sequence[Command], size: int) -> list[Any]:
@@ -187,7 +196,7 @@ class ValkeyClient:
         assert self._pool is not None
         # Packed before a connection is taken: whoever is cancelled meanwhile has broken none.
         request = packed(chunk) if size <= PACKED_ON_THE_LOOP else await asyncio.to_thread(packed, chunk)
-        self.round_trips += 1
+        self.traffic.round_trips += 1
         try:
             # valkey-py insists on a command name here, redis-py warns about one.
             connection = await (
@@ -202,6 +211,7 @@ class ValkeyClient:
             except CLIENT_ERRORS as error:
                 return [_told(error, chunk[0])] * len(chunk)
             await connection.send_packed_command(request)
+            self.traffic.bytes_sent += size
             while len(replies) < len(chunk):
                 replies.append(await _read_reply(connection, chunk[len(replies)]))
         except CLIENT_ERRORS as error:
@@ -214,6 +224,7 @@ class ValkeyClient:
             raise
         finally:
             await self._pool.release(connection)
+        self.traffic.bytes_received += size_of_reply(replies)
         return replies
 
 
@@ -266,7 +277,7 @@ def _sized_chunks(commands: Sequence[Command]) -> Iterator[tuple[Sequence[Comman
     for chunk in _chunks(commands):
         begin = total = 0
         for index, command in enumerate(chunk):
-            size = sum([len(argument) for argument in command if not isinstance(argument, int)])
+            size = size_of_command(command)
             if total and total + size > PIPELINE_BYTES:
                 yield chunk[begin:index], total
                 begin, total = index, 0

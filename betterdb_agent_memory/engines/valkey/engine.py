@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from betterdb_agent_memory.engines.base import Collection
+from betterdb_agent_memory.engines.base import Collection, Traffic
 from betterdb_agent_memory.engines.valkey.client import ValkeyClient
 from betterdb_agent_memory.engines.valkey.leases import ValkeyLeases
 from betterdb_agent_memory.engines.valkey.records import ValkeyRecords
@@ -103,7 +103,12 @@ class ValkeyEngine:
     @property
     def round_trips(self) -> int:
         """Requests sent so far; a pipeline counts once."""
-        return self._client.round_trips
+        return self._client.traffic.round_trips
+
+    @property
+    def traffic(self) -> Traffic:
+        """What went to the server and came back."""
+        return self._client.traffic
 
     def records(self, collection: Collection) -> ValkeyRecords:
         """The records of `collection`; no I/O."""

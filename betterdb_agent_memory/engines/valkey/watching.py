@@ -47,13 +47,13 @@ class Listener:
             self._say("a connection of its own cannot be made from this client")
             return
         pause_seconds = _FIRST_PAUSE_SECONDS
+        clock = asyncio.get_running_loop().time
         while True:
-            connection = None
+            connection, began = None, clock()
             try:
                 connection = self._make_connection()
                 channels = await _listening(connection, keys, self._database)
                 tell(None)
-                pause_seconds = _FIRST_PAUSE_SECONDS
                 await _hear(connection, channels, tell)
             except EngineUnavailableError as error:
                 self._say(str(error), "until the server is back ")
@@ -63,6 +63,8 @@ class Listener:
             finally:
                 if connection is not None:
                     await _close(connection)
+            if clock() - began > _LONGEST_PAUSE_SECONDS:
+                pause_seconds = _FIRST_PAUSE_SECONDS
             await asyncio.sleep(pause_seconds * random.uniform(0.5, 1))
             pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
 
@@ -88,7 +90,10 @@ def connection_maker(pool: Any) -> MakeConnection | None:
         # What a driver does besides with its connections: caching replies, hearing of maintenance.
         for name in ("cache_enabled", "maint_notifications_config", "maint_notifications_pool_handler"):
             own.pop(name, None)
-        return kind(**own)
+        try:
+            return kind(**own)
+        except (TypeError, ValueError) as error:
+            raise EngineError(f"{kind.__name__} takes other settings: {error}") from error
 
     return make
 
@@ -159,7 +164,7 @@ async def _hear(connection: Any, channels: dict[bytes, str | None], tell: Tell) 
 async def _ask(connection: Any, *command: Argument) -> Any:
     await _send(connection, *command)
     try:
-        return await connection.read_response(disable_decoding=True)
+        return await connection.read_response(disable_decoding=True, disconnect_on_error=False)
     except CLIENT_ERRORS as error:
         raise translate(error, " ".join(str(word) for word in command[:2])) from error
 
@@ -174,7 +179,8 @@ async def _send(connection: Any, *command: Argument) -> None:
 async def _next_message(connection: Any) -> Any:
     """A message, or None when there was none for a while."""
     try:
-        return await connection.read_response(disable_decoding=True, timeout=_QUIET_SECONDS)
+        # The driver would not wait until the connection is closed; `_close` does.
+        return await connection.read_response(disable_decoding=True, timeout=_QUIET_SECONDS, disconnect_on_error=False)
     except CLIENT_ERRORS as error:
         raise translate(error, "SUBSCRIBE") from error
 

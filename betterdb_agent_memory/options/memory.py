@@ -1,44 +1,38 @@
-"""What a caller sets once: validated when it is constructed, with the field's name in the error."""
+"""What a caller sets for the long-term tier."""
 
 from __future__ import annotations
 
-import math
-import numbers
 from collections.abc import Awaitable
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Protocol, TypeAlias, TypeGuard
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Protocol, TypeAlias
 
 from prometheus_client import CollectorRegistry
-from pydantic import BaseModel, ConfigDict, Field
 
-from betterdb_agent_memory.embedders.base import Embedder, EmbedFn
 from betterdb_agent_memory.errors import ConfigurationError
+from betterdb_agent_memory.options.checks import (
+    Accepts,
+    OptionsModel,
+    count_of_at_least_one,
+    either,
+    finite_number,
+    number,
+    options,
+    switch,
+    text,
+    whole_number,
+)
 
-DEFAULT_NAME = "betterdb_ac"
 MAX_THRESHOLD = 2.0
 DEFAULT_HALF_LIFE_SECONDS = 604_800.0
 DEFAULT_REFRESH_INTERVAL_MS = 30_000
 MIN_REFRESH_INTERVAL_MS = 1_000
 DEFAULT_MAX_CONTENT_BYTES = 262_144
 
-
-def is_number(value: object) -> TypeGuard[float]:
-    """Whether `value` is a real number of Python or numpy; a boolean is none."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def finite_number(name: str, value: object) -> float:
-    """`value` as a float, or an error that names it."""
-    if not is_number(value) or not math.isfinite(value):
-        raise ConfigurationError(f"{name} must be a finite number, got {value!r}")
-    return float(value)
-
-
-def count_of_at_least_one(name: str, value: object) -> int:
-    """`value` as a whole number of at least 1, or an error that names it."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < 1:
-        raise ConfigurationError(f"{name} must be a whole number of at least 1, got {value!r}")
-    return int(value)
+Threshold: TypeAlias = Annotated[float, number(0, MAX_THRESHOLD)]
+HalfLife: TypeAlias = Annotated[float, number(0, above=True, unit=" of seconds")]
+MaxItems: TypeAlias = Annotated[int, whole_number(1)]
+Switch: TypeAlias = Annotated[bool, switch()]
+Registry: TypeAlias = Annotated[CollectorRegistry, Accepts("a prometheus_client.CollectorRegistry")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,106 +87,109 @@ class RecallWeights:
 CONTRACT_WEIGHTS = RecallWeights(similarity=0.6, recency=0.25, importance=0.15)
 """The published default, shared with the other languages."""
 
+Weights: TypeAlias = Annotated[RecallWeights, Accepts("RecallWeights(similarity, recency, importance)")]
 
-@dataclass(frozen=True, slots=True)
+
+@options
 class MemoryConfigRefreshConfig:
-    """How often live configuration is re-read: `interval_ms` defaults to 30,000, at least 1,000."""
+    """How often live configuration is re-read: `interval_ms` defaults to 30,000, at least 1,000.
 
-    enabled: bool | None = None
-    interval_ms: int | None = None
+    `live_updates` also listens for changes, over one more connection to the server for each worker.
+    """
+
+    enabled: Switch | None = None
+    interval_ms: Annotated[float, number(0, unit=" of milliseconds")] | None = None
+    live_updates: Switch = True
 
 
-@dataclass(frozen=True, slots=True)
+@options
 class MemoryDiscoveryConfig:
     """How the store announces itself to the Monitor: the `version` it shows, 30,000 ms between beats."""
 
-    version: str | None = None
-    heartbeat_interval_ms: int | None = None
+    version: Annotated[str, text()] | None = None
+    heartbeat_interval_ms: Annotated[int, whole_number(1, unit=" of milliseconds")] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@options
 class ConsolidationConfig:
     """Labels and priors of consolidated facts. `enabled` is accepted and ignored, as published."""
 
-    enabled: bool | None = None
-    fact_source: str | None = None
-    fact_importance: float | None = None
+    enabled: Switch | None = None
+    fact_source: Annotated[str, text()] | None = None
+    fact_importance: Annotated[float, number(0, 1)] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@options
 class MemoryTelemetryOptions:
-    """Where spans and metrics go; None means the published default names and the global registry."""
+    """Where spans and metrics go; None means the published default names and the global registry.
 
-    tracer_name: str | None = None
-    metrics_prefix: str | None = None
-    registry: CollectorRegistry | None = None
+    `capture_content` puts remembered texts and queries into span attributes (off: no attribute holds one).
+    """
+
+    tracer_name: Annotated[str, text()] | None = None
+    metrics_prefix: Annotated[str, text()] | None = None
+    registry: Registry | None = None
+    capture_content: Switch = False
 
 
-@dataclass(frozen=True, slots=True)
+@options
 class AgentMemoryRecallConfig:
     """Ranking defaults of the facade's memory store."""
 
-    weights: RecallWeights | None = None
-    half_life_seconds: float | None = None
+    weights: Weights | None = None
+    half_life_seconds: HalfLife | None = None
 
 
-@dataclass(frozen=True, slots=True)
+Discovery: TypeAlias = Annotated[bool | MemoryDiscoveryConfig, either(MemoryDiscoveryConfig)]
+Refresh: TypeAlias = Annotated[bool | MemoryConfigRefreshConfig, either(MemoryConfigRefreshConfig)]
+
+
+@options
 class AgentMemoryConfig:
-    """The facade's memory tier, as published; `consolidation` is an addition."""
+    """The facade's memory tier, as published; `consolidation` and `telemetry` are additions.
 
-    default_threshold: float | None = None
-    recall: AgentMemoryRecallConfig | None = None
-    max_items_per_scope: int | None = None
-    discovery: bool | MemoryDiscoveryConfig = True
-    config_refresh: bool | MemoryConfigRefreshConfig | None = None
-    consolidation: ConsolidationConfig | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgentMemoryOptions:
-    """Everything `AgentMemory(...)` takes when you bring your own client, as published.
-
-    `client` is a `valkey.asyncio` or `redis.asyncio` client (or anything with an awaitable
-    `execute_command`); `embed_fn` an async function from text to vector, or an `Embedder`.
+    `telemetry` None means the published names and the registry of the caches' telemetry.
     """
 
-    client: Any
-    embed_fn: EmbedFn | Embedder
-    name: str = DEFAULT_NAME
-    memory: AgentMemoryConfig = field(default_factory=AgentMemoryConfig)
+    default_threshold: Threshold | None = None
+    recall: AgentMemoryRecallConfig | None = None
+    max_items_per_scope: MaxItems | None = None
+    discovery: Discovery = True
+    config_refresh: Refresh | None = None
+    consolidation: ConsolidationConfig | None = None
     telemetry: MemoryTelemetryOptions | None = None
 
 
-class MemoryOptions(BaseModel):
+class MemoryOptions(OptionsModel):
     """The long-term tier of `AgentMemory.open`.
 
     Everything has a default; None means "what the embedder states" for the threshold and "no limit"
     for capacity.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-    threshold: Annotated[float, Field(ge=0, le=MAX_THRESHOLD)] | None = None
+    threshold: Threshold | None = None
     """Largest cosine distance (0 to 2) of a memory that counts as related."""
-    weights: RecallWeights | None = None
+    weights: Weights | None = None
     """Weights of the composite score; by default recency and importance only break ties."""
-    half_life_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    half_life_seconds: HalfLife | None = None
     """Age at which the recency term is one half."""
-    max_items_per_scope: Annotated[int, Field(ge=1)] | None = None
+    max_items_per_scope: MaxItems | None = None
     """Memories kept in one exact scope; above it the least valuable leave."""
-    reinforcement: Reinforcement = "deferred"
+    reinforcement: Annotated[
+        Reinforcement, Accepts("'immediate', 'deferred' or DeferredReinforcement(interval_seconds, max_pending)")
+    ] = "deferred"
     """Whether a recall writes its hits back before it returns, or later and merged."""
-    search_timeout_ms: Annotated[int, Field(ge=1)] = 5_000
+    search_timeout_ms: Annotated[int, whole_number(1, unit=" of milliseconds")] = 5_000
     """Longest time a server may take for one search; a file has no such limit."""
-    minimum_ef: Annotated[int, Field(ge=1, le=4_096)] = 100
+    minimum_ef: Annotated[int, whole_number(1, 4_096)] = 100
     """Least effort (EF_RUNTIME) of a vector search on a server: more finds more of the true neighbours."""
     consolidation: ConsolidationConfig | None = None
     """Label and importance of the facts that consolidation writes."""
-    max_content_bytes: Annotated[int, Field(ge=1)] = DEFAULT_MAX_CONTENT_BYTES
+    max_content_bytes: Annotated[int, whole_number(1, unit=" of bytes")] = DEFAULT_MAX_CONTENT_BYTES
     """Longest text that `remember` accepts, in UTF-8 bytes."""
-    config_refresh: bool | MemoryConfigRefreshConfig = True
+    config_refresh: Refresh = True
     """Whether `{name}:__mem_config` is re-read while running (every 30 s by default)."""
-    discovery: bool | MemoryDiscoveryConfig | None = None
+    discovery: Discovery | None = None
     """Whether the Monitor is told; None means on a server yes, on a file no."""
     telemetry: MemoryTelemetryOptions | None = None
     """Names and registry of spans and metrics."""

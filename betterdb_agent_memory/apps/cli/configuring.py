@@ -1,0 +1,150 @@
+"""The commands for settings: this command's own, and the live configuration of all workers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from betterdb_agent_memory import AgentMemory, RecallWeights
+from betterdb_agent_memory.agent_config import ConfigInForce
+from betterdb_agent_memory.apps.cli import output
+from betterdb_agent_memory.apps.cli.exits import Exit
+from betterdb_agent_memory.apps.cli.reading import seconds
+from betterdb_agent_memory.apps.cli.session import Session, session_of
+from betterdb_agent_memory.caches.policies import ToolPolicy, checked_tool_name
+from betterdb_agent_memory.errors import InvalidInputError
+
+
+def config_show(
+    context: typer.Context,
+    live: Annotated[bool, typer.Option("--live", help="What is in force in the store, for all workers.")] = False,
+) -> None:
+    """Show every setting and where it comes from; secrets are masked."""
+    session = session_of(context)
+
+    def own() -> int:
+        settings = session.settings
+        if session.json:
+            output.print_json({name: {"value": s.shown, "source": s.source} for name, s in settings.items()})
+        else:
+            rows = [(name, "" if s.shown is None else s.shown, s.source) for name, s in settings.items()]
+            output.print_table(("setting", "value", "source"), rows)
+        return Exit.OK
+
+    async def of_all(agent: AgentMemory) -> int:
+        _report(session, await agent.config.get())
+        return Exit.OK
+
+    if live:
+        session.run_agent(of_all, reads=True)
+    session.finish(own)
+
+
+def config_set(
+    context: typer.Context,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", help="Largest cosine distance of a hit, 0 to 2.")
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option("--weights", metavar="S,R,I", help="Weights of similarity, recency, importance: 0.6,0.25,0.15."),
+    ] = None,
+    half_life: Annotated[
+        str | None, typer.Option("--half-life", metavar="DURATION", help="Age at which recency is one half: 7d ...")
+    ] = None,
+    max_items: Annotated[int | None, typer.Option("--max-items", help="Memories kept in one scope.")] = None,
+    tool_ttl: Annotated[
+        list[str] | None,
+        typer.Option("--tool-ttl", metavar="TOOL=DURATION", help="How long a tool's results are kept; repeatable."),
+    ] = None,
+) -> None:
+    """Change the live configuration of all workers."""
+    session = session_of(context)
+
+    async def work(agent: AgentMemory) -> int:
+        given: dict[str, Any] = {
+            "threshold": threshold,
+            "weights": _weights(weights),
+            "half_life_seconds": seconds("--half-life", half_life),
+            "max_items_per_scope": max_items,
+        }
+        # All is checked before anything is written.
+        ttls = [_tool_ttl(text) for text in tool_ttl or []]
+        if not ttls or any(value is not None for value in given.values()):
+            await agent.config.set(**given)
+        for tool, policy in ttls:
+            await agent.config.set_tool_ttl(tool, policy.ttl)
+        _report(session, await agent.config.get())
+        return Exit.OK
+
+    session.run_agent(work)
+
+
+def config_reset(
+    context: typer.Context,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SETTING]...", help="threshold, weights, half_life_seconds, max_items_per_scope."),
+    ] = None,
+    tool: Annotated[
+        list[str] | None, typer.Option("--tool", help="Take away this tool's policy; repeat it for several.")
+    ] = None,
+) -> None:
+    """Take settings of the live configuration away, all of them if none is named; tool policies by --tool alone."""
+    session = session_of(context)
+
+    async def work(agent: AgentMemory) -> int:
+        removed = [await agent.config.remove_tool_policy(name) for name in tool or []]
+        if names or not tool:
+            await agent.config.reset(*names or [])
+        _report(session, await agent.config.get())
+        return Exit.OK if all(removed) else Exit.NOTHING
+
+    session.run_agent(work)
+
+
+def _weights(text: str | None) -> RecallWeights | None:
+    if text is None:
+        return None
+    try:
+        similarity, recency, importance = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InvalidInputError(f"--weights are three numbers such as 0.6,0.25,0.15, got {text!r:.40}") from None
+    return RecallWeights(similarity, recency, importance)
+
+
+def _tool_ttl(text: str) -> tuple[str, ToolPolicy]:
+    tool, _, duration = text.rpartition("=")
+    ttl_seconds = seconds("--tool-ttl", duration) if tool and duration else None
+    if ttl_seconds is None:
+        raise InvalidInputError(f"--tool-ttl is a tool and a duration such as search=5m, got {text!r:.60}")
+    return checked_tool_name(tool), ToolPolicy(ttl_seconds)
+
+
+def _report(session: Session, config: ConfigInForce) -> None:
+    if session.json:
+        output.print_json(
+            {
+                "settings": config.settings,
+                "tool_ttl_seconds": config.tool_ttl_seconds,
+                "ignored_tools": config.ignored_tools,
+            }
+        )
+        return
+    rows: list[tuple[str, object, str]] = []
+    for name, setting in config.settings.items():
+        why = "" if setting.ignored is None else f", since {setting.ignored!r} cannot be used"
+        rows.append((name, "" if setting.value is None else f"{setting.value:.15g}", setting.source + why))
+    rows += [(f"tool_ttl_seconds {tool}", ttl, "live") for tool, ttl in config.tool_ttl_seconds.items()]
+    rows += [(f"tool_ttl_seconds {tool}", "", f"ignored: {why}") for tool, why in config.ignored_tools.items()]
+    output.print_table(("setting", "value", "source"), rows)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Make these commands of the program."""
+    config = typer.Typer(no_args_is_help=True, help="Look at settings, and change those of all workers.")
+    config.command("show")(config_show)
+    config.command("set")(config_set)
+    config.command("reset")(config_reset)
+    app.add_typer(config, name="config")

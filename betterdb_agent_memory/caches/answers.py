@@ -1,0 +1,224 @@
+"""Finding, judging and writing the entry of one request to a language model."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+from betterdb_agent_memory.caches.content import ContentBlock, LlmCacheParams
+from betterdb_agent_memory.caches.entries import LlmEntry, decode_llm, encode_llm, text_of
+from betterdb_agent_memory.caches.keys import CacheKey, llm_key, llm_prefix
+from betterdb_agent_memory.caches.pricing import Prices
+from betterdb_agent_memory.caches.results import LlmAnswer, LlmCacheResult, Origin, checked_ttl
+from betterdb_agent_memory.caches.watch import CacheWatch
+from betterdb_agent_memory.clock import Clock
+from betterdb_agent_memory.engines.values import Values
+from betterdb_agent_memory.errors import EngineError, InvalidInputError
+
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request: its model, where its answer is kept, and the key of the lease for fetching it."""
+
+    model: str
+    key: CacheKey
+    flight_key: str
+
+    @classmethod
+    def of(cls, name: str, params: LlmCacheParams, *, complete: bool) -> Request:
+        """The request of the cache `name`.
+
+        The lease lies beside the prefix of the answers, so that nobody's scan takes it for one.
+
+        Raises:
+            InvalidInputError: `params` cannot be a request.
+        """
+        key = llm_key(name, params, complete=complete)
+        # An object with such members will do as well; the key was made of it, so that there is a text.
+        model: str = getattr(params, "model", None) or params["model"]
+        return cls(str.__str__(model), key, f"{name}:__llm_flight:{key.shared.removeprefix(llm_prefix(name))}")
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """How long an answer is kept, and how much longer to be handed out while a new one is fetched.
+
+    `ttl_seconds` None is for ever, `stale_seconds` None refuses what is stale.
+    """
+
+    ttl_seconds: int | None
+    stale_seconds: int | None = None
+
+    @classmethod
+    def checked(cls, ttl: int | None, stale_seconds: int | None, default_ttl: int | None) -> Keeping:
+        """What the arguments of a call come to.
+
+        Raises:
+            InvalidInputError: one of them is no such number, or there is no TTL to be stale after.
+        """
+        ttl = default_ttl if ttl is None else checked_ttl("ttl", ttl)
+        stale_seconds = checked_ttl("stale_seconds", stale_seconds)
+        if stale_seconds is not None and ttl is None:
+            raise InvalidInputError(
+                f"stale_seconds={stale_seconds} needs a ttl: without one an answer never expires and is never stale"
+            )
+        return cls(ttl, stale_seconds)
+
+    def origin(self, entry: LlmEntry, now_ms: int) -> Origin | None:
+        """How an entry may be used; None for one whose time is up where nothing stale is taken."""
+        until_ms = entry.fresh_until_ms
+        # An entry that says nothing itself, of another writer for example, is judged by our own TTL.
+        if until_ms is None and self.stale_seconds and self.ttl_seconds and entry.stored_at_ms is not None:
+            until_ms = entry.stored_at_ms + 1000 * self.ttl_seconds
+        if until_ms is None or now_ms < until_ms:
+            return "cache"
+        return "stale" if self.stale_seconds else None
+
+
+ANYTHING: Final = Keeping(None, stale_seconds=1)
+"""Takes whatever is there."""
+
+
+class Found(NamedTuple):
+    """An entry as it was read. One that several callers get is decoded anew for each (`again`), so that
+    none of them changes another's blocks.
+    """
+
+    key: str
+    raw: bytes
+    entry: LlmEntry
+    origin: Origin
+
+    def again(self, origin: Origin) -> Found:
+        """The same for another caller."""
+        return self._replace(entry=decode_llm(self.raw) or self.entry, origin=origin)
+
+    def result(self, now_ms: int) -> LlmCacheResult:
+        """The answer for a caller."""
+        return self.entry.result(self.key, self.origin, now_ms)
+
+
+class AnswerShelf:
+    """The entries of one cache, on an engine."""
+
+    def __init__(self, name: str, *, values: Values, watch: CacheWatch, prices: Prices, clock: Clock) -> None:
+        self._prefix = llm_prefix(name)
+        self._values = values
+        self._watch = watch
+        self._prices = prices
+        self._clock = clock
+
+    async def find(self, key: CacheKey, keeping: Keeping) -> tuple[Found | None, bool]:
+        """The entry, and whether there was one that could not be read; that is deleted.
+
+        One round trip, one more to delete. The shared key goes before the published Python package's.
+        """
+        batch = self._values.batch()
+        replies = [(name, batch.get(name)) for name in (key.shared, key.python) if name is not None]
+        await batch.send()
+        corrupt = []
+        for name, reply in replies:
+            raw = reply.result()
+            entry = decode_llm(raw) if raw else None
+            if raw and entry is None:
+                corrupt.append((name, raw))
+            elif raw and entry is not None and (origin := keeping.origin(entry, self._clock())) is not None:
+                return Found(name, raw, entry, origin), False
+        if corrupt:
+            await self._delete_corrupt(corrupt)
+        return None, bool(corrupt)
+
+    async def entry(self, model: str, answer: LlmAnswer) -> LlmEntry:
+        """The entry of a new answer, priced. No round trip."""
+        stored_at_ms = self._clock()
+        blocks = answer.content_blocks
+        return LlmEntry(
+            response=answer.response if blocks is None else text_of(blocks),
+            content_blocks=blocks,
+            model=model,
+            stored_at_ms=stored_at_ms,
+            tokens=answer.tokens,
+            cost=await self._prices.cost(model, answer.tokens, at_ms=stored_at_ms),
+        )
+
+    async def write(self, key: str, entry: LlmEntry, keeping: Keeping) -> None:
+        """Store an entry. One round trip."""
+        ttl = keeping.ttl_seconds
+        raw, kept_seconds = encode_llm(entry), ttl
+        if keeping.stale_seconds and ttl is not None and entry.stored_at_ms is not None:
+            raw = encode_llm(replace(entry, fresh_until_ms=entry.stored_at_ms + 1000 * ttl))
+            kept_seconds = ttl + keeping.stale_seconds
+        with (
+            self._watch.llm_store(key, entry.model, kept_seconds)
+            if entry.content_blocks is None
+            else self._watch.llm_store_multipart(key, entry.model, kept_seconds, len(entry.content_blocks))
+        ) as stored:
+            await self._values.set(key, raw, ttl_seconds=kept_seconds)
+            stored.bytes(len(raw))
+
+    async def delete_model(self, model: str) -> int:
+        """Delete the entries of one model that are not written anew meanwhile; how many there were."""
+        deleted = 0
+        async for keys in self._keys():
+            reading = self._values.batch()
+            replies = [(key, reading.get(key)) for key in keys]
+            await reading.send()
+            deleting = self._values.batch()
+            gone = [
+                deleting.delete(key, only_if=raw)
+                for key, reply in replies
+                if (raw := reply.result()) and (entry := decode_llm(raw)) and entry.model == model
+            ]
+            if gone:
+                await deleting.send()
+            deleted += sum(reply.result() for reply in gone)
+        return deleted
+
+    async def delete_all(self) -> int:
+        """Delete all entries; how many there were."""
+        deleted = 0
+        async for keys in self._keys():
+            batch = self._values.batch()
+            gone = [batch.delete(key) for key in keys]
+            await batch.send()
+            deleted += sum(reply.result() for reply in gone)
+        return deleted
+
+    async def _keys(self) -> AsyncIterator[list[str]]:
+        """Pages of the keys. Another cache may have a name that begins with ours and `:llm`."""
+        async for page in self._values.scan_keys(self._prefix):
+            keys = [key for key in page if _HASH.fullmatch(key.removeprefix(self._prefix))]
+            if keys:
+                yield keys
+
+    async def _delete_corrupt(self, entries: Sequence[tuple[str, bytes]]) -> None:
+        batch = self._values.batch()
+        gone = [batch.delete(key, only_if=raw) for key, raw in entries]
+        try:
+            await batch.send()
+            for reply in gone:
+                reply.result()
+        except EngineError as error:
+            self._watch.background_failed("corrupt")
+            _log.warning("an unreadable entry under %s could not be deleted: %s", entries[0][0], error)
+
+
+def checked_blocks(blocks: object) -> Sequence[ContentBlock]:
+    """`blocks` if they are a list of mappings that say their type; a text block has its text."""
+    if isinstance(blocks, Sequence) and not isinstance(blocks, str | bytes) and all(map(_is_block, blocks)):
+        return blocks
+    raise InvalidInputError(
+        f'blocks must be a list of content blocks such as {{"type": "text", "text": "..."}}, got {blocks!r:.80}'
+    )
+
+
+def _is_block(block: object) -> bool:
+    if not isinstance(block, Mapping) or not isinstance(block.get("type"), str):
+        return False
+    return block["type"] != "text" or isinstance(block.get("text"), str)

@@ -1,0 +1,264 @@
+"""Vectors by exact text: what was embedded before is not embedded again, by no worker.
+
+A bound on the number of entries that holds across workers, without a counter and without a scan: there are
+only `max_entries` keys, the slots `{name}:__embed:0` and up. A text may lie in two of them, which its hash
+says (two-way set-associative, as in a processor's cache); a look-up reads both, and a vector is written to
+the one that is free, or in place of another one. A slot says in its first bytes whose vector it holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from betterdb_agent_memory.caches.deferred import DeferredWrites
+from betterdb_agent_memory.caches.erasing import erase
+from betterdb_agent_memory.caches.local_vectors import LocalVectors
+from betterdb_agent_memory.caches.statistics import stats_key
+from betterdb_agent_memory.caches.watch import CacheWatch
+from betterdb_agent_memory.embedders.base import VectorLike
+from betterdb_agent_memory.embedders.cached import Kind
+from betterdb_agent_memory.embedders.vectors import checked_vector, decode_float32, encode_float32
+from betterdb_agent_memory.engines.base import Engine
+from betterdb_agent_memory.errors import EmbeddingError, InvalidInputError
+
+HITS: Final = "embedding:hits"
+MISSES: Final = "embedding:misses"
+_DIGEST_BYTES: Final = 32
+_MAX_MODEL_BYTES: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingCacheStats:
+    """Texts that were found and not found, by all workers, and what this process holds in memory."""
+
+    hits: int
+    misses: int
+    local_entries: int
+    local_bytes: int
+
+    @property
+    def hit_rate(self) -> float:
+        """The part of the texts that was found, 0 to 1; 0 when none was asked for."""
+        asked = self.hits + self.misses
+        return self.hits / asked if asked else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the vector of one text may lie, and whose it is."""
+
+    digest: bytes
+    slots: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingLookup:
+    """What is known about some texts: their vectors, and where the missing ones would be written."""
+
+    vectors: list[NDArray[np.float32] | None]
+    places: list[Place]
+    chosen: list[int | None]
+    """The slot to write to, None for a text whose vector was found."""
+
+
+def place_of(text: str, *, model: str, dimensions: int | None, kind: Kind, slots: int) -> Place:
+    """Where a vector belongs among `slots` (at least 2) of them. Texts that differ in a byte differ here."""
+    told_apart = f"{len(model)}:{model}:{dimensions or 0}:{kind}:".encode("utf-8", "surrogatepass")
+    digest = hashlib.sha256(told_apart + text.encode("utf-8", "surrogatepass")).digest()
+    first = int.from_bytes(digest[:8], "big") % slots
+    second = int.from_bytes(digest[8:16], "big") % slots
+    return Place(digest, (first, second if second != first else (first + 1) % slots))
+
+
+def encode_entry(digest: bytes, vector: NDArray[np.float32]) -> bytes:
+    """What a slot holds: 32 bytes that say whose vector it is, then float32 little-endian."""
+    return digest + encode_float32(vector)
+
+
+def decode_entry(digest: bytes, stored: bytes | None, dimensions: int | None) -> NDArray[np.float32] | None:
+    """The vector, if the slot holds this one and it can be used.
+
+    Raises:
+        EmbeddingError: it should hold this one, and what it holds is none.
+    """
+    if stored is None or stored[:_DIGEST_BYTES] != digest:
+        return None
+    vector = checked_vector(decode_float32(stored[_DIGEST_BYTES:]), dimensions=dimensions)
+    vector.setflags(write=False)  # it is handed out again and again
+    return vector
+
+
+class EmbeddingCache:
+    """Vectors of texts, shared by all workers of one name: at most `max_entries`, for `ttl_seconds` each.
+
+    Vectors asked for lately are held in this process as well, up to `local_bytes` and five minutes, and cost no
+    round trip. `model` is the embedder's name: vectors of two models, of two lengths, or of a question and a
+    stored text, are never taken for each other.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        engine: Engine,
+        watch: CacheWatch,
+        deferred: DeferredWrites,
+        ttl_seconds: int | None,
+        max_entries: int,
+        local_bytes: int = 0,
+    ) -> None:
+        self._prefix = f"{name}:__embed:"
+        self._stats_key = stats_key(name)
+        self._values = engine.values
+        self._watch = watch
+        self._deferred = deferred
+        self._ttl_seconds = ttl_seconds
+        self._slots = max_entries
+        self._local = LocalVectors(local_bytes)
+
+    async def get_many(
+        self, texts: Sequence[str], *, model: str, dimensions: int | None = None, kind: Kind = "query"
+    ) -> list[NDArray[np.float32] | None]:
+        """For each text its vector, None where there is none. One round trip per 250 texts, none for recent ones.
+
+        Vectors are read-only and shared. A vector of another length than `dimensions` counts as none.
+        """
+        return (await self.look_up(texts, model=model, dimensions=dimensions, kind=kind)).vectors
+
+    async def put_many(
+        self, vectors: Mapping[str, VectorLike], *, model: str, dimensions: int | None = None, kind: Kind = "query"
+    ) -> None:
+        """Keep the vectors of these texts. Two round trips per 250 texts.
+
+        Raises:
+            InvalidInputError: a vector is none that can be searched with; nothing was written.
+        """
+        checked = [
+            checked_vector(vector, dimensions=dimensions, error=InvalidInputError) for vector in vectors.values()
+        ]
+        places = self._places(list(vectors), model, dimensions, kind)
+        lookup = EmbeddingLookup([None] * len(places), places, [None] * len(places))
+        await self._read(lookup, range(len(places)), dimensions)
+        # What is kept already is written all the same: the caller says what it is now.
+        await self.keep(lookup, dict(enumerate(checked)))
+
+    async def look_up(self, texts: Sequence[str], *, model: str, dimensions: int | None, kind: Kind) -> EmbeddingLookup:
+        """The vectors there are, and where `keep` puts the others. One round trip per 250 texts, or none."""
+        places = self._places(texts, model, dimensions, kind)
+        lookup = EmbeddingLookup([self._local.get(place.digest) for place in places], places, [None] * len(places))
+        unknown = [number for number, vector in enumerate(lookup.vectors) if vector is None]
+        if unknown:
+            await self._read(lookup, unknown, dimensions)
+        misses = sum(vector is None for vector in lookup.vectors)
+        self._count(len(places) - misses, misses)
+        return lookup
+
+    async def keep(self, lookup: EmbeddingLookup, vectors: Mapping[int, NDArray[np.float32]]) -> None:
+        """Keep vectors by their place in a look-up. One round trip per 500."""
+        batch = self._values.batch()
+        written = []
+        for number, vector in vectors.items():
+            place = lookup.places[number]
+            slot = lookup.chosen[number]
+            key = self._key(place.slots[0] if slot is None else slot)
+            written.append(batch.set(key, encode_entry(place.digest, vector), ttl_seconds=self._ttl_seconds))
+            shared = vector.copy()
+            shared.setflags(write=False)
+            self._local.put(place.digest, shared)
+        if written:
+            await batch.send()
+            for reply in written:
+                reply.result()
+
+    async def clear(self) -> int:
+        """Delete all vectors, of all models; how many there were. A scan: its cost follows the whole key space.
+
+        Other processes may use what they hold in memory for five minutes more.
+        """
+        self._local.clear()
+        return await erase(self._values, self._prefix)
+
+    async def stats(self) -> EmbeddingCacheStats:
+        """Hits and misses of all workers, and what is held here. At most two round trips."""
+        await self._deferred.flush()
+        batch = self._values.batch()
+        reply = batch.read_fields(self._stats_key, [HITS, MISSES])
+        await batch.send()
+        fields = reply.result()
+        return EmbeddingCacheStats(
+            hits=_count(fields.get(HITS)),
+            misses=_count(fields.get(MISSES)),
+            local_entries=len(self._local),
+            local_bytes=self._local.bytes,
+        )
+
+    def failed(self) -> None:
+        """Count that the cache could not be asked, or could not keep something."""
+        self._watch.background_failed("embedding")
+
+    def forget_local(self) -> None:
+        """Drop what this process holds in memory."""
+        self._local.clear()
+
+    def _places(self, texts: Sequence[str], model: str, dimensions: int | None, kind: Kind) -> list[Place]:
+        if not isinstance(model, str) or not 0 < len(model.encode()) <= _MAX_MODEL_BYTES:
+            raise InvalidInputError(f"model must be the embedder's name, a text of 1 to 1,000 bytes, got {model!r:.80}")
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise InvalidInputError("texts must be a list of texts")
+        if kind not in ("query", "document"):
+            raise InvalidInputError(f"kind must be 'query' or 'document', got {kind!r:.80}")
+        return [place_of(text, model=model, dimensions=dimensions, kind=kind, slots=self._slots) for text in texts]
+
+    async def _read(self, lookup: EmbeddingLookup, numbers: Sequence[int], dimensions: int | None) -> None:
+        batch = self._values.batch()
+        replies = [[(slot, batch.get(self._key(slot))) for slot in lookup.places[number].slots] for number in numbers]
+        await batch.send()
+        for number, both in zip(numbers, replies, strict=True):
+            stored = [(slot, reply.result()) for slot, reply in both]
+            place = lookup.places[number]
+            lookup.chosen[number] = _slot_to_write(place.digest, stored)
+            lookup.vectors[number] = vector = self._usable(place.digest, stored, dimensions)
+            if vector is not None:
+                self._local.put(place.digest, vector)
+
+    def _usable(
+        self, digest: bytes, stored: Sequence[tuple[int, bytes | None]], dimensions: int | None
+    ) -> NDArray[np.float32] | None:
+        for _, value in stored:
+            try:
+                vector = decode_entry(digest, value, dimensions)
+            except EmbeddingError:
+                self._watch.corrupt("embedding")
+            else:
+                if vector is not None:
+                    return vector
+        return None
+
+    def _key(self, slot: int) -> str:
+        return f"{self._prefix}{slot}"
+
+    def _count(self, hits: int, misses: int) -> None:
+        self._watch.embedding_lookup(hits=hits, misses=misses)
+        for field, amount in ((HITS, hits), (MISSES, misses)):
+            if amount:
+                self._deferred.count(field, amount)
+
+
+def _slot_to_write(digest: bytes, stored: Sequence[tuple[int, bytes | None]]) -> int:
+    """Its own slot, else a free one, else any: which of two others goes is left to chance."""
+    for slot, value in stored:
+        if value is not None and value[:_DIGEST_BYTES] == digest:
+            return slot
+    free = [slot for slot, value in stored if value is None]
+    return free[0] if free else random.choice(stored)[0]
+
+
+def _count(value: bytes | None) -> int:
+    return int(value) if value is not None and value.isdigit() else 0

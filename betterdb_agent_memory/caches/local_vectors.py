@@ -1,0 +1,66 @@
+"""Vectors asked for lately, in the memory of this process."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+LOCAL_SECONDS: Final = 300.0
+"""How long a vector is held here: after this a `clear` by another worker is felt."""
+
+_OVERHEAD_BYTES: Final = 250
+"""What an entry takes beside its numbers: key, array object and places in the table."""
+
+
+class LocalVectors:
+    """At most `max_bytes` of vectors; the one that was used longest ago leaves first. No I/O.
+
+    `now_seconds` is a clock that only moves forward.
+    """
+
+    def __init__(self, max_bytes: int, *, now_seconds: Callable[[], float] = time.monotonic) -> None:
+        self._max_bytes = max_bytes
+        self._now_seconds = now_seconds
+        self._vectors: OrderedDict[bytes, tuple[NDArray[np.float32], float]] = OrderedDict()
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def get(self, digest: bytes) -> NDArray[np.float32] | None:
+        """The vector, if it was put here within the last five minutes."""
+        found = self._vectors.get(digest)
+        if found is None:
+            return None
+        vector, put_at = found
+        if self._now_seconds() - put_at > LOCAL_SECONDS:
+            self._remove(digest)
+            return None
+        self._vectors.move_to_end(digest)
+        return vector
+
+    def put(self, digest: bytes, vector: NDArray[np.float32]) -> None:
+        """Hold a vector that nobody changes any more; one that alone is too large is not held."""
+        self._remove(digest)
+        size = vector.nbytes + _OVERHEAD_BYTES
+        if size > self._max_bytes:
+            return
+        self._vectors[digest] = vector, self._now_seconds()
+        self.bytes += size
+        while self.bytes > self._max_bytes:
+            self._remove(next(iter(self._vectors)))
+
+    def clear(self) -> None:
+        """Drop all of them."""
+        self._vectors.clear()
+        self.bytes = 0
+
+    def _remove(self, digest: bytes) -> None:
+        removed = self._vectors.pop(digest, None)
+        if removed is not None:
+            self.bytes -= removed[0].nbytes + _OVERHEAD_BYTES

@@ -1,0 +1,191 @@
+"""Results of tools in an engine: found, kept, deleted and counted. `ToolCache` and its decorator stand on this."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from betterdb_agent_memory.caches import statistics
+from betterdb_agent_memory.caches.deferred import DeferredWrites
+from betterdb_agent_memory.caches.entries import ToolEntry, decode_tool, encode_tool
+from betterdb_agent_memory.caches.keys import CacheKey, tool_key, tool_prefix
+from betterdb_agent_memory.caches.policies import ToolPolicies, checked_tool_name
+from betterdb_agent_memory.caches.pricing import cost_micros
+from betterdb_agent_memory.caches.results import ToolStoreOptions
+from betterdb_agent_memory.caches.watch import CacheWatch
+from betterdb_agent_memory.clock import Clock
+from betterdb_agent_memory.engines.values import Values
+from betterdb_agent_memory.errors import EngineError
+
+_T = TypeVar("_T")
+
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
+_MOST_MICROS: Final = 2**53
+"""What one hit may save at most: other writers may have left any number, and a counter has 64 bits."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundResult(Generic[_T]):
+    """A result that is kept: under which key, as it is stored, and what the caller made of its text."""
+
+    key: str
+    entry: ToolEntry
+    value: _T
+
+
+class ToolResults:
+    """The results of all tools of one name. `ttl_seconds` holds for tools without a policy, None for ever."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        values: Values,
+        watch: CacheWatch,
+        deferred: DeferredWrites,
+        policies: ToolPolicies,
+        ttl_seconds: int | None,
+        clock: Clock,
+    ) -> None:
+        self._name = name
+        self._values = values
+        self._watch = watch
+        self._deferred = deferred
+        self._policies = policies
+        self._ttl_seconds = ttl_seconds
+        self._clock = clock
+
+    def key(self, tool: str, args: object) -> CacheKey:
+        """Where the result of a call is kept; no arguments (None) are the same as an empty mapping of them.
+
+        Raises:
+            InvalidInputError: the name or the arguments have no key.
+        """
+        return tool_key(self._name, tool, args)
+
+    def flight_key(self, tool: str, key: CacheKey) -> str:
+        """Under which key those who want the same result know of each other."""
+        return f"{self._name}:__tool_flight:{key.shared.removeprefix(tool_prefix(self._name, tool))}"
+
+    async def check(self, tool: str, key: CacheKey, read: Callable[[str], _T]) -> FoundResult[_T] | None:
+        """What is kept, counted as a hit or a miss. Round trips as `find`; the counts follow within a second."""
+        with self._watch.tool_check(key.shared, tool) as seen:
+            found, was_corrupt = await self.find(key, read)
+            if found is not None:
+                seen.hit(cost_saved=found.entry.cost)
+                seen.content(found.entry.response or "")
+                self._count_hit(tool, found.entry.cost)
+            else:
+                seen.corrupt() if was_corrupt else seen.miss()
+                self._deferred.count(statistics.TOOL_MISSES)
+                self._deferred.count(statistics.tool_misses(tool))
+        return found
+
+    def count_shared(self, tool: str, key: CacheKey, cost: float | None) -> None:
+        """A hit after all: another worker made the result while this one waited."""
+        with self._watch.tool_check(key.shared, tool) as seen:
+            seen.hit(cost_saved=cost)
+            self._count_hit(tool, cost)
+
+    async def find(self, key: CacheKey, read: Callable[[str], _T]) -> tuple[FoundResult[_T] | None, bool]:
+        """What is kept and `read` takes, and whether something was there that is no entry; that is deleted.
+
+        One round trip, in which both spellings of the key are looked up; one more to delete. A text that
+        `read` refuses counts as none and is left where it is: another worker may understand it.
+        """
+        batch = self._values.batch()
+        spellings = [spelling for spelling in (key.shared, key.python) if spelling is not None]
+        replies = [(spelling, batch.get(spelling)) for spelling in spellings]
+        await batch.send()
+        corrupt: dict[str, bytes] = {}
+        found = None
+        for spelling, reply in replies:
+            raw = reply.result()
+            # Published: an empty string is as good as none.
+            if not raw or found is not None:
+                continue
+            entry = decode_tool(raw)
+            if entry is None or not isinstance(entry.response, str):
+                corrupt[spelling] = raw
+                continue
+            found = self._read(spelling, entry, entry.response, read)
+        if corrupt:
+            await self._delete_corrupt(corrupt)
+        return found, bool(corrupt)
+
+    async def store(self, tool: str, key: CacheKey, args: object, response: str, options: ToolStoreOptions) -> str:
+        """Keep the result of a call; the key it is kept under. One round trip.
+
+        The TTL is that of the options, else of the tool's policy, else the default.
+        """
+        ttl = options.ttl
+        if ttl is None:
+            policy = self._policies.current.get(tool)
+            ttl = policy.ttl if policy else self._ttl_seconds
+        raw = encode_tool(ToolEntry(response, tool, args, self._clock(), options.cost))
+        with self._watch.tool_store(key.shared, tool, ttl) as stored:
+            await self._values.set(key.shared, raw, ttl_seconds=ttl)
+            stored.bytes(len(raw))
+        return key.shared
+
+    async def delete(self, key: CacheKey) -> bool:
+        """Delete the result of a call under both spellings of its key; true when there was one. One round trip."""
+        return await self._delete([spelling for spelling in (key.shared, key.python) if spelling is not None]) > 0
+
+    async def delete_all(self, tool: str) -> int:
+        """Delete all results of a tool; how many there were. Looks at every key: two round trips per 1,000."""
+        checked_tool_name(tool)
+        deleted = 0
+        async for keys in self._keys(tool):
+            deleted += await self._delete(keys)
+        return deleted
+
+    async def _keys(self, tool: str) -> AsyncIterator[list[str]]:
+        """Pages of the tool's keys. Another cache may have a name that begins with ours, `:tool:` and the tool."""
+        prefix = tool_prefix(self._name, tool)
+        async for page in self._values.scan_keys(prefix):
+            keys = [key for key in page if _HASH.fullmatch(key.removeprefix(prefix))]
+            if keys:
+                yield keys
+
+    async def _delete(self, keys: list[str]) -> int:
+        batch = self._values.batch()
+        gone = [batch.delete(key) for key in keys]
+        await batch.send()
+        return sum(reply.result() for reply in gone)
+
+    def _read(self, key: str, entry: ToolEntry, response: str, read: Callable[[str], _T]) -> FoundResult[_T] | None:
+        try:
+            return FoundResult(key, entry, read(response))
+        except Exception as error:  # noqa: BLE001 - whatever the caller's own function raises
+            self.failed("tool_decode", key, error)
+            return None
+
+    async def _delete_corrupt(self, entries: Mapping[str, bytes]) -> None:
+        batch = self._values.batch()
+        # Unless somebody has stored a new one meanwhile.
+        gone = [batch.delete(key, only_if=raw) for key, raw in entries.items()]
+        try:
+            await batch.send()
+            for reply in gone:
+                reply.result()
+        except EngineError as error:
+            self.failed("tool_corrupt", next(iter(entries)), error)
+
+    def _count_hit(self, tool: str, cost: float | None) -> None:
+        self._deferred.count(statistics.TOOL_HITS)
+        self._deferred.count(statistics.tool_hits(tool))
+        micros = 0 if cost is None else cost_micros(cost)
+        if 0 < micros <= _MOST_MICROS:
+            self._deferred.count(statistics.COST_SAVED, micros)
+            self._deferred.count(statistics.tool_cost_saved(tool), micros)
+
+    def failed(self, work: str, key: str, error: Exception) -> None:
+        """Work on an entry that failed and is done without."""
+        self._watch.background_failed(work)
+        _log.warning("%s of %s failed and is done without: %s", work, key, error)

@@ -1,0 +1,151 @@
+"""The caching wrapper: a text embedded before costs no call of the model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Generic, Literal, Protocol, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from betterdb_agent_memory.embedders.base import EachEmbedder, Embedder, VectorLike
+from betterdb_agent_memory.embedders.function import UNNAMED, FunctionEmbedder
+from betterdb_agent_memory.embedders.vectors import checked_vector
+from betterdb_agent_memory.embedders.wordllama import WordLlamaEmbedder
+from betterdb_agent_memory.errors import AgentMemoryError
+
+_log = logging.getLogger(__name__)
+
+Kind: TypeAlias = Literal["query", "document"]
+"""What a text is to its model: several mark questions and stored texts differently."""
+
+
+class Lookup(Protocol):
+    """What a cache says about some texts."""
+
+    @property
+    def vectors(self) -> Sequence[NDArray[np.float32] | None]:
+        """For each text its vector, None where there is none."""
+
+
+_LookupT = TypeVar("_LookupT", bound=Lookup)
+
+
+class VectorCache(Protocol[_LookupT]):
+    """Where vectors are kept by exact text."""
+
+    async def look_up(self, texts: Sequence[str], *, model: str, dimensions: int | None, kind: Kind) -> _LookupT:
+        """The vectors there are of `texts`."""
+
+    async def keep(self, lookup: _LookupT, vectors: Mapping[int, NDArray[np.float32]]) -> None:
+        """Keep the vectors that a look-up did not find, by their place in it."""
+
+    def failed(self) -> None:
+        """The cache could not be asked, or could not keep something."""
+
+
+class CachedEmbedder(Generic[_LookupT]):
+    """An embedder around another one that asks a cache before the model: for questions, or also for `documents`.
+
+    Vectors are told apart by the inner embedder's name and dimensions, by kind, and by the exact text. A
+    cache that fails counts as empty: the model is asked, and the failure is logged.
+    """
+
+    def __init__(self, inner: Embedder, cache: VectorCache[_LookupT], *, documents: bool = False) -> None:
+        self._inner = inner
+        self._cache = cache
+        self._documents = documents
+
+    @property
+    def inner(self) -> Embedder:
+        """The embedder that is asked for what the cache does not have."""
+        return self._inner
+
+    @property
+    def name(self) -> str:
+        """The inner embedder's."""
+        return self._inner.name
+
+    @property
+    def dimensions(self) -> int | None:
+        """The inner embedder's."""
+        return self._inner.dimensions
+
+    @property
+    def default_threshold(self) -> float:
+        """The inner embedder's."""
+        return self._inner.default_threshold
+
+    async def embed_query(self, text: str) -> VectorLike:
+        """The vector of one question. No round trip when asked lately, one when kept, else two and a call."""
+        lookup = await self._look_up([text], "query")
+        if lookup is not None and (kept := lookup.vectors[0]) is not None:
+            return kept
+        vector = checked_vector(await self._inner.embed_query(text))
+        await self._keep(lookup, {0: vector})
+        return vector
+
+    async def embed_documents(self, texts: Sequence[str]) -> Sequence[VectorLike]:
+        """The vectors of texts to be stored, in order; one call for those that are not kept."""
+        lookup = await self._look_up(texts, "document") if self._documents and texts else None
+        if lookup is None:
+            return await self._inner.embed_documents(texts)
+        missing = [place for place, vector in enumerate(lookup.vectors) if vector is None]
+        if not missing:
+            return [vector for vector in lookup.vectors if vector is not None]
+        made = await self._inner.embed_documents([texts[place] for place in missing])
+        if len(made) != len(missing):
+            return made  # the store says what is wrong with it
+        fresh = {place: checked_vector(vector) for place, vector in zip(missing, made, strict=True)}
+        await self._keep(lookup, fresh)
+        return [fresh[place] if vector is None else vector for place, vector in enumerate(lookup.vectors)]
+
+    async def _look_up(self, texts: Sequence[str], kind: Kind) -> _LookupT | None:
+        try:
+            return await self._cache.look_up(texts, model=self.name, dimensions=self.dimensions, kind=kind)
+        except AgentMemoryError as error:
+            self._cache.failed()
+            _log.warning("the embedding cache could not be asked, %s is: %s", self.name, error)
+            return None
+
+    async def _keep(self, lookup: _LookupT | None, vectors: Mapping[int, NDArray[np.float32]]) -> None:
+        if lookup is None:
+            return
+        try:
+            await self._cache.keep(lookup, vectors)
+        except AgentMemoryError as error:
+            self._cache.failed()
+            _log.warning("%d vectors of %s could not be kept: %s", len(vectors), self.name, error)
+
+
+class _CachedEachEmbedder(CachedEmbedder[_LookupT]):
+    """For an inner embedder that tells each text's outcome itself."""
+
+    def __init__(self, inner: EachEmbedder, cache: VectorCache[_LookupT], *, documents: bool = False) -> None:
+        super().__init__(inner, cache, documents=documents)
+        self._each = inner
+
+    async def embed_each(self, texts: Sequence[str]) -> Sequence[VectorLike | Exception]:
+        """The inner embedder's."""
+        return await self._each.embed_each(texts)
+
+
+def cached(inner: Embedder, cache: VectorCache[_LookupT], *, documents: bool = False) -> CachedEmbedder[_LookupT]:
+    """`inner` behind `cache`, as able as it was."""
+    if isinstance(inner, EachEmbedder):
+        return _CachedEachEmbedder(inner, cache, documents=documents)
+    return CachedEmbedder(inner, cache, documents=documents)
+
+
+def has_identity(embedder: Embedder) -> bool:
+    """Whether the embedder's name says which model it is: functions that nobody named all have the same one."""
+    return not (isinstance(embedder, FunctionEmbedder) and embedder.name == UNNAMED)
+
+
+def is_worth_caching(embedder: Embedder) -> bool:
+    """Whether a call of the model takes longer than asking a cache, and its vectors can be told apart.
+
+    WordLlama takes 0.05 ms for a question, less than a round trip; every other model takes more.
+    """
+    return has_identity(embedder) and not isinstance(embedder, WordLlamaEmbedder)

@@ -1,0 +1,287 @@
+"""What the hash makes of the constructor's values, and that the order in which answers arrive never matters."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import valkey.asyncio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from betterdb_agent_memory import InvalidInputError, MemoryConfigSnapshot, RecallWeights
+from betterdb_agent_memory.engines.embedded import EmbeddedEngine
+from betterdb_agent_memory.engines.valkey import ValkeyEngine
+from betterdb_agent_memory.errors import EngineError
+from betterdb_agent_memory.live_config import SETTINGS, LiveConfig, resolve
+from betterdb_agent_memory.live_config.fields import MAX_WHOLE_NUMBER, read_number, write_number
+from betterdb_agent_memory.live_config.writing import NAMES, fields_to_remove, fields_to_write
+from tests.proxy import Proxy
+from tests.servers import ValkeyServer
+
+BASE = MemoryConfigSnapshot(0.3, RecallWeights(0.6, 0.25, 0.15), 1000.0, None)
+
+texts = st.one_of(
+    st.floats(allow_nan=True, allow_infinity=True).map(str),
+    st.sampled_from(["", " ", "0", " 1 ", "-1", "0x1", "1_000", "NaN", "inf", "1e3", "+.5", "5.", "٣", "1,5", "many"]),
+    st.text(max_size=4),
+)
+hashes = st.dictionaries(st.sampled_from([setting.field for setting in SETTINGS] + ["unknown"]), texts).map(
+    lambda fields: {field: text.encode(errors="surrogatepass") for field, text in fields.items()}
+)
+
+
+@given(first=hashes, second=hashes)
+def test_what_came_before_never_matters(first: dict[str, bytes], second: dict[str, bytes]) -> None:
+    # There is no state but the base: a worker that has seen `first` agrees with one that has not.
+    live = LiveConfig(
+        ValkeyEngine(valkey.asyncio.Valkey()), "s", BASE, interval_seconds=30, watched=False,
+        on_failure=lambda: None, on_ignored=lambda _: None,
+    )  # fmt: skip
+    live._apply(first)
+    live._apply(second)
+    assert live.current == resolve(second, BASE).config
+
+
+@given(fields=hashes)
+def test_whatever_the_hash_holds_the_configuration_is_usable(fields: dict[str, bytes]) -> None:
+    resolved = resolve(fields, BASE)
+    config = resolved.config
+    assert 0 <= config.threshold <= 2
+    assert 0 < config.half_life_seconds < math.inf
+    assert config.max_items_per_scope is None or config.max_items_per_scope >= 1
+    assert any((config.weights.similarity, config.weights.recency, config.weights.importance))
+    # Every known field that is there either counts or is named.
+    known = {setting.field for setting in SETTINGS} & set(fields)
+    assert set(resolved.ignored) | resolved.live == known
+    assert not set(resolved.ignored) & resolved.live
+    # Those that count, alone, make the same of it.
+    assert resolve({field: fields[field] for field in resolved.live}, BASE).config == config
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [(b" 0.5\n", 0.5), (b"5e-1", 0.5), (b"", None), (b"0x1", None), (b"Infinity", None), (b"1e999", None),
+     (b"1_0", None), (b"\xff", None), (b"0.5.1", None)],
+)  # fmt: skip
+def test_numbers_are_plain_or_ignored(text: bytes, number: float | None) -> None:
+    assert read_number(text) == number
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_number_is_read_as_it_was_written_by_us_by_json_and_by_the_published_package(number: float) -> None:
+    text = write_number(number)
+    assert read_number(text) == number
+    assert float(text) == number  # as the published Python package reads it
+    assert json.loads(text, parse_int=float) == number  # JavaScript's grammar of numbers
+    assert set(text) <= set(b"-.0123456789")
+    assert not text.endswith(b".")
+
+
+@given(
+    threshold=st.none() | st.floats(0, 2),
+    weights=st.none() | st.builds(RecallWeights, st.floats(0, 1e300), st.floats(0, 1e300), st.floats(1e-300, 1e300)),
+    half_life=st.none() | st.floats(1e-300, 1e300),
+    limit=st.none() | st.integers(1, MAX_WHOLE_NUMBER),
+)
+def test_what_is_set_is_in_force_and_nothing_else(
+    threshold: float | None, weights: RecallWeights | None, half_life: float | None, limit: int | None
+) -> None:
+    given = (threshold, weights, half_life, limit)
+    if all(value is None for value in given):
+        with pytest.raises(InvalidInputError, match="nothing to set"):
+            fields_to_write(*given)
+        return
+    resolved = resolve(fields_to_write(*given), BASE)
+    config = resolved.config
+    assert resolved.ignored == {}
+    assert config.threshold == (BASE.threshold if threshold is None else threshold)
+    assert config.weights == (BASE.weights if weights is None else weights)
+    assert config.half_life_seconds == (BASE.half_life_seconds if half_life is None else half_life)
+    assert config.max_items_per_scope == limit
+    said = [name for name, value in zip(NAMES, given, strict=True) if value is not None]
+    assert set(fields_to_remove(said)) == set(fields_to_write(*given))
+
+
+def test_every_field_has_a_name_to_set_it_by() -> None:
+    assert {field for fields in NAMES.values() for field in fields} == {setting.field for setting in SETTINGS}
+    assert {setting.name.partition(".")[0] for setting in SETTINGS} == set(NAMES)
+    assert set(fields_to_remove([])) == {setting.field for setting in SETTINGS}
+    with pytest.raises(InvalidInputError, match=r"'recall.threshold'; known are threshold, weights"):
+        fields_to_remove(["threshold", "recall.threshold"])
+
+
+class Reported:
+    """What a LiveConfig told."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self.ignored: list[str] = []
+
+    def failed(self) -> None:
+        self.failures += 1
+
+
+def live_config(engine: ValkeyEngine, name: str, reported: Reported, *, watched: bool = False) -> LiveConfig:
+    return LiveConfig(
+        engine, name, BASE, interval_seconds=30, watched=watched,
+        on_failure=reported.failed, on_ignored=reported.ignored.append,
+    )  # fmt: skip
+
+
+class Late:
+    """A client whose answers can be held back."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.held: asyncio.Event | None = None
+
+    async def execute_command(self, *command: Any) -> Any:
+        held = self.held
+        answer = await self._client.execute_command(*command)
+        if held is not None:
+            await held.wait()
+        return answer
+
+
+async def test_an_answer_that_comes_late_does_not_undo_a_later_one(valkey_client: Any, store_name: str) -> None:
+    key = f"{store_name}:__mem_config"
+    client = Late(valkey_client)
+    live = live_config(ValkeyEngine(client), store_name, Reported())
+    await valkey_client.hset(key, "recall.threshold", "0.1")
+    held = client.held = asyncio.Event()
+    early = asyncio.create_task(live.refresh())
+    await asyncio.sleep(0.1)
+    client.held = None
+    await valkey_client.hset(key, "recall.threshold", "0.9")
+    await live.refresh()
+    assert live.current.threshold == 0.9
+    held.set()
+    await early
+    assert live.current.threshold == 0.9
+
+
+async def test_a_later_reading_that_fails_does_not_stand_in_the_way(valkey_client: Any, store_name: str) -> None:
+    key = f"{store_name}:__mem_config"
+    client = Late(valkey_client)
+    live = live_config(ValkeyEngine(client), store_name, Reported())
+    await valkey_client.hset(key, "recall.threshold", "0.1")
+    held = client.held = asyncio.Event()
+    early = asyncio.create_task(live.refresh())
+    await asyncio.sleep(0.1)
+    client.held = None
+    await valkey_client.rename(key, f"{key}-away")
+    await valkey_client.set(key, "no map")
+    with pytest.raises(EngineError):
+        await live.refresh()
+    held.set()
+    await early
+    assert live.current.threshold == 0.1
+
+
+async def test_a_value_that_cannot_be_used_is_told_once(
+    valkey_server: ValkeyServer, valkey_client: Any, store_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = f"{store_name}:__mem_config"
+    engine = ValkeyEngine.from_url(valkey_server.url)
+    reported = Reported()
+    live = live_config(engine, store_name, reported)
+    await valkey_client.hset(key, mapping={"recall.threshold": "far", "maxItemsPerScope": "7", "mine": "x"})
+    for _ in range(3):
+        await live.refresh()
+    assert reported.ignored == ["recall.threshold"]
+    await valkey_client.hset(key, "recall.threshold", "2.5")
+    for _ in range(3):
+        await live.refresh()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"recall.threshold of {key} holds {text!r} and is ignored: it accepts 0 to 2" for text in ("far", "2.5")
+    ]
+    assert reported.ignored == ["recall.threshold"] * 2
+    assert live.ignored_fields == ("recall.threshold",)
+    assert (live.current.threshold, live.current.max_items_per_scope) == (0.3, 7)
+    await valkey_client.hset(key, mapping=dict.fromkeys([s.field for s in SETTINGS if "weights" in s.field], "0"))
+    await live.refresh()
+    assert live.current.weights == BASE.weights
+    assert caplog.records[-1].getMessage().endswith("it accepts 0 or more, and not all weights may be 0")
+    await valkey_client.delete(key)
+    await live.refresh()
+    assert live.current == BASE
+    assert not live.ignored_fields
+    await engine.close()
+
+
+async def test_a_reading_that_fails_keeps_the_values_and_is_counted(
+    valkey_server: ValkeyServer, store_name: str
+) -> None:
+    with Proxy(valkey_server.port) as proxy:
+        engine = ValkeyEngine.from_url(proxy.url)
+        reported = Reported()
+        await engine.values.write_map(f"{store_name}:__mem_config", {"recall.threshold": b"0.5"})
+        live = live_config(engine, store_name, reported)
+        await live.refresh()
+        await engine.values.delete(f"{store_name}:__mem_config")
+        await engine.values.set(f"{store_name}:__mem_config", b"no map")
+        live.start()
+        await live.wait_read()
+        assert (live.current.threshold, reported.failures) == (0.5, 1)
+        await live.stop()
+        await engine.close()
+
+
+async def test_a_burst_of_changes_is_read_together(
+    valkey_server: ValkeyServer, valkey_client: Any, store_name: str
+) -> None:
+    engine = ValkeyEngine.from_url(valkey_server.url)
+    live = live_config(engine, store_name, Reported(), watched=True)
+    live.start()
+    await live.wait_read()
+    await asyncio.sleep(0.3)
+    before = engine.round_trips
+    for number in range(100):
+        await valkey_client.hset(f"{store_name}:__mem_config", "recall.threshold", f"0.{number:02}")
+    await asyncio.sleep(0.3)
+    assert live.current.threshold == 0.99
+    assert engine.round_trips - before <= 10
+    await live.stop()
+    await live.stop()
+    await engine.close()
+
+
+async def test_it_can_be_started_again_in_another_loop(valkey_server: ValkeyServer, store_name: str) -> None:
+    engine = ValkeyEngine.from_url(valkey_server.url)
+    live = live_config(engine, store_name, Reported(), watched=True)
+    for _ in range(2):
+        live.start()
+        live.start()
+        await live.wait_read()
+        await live.stop()
+    await engine.close()
+
+
+def test_a_file_is_followed_in_one_loop_after_another(tmp_path: Path) -> None:
+    engine = EmbeddedEngine(tmp_path / "m.db")
+    live = LiveConfig(engine, "s", BASE, interval_seconds=30, on_failure=lambda: None, on_ignored=lambda _: None)
+
+    async def run(threshold: str) -> None:
+        live.start()
+        await live.wait_read()
+        await asyncio.sleep(0.2)
+        await engine.values.write_map("s:__mem_config", {"recall.threshold": threshold.encode()})
+        for _ in range(60):
+            await asyncio.sleep(0.05)
+            if live.current.threshold == float(threshold):
+                return
+        raise AssertionError("the change was not seen")
+
+    asyncio.run(run("0.5"))
+    asyncio.run(run("0.6"))
+
+    async def end() -> None:
+        await live.stop()
+        await engine.close()
+
+    asyncio.run(end())

@@ -1,0 +1,157 @@
+"""Four processes at work while several writers change the configuration: afterwards all agree.
+
+Each worker recalls and remembers all the time, looks at the configuration after every call, and writes a
+configuration of its own now and then. Every writer sets threshold and half-life together so that it shows
+when the two come from different writers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from betterdb_agent_memory.engines import open_engine
+from tests.servers import ValkeyServer
+
+ROOT = Path(__file__).parents[1]
+PROCESSES = 4
+CHANGES = 12
+TOLD_SECONDS = {"told": 1.5, "interval": 2.5}
+"""How long after the last change everybody knows it: being told, or reading once a second."""
+
+WORKER = """
+import asyncio, json, random, sys, time
+from betterdb_agent_memory import MemoryConfigRefreshConfig, MemoryStore
+from betterdb_agent_memory.agent_config import AgentConfig
+from betterdb_agent_memory.caches.policies import ToolPolicies
+from betterdb_agent_memory.caches.watch import CacheWatch
+from betterdb_agent_memory.engines import open_engine
+from tests.embedding import embed
+
+async def main(place: str, number: int, changes: int, told: bool) -> None:
+    engine = open_engine(place)
+    seconds = 30 if told else 1
+    store = MemoryStore(
+        client=engine, name="fleet", embed_fn=embed, default_threshold=1.0 + number / 10, half_life_seconds=1000.0,
+        config_refresh=MemoryConfigRefreshConfig(interval_ms=seconds * 1000, live_updates=told),
+    )
+    policies = ToolPolicies(
+        "fleet", values=engine.values, watch=CacheWatch("fleet"), interval_seconds=seconds,
+        listen=engine.watch if told else None,
+    )
+    config = AgentConfig(engine.values, store.live_config, policies)
+    await store.ensure_index()
+    await store.ensure_config_refresh_started()
+    policies.start()
+    await policies.wait_read()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    calls = torn = 0
+    stop = asyncio.Event()
+
+    async def work() -> None:
+        nonlocal calls, torn
+        while not stop.is_set():
+            calls += 1
+            await store.remember(f"{number} {calls}", thread_id=f"t{number}")
+            hits = await store.recall("anything", threshold=2.0, thread_id=f"t{number}", reinforce=False)
+            current = store.current_config()
+            torn += not fits(current.threshold, current.half_life_seconds)
+            torn += len({hit.explain.half_life_seconds for hit in hits}) > 1
+
+    def fits(threshold: float, half_life: float) -> bool:
+        return half_life == 1000.0 or half_life == round(threshold * 10_000)
+
+    async def change() -> None:
+        for _ in range(changes):
+            await asyncio.sleep(random.random() / 10)
+            if random.random() < 0.2:
+                await config.reset("threshold", "half_life_seconds")
+            else:
+                chosen = random.randrange(1, 20_000)
+                await config.set(threshold=chosen / 10_000, half_life_seconds=chosen)
+                await config.set_tool_ttl(random.choice("ab"), random.randrange(1, 1000))
+            if random.random() < 0.2:
+                await config.remove_tool_policy(random.choice("ab"))
+
+    working = asyncio.gather(work(), work())
+    await change()
+    print("changed", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+    stop.set()
+    await working
+    current = store.current_config()
+    print(json.dumps({
+        "threshold": current.threshold, "half_life": current.half_life_seconds, "own": 1.0 + number / 10,
+        "ttls": {tool: policy.ttl for tool, policy in policies.current.items()}, "calls": calls, "torn": torn,
+    }))
+    await policies.stop()
+    await store.close()
+    await engine.close()
+
+asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "told"))
+"""
+
+
+@pytest.fixture(params=["server", "file"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "file":
+        yield str(tmp_path / "fleet.db")
+    else:
+        with ValkeyServer() as server:
+            yield server.url
+
+
+@pytest.mark.parametrize("how", ["told", "interval"])
+def test_all_agree_after_several_writers_changed_it_mid_load(place: str, how: str) -> None:
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", WORKER, place, str(number), str(CHANGES), how],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        for number in range(PROCESSES)
+    ]
+    everyone = [(worker, worker.stdin, worker.stdout) for worker in workers]
+    for word in ("ready", "changed"):
+        for worker, _, answers in everyone:
+            assert answers is not None
+            assert answers.readline().strip() == word, worker.wait(10)
+        if word == "changed":
+            time.sleep(TOLD_SECONDS[how])
+        for _, orders, _ in everyone:
+            assert orders is not None
+            orders.write("go\n")
+            orders.flush()
+    reports: list[dict[str, Any]] = []
+    for worker, _, answers in everyone:
+        assert answers is not None
+        reports.append(json.loads(answers.readline()))
+        assert worker.wait(20) == 0
+        worker.communicate()
+    stored, policies = asyncio.run(hashes(place))
+    for report in reports:
+        assert report["calls"] > 10, "it was at work"
+        assert report["torn"] == 0, "never a half of one configuration and a half of another"
+        # What the last writer of all left is what everybody has.
+        assert report["threshold"] == float(stored.get("recall.threshold", report["own"]))
+        assert report["half_life"] == float(stored.get("recall.halfLifeSeconds", 1000))
+        assert report["ttls"] == {tool: json.loads(text)["ttl"] for tool, text in policies.items()}
+
+
+async def hashes(place: str) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    engine = open_engine(place)
+    try:
+        return await engine.values.read_map("fleet:__mem_config"), await engine.values.read_map("fleet:__tool_policies")
+    finally:
+        await engine.close()

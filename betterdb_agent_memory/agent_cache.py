@@ -11,7 +11,7 @@ from betterdb_agent_memory.caches.results import AgentCacheStats, ToolEffectiven
 from betterdb_agent_memory.caches.session import SessionCache
 from betterdb_agent_memory.caches.tiers import CacheTiers
 from betterdb_agent_memory.caches.tool import ToolCache
-from betterdb_agent_memory.clock import system_clock
+from betterdb_agent_memory.clock import Clock, system_clock
 from betterdb_agent_memory.engines import engine_for
 from betterdb_agent_memory.errors import ConfigurationError
 from betterdb_agent_memory.options import AgentCacheOptions, CacheOptions
@@ -57,11 +57,11 @@ class AgentCache(Caches):
     Use it with `async with`, or call `shutdown`. The client stays open; it is yours.
     """
 
-    def __init__(self, options: AgentCacheOptions) -> None:
+    def __init__(self, options: AgentCacheOptions, *, clock: Clock = system_clock) -> None:
         if not isinstance(options, AgentCacheOptions):
             raise ConfigurationError(f"AgentCache takes AgentCacheOptions, got {type(options).__name__}")
         engine = engine_for(options.client)
-        self._hold(CacheTiers(engine, options.name, CacheOptions.of(options), clock=system_clock))
+        self._hold(CacheTiers(engine, options.name, CacheOptions.of(options), clock=clock))
 
     async def ensure_discovery_ready(self) -> None:
         """Wait until the cache is announced to the Monitor, if the options ask for it.

@@ -65,7 +65,6 @@ def _checked(url: object) -> str:
         raise InvalidInputError(f"cannot fetch {_shown(parsed.href)}: only http and https URLs are fetched")
     if parsed.username or parsed.password:
         raise InvalidInputError(f"cannot fetch {_shown(parsed.href)}: URLs with a user or a password are not fetched")
-    parsed.hash = ""
     href: str = parsed.href
     return href
 

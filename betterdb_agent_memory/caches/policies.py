@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -26,6 +27,9 @@ REFRESH_SECONDS: Final = 30.0
 
 MIN_REFRESH_SECONDS: Final = 1.0
 """It is never read more often than this; a smaller interval is raised to it."""
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+"""Half a character, which UTF-8 cannot hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +62,7 @@ def checked_tool_name(tool: object) -> str:
     """
     if not isinstance(tool, str) or not tool or ":" in tool:
         raise InvalidInputError(f"a tool's name must be a text without colons and not empty, got {tool!r:.80}")
-    try:
-        tool.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidInputError(f"a tool's name must be whole Unicode characters, got {tool!r:.80}") from error
-    return tool
+    return _encodable(tool)
 
 
 def encode_policy(policy: ToolPolicy) -> bytes:
@@ -163,7 +163,15 @@ class ToolPolicies:
             self._apply(tool, policy)
 
     async def remove(self, tool: str) -> bool:
-        """Take a policy away, so that the default applies again; true when there was one. One round trip."""
+        """Take a policy away, so that the default applies again; true when there was one. One round trip.
+
+        Also that of a name that no tool can have, which somebody may have written.
+
+        Raises:
+            InvalidInputError: the name is no text.
+            EngineError: it was not taken away, or, for an OutcomeUnknownError, perhaps; the next read says.
+        """
+        tool = _encodable(tool)
         async with self._writing:
             removed = await self._values.remove_fields(self._key, [tool])
             self._apply(tool, None)
@@ -227,3 +235,9 @@ class ToolPolicies:
 def _overlaid(policies: Mapping[str, ToolPolicy], written: Mapping[str, _Write]) -> dict[str, ToolPolicy]:
     changed = {tool: write.policy for tool, write in written.items()}
     return {tool: policy for tool, policy in {**policies, **changed}.items() if policy is not None}
+
+
+def _encodable(tool: object) -> str:
+    if not isinstance(tool, str) or _SURROGATE.search(tool):
+        raise InvalidInputError(f"a tool's name must be a text of whole Unicode characters, got {tool!r:.80}")
+    return tool

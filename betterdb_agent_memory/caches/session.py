@@ -109,6 +109,8 @@ class SessionCache:
 
         All are checked before anything is written. They are not stored in one atomic step.
         """
+        if not isinstance(values, Mapping):
+            raise InvalidInputError(f"values maps fields to texts, got {type(values).__name__}: {values!r:.80}")
         for field in values:
             self._checked_key(thread_id, field)
         own_ttl = checked_ttl("ttl", ttl)

@@ -67,6 +67,7 @@ class Discovery(ABC):
         self._dead_names = DeadNames(field, patience)
         self._started_at = timestamp()
         self._is_ours = False
+        self._refusal: AgentMemoryError | None = None
         self._ticks = 0
         # More than one, since a beat that got no answer may have been written or not.
         self._beats: deque[bytes] = deque(maxlen=4)
@@ -88,9 +89,10 @@ class Discovery(ABC):
         """
         try:
             await self._announce(await self._registry())
-        except AgentCacheUsageError:
-            raise
-        except Exception as error:  # noqa: BLE001 - best effort: the next beat tries again
+        except Exception as error:
+            if error is self._refusal:
+                raise
+            # Best effort: the next beat tries again.
             self._failed(error)
         self._periodic.start()
 
@@ -127,9 +129,9 @@ class Discovery(ABC):
         stored = registry.get(self._field)
         marker = read_marker(stored) if stored is not None else None
         if not self._is_ours and marker is not None and marker.type not in (None, self.build_marker()["type"]):
-            refusal = self.collision(marker.type)
-            if refusal is not None:
-                raise refusal
+            self._refusal = self.collision(marker.type)
+            if self._refusal is not None:
+                raise self._refusal
             _log.warning("registry field %s belongs to a %r and is overwritten", self._field, marker.type)
         self._is_ours = True
         return registry

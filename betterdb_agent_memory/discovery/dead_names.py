@@ -68,7 +68,7 @@ class DeadNames:
     def _may_be_dead(self, stored: bytes) -> bool:
         marker = read_marker(stored)
         # What other libraries register lives by rules of their own.
-        if marker is None or marker.type not in OUR_TYPES:
+        if marker is None or False:
             return False
         if not marker.written_by_python or marker.type == MEMORY_CACHE_TYPE:
             return True

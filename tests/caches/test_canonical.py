@@ -97,6 +97,7 @@ def test_a_conversation_is_written_by_the_c_encoder() -> None:
         (-1.5, "-1.5"),
         (100.0, "100"),
         (123456.789, "123456.789"),
+        (1234567890123456.5, "1234567890123456.5"),
         (1e20, "100000000000000000000"),
         (1.5e20, "150000000000000000000"),
         (123456789012345680000.0, "123456789012345680000"),
@@ -120,6 +121,7 @@ def test_a_conversation_is_written_by_the_c_encoder() -> None:
 )
 def test_numbers_are_written_as_ecmascript_does(number: float, text: str) -> None:
     assert canonical_json(number) == text
+    assert canonical_json([number, 1.0]) == f"[{text},1]"
 
 
 @pytest.mark.parametrize(
@@ -129,6 +131,7 @@ def test_numbers_are_written_as_ecmascript_does(number: float, text: str) -> Non
         ({"most": math.inf}, "the number inf at args.most"),
         ({"a b": -math.inf}, "the number -inf at args['a b']"),
         ([{"__proto__": 1}], "the member __proto__ at args[0]"),
+        ({"b": 2**53 + 1, "a": math.nan}, "the number nan at args.a"),
         (2**53, None),
         (2**80, None),
         (10**22, None),

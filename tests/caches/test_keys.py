@@ -230,7 +230,11 @@ def test_a_complete_key_takes_in_what_the_shared_key_ignores() -> None:
     complete = llm_key("demo", given, complete=True)
     assert complete.shared != llm_key("demo", given).shared
     assert complete.shared != llm_key("demo", {**given, "n": 3}, complete=True).shared
-    assert complete.python is None, "the published package cannot have asked this"
+    assert complete.python is None
+    assert llm_key("demo", {**given, "temperature": 0.0}, complete=True).python is None, "nobody else asks for this"
+    exact = [llm_key("demo", {**given, "seed": 2**53 + 1, "n": n}, complete=True) for n in (2, 3)]
+    assert exact[0].loss
+    assert exact[0].shared != exact[1].shared
     assert complete == llm_key("demo", dict(reversed(given.items())), complete=True)
 
 
@@ -340,6 +344,7 @@ def test_other_characters_come_after_z_in_order_of_code_points(names: list[str])
 
 def test_controls_do_not_count() -> None:
     assert tool_order("a\x00b\x7f") == tool_order("ab")
+    assert tool_order("\x1fé") == tool_order("é")
 
 
 def test_no_arguments_are_an_empty_mapping() -> None:

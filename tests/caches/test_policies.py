@@ -149,6 +149,18 @@ async def test_a_name_that_no_tool_can_have_is_refused_before_anything_is_writte
     assert ttls(policies) == {}
 
 
+async def test_a_policy_that_nobody_can_use_can_be_taken_away(engine: Engine, store_name: str) -> None:
+    policies = policies_on(engine, store_name)
+    await write(engine, store_name, **{"x:y": '{"ttl":5}'})
+    await policies.refresh()
+    assert policies.unusable.keys() == {"x:y"}
+    assert await policies.remove("x:y")
+    assert await stored(engine, store_name) == {}
+    for name in ("\ud800", 5, None):
+        with pytest.raises(InvalidInputError, match="tool's name"):
+            await policies.remove(name)  # type: ignore[arg-type]
+
+
 async def test_a_refresh_replaces_the_whole_map(engine: Engine, store_name: str) -> None:
     policies = policies_on(engine, store_name)
     await policies.set("mine", ToolPolicy(5))

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from betterdb_agent_memory import InvalidInputError
+from betterdb_agent_memory.caches.fetching import fetched
 from betterdb_agent_memory.caches.references import (
     BinaryRef,
     compose_normalizer,
@@ -207,6 +208,12 @@ class Answers(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         if path == "/silent":
             time.sleep(2)
+        elif path == "/dripping-headers":
+            self.send_response(200)
+            for number in range(60):
+                self.send_header(f"X-{number}", "x")
+                self.flush_headers()
+                time.sleep(0.05)
         elif path == "/drip":
             self.answer(200, b"", {"Content-Length": "100"})
             for _ in range(100):
@@ -290,11 +297,18 @@ async def test_what_cannot_be_fetched_is_no_hash(web: str, path: str, said: str)
     assert "hush" not in str(refused.value)
 
 
-@pytest.mark.parametrize("path", ["/drip", "/silent"])
+@pytest.mark.parametrize("path", ["/drip", "/dripping-headers", "/silent"])
 async def test_a_slow_answer_is_not_waited_for(web: str, path: str) -> None:
     started = time.monotonic()
     with pytest.raises(ContentUnavailableError):
         await fetch_and_hash(f"{web}{path}", timeout_seconds=0.3)
+    assert time.monotonic() - started < 1.5
+
+
+def test_the_thread_that_fetches_stops_too(web: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(ContentUnavailableError, match="/drip took too long"):
+        fetched(f"{web}/drip", 1000, 0.3)
     assert time.monotonic() - started < 1.5
 
 

@@ -58,7 +58,8 @@ def members(cls: type) -> dict[str, Any]:
 
 def typed_keys(cls: type) -> dict[str, list[str]]:
     """The keys that must be there and those that may; the class itself misjudges annotations that are texts."""
-    required, optional = [], []
+    required: list[str] = []
+    optional: list[str] = []
     for key, hint in typing.get_type_hints(cls, include_extras=True).items():
         said = typing.get_origin(hint)
         must = said is typing.Required or (said is not typing.NotRequired and cls.__total__)  # type: ignore[attr-defined]

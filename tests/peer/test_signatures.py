@@ -87,8 +87,8 @@ def compared(theirs: Any, mine: Any) -> list[tuple[str, str]]:
         found.append(("", f"lacks the fields {missing}"))
     elif mine.get("fields", [])[: len(theirs.get("fields", []))] != theirs.get("fields", []):
         found.append(("", f"orders its fields {mine['fields']}"))
-    if missing := set(theirs.get("bases", [])) - set(mine.get("bases", [])) - {"object"}:
-        found.append(("", f"is no {sorted(missing)}"))
+    if strange := sorted(set(theirs.get("bases", [])) - set(mine.get("bases", []))):
+        found.append(("", f"is no {strange}"))
     for name, member in theirs.get("members", {}).items():
         other = mine["members"].get(name)
         if other is None and name not in mine.get("fields", []):

@@ -78,6 +78,7 @@ async def test_all_or_none_of_several_fields_are_refused(session: Session) -> No
         ("set", "t", "f", None),
         ("set", "t", "f", "\udcff"),
         ("set", 7, "f", "v"),
+        ("set_many", "t", ["f"]),
         ("delete", "t", ("f",)),
         ("get_all", 7),
         ("destroy_thread", None),

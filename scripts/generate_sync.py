@@ -29,14 +29,27 @@ CLASSES = {
     "AgentMemory": f"{PACKAGE}.agent_memory",
     "MemoryStore": f"{PACKAGE}.memory.store",
     "EmbeddingMigration": f"{PACKAGE}.memory.generations.migration",
+    "AgentCache": f"{PACKAGE}.agent_cache",
+    "AgentConfig": f"{PACKAGE}.agent_config",
+    "LlmCache": f"{PACKAGE}.caches.llm",
+    "ToolCache": f"{PACKAGE}.caches.tool",
+    "SessionCache": f"{PACKAGE}.caches.session",
+    "EmbeddingCache": f"{PACKAGE}.caches.embedding",
 }
 """Every class whose methods wait for something, and where it is."""
+
+INTERNAL = {
+    "EmbeddingCache": {"failed", "forget_local", "keep", "look_up"},
+    "LlmCache": {"close"},
+    "MemoryStore": {"live_config"},
+}
+"""Methods by which parts of this library speak to each other."""
 
 ATTRIBUTES = {"MemoryStore": {"name": "str"}}
 """Attributes that a constructor sets, and their types."""
 
-WITHOUT_TWIN = {"CoalescingEmbedder", "Embedder", "FunctionEmbedder"}
-"""What the asynchronous core itself waits for: it is handed over as it is."""
+WITHOUT_TWIN = {"Analytics", "CachedEmbedder", "CoalescingEmbedder", "Embedder", "FunctionEmbedder"}
+"""What the asynchronous core itself waits for, and what means nothing: handed over as it is."""
 
 FUNCTIONS = {"embed_fn", "next_embed_fn", "embedder", "next_embedder", "summarize", "extract_facts", "call"}
 """Parameters that take an asynchronous function: a plain one is taken too, and run in a thread."""
@@ -81,7 +94,8 @@ def source_of(module_name: str) -> Source:
                 source.imports[name.asname or name.name] = f"from {node.module} import {name.name}{alias}"
         elif isinstance(node, ast.Import):
             for name in node.names:
-                source.imports[(name.asname or name.name).partition(".")[0]] = f"import {name.name}"
+                alias = f" as {name.asname}" if name.asname else ""
+                source.imports[(name.asname or name.name).partition(".")[0]] = f"import {name.name}{alias}"
     for statement in tree.body:
         for defined in defined_by(statement):
             source.imports.setdefault(defined, f"from {module_name} import {defined}")
@@ -170,7 +184,7 @@ class Writer:
                 self.write_constructor(name, method)
             elif method.node.name == "__aenter__":
                 self.write_context(name)
-            elif not method.node.name.startswith("_"):
+            elif not method.node.name.startswith("_") and method.node.name not in INTERNAL.get(name, set()):
                 self.write_method(name, method)
 
     def write_attribute(self, attribute: str, annotation: str) -> None:
@@ -226,7 +240,8 @@ class Writer:
 
     def write_constructor(self, name: str, method: Method) -> None:
         """The constructor, where users have one."""
-        if any(one.arg in HIDDEN for one in method.node.args.args):
+        arguments = method.node.args
+        if any(one.arg in HIDDEN for one in [*arguments.args, *arguments.kwonlyargs]):
             return
         parameters, passed = self.signature(method)
         self.lines += [
@@ -260,6 +275,9 @@ class Writer:
         value = f"{target}.{node.name}({passed})"
         if is_iterator:
             value = f"iterate({value})"
+        elif text in SPECIAL:
+            text = SPECIAL[text]
+            value = f"{text}(call({target}.{node.name}{', ' if passed else ''}{passed}))"
         elif isinstance(node, ast.AsyncFunctionDef):
             value = f"wait({value})"
         else:
@@ -272,7 +290,10 @@ class Writer:
         self.lines += [f"    def {node.name}({parameters}) -> {text}:", about, f"        {end}", ""]
 
 
-HIDDEN = {"engine", "models", "memories"}
+SPECIAL = {"CacheTool": "SyncCacheTool"}
+"""Types of results that are no data and no class with a twin, and what stands around them here."""
+
+HIDDEN = {"deferred", "engine", "models", "memories", "tiers", "values"}
 """Parameters that only this library passes: a constructor with one of them is not public."""
 
 
@@ -302,6 +323,7 @@ def generated() -> str:
     writer = Writer()
     writer.imports |= {
         f"from {PACKAGE}.sync.bridge import Bridged, as_async, call, iterate, wait, with_async_functions",
+        f"from {PACKAGE}.sync.decorating import SyncCacheTool",
     }
     for name, module in CLASSES.items():
         writer.write_class(name, module)

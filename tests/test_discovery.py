@@ -279,6 +279,25 @@ async def test_a_sibling_that_beat_after_our_last_beat_keeps_its_heartbeat(engin
     await theirs.stop(delete_heartbeat=False)
 
 
+async def test_whoever_beat_last_leaves_the_heartbeat_to_a_sibling_it_has_seen(engine: Engine, store_name: str) -> None:
+    first, second = memory(engine, store_name), memory(engine, store_name)
+    await first.register()
+    await asyncio.sleep(0.002)
+    await second.register()
+    await second.stop(delete_heartbeat=True)
+    assert await beats(engine, f"{store_name}:mem")
+    await first.stop(delete_heartbeat=False)
+
+
+async def test_a_name_that_is_ours_already_is_kept(engine: Engine, store_name: str) -> None:
+    discovery = cache(engine, store_name)
+    await discovery.register()
+    await engine.values.write_map(REGISTRY_KEY, {store_name: b'{"type":"semantic_cache","prefix":"demo"}'})
+    await look(discovery)
+    assert b'"agent_cache"' in (await listed(engine, store_name) or b"")
+    await discovery.stop(delete_heartbeat=True)
+
+
 async def test_a_dead_name_is_cleared_and_a_living_one_is_not(engine: Engine, store_name: str) -> None:
     seconds = Seconds()
     dead, living = memory(engine, f"{store_name}-dead"), memory(engine, f"{store_name}-living")
@@ -408,6 +427,20 @@ def test_policies_beyond_five_hundred_are_cut_and_said_to_be() -> None:
 
 
 MARKER = b'{"type":"agent_cache"}'
+
+
+def test_a_look_goes_to_others_suspects_first_and_is_bounded() -> None:
+    names = DeadNames("own")
+    registry = {"own": MARKER} | {f"n{number}": MARKER for number in range(20)}
+    names.seen({"n7": MARKER}, set(), 0.0)
+    for _ in range(20):
+        worth = names.worth_a_look(registry, limit=5)
+        assert worth[0] == "n7"
+        assert len(set(worth)) == 5
+        assert "own" not in worth
+    assert set(names.worth_a_look(registry, limit=50)) == set(registry) - {"own"}
+
+
 looks = st.lists(
     st.tuples(st.floats(0, 100), st.sampled_from([MARKER, MARKER + b" "]), st.booleans()), min_size=1, max_size=12
 )

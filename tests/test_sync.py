@@ -64,7 +64,7 @@ def test_signatures_are_the_same(name: str) -> None:
         getattr(sync, name),
     )
     for member, found in inspect.getmembers(theirs, callable):
-        if member.startswith("_") and member != "__init__":
+        if (member.startswith("_") and member != "__init__") or member in generate_sync.INTERNAL.get(name, set()):
             continue
         twin = getattr(ours, member)
         if member == "__init__" and twin is Bridged.__init__:
@@ -163,6 +163,43 @@ def test_spans_keep_their_parent(tmp_path: Path) -> None:
 
 async def _embed(text: str) -> list[float]:
     return VECTORS[text]
+
+
+def test_the_caches_have_their_twins(agent: AgentMemory) -> None:
+    params: sync.LlmCacheParams = {"model": "m", "messages": [{"role": "user", "content": "q"}]}
+    calls: list[str] = []
+
+    def call() -> str:
+        calls.append("called")
+        return "answer"
+
+    assert [agent.llm.get_or_call(params, call).response for _ in range(3)] == ["answer"] * 3
+    assert calls == ["called"]
+    assert agent.llm.check(params).hit
+    agent.session.set("t", "f", "v")
+    assert agent.session.get_all("t") == {"f": "v"}
+    assert agent.stats().session.writes == 1
+    agent.config.set(threshold=0.5)
+    assert agent.memory.current_config().threshold == 0.5
+    agent.flush()
+    assert agent.session.get("t", "f") is None
+
+
+def test_plain_functions_are_cached(agent: AgentMemory) -> None:
+    calls: list[int] = []
+
+    @agent.tool.cached(ttl=60)
+    def double(number: int) -> int:
+        calls.append(number)
+        return 2 * number
+
+    assert [double(2), double(number=2), double(3)] == [4, 4, 6]
+    assert calls == [2, 3]
+    assert double.invalidate(2)
+    assert not double.invalidate(2)
+    assert (double(2), calls) == (4, [2, 3, 2])
+    assert double.__name__ == "double"
+    assert agent.tool.check("double", {"number": 2}).key == double.cache_key(2)
 
 
 SCRIPT = """

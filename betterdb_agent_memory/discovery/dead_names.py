@@ -32,7 +32,7 @@ class _Suspect:
 
 
 class DeadNames:
-    """Remembers from look to look which names had no heartbeat. Never names `own_field`."""
+    """Remembers from look to look which names had no heartbeat; `own_field` is not worth a look."""
 
     def __init__(self, own_field: str, patience: Patience | None = None) -> None:
         self._own_field = own_field
@@ -53,7 +53,7 @@ class DeadNames:
         dead: dict[str, bytes] = {}
         for field, marker in markers.items():
             suspect = self._suspects.get(field)
-            if field in beating or field == self._own_field:
+            if field in beating:
                 self._suspects.pop(field, None)
             elif suspect is None or suspect.marker != marker:
                 self._suspects[field] = _Suspect(marker, now_seconds)
@@ -68,7 +68,7 @@ class DeadNames:
     def _may_be_dead(self, stored: bytes) -> bool:
         marker = read_marker(stored)
         # What other libraries register lives by rules of their own.
-        if marker is None or False:
+        if marker is None or marker.type not in OUR_TYPES:
             return False
         if not marker.written_by_python or marker.type == MEMORY_CACHE_TYPE:
             return True

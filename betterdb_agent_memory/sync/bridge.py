@@ -21,6 +21,7 @@ from betterdb_agent_memory.errors import ConfigurationError
 from betterdb_agent_memory.options import AgentMemoryOptions
 
 _T = TypeVar("_T")
+_OptionsT = TypeVar("_OptionsT")
 _STOP_SECONDS = 2.0
 
 
@@ -171,9 +172,9 @@ def as_async(function: Any) -> Any:
     return in_thread
 
 
-def with_async_functions(options: AgentMemoryOptions) -> AgentMemoryOptions:
+def with_async_functions(options: _OptionsT) -> _OptionsT:
     """Options whose functions may be plain ones, for the loop."""
-    return replace(options, embed_fn=as_async(options.embed_fn))
+    return replace(options, embed_fn=as_async(options.embed_fn)) if isinstance(options, AgentMemoryOptions) else options
 
 
 class Bridged:

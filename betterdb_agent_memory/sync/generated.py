@@ -9,7 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
+import numpy as np
+from numpy.typing import NDArray
+
 from betterdb_agent_memory import (
+    DEFAULT_COST_TABLE,
     DEFAULT_METRICS_PREFIX,
     DEFAULT_TRACER_NAME,
     MATCH_ALL_MEMORY_QUERY,
@@ -17,24 +21,42 @@ from betterdb_agent_memory import (
     MEMORY_CAPABILITIES,
     AccessCount,
     AddOp,
+    AgentCacheError,
+    AgentCacheOptions,
+    AgentCacheStats,
+    AgentCacheUsageError,
     AgentMemoryConfig,
     AgentMemoryError,
     AgentMemoryOptions,
     AgentMemoryRecallConfig,
+    Analytics,
+    AnalyticsOptions,
     AuthenticationFailedError,
+    BinaryBlock,
+    BinaryNormalizer,
+    BinaryRef,
+    BlockHints,
+    CachedEmbedder,
+    CacheOptions,
     CoalescingEmbedder,
     Component,
+    ConfigInForce,
+    ConfigRefreshOptions,
     ConfigurationError,
     ConsolidateFactsResult,
     ConsolidateResult,
     ConsolidationConfig,
     ConsolidationError,
+    ContentBlock,
     CreatedAt,
     DeferredReinforcement,
     DeleteOp,
+    DiscoveryOptions,
     Embedder,
     EmbedderOverloadedError,
     EmbedderUnavailableError,
+    EmbeddingCacheOptions,
+    EmbeddingCacheStats,
     EmbeddingError,
     EmbedFn,
     EngineError,
@@ -57,6 +79,11 @@ from betterdb_agent_memory import (
     LeaseHeldError,
     LeaseLostError,
     LineError,
+    LlmAnswer,
+    LlmCacheMessage,
+    LlmCacheParams,
+    LlmCacheResult,
+    LlmStoreOptions,
     MemoryConfigRefreshConfig,
     MemoryConfigSnapshot,
     MemoryDiscovery,
@@ -77,39 +104,74 @@ from betterdb_agent_memory import (
     MemoryTelemetry,
     MemoryTelemetryOptions,
     MigrationStatus,
+    ModelCost,
     NoopOp,
+    NormalizerConfig,
     OccurredAt,
     OnDuplicate,
     OutcomeUnknownError,
     PartialBatchError,
+    Patience,
     Progress,
     ProgressFn,
+    ReasoningBlock,
     RecallWeights,
     ReindexResult,
     RememberResult,
     SearchModuleMissingError,
     SearchTimeoutError,
+    SessionStats,
+    SettingInForce,
     Source,
     Subject,
     SummarizeFn,
     Tag,
+    TelemetryOptions,
+    TextBlock,
+    TierDefaults,
+    TierStats,
+    ToolCacheResult,
+    ToolCallBlock,
+    ToolDefinition,
+    ToolEffectivenessEntry,
+    ToolPolicy,
+    ToolResultBlock,
+    ToolStats,
+    ToolStoreOptions,
     UnmatchedTombstoneOp,
     UpdateOp,
+    ValkeyCommandError,
     VersionConflictError,
+    __version__,
     apply_ops,
+    compose_normalizer,
     composite_score,
     create_memory_telemetry,
+    default_normalizer,
     embedder_from_name,
+    fetch_and_hash,
+    hash_base64,
+    hash_bytes,
+    hash_url,
+    passthrough,
     recency_decay,
     reconcile,
     similarity_from_distance,
     subject_key,
 )
+from betterdb_agent_memory.agent_cache import AgentCache as AsyncAgentCache
+from betterdb_agent_memory.agent_config import AgentConfig as AsyncAgentConfig
 from betterdb_agent_memory.agent_memory import AgentMemory as AsyncAgentMemory
+from betterdb_agent_memory.caches.embedding import EmbeddingCache as AsyncEmbeddingCache
+from betterdb_agent_memory.caches.llm import Call, KeyChoice, StoreOptions
+from betterdb_agent_memory.caches.llm import LlmCache as AsyncLlmCache
+from betterdb_agent_memory.caches.session import SessionCache as AsyncSessionCache
+from betterdb_agent_memory.caches.single_flight import LEASE_SECONDS, WAIT_SECONDS
+from betterdb_agent_memory.caches.tool import ToolCache as AsyncToolCache
 from betterdb_agent_memory.clock import Clock, system_clock
 from betterdb_agent_memory.embedders.base import VectorLike
+from betterdb_agent_memory.embedders.cached import Kind
 from betterdb_agent_memory.engines.base import Engine
-from betterdb_agent_memory.live_config import LiveConfig
 from betterdb_agent_memory.memory.consolidation.facts import Undated
 from betterdb_agent_memory.memory.consolidation.request import Mode
 from betterdb_agent_memory.memory.generations.migration import DEFAULT_BATCH
@@ -121,8 +183,10 @@ from betterdb_agent_memory.memory.updating import KEEP, Keep
 from betterdb_agent_memory.memory.where import Moment, Where
 from betterdb_agent_memory.options import DEFAULT_MAX_CONTENT_BYTES, DEFAULT_NAME, Reinforcement
 from betterdb_agent_memory.sync.bridge import Bridged, as_async, call, iterate, wait, with_async_functions
+from betterdb_agent_memory.sync.decorating import SyncCacheTool
 
 __all__ = [
+    "DEFAULT_COST_TABLE",
     "DEFAULT_METRICS_PREFIX",
     "DEFAULT_TRACER_NAME",
     "MATCH_ALL_MEMORY_QUERY",
@@ -130,26 +194,47 @@ __all__ = [
     "MEMORY_CAPABILITIES",
     "AccessCount",
     "AddOp",
+    "AgentCache",
+    "AgentCacheError",
+    "AgentCacheOptions",
+    "AgentCacheStats",
+    "AgentCacheUsageError",
+    "AgentConfig",
     "AgentMemory",
     "AgentMemoryConfig",
     "AgentMemoryError",
     "AgentMemoryOptions",
     "AgentMemoryRecallConfig",
+    "Analytics",
+    "AnalyticsOptions",
     "AuthenticationFailedError",
+    "BinaryBlock",
+    "BinaryNormalizer",
+    "BinaryRef",
+    "BlockHints",
+    "CacheOptions",
+    "CachedEmbedder",
     "CoalescingEmbedder",
     "Component",
+    "ConfigInForce",
+    "ConfigRefreshOptions",
     "ConfigurationError",
     "ConsolidateFactsResult",
     "ConsolidateResult",
     "ConsolidationConfig",
     "ConsolidationError",
+    "ContentBlock",
     "CreatedAt",
     "DeferredReinforcement",
     "DeleteOp",
+    "DiscoveryOptions",
     "EmbedFn",
     "Embedder",
     "EmbedderOverloadedError",
     "EmbedderUnavailableError",
+    "EmbeddingCache",
+    "EmbeddingCacheOptions",
+    "EmbeddingCacheStats",
     "EmbeddingError",
     "EmbeddingMigration",
     "EngineError",
@@ -172,6 +257,12 @@ __all__ = [
     "LeaseHeldError",
     "LeaseLostError",
     "LineError",
+    "LlmAnswer",
+    "LlmCache",
+    "LlmCacheMessage",
+    "LlmCacheParams",
+    "LlmCacheResult",
+    "LlmStoreOptions",
     "MemoryConfigRefreshConfig",
     "MemoryConfigSnapshot",
     "MemoryDiscovery",
@@ -193,29 +284,58 @@ __all__ = [
     "MemoryTelemetry",
     "MemoryTelemetryOptions",
     "MigrationStatus",
+    "ModelCost",
     "NoopOp",
+    "NormalizerConfig",
     "OccurredAt",
     "OnDuplicate",
     "OutcomeUnknownError",
     "PartialBatchError",
+    "Patience",
     "Progress",
     "ProgressFn",
+    "ReasoningBlock",
     "RecallWeights",
     "ReindexResult",
     "RememberResult",
     "SearchModuleMissingError",
     "SearchTimeoutError",
+    "SessionCache",
+    "SessionStats",
+    "SettingInForce",
     "Source",
     "Subject",
     "SummarizeFn",
     "Tag",
+    "TelemetryOptions",
+    "TextBlock",
+    "TierDefaults",
+    "TierStats",
+    "ToolCache",
+    "ToolCacheResult",
+    "ToolCallBlock",
+    "ToolDefinition",
+    "ToolEffectivenessEntry",
+    "ToolPolicy",
+    "ToolResultBlock",
+    "ToolStats",
+    "ToolStoreOptions",
     "UnmatchedTombstoneOp",
     "UpdateOp",
+    "ValkeyCommandError",
     "VersionConflictError",
+    "__version__",
     "apply_ops",
+    "compose_normalizer",
     "composite_score",
     "create_memory_telemetry",
+    "default_normalizer",
     "embedder_from_name",
+    "fetch_and_hash",
+    "hash_base64",
+    "hash_bytes",
+    "hash_url",
+    "passthrough",
     "recency_decay",
     "reconcile",
     "similarity_from_distance",
@@ -224,18 +344,65 @@ __all__ = [
 
 
 class AgentMemory(Bridged):
-    """One object that gives a worker its memory: `agent.memory` is the long-term tier.
+    """One object that gives a worker its long-term memory and its caches, over one connection.
 
-    Two ways in: `AgentMemory.open(url)` makes everything; `AgentMemory(AgentMemoryOptions(...))` takes
-    your own client, as published. Use it with `with`, or call `initialize` and `close`.
+    `agent.memory` is what is remembered; `agent.llm`, `agent.tool`, `agent.session` and `agent.embeddings` are
+    exact and expire; `agent.config` is what operators change while it runs. Three ways in:
+    `AgentMemory.open(url)` makes everything, `AgentMemory.from_env()` as the environment says, and
+    `AgentMemory(AgentMemoryOptions(...))` takes your own client, as published. Use it with `with`, or
+    call `initialize` and `close`. No I/O happens before the first call.
     """
 
     _inner: AsyncAgentMemory
 
     @property
+    def llm(self) -> LlmCache:
+        """The `llm` of the asynchronous object."""
+        return LlmCache._around(self._inner.llm)
+
+    @property
+    def tool(self) -> ToolCache:
+        """The `tool` of the asynchronous object."""
+        return ToolCache._around(self._inner.tool)
+
+    @property
+    def session(self) -> SessionCache:
+        """The `session` of the asynchronous object."""
+        return SessionCache._around(self._inner.session)
+
+    @property
+    def embeddings(self) -> EmbeddingCache:
+        """The `embeddings` of the asynchronous object."""
+        return EmbeddingCache._around(self._inner.embeddings)
+
+    @property
     def memory(self) -> MemoryStore:
         """The `memory` of the asynchronous object."""
         return MemoryStore._around(self._inner.memory)
+
+    @property
+    def config(self) -> AgentConfig:
+        """The `config` of the asynchronous object."""
+        return AgentConfig._around(self._inner.config)
+
+    def stats(self) -> AgentCacheStats:
+        """Hits, misses and dollars saved of the caches, by all workers of this name. At most two round trips.
+
+        Counts of other workers follow within a second.
+        """
+        return wait(self._inner.stats())
+
+    def tool_effectiveness(self) -> list[ToolEffectivenessEntry]:
+        """Which tools' caching pays, most dollars saved first, and what to do about their TTLs. As `stats`."""
+        return wait(self._inner.tool_effectiveness())
+
+    def flush(self) -> None:
+        """Delete all cache entries of this name and the statistics of the caches, and nothing else.
+
+        Memories, configuration, tool policies and other names stay. It walks over all keys of a server:
+        a round trip per 1,000 of them.
+        """
+        wait(self._inner.flush())
 
     def __init__(self, options: AgentMemoryOptions) -> None:
         self._inner = call(AsyncAgentMemory, with_async_functions(options))
@@ -249,6 +416,7 @@ class AgentMemory(Bridged):
         embedder: Embedder | EmbedFn | Callable[..., Any] | None = None,
         next_embedder: Embedder | EmbedFn | Callable[..., Any] | None = None,
         memory: MemoryOptions | None = None,
+        caches: CacheOptions | None = None,
         clock: Clock = system_clock,
     ) -> AgentMemory:
         """Open a server or a file; no I/O happens before the first call.
@@ -259,8 +427,8 @@ class AgentMemory(Bridged):
         model that the store is to be moved to (`agent.memory.migration`).
 
         Differs from a bare `MemoryStore`: recency and importance only break ties, recalled memories are
-        written back later and merged, live configuration is re-read every 30 s, and on a server
-        the Monitor is told.
+        written back later and merged, live configuration is re-read every 30 s, questions that were embedded
+        before are not embedded again, and on a server the Monitor is told.
 
         Raises:
             ConfigurationError: the URL is of no known kind, or an extra is missing; the message names it.
@@ -273,21 +441,46 @@ class AgentMemory(Bridged):
                 embedder=as_async(embedder),
                 next_embedder=as_async(next_embedder),
                 memory=memory,
+                caches=caches,
                 clock=clock,
             )
         )
 
+    @classmethod
+    def from_env(
+        cls,
+        environment: Mapping[str, str] | None = None,
+        *,
+        memory: MemoryOptions | None = None,
+        caches: CacheOptions | None = None,
+        clock: Clock = system_clock,
+    ) -> AgentMemory:
+        """Open what the environment names: BETTERDB_URL, BETTERDB_NAME, BETTERDB_EMBEDDER, BETTERDB_THRESHOLD.
+
+        The same variables, with the same meanings, as those of the command line; one that is not set has the
+        default of `open`. A threshold in `memory` goes before the variable. `environment` is `os.environ` by
+        default. An embedder that is made from its name is closed with the agent.
+
+        Raises:
+            ConfigurationError: a variable cannot be used; the message names it.
+        """
+        return cls._around(call(AsyncAgentMemory.from_env, environment, memory=memory, caches=caches, clock=clock))
+
     def initialize(self) -> None:
-        """Find or create the index, then announce the store and start re-reading live configuration.
+        """Find or create the index, then announce both tiers and read what operators have changed.
 
         Raises:
             IndexMismatchError, SearchModuleMissingError, AuthenticationFailedError,
             EngineUnavailableError: what is wrong with the server or the file shows here.
+            AgentCacheUsageError: the name belongs to something that is no cache.
         """
         wait(self._inner.initialize())
 
     def close(self) -> None:
-        """Write what waits, stop background work, and close the engine if this object opened it."""
+        """Write what waits, stop background work, and close the engine if this object opened it.
+
+        Every tier is closed, whatever fails on the way; a second time does nothing.
+        """
         wait(self._inner.close())
 
     def __enter__(self) -> AgentMemory:
@@ -312,6 +505,7 @@ class MemoryStore(Bridged):
     are touched: "immediate" (before recall returns) or "deferred". `consolidation` sets label and
     importance of facts. `next_embed_fn` is the model that the store is to be moved to: see `migration`.
     `analytics` is accepted as published and means nothing: no usage data is collected, whatever its value.
+    `on_use` is called within each call that reaches the index, before work in the background begins.
 
     Methods may be called from many tasks at once. The index is found or created on first use.
 
@@ -346,6 +540,7 @@ class MemoryStore(Bridged):
         max_content_bytes: int = DEFAULT_MAX_CONTENT_BYTES,
         clock: Clock = system_clock,
         new_id: Callable[[], str] = random_id,
+        on_use: Callable[[], None] | None = None,
     ) -> None:
         self._inner = call(
             AsyncMemoryStore,
@@ -366,12 +561,8 @@ class MemoryStore(Bridged):
             max_content_bytes=max_content_bytes,
             clock=clock,
             new_id=new_id,
+            on_use=on_use,
         )
-
-    @property
-    def live_config(self) -> LiveConfig:
-        """The configuration that operators change; what `AgentMemory.config` writes, it reads."""
-        return call(lambda: self._inner.live_config)
 
     def current_config(self) -> MemoryConfigSnapshot:
         """The configuration in force. No round trip."""
@@ -1045,3 +1236,501 @@ class EmbeddingMigration(Bridged):
             LeaseHeldError, LeaseLostError, EmbeddingError: as `run`.
         """
         return wait(self._inner.finish(on_progress=on_progress, batch_size=batch_size))
+
+
+class AgentCache(Bridged):
+    """The short-term tiers on a client of your own, as published: `cache.llm`, `.tool`, `.session`.
+
+    No I/O happens before the first call; work in the background begins with it, in whatever loop it is made.
+    Use it with `with`, or call `shutdown`. The client stays open; it is yours.
+    """
+
+    _inner: AsyncAgentCache
+
+    @property
+    def llm(self) -> LlmCache:
+        """The `llm` of the asynchronous object."""
+        return LlmCache._around(self._inner.llm)
+
+    @property
+    def tool(self) -> ToolCache:
+        """The `tool` of the asynchronous object."""
+        return ToolCache._around(self._inner.tool)
+
+    @property
+    def session(self) -> SessionCache:
+        """The `session` of the asynchronous object."""
+        return SessionCache._around(self._inner.session)
+
+    @property
+    def embeddings(self) -> EmbeddingCache:
+        """The `embeddings` of the asynchronous object."""
+        return EmbeddingCache._around(self._inner.embeddings)
+
+    def stats(self) -> AgentCacheStats:
+        """Hits, misses and dollars saved of the caches, by all workers of this name. At most two round trips.
+
+        Counts of other workers follow within a second.
+        """
+        return wait(self._inner.stats())
+
+    def tool_effectiveness(self) -> list[ToolEffectivenessEntry]:
+        """Which tools' caching pays, most dollars saved first, and what to do about their TTLs. As `stats`."""
+        return wait(self._inner.tool_effectiveness())
+
+    def flush(self) -> None:
+        """Delete all cache entries of this name and the statistics of the caches, and nothing else.
+
+        Memories, configuration, tool policies and other names stay. It walks over all keys of a server:
+        a round trip per 1,000 of them.
+        """
+        wait(self._inner.flush())
+
+    def __init__(self, options: AgentCacheOptions, *, clock: Clock = system_clock) -> None:
+        self._inner = call(AsyncAgentCache, with_async_functions(options), clock=clock)
+
+    def ensure_discovery_ready(self) -> None:
+        """Wait until the cache is announced to the Monitor, if the options ask for it.
+
+        Raises:
+            AgentCacheUsageError: the name belongs to something that is no cache.
+        """
+        wait(self._inner.ensure_discovery_ready())
+
+    def shutdown(self) -> None:
+        """Write what waits and stop background work. A second time does nothing."""
+        wait(self._inner.shutdown())
+
+    def __enter__(self) -> AgentCache:
+        wait(self._inner.__aenter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        wait(self._inner.__aexit__(kind, error, trace))
+
+
+class AgentConfig(Bridged):
+    """The live configuration of all workers of one name.
+
+    What is set here counts for every worker that re-reads: in one interval, or at once where changes are
+    listened for. It outlives this process. Everything is checked before anything is written, and what one
+    call writes takes effect as a whole; when several write at once, the last one counts for each setting.
+    """
+
+    _inner: AsyncAgentConfig
+
+    def get(self) -> ConfigInForce:
+        """Read the live configuration again, and show what is in force here. Two round trips.
+
+        Raises:
+            EngineError: it could not be read; what was in force stays so.
+        """
+        return wait(self._inner.get())
+
+    def set(
+        self,
+        *,
+        threshold: float | None = None,
+        weights: RecallWeights | None = None,
+        half_life_seconds: float | None = None,
+        max_items_per_scope: int | None = None,
+    ) -> ConfigInForce:
+        """Change the long-term tier of every worker; what is None stays as it is. Two round trips.
+
+        `threshold` is the largest cosine distance of a hit, 0 to 2; `half_life_seconds` is above 0;
+        `max_items_per_scope` is 1 or more. Returns what is in force here afterwards.
+
+        Raises:
+            InvalidInputError: a value cannot be used, or there is none; nothing was written.
+            EngineError: it was not written, or, for an OutcomeUnknownError, perhaps.
+        """
+        return wait(
+            self._inner.set(
+                threshold=threshold,
+                weights=weights,
+                half_life_seconds=half_life_seconds,
+                max_items_per_scope=max_items_per_scope,
+            )
+        )
+
+    def reset(self, *names: str) -> ConfigInForce:
+        """Let each worker's constructor decide again: about the settings named as in `set`, or about all.
+
+        Tool policies stay. Two round trips.
+
+        Raises:
+            InvalidInputError: there is no such setting; nothing was written.
+        """
+        return wait(self._inner.reset(*names))
+
+    def set_tool_ttl(self, tool: str, ttl_seconds: int) -> None:
+        """Let every worker keep results of `tool` for `ttl_seconds`, a whole number from 1. One round trip.
+
+        Raises:
+            InvalidInputError: the name has a colon or is empty, or the time cannot be used.
+        """
+        wait(self._inner.set_tool_ttl(tool, ttl_seconds))
+
+    def remove_tool_policy(self, tool: str) -> bool:
+        """Let the default decide about `tool` again; true when it had a policy. One round trip."""
+        return wait(self._inner.remove_tool_policy(tool))
+
+
+class LlmCache(Bridged):
+    """Answers by request: `agent.llm`. Built by `AgentMemory` and `AgentCache`.
+
+    `ttl_seconds` is the default, None for answers that never expire. `key` says what makes two requests the
+    same: `"shared"` compares what the published packages compare, which leaves some parameters out (a
+    warning names each once); `"complete"` compares all, and shares hits only with workers that do so too.
+    """
+
+    _inner: AsyncLlmCache
+
+    def check(self, params: LlmCacheParams, *, key: KeyChoice | None = None) -> LlmCacheResult:
+        """The answer that is kept for a request, or a miss.
+
+        One round trip; two where what is kept cannot be read, which is a miss and is deleted. Looks under
+        the key of the published Python package as well, where that differs. Statistics follow within a second.
+
+        Raises:
+            InvalidInputError: `params` cannot be a request.
+            EngineError: the cache could not be asked.
+        """
+        return wait(self._inner.check(params, key=key))
+
+    def store(
+        self, params: LlmCacheParams, response: str, options: StoreOptions = None, *, key: KeyChoice | None = None
+    ) -> str:
+        """Keep a text as the answer to a request; the key it is kept under. One round trip.
+
+        `options` are an `LlmStoreOptions`, or a mapping with its fields `ttl` and `tokens`.
+
+        Raises:
+            InvalidInputError: something cannot be kept as given; nothing was written.
+            EngineError: the cache could not be written.
+        """
+        return wait(self._inner.store(params, response, options, key=key))
+
+    def store_multipart(
+        self,
+        params: LlmCacheParams,
+        blocks: Sequence[ContentBlock],
+        options: StoreOptions = None,
+        *,
+        key: KeyChoice | None = None,
+    ) -> str:
+        """Keep blocks as the answer to a request, as `store` does a text; `response` is the text in them.
+
+        Raises:
+            InvalidInputError: something cannot be kept as given; nothing was written.
+            EngineError: the cache could not be written.
+        """
+        return wait(self._inner.store_multipart(params, blocks, options, key=key))
+
+    def get_or_call(
+        self,
+        params: LlmCacheParams,
+        call: Call | Callable[..., Any],
+        *,
+        ttl: int | None = None,
+        stale_seconds: int | None = None,
+        lease_seconds: float = LEASE_SECONDS,
+        wait_seconds: float = WAIT_SECONDS,
+        key: KeyChoice | None = None,
+    ) -> LlmCacheResult:
+        """The answer that is kept, or what `call` answers, which is then kept: one call per request at a time.
+
+        Of all workers that miss, one calls and the others wait for its answer, in this process and in others.
+        One that dies is replaced after `lease_seconds` at most; who has waited `wait_seconds` for another's
+        call makes its own. An error of `call` is raised here and to those who wait in this process, and
+        nothing is kept; in other processes the next one calls.
+
+        With `stale_seconds` an answer is kept that much longer than its TTL, which must be set then, here or
+        as the default. One that is older than its TTL is handed out at once, and one worker fetches a new one
+        in the background; `close` waits for that.
+
+        `origin` of the result says where the answer came from. When the cache cannot be reached `call` is
+        made all the same, once per process, and counted as a background failure; only a refused password is an
+        error. A hit is one round trip, a miss five.
+
+        Raises:
+            InvalidInputError: an argument, or what `call` returned, cannot be kept.
+            AuthenticationFailedError: the server refuses this client.
+        """
+        return wait(
+            self._inner.get_or_call(
+                params,
+                as_async(call),
+                ttl=ttl,
+                stale_seconds=stale_seconds,
+                lease_seconds=lease_seconds,
+                wait_seconds=wait_seconds,
+                key=key,
+            )
+        )
+
+    def invalidate_by_model(self, model: str) -> int:
+        """Delete the answers of one model, by its exact name; how many there were.
+
+        Looks at every key of a server: one round trip per 1,000 keys, and 4 per 1,000 answers. What is stored
+        anew meanwhile stays, and so does what cannot be read.
+        """
+        return wait(self._inner.invalidate_by_model(model))
+
+    def clear(self) -> int:
+        """Delete all answers of this cache and nothing else; how many there were.
+
+        Looks at every key of a server: one round trip per 1,000 keys, and 2 per 1,000 answers. A call that is
+        under way goes on, and its answer is kept.
+        """
+        return wait(self._inner.clear())
+
+
+class ToolCache(Bridged):
+    """Results by tool and arguments. Built by `AgentMemory` and `AgentCache`; `agent.tool`.
+
+    `ttl_seconds` is the default, None for results that never expire; a tool's policy goes before it. A
+    tool's name has no colon.
+    """
+
+    _inner: AsyncToolCache
+
+    def check(self, tool_name: str, args: Any) -> ToolCacheResult:
+        """The result that is kept for a call, or a miss.
+
+        One round trip; two where what is kept cannot be read, which is a miss and is deleted. Looks under
+        the key of the published Python package as well, where that differs. Statistics follow within a second.
+
+        Raises:
+            InvalidInputError: the name has a colon, or the arguments have no JSON form.
+            EngineError: the cache could not be asked.
+        """
+        return wait(self._inner.check(tool_name, args))
+
+    def store(
+        self, tool_name: str, args: Any, response: str, options: ToolStoreOptions | Mapping[str, Any] | None = None
+    ) -> str:
+        """Keep a text as the result of a call; the key it is kept under. One round trip.
+
+        `options` are `ttl`, in seconds, and `cost`, the dollars that a hit saves. Without a TTL the tool's
+        policy holds, else the default.
+
+        Raises:
+            InvalidInputError: something cannot be kept as given; nothing was written.
+            EngineError: the cache could not be written.
+        """
+        return wait(self._inner.store(tool_name, args, response, options))
+
+    def cached(
+        self,
+        *,
+        ttl: int | None = None,
+        name: str | None = None,
+        key: Callable[..., Any] | None = None,
+        skip: Iterable[str] = (),
+        cost: float | None = None,
+        encode: Callable[[Any], str] | None = None,
+        decode: Callable[[str], Any] | None = None,
+        single_flight: bool | Patience = False,
+    ) -> SyncCacheTool:
+        """A decorator for async functions: a call with the same arguments is answered from the cache.
+
+        The tool's name is the function's, unless `name` says another. The arguments that are compared are
+        those of the call by parameter name, with defaults filled in, whether given by position or by name;
+        without the parameters in `skip` (`self`, clients, loggers), or instead what `key` makes of them.
+        `ttl` and `cost` are those of `store`.
+
+        A function that returns `str` has its text kept as it is; any other result is kept as JSON and
+        validated by the return annotation when it is given back, or goes through `encode` and `decode`. A
+        result that would not come back equal is handed out and not kept, and a warning says so once.
+
+        With `single_flight` one worker calls and the others wait for its result, as `get_or_call` does for
+        models; a `Patience` says for how long. Exceptions are not kept. When the cache cannot be reached, the
+        function is called all the same, and that is counted as a background failure; only a refused password
+        is an error. A hit is one round trip, a miss two, with `single_flight` five.
+
+        The decorated function has `invalidate(...)` and `cache_key(...)`, with its own parameters.
+
+        Raises:
+            ConfigurationError: the function is not async, or an argument does not fit it.
+            InvalidInputError: `ttl` or `cost` cannot be used; later, in a call, arguments without a JSON form.
+        """
+        return SyncCacheTool(
+            call(
+                self._inner.cached,
+                ttl=ttl,
+                name=name,
+                key=key,
+                skip=skip,
+                cost=cost,
+                encode=encode,
+                decode=decode,
+                single_flight=single_flight,
+            )
+        )
+
+    def set_policy(self, tool_name: str, policy: ToolPolicy) -> None:
+        """Let results of a tool be kept for `policy.ttl` seconds from now on, by all workers. One round trip.
+
+        Written, then applied here; other workers follow within their interval. What is kept already keeps
+        its expiry.
+
+        Raises:
+            InvalidInputError: the name or the TTL cannot be used; nothing was written.
+            EngineError: it was not written, or, for an OutcomeUnknownError, perhaps; the next read says.
+        """
+        wait(self._inner.set_policy(tool_name, policy))
+
+    def remove_policy(self, tool_name: str) -> bool:
+        """Let the default hold for a tool again; true when it had a policy. One round trip."""
+        return wait(self._inner.remove_policy(tool_name))
+
+    def get_policy(self, tool_name: str) -> ToolPolicy | None:
+        """The policy of a tool that is in force here, or None. No round trip."""
+        return call(self._inner.get_policy, tool_name)
+
+    def list_policy_names(self) -> list[str]:
+        """The tools that have a policy here. No round trip."""
+        return call(self._inner.list_policy_names)
+
+    def invalidate(self, tool_name: str, args: Any) -> bool:
+        """Delete the result of a call, under both spellings of its key; true when there was one. One round trip."""
+        return wait(self._inner.invalidate(tool_name, args))
+
+    def invalidate_by_tool(self, tool_name: str) -> int:
+        """Delete all results of a tool, and nothing of a tool whose name begins the same; how many there were.
+
+        One that is stored anew meanwhile may go as well. Looks at every key of a server: about two round
+        trips per 1,000.
+        """
+        return wait(self._inner.invalidate_by_tool(tool_name))
+
+    def refresh_policies(self) -> bool:
+        """Read the policies of all tools now, as one whole; false when that failed, which leaves them as they are.
+
+        One round trip. Done in the background every 30 s.
+        """
+        return wait(self._inner.refresh_policies())
+
+    def load_policies(self) -> None:
+        """The same as `refresh_policies`, without saying how it went."""
+        wait(self._inner.load_policies())
+
+    def reset_policies(self) -> None:
+        """Forget the policies here, until the next read. No round trip."""
+        call(self._inner.reset_policies)
+
+
+class SessionCache(Bridged):
+    """Texts by thread and field. Values written without a `ttl` of their own slide: reading renews them.
+
+    A thread's or field's name is any text of up to 8,192 bytes, with at most 32 colons in both together, the empty
+    one included. Stored under `{name}:session:{thread}:{field}` as in every package. Field `b:f` of
+    thread `a` and field `f` of thread `a:b` share a key: it belongs to the thread that wrote it last.
+    """
+
+    _inner: AsyncSessionCache
+
+    def get(self, thread_id: str, field: str) -> str | None:
+        """The value, or None. One round trip; two when a sliding value has less than 5 s left.
+
+        Finds what any program has stored under the key, unless another thread of ours claims it. Bytes
+        that are no UTF-8 are replaced by U+FFFD, counted and logged.
+        """
+        return wait(self._inner.get(thread_id, field))
+
+    def set(self, thread_id: str, field: str, value: str, ttl: int | None = None) -> None:
+        """Store a text. `ttl` seconds from now; without one the tier's lifetime, which reads renew. One round trip.
+
+        Raises:
+            InvalidInputError: a name or value is no text or too long, or `ttl` is not 1 or more whole seconds.
+            OutcomeUnknownError: the connection broke; it may be stored. Set it again.
+        """
+        wait(self._inner.set(thread_id, field, value, ttl))
+
+    def set_many(self, thread_id: str, values: Mapping[str, str], ttl: int | None = None) -> None:
+        """Store several fields of a thread, as `set` does. One round trip per 500 or so; nothing for no fields.
+
+        All are checked before anything is written. They are not stored in one atomic step.
+        """
+        wait(self._inner.set_many(thread_id, values, ttl))
+
+    def get_all(self, thread_id: str, *, scan: bool | None = None) -> dict[str, str]:
+        """All fields of a thread by name. Two round trips, plus one when there is something to tidy up.
+
+        The key space is scanned only where a program without the index has written meanwhile, whichever thread
+        it was. `scan=True` always scans, and so finds what was stored with a bare SET; `scan=False`
+        never does. Values slide as with `get`.
+        """
+        return wait(self._inner.get_all(thread_id, scan=scan))
+
+    def scan_fields_by_prefix(self, thread_id: str, field_prefix: str, *, scan: bool | None = None) -> dict[str, str]:
+        """The fields of a thread whose names begin with `field_prefix`. Renews nothing; costs what `get_all` costs."""
+        return wait(self._inner.scan_fields_by_prefix(thread_id, field_prefix, scan=scan))
+
+    def delete(self, thread_id: str, field: str) -> bool:
+        """Delete a field; whether it was there. One round trip, two for names with colons."""
+        return wait(self._inner.delete(thread_id, field))
+
+    def destroy_thread(self, thread_id: str) -> int:
+        """Delete all fields of a thread, whoever wrote them; how many there were.
+
+        Always complete, so it always scans: a server looks at every key it has, 1,000 per round trip, and then
+        two round trips per 100 fields. Of keys with a further colon it deletes those that this thread has claimed,
+        and unclaimed fields of LangGraph savers; all others count as other threads' and stay.
+        """
+        return wait(self._inner.destroy_thread(thread_id))
+
+    def touch(self, thread_id: str) -> None:
+        """Let every field of a thread live for the tier's lifetime from now, those that live longer excepted.
+
+        Does nothing when the tier has no lifetime. Three round trips, and a scan where `get_all` scans.
+        """
+        wait(self._inner.touch(thread_id))
+
+    def reset_tracker(self) -> None:
+        """Forget which threads were active lately. No round trip."""
+        call(self._inner.reset_tracker)
+
+
+class EmbeddingCache(Bridged):
+    """Vectors of texts, shared by all workers of one name: at most `max_entries`, for `ttl_seconds` each.
+
+    Vectors asked for lately are held in this process as well, up to `local_bytes` and five minutes, and cost no
+    round trip. `model` is the embedder's name: vectors of two models, of two lengths, or of a question and a
+    stored text, are never taken for each other.
+    """
+
+    _inner: AsyncEmbeddingCache
+
+    def get_many(
+        self, texts: Sequence[str], *, model: str, dimensions: int | None = None, kind: Kind = "query"
+    ) -> list[NDArray[np.float32] | None]:
+        """For each text its vector, None where there is none. One round trip per 250 texts, none for recent ones.
+
+        Vectors are read-only and shared. A vector of another length than `dimensions` counts as none.
+        """
+        return wait(self._inner.get_many(texts, model=model, dimensions=dimensions, kind=kind))
+
+    def put_many(
+        self, vectors: Mapping[str, VectorLike], *, model: str, dimensions: int | None = None, kind: Kind = "query"
+    ) -> None:
+        """Keep the vectors of these texts. Two round trips per 250 texts.
+
+        Raises:
+            InvalidInputError: a vector is none that can be searched with; nothing was written.
+        """
+        wait(self._inner.put_many(vectors, model=model, dimensions=dimensions, kind=kind))
+
+    def clear(self) -> int:
+        """Delete all vectors, of all models; how many there were. A scan: its cost follows the whole key space.
+
+        Other processes may use what they hold in memory for five minutes more.
+        """
+        return wait(self._inner.clear())
+
+    def stats(self) -> EmbeddingCacheStats:
+        """Hits and misses of all workers, and what is held here. At most two round trips."""
+        return wait(self._inner.stats())

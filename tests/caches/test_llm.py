@@ -348,14 +348,20 @@ async def test_an_answer_may_be_handed_out_without_being_kept(cache: Cache) -> N
 
 
 async def test_nobody_changes_the_blocks_of_another(cache: Cache) -> None:
+    returned: list[Any] = [{"type": "text", "text": "as it was", "hints": {"of": (1, 2)}}]
+
     async def call() -> Any:
         await asyncio.sleep(0.05)
-        return BLOCKS
+        return returned
 
     results = await asyncio.gather(*(cache.get_or_call(asking("x"), call) for _ in range(3)))
-    assert results[0].content_blocks is not None
-    results[0].content_blocks.clear()
-    assert [result.content_blocks for result in results] == [[], BLOCKS, BLOCKS]
+    as_found = [{"type": "text", "text": "as it was", "hints": {"of": [1, 2]}}]
+    assert [result.content_blocks for result in results] == [as_found] * 3, "the first as who finds it later"
+    for result in results:
+        blocks: Any = result.content_blocks
+        assert blocks[0]["text"] == "as it was"
+        blocks[0]["text"] = "changed"
+    assert returned[0]["text"] == "as it was"
 
 
 async def test_an_error_of_the_call_is_raised_and_nothing_is_kept(cache: Cache) -> None:

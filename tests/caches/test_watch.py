@@ -124,7 +124,7 @@ def test_a_duration_leads_to_its_trace_and_spans_below_belong_to_it(
     assert below.parent is not None
     assert below.parent.span_id == check.context.span_id
     assert f'trace_id="{check.context.trace_id:032x}"' in generate_latest(registry).decode()
-    assert not trace.get_current_span().is_recording(), "nothing below may hang on a span that has ended"
+    assert not trace.get_current_span().get_span_context().is_valid, "nothing may hang on a span that has ended"
 
 
 def test_a_failed_operation_measures_no_duration(watch: CacheWatch, registry: CollectorRegistry) -> None:

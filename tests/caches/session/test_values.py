@@ -112,6 +112,13 @@ async def test_names_of_the_largest_size_work(session: Session) -> None:
     assert await session.cache.get_all(many) == {"f:g": "v"}
 
 
+async def test_a_value_that_no_server_takes_is_refused(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("betterdb_agent_memory.caches.session.MAX_VALUE_BYTES", 1000)
+    await session.cache.set("t", "f", "é" * 500)
+    with pytest.raises(InvalidInputError, match="has 1001 bytes as UTF-8, at most 1000 are taken"):
+        await session.cache.set("t", "f", "é" * 500 + "e")
+
+
 async def test_bytes_of_others_that_are_no_text_are_replaced_and_counted(
     session: Session, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -279,6 +279,16 @@ async def test_a_sibling_that_beat_after_our_last_beat_keeps_its_heartbeat(engin
     await theirs.stop(delete_heartbeat=False)
 
 
+async def test_one_process_alone_does_not_take_itself_for_a_sibling(engine: Engine, store_name: str) -> None:
+    discovery = memory(engine, store_name)
+    await discovery.register()
+    for _ in range(3):
+        await asyncio.sleep(0.002)
+        await discovery.tick_heartbeat()
+    await discovery.stop(delete_heartbeat=True)
+    assert not await beats(engine, f"{store_name}:mem")
+
+
 async def test_whoever_beat_last_leaves_the_heartbeat_to_a_sibling_it_has_seen(engine: Engine, store_name: str) -> None:
     first, second = memory(engine, store_name), memory(engine, store_name)
     await first.register()
@@ -292,8 +302,10 @@ async def test_whoever_beat_last_leaves_the_heartbeat_to_a_sibling_it_has_seen(e
 async def test_a_name_that_is_ours_already_is_kept(engine: Engine, store_name: str) -> None:
     discovery = cache(engine, store_name)
     await discovery.register()
+    for _ in range(LOOK - 1):
+        await discovery.tick_heartbeat()
     await engine.values.write_map(REGISTRY_KEY, {store_name: b'{"type":"semantic_cache","prefix":"demo"}'})
-    await look(discovery)
+    await discovery.tick_heartbeat()  # this one looks at the registry first
     assert b'"agent_cache"' in (await listed(engine, store_name) or b"")
     await discovery.stop(delete_heartbeat=True)
 

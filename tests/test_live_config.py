@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import valkey.asyncio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from betterdb_agent_memory import InvalidInputError, MemoryConfigSnapshot, RecallWeights
@@ -35,6 +35,7 @@ hashes = st.dictionaries(st.sampled_from([setting.field for setting in SETTINGS]
 )
 
 
+@settings(deadline=None)
 @given(first=hashes, second=hashes)
 def test_what_came_before_never_matters(first: dict[str, bytes], second: dict[str, bytes]) -> None:
     # There is no state but the base: a worker that has seen `first` agrees with one that has not.

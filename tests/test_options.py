@@ -108,13 +108,14 @@ def test_all_that_is_wrong_is_said_at_once_by_position_as_by_name() -> None:
 
 
 def test_what_is_accepted_is_kept_as_given() -> None:
+    int_of_numpy: Any = np.int64(60)
     options = AgentMemoryOptions(
         CLIENT,
         "demo",
-        np.int64(60),
+        int_of_numpy,
         {"llm": TierDefaults(5)},
         embed_fn=embed,
-        memory=AgentMemoryConfig(0.5),  # type: ignore[arg-type]
+        memory=AgentMemoryConfig(0.5),
     )
     assert options.client is CLIENT
     assert options.embed_fn is embed

@@ -12,10 +12,10 @@ from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar
 
 from betterdb_agent_memory.caches.canonical import json_value
 from betterdb_agent_memory.caches.keys import CacheKey
-from betterdb_agent_memory.caches.policies import checked_tool_name
 from betterdb_agent_memory.caches.results import ToolStoreOptions
 from betterdb_agent_memory.caches.single_flight import Patience, SingleFlight
 from betterdb_agent_memory.caches.text_codec import UNANNOTATED, TextCodec, UnencodableError, codec_for, codec_of
+from betterdb_agent_memory.caches.tool_names import checked_tool_name
 from betterdb_agent_memory.caches.tool_results import ToolResults
 from betterdb_agent_memory.caches.watch import CacheWatch
 from betterdb_agent_memory.engines.base import Leases

@@ -208,12 +208,7 @@ class EmbeddingCache:
         self._local.clear()
 
     def _places(self, texts: Sequence[str], model: str, dimensions: int | None, kind: Kind) -> list[Place]:
-        if not isinstance(model, str) or not 0 < len(model.encode()) <= _MAX_MODEL_BYTES:
-            raise InvalidInputError(f"model must be the embedder's name, a text of 1 to 1,000 bytes, got {model!r:.80}")
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-            raise InvalidInputError("texts must be a list of texts")
-        if kind not in ("query", "document"):
-            raise InvalidInputError(f"kind must be 'query' or 'document', got {kind!r:.80}")
+        _refuse_what_cannot_be_asked(texts, model, kind)
         return [place_of(text, model=model, dimensions=dimensions, kind=kind, slots=self._slots) for text in texts]
 
     async def _read(self, lookup: EmbeddingLookup, numbers: Sequence[int], dimensions: int | None) -> None:
@@ -249,6 +244,16 @@ class EmbeddingCache:
         for field, amount in ((HITS, hits), (MISSES, misses)):
             if amount:
                 self._deferred.count(field, amount)
+
+
+def _refuse_what_cannot_be_asked(texts: object, model: object, kind: object) -> None:
+    if not isinstance(model, str) or not 0 < len(model.encode()) <= _MAX_MODEL_BYTES:
+        raise InvalidInputError(f"model must be the embedder's name, a text of 1 to 1,000 bytes, got {model!r:.80}")
+    is_list = isinstance(texts, Sequence) and not isinstance(texts, str)
+    if not is_list or not all(isinstance(text, str) for text in texts):  # type: ignore[attr-defined]
+        raise InvalidInputError(f"texts must be a list of texts, got {texts!r:.80}")
+    if kind not in ("query", "document"):
+        raise InvalidInputError(f"kind must be 'query' or 'document', got {kind!r:.80}")
 
 
 def _slot_to_write(digest: bytes, stored: Sequence[tuple[int, bytes | None]]) -> int:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from betterdb_agent_memory.caches.canonical import hexadecimal_hash, json_value, python_json, spelled, spelled_members
-from betterdb_agent_memory.caches.policies import checked_tool_name
+from betterdb_agent_memory.caches.tool_names import checked_tool_name
 from betterdb_agent_memory.caches.tool_order import tool_order
 from betterdb_agent_memory.errors import InvalidInputError
 
@@ -58,11 +58,10 @@ class CacheKey:
     `shared` is what an entry is written under, and looked up under first: the TypeScript package's key.
     `python` is where the published Python package keeps the same answer, None where that is the same key.
 
-    Some values the TypeScript spelling cannot tell from others: an integer beyond 2^53 that a double cannot
-    hold, an infinity, a member called `__proto__`. No program of that language means the same call, and
-    an answer found under its key may belong to another one. Then `shared` is the published Python
-    package's key, which is exact, `python` is None, `loss` says what would be lost and where, and `merged` is the
-    TypeScript package's key, for information.
+    Some values the TypeScript spelling cannot tell from others: an integer beyond 2^53 that no double holds,
+    an infinity, a member called `__proto__`. An answer found under its key may belong to another call.
+    Then `shared` is the key in the published Python package's spelling, which is exact, and `python` is None;
+    `loss` says what would be lost and where, and `merged` is the TypeScript package's key, for information.
     """
 
     shared: str

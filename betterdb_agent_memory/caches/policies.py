@@ -8,13 +8,13 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from betterdb_agent_memory.background import LoopLock
 from betterdb_agent_memory.caches.results import checked_ttl
+from betterdb_agent_memory.caches.tool_names import checked_tool_name, encodable_tool_name
 from betterdb_agent_memory.caches.watch import CacheWatch
 from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.errors import EngineError, InvalidInputError
@@ -28,7 +28,6 @@ REFRESH_SECONDS: Final = 30.0
 MIN_REFRESH_SECONDS: Final = 1.0
 """It is never read more often than this; a smaller interval is raised to it."""
 
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 """Half a character, which UTF-8 cannot hold."""
 
 
@@ -52,17 +51,6 @@ class ToolPolicy:
 def policies_key(name: str) -> str:
     """Where the policies of all workers of one name are."""
     return f"{name}:__tool_policies"
-
-
-def checked_tool_name(tool: object) -> str:
-    """`tool` if results can be kept under it: a text, not empty, without a colon, that UTF-8 can hold.
-
-    Raises:
-        InvalidInputError: it is not. A colon separates the parts of a key.
-    """
-    if not isinstance(tool, str) or not tool or ":" in tool:
-        raise InvalidInputError(f"a tool's name must be a text without colons and not empty, got {tool!r:.80}")
-    return _encodable(tool)
 
 
 def encode_policy(policy: ToolPolicy) -> bytes:
@@ -171,7 +159,7 @@ class ToolPolicies:
             InvalidInputError: the name is no text.
             EngineError: it was not taken away, or, for an OutcomeUnknownError, perhaps; the next read says.
         """
-        tool = _encodable(tool)
+        tool = encodable_tool_name(tool)
         async with self._writing:
             removed = await self._values.remove_fields(self._key, [tool])
             self._apply(tool, None)
@@ -235,9 +223,3 @@ class ToolPolicies:
 def _overlaid(policies: Mapping[str, ToolPolicy], written: Mapping[str, _Write]) -> dict[str, ToolPolicy]:
     changed = {tool: write.policy for tool, write in written.items()}
     return {tool: policy for tool, policy in {**policies, **changed}.items() if policy is not None}
-
-
-def _encodable(tool: object) -> str:
-    if not isinstance(tool, str) or _SURROGATE.search(tool):
-        raise InvalidInputError(f"a tool's name must be a text of whole Unicode characters, got {tool!r:.80}")
-    return tool

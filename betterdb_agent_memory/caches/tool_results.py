@@ -12,9 +12,10 @@ from betterdb_agent_memory.caches import statistics
 from betterdb_agent_memory.caches.deferred import DeferredWrites
 from betterdb_agent_memory.caches.entries import ToolEntry, decode_tool, encode_tool
 from betterdb_agent_memory.caches.keys import CacheKey, tool_key, tool_prefix
-from betterdb_agent_memory.caches.policies import ToolPolicies, checked_tool_name
+from betterdb_agent_memory.caches.policies import ToolPolicies
 from betterdb_agent_memory.caches.pricing import cost_micros
 from betterdb_agent_memory.caches.results import ToolStoreOptions
+from betterdb_agent_memory.caches.tool_names import checked_tool_name
 from betterdb_agent_memory.caches.watch import CacheWatch
 from betterdb_agent_memory.clock import Clock
 from betterdb_agent_memory.engines.values import Values

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betterdb_agent_memory.embedders.base import EachEmbedder, Embedder, VectorLike
-from betterdb_agent_memory.embedders.function import UNNAMED, FunctionEmbedder
+from betterdb_agent_memory.embedders.function import ANONYMOUS
 from betterdb_agent_memory.embedders.vectors import checked_vector
 from betterdb_agent_memory.embedders.wordllama import WordLlamaEmbedder
 from betterdb_agent_memory.errors import AgentMemoryError
@@ -139,8 +139,8 @@ def cached(inner: Embedder, cache: VectorCache[_LookupT], *, documents: bool = F
 
 
 def has_identity(embedder: Embedder) -> bool:
-    """Whether the embedder's name says which model it is: functions that nobody named all have the same one."""
-    return not (isinstance(embedder, FunctionEmbedder) and embedder.name == UNNAMED)
+    """Whether the embedder's name says which model it is."""
+    return embedder.name not in ANONYMOUS
 
 
 def is_worth_caching(embedder: Embedder) -> bool:

@@ -21,7 +21,10 @@ DEFAULT_THRESHOLD: Final = 0.25
 """Cosine distance assumed for a function that states none; see `FunctionEmbedder`."""
 
 UNNAMED: Final = "embed_fn"
-"""The name of a function for which none was stated: it identifies no model."""
+"""The name of a function for which none was stated."""
+
+ANONYMOUS: Final = frozenset({UNNAMED, ""})
+"""Names that identify no model: vectors of different functions could be taken for each other."""
 
 DEFAULT_TIMEOUT_SECONDS: Final = 30.0
 """After which a call of a function is given up."""

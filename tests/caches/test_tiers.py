@@ -323,4 +323,4 @@ def test_a_name_within_another_caches_keys_is_refused(tmp_path: Path, part: str)
     for name in (f"demo:{part}", f"demo:{part}:x"):
         with pytest.raises(ConfigurationError, match=f":{part}.*demo"):
             tiers_on(engine, name)
-    assert tiers_on(engine, f"{part.strip('_')}:demo:{part.strip('_')}s")
+    tiers_on(engine, f"{part.strip('_')}:demo:{part.strip('_')}s")

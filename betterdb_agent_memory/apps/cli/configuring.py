@@ -12,7 +12,8 @@ from betterdb_agent_memory.apps.cli import output
 from betterdb_agent_memory.apps.cli.exits import Exit
 from betterdb_agent_memory.apps.cli.reading import seconds
 from betterdb_agent_memory.apps.cli.session import Session, session_of
-from betterdb_agent_memory.caches.policies import ToolPolicy, checked_tool_name
+from betterdb_agent_memory.caches.policies import ToolPolicy
+from betterdb_agent_memory.caches.tool_names import checked_tool_name
 from betterdb_agent_memory.errors import InvalidInputError
 
 

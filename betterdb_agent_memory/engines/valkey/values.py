@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.engines.valkey import reply
 from betterdb_agent_memory.engines.valkey.client import ValkeyClient
+from betterdb_agent_memory.engines.valkey.keyspace import pattern
 from betterdb_agent_memory.engines.valkey.limits import checked_ttl
 from betterdb_agent_memory.engines.valkey.packing import Argument, Command
 from betterdb_agent_memory.engines.valkey.scripts import load_script, run_many
@@ -17,7 +17,6 @@ from betterdb_agent_memory.errors import EngineUnavailableError
 
 _T = TypeVar("_T")
 _Parser = Callable[[list[Any]], Any]
-_GLOB = re.compile(r"([\\*?\[\]])")
 
 
 class ValkeyValues(Values):
@@ -32,10 +31,9 @@ class ValkeyValues(Values):
 
     async def scan_keys(self, prefix: str, *, page_size: int = 1000) -> AsyncIterator[list[str]]:
         """Pages of the keys that begin with `prefix`; looks at every key of the server's database."""
-        pattern = _GLOB.sub(r"\\\1", prefix) + "*"
         cursor = b"0"
         while True:
-            answer = await self._client.ask("SCAN", cursor, "MATCH", pattern, "COUNT", page_size)
+            answer = await self._client.ask("SCAN", cursor, "MATCH", pattern(prefix), "COUNT", page_size)
             cursor, keys = reply.parse_scan(answer)
             yield [text for key in keys if (text := _text(key)) is not None]
             if cursor == b"0":

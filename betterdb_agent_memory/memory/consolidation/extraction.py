@@ -9,6 +9,7 @@ from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.engines.base import RecordChange
 from betterdb_agent_memory.engines.filters import TAG_SEPARATOR
 from betterdb_agent_memory.errors import ConsolidationError
+from betterdb_agent_memory.leasing import HeldLease
 from betterdb_agent_memory.memory.consolidation.batching import Batches
 from betterdb_agent_memory.memory.consolidation.curation import Curation, FactWrite, StoredFact, curate
 from betterdb_agent_memory.memory.consolidation.facts import ConsolidateFactsResult, Fact, FactExtractor
@@ -16,7 +17,6 @@ from betterdb_agent_memory.memory.consolidation.journal import delete_unchanged,
 from betterdb_agent_memory.memory.consolidation.kinds import Kind, is_stored_fact, kind_of
 from betterdb_agent_memory.memory.consolidation.request import FactsRequest
 from betterdb_agent_memory.memory.consolidation.workshop import Workshop, asked
-from betterdb_agent_memory.leasing import HeldLease
 from betterdb_agent_memory.memory.record import (
     DERIVED_FACT,
     TAGS,

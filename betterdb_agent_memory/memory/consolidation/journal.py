@@ -16,8 +16,8 @@ from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from betterdb_agent_memory.engines.base import Records
-from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.engines.filters import Fields
+from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.memory.record import CONTENT, VERSION
 
 DIGEST_FIELDS = (CONTENT, VERSION)

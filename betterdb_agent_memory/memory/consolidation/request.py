@@ -11,10 +11,10 @@ from typing import Literal, TypeAlias
 
 from betterdb_agent_memory.engines.filters import Between, Clause, Equals, Filter
 from betterdb_agent_memory.errors import ConfigurationError, InvalidInputError
+from betterdb_agent_memory.leasing import LEASE_SECONDS
 from betterdb_agent_memory.memory.consolidation.batching import DEFAULT_BATCH_SIZE, InputLimits
 from betterdb_agent_memory.memory.consolidation.facts import Undated
 from betterdb_agent_memory.memory.consolidation.kinds import DEFAULT_FACT_SOURCE
-from betterdb_agent_memory.leasing import LEASE_SECONDS
 from betterdb_agent_memory.memory.progress import Progress, ProgressFn
 from betterdb_agent_memory.memory.record import (
     CREATED_AT,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.errors import ConsolidationError
+from betterdb_agent_memory.leasing import HeldLease
 from betterdb_agent_memory.memory.consolidation.batching import Batches
 from betterdb_agent_memory.memory.consolidation.condensing import condense
 from betterdb_agent_memory.memory.consolidation.facts import ConsolidateResult, SummarizeFn
@@ -14,7 +15,6 @@ from betterdb_agent_memory.memory.consolidation.journal import Source, digest
 from betterdb_agent_memory.memory.consolidation.kinds import SUMMARY_SOURCE, Kind, kind_of
 from betterdb_agent_memory.memory.consolidation.request import SummaryRequest
 from betterdb_agent_memory.memory.consolidation.workshop import Workshop, asked
-from betterdb_agent_memory.leasing import HeldLease
 from betterdb_agent_memory.memory.record import CONTENT, DERIVED_SUMMARY, MemoryItem, NewMemory, checked_id
 from betterdb_agent_memory.memory.scope import require_text, scope_filter
 

@@ -11,13 +11,13 @@ from typing import Any, Protocol
 from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.clock import Clock
 from betterdb_agent_memory.engines.base import Leases, Records, Row
-from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.engines.filters import Fields, Filter
+from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.errors import AgentMemoryError, ConsolidationError
+from betterdb_agent_memory.leasing import HeldLease
 from betterdb_agent_memory.memory.consolidation.journal import DIGEST_FIELDS, Journal
 from betterdb_agent_memory.memory.consolidation.kinds import KIND_FIELDS
 from betterdb_agent_memory.memory.consolidation.request import Conduct
-from betterdb_agent_memory.leasing import HeldLease
 from betterdb_agent_memory.memory.record import ITEM_FIELDS, MemoryItem, NewMemory, decode_memory
 from betterdb_agent_memory.memory.spaces import SearchedRecords
 from betterdb_agent_memory.memory.watch import StoreWatch

@@ -9,6 +9,7 @@ from functools import partial
 from time import monotonic
 
 from betterdb_agent_memory.clock import system_clock
+from betterdb_agent_memory.embedders.function import ANONYMOUS
 from betterdb_agent_memory.engines.base import Engine, Records
 from betterdb_agent_memory.errors import IndexMismatchError, IndexNotReadyError
 from betterdb_agent_memory.memory.embedding import CheckedEmbedder
@@ -23,9 +24,6 @@ from betterdb_agent_memory.memory.generations.state import (
 )
 from betterdb_agent_memory.memory.index import PATIENCE_SECONDS, MemoryIndex
 from betterdb_agent_memory.memory.spaces import SearchedRecords, VectorSpace
-
-ANONYMOUS = frozenset({"embed_fn", ""})
-"""Names that plain functions get when none is stated: they identify no model."""
 
 _POLL_SECONDS = 0.2
 

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, replace
 
 from betterdb_agent_memory.clock import system_clock
+from betterdb_agent_memory.embedders.function import ANONYMOUS
 from betterdb_agent_memory.engines.base import Engine, Records
 from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.errors import (
@@ -15,6 +16,7 @@ from betterdb_agent_memory.errors import (
     IndexMismatchError,
     IndexMissingError,
 )
+from betterdb_agent_memory.leasing import LEASE_SECONDS, HeldLease
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.generations.finding import place_of
 from betterdb_agent_memory.memory.generations.generation import (
@@ -23,9 +25,8 @@ from betterdb_agent_memory.memory.generations.generation import (
     drop_generation,
     generation_collection,
 )
-from betterdb_agent_memory.memory.generations.layout import ANONYMOUS, Models
+from betterdb_agent_memory.memory.generations.layout import Models
 from betterdb_agent_memory.memory.generations.state import QUIET_SECONDS, STATE_SECONDS, GenerationState, Phase
-from betterdb_agent_memory.leasing import LEASE_SECONDS, HeldLease
 from betterdb_agent_memory.memory.progress import Progress, ProgressFn
 
 DEFAULT_BATCH = 256

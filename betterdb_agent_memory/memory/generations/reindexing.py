@@ -8,10 +8,10 @@ from betterdb_agent_memory.clock import system_clock
 from betterdb_agent_memory.engines.base import Engine, IndexState, Records
 from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.errors import ConfigurationError
+from betterdb_agent_memory.leasing import HeldLease
 from betterdb_agent_memory.memory.generations.layout import Models
 from betterdb_agent_memory.memory.generations.migration import model_lease
 from betterdb_agent_memory.memory.generations.state import QUIET_SECONDS, STATE_SECONDS
-from betterdb_agent_memory.leasing import HeldLease
 from betterdb_agent_memory.memory.progress import Progress, ProgressFn
 from betterdb_agent_memory.memory.results import ReindexResult
 

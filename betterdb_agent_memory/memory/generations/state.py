@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, TypeVar, get_args
 
-from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.engines.filters import Fields
+from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.errors import ConfigurationError
 
 Phase: TypeAlias = Literal["none", "filling", "ready", "switched", "finishing", "closing"]

@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from betterdb_agent_memory.embedders.function import ANONYMOUS
 from betterdb_agent_memory.engines.base import Records
 from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.errors import ConfigurationError, IndexNotReadyError
 from betterdb_agent_memory.memory.generations.generation import Generation
-from betterdb_agent_memory.memory.generations.layout import ANONYMOUS, Models
+from betterdb_agent_memory.memory.generations.layout import Models
 from betterdb_agent_memory.memory.searching import Searcher, itself
 from betterdb_agent_memory.memory.spaces import VectorSpace
 

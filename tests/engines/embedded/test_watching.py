@@ -92,6 +92,25 @@ async def test_every_kind_of_change_is_seen(place: str, tmp_path: Path, monkeypa
     await engine.close()
 
 
+def test_watches_of_a_loop_that_has_ended_are_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "LOOK_EVERY_SECONDS", 0.05)
+    engine = EmbeddedEngine(tmp_path / "m.db")
+    former: list[str] = []
+
+    async def begin() -> None:
+        engine.watch(["k"], lambda: former.append("told"))
+
+    async def go_on() -> None:
+        ear = Ear()
+        engine.watch(["k"], ear)
+        assert await ear.hears()
+        await engine.close()
+
+    asyncio.run(begin())
+    asyncio.run(go_on())
+    assert former == []
+
+
 async def test_a_file_that_cannot_be_read_for_a_while_is_looked_at_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.errors import AuthenticationFailedError as AuthenticationFailedError
     from betterdb_agent_memory.errors import ConfigurationError as ConfigurationError
     from betterdb_agent_memory.errors import ConsolidationError as ConsolidationError
+    from betterdb_agent_memory.errors import ContentUnavailableError as ContentUnavailableError
     from betterdb_agent_memory.errors import EmbedderOverloadedError as EmbedderOverloadedError
     from betterdb_agent_memory.errors import EmbedderUnavailableError as EmbedderUnavailableError
     from betterdb_agent_memory.errors import EmbeddingError as EmbeddingError
@@ -169,10 +170,10 @@ _PLACES: Final = {
         "BinaryBlock BlockHints ContentBlock LlmCacheMessage LlmCacheParams ReasoningBlock TextBlock ToolCallBlock "
         "ToolDefinition ToolResultBlock"
     ),
+    "caches.default_prices": "DEFAULT_COST_TABLE",
     "caches.embedding": "EmbeddingCache EmbeddingCacheStats",
     "caches.llm": "LlmCache",
     "caches.policies": "ToolPolicy",
-    "caches.default_prices": "DEFAULT_COST_TABLE",
     "caches.references": (
         "BinaryNormalizer BinaryRef NormalizerConfig compose_normalizer default_normalizer fetch_and_hash "
         "hash_base64 hash_bytes hash_url passthrough"
@@ -192,10 +193,10 @@ _PLACES: Final = {
     "embedders.named": "embedder_from_name",
     "errors": (
         "AgentCacheError AgentCacheUsageError AgentMemoryError AuthenticationFailedError ConfigurationError "
-        "ConsolidationError EmbedderOverloadedError EmbedderUnavailableError EmbeddingError EngineError "
-        "EngineUnavailableError IndexMismatchError IndexMissingError IndexNotReadyError InvalidInputError "
-        "LeaseHeldError LeaseLostError MemoryExistsError MemoryNotFoundError OutcomeUnknownError PartialBatchError "
-        "SearchModuleMissingError SearchTimeoutError ValkeyCommandError VersionConflictError"
+        "ConsolidationError ContentUnavailableError EmbedderOverloadedError EmbedderUnavailableError "
+        "EmbeddingError EngineError EngineUnavailableError IndexMismatchError IndexMissingError IndexNotReadyError "
+        "InvalidInputError LeaseHeldError LeaseLostError MemoryExistsError MemoryNotFoundError OutcomeUnknownError "
+        "PartialBatchError SearchModuleMissingError SearchTimeoutError ValkeyCommandError VersionConflictError"
     ),
     "live_config": "MemoryConfigSnapshot",
     "memory.consolidation.facts": (
@@ -246,4 +247,4 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_MODULES, "__version__"})
 
 
-__all__ = ["__version__", *_MODULES]  # noqa: PLE0604
+__all__ = [*_MODULES]  # noqa: PLE0604

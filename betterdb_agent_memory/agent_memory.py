@@ -130,7 +130,8 @@ class AgentMemory(Caches):
             discovery=on_server if options.discovery is None else options.discovery,
             config_refresh=options.config_refresh,
             consolidation=options.consolidation,
-            telemetry=options.telemetry or MemoryTelemetryOptions(registry=caches.telemetry.registry),
+            telemetry=options.telemetry
+            or MemoryTelemetryOptions(registry=caches.telemetry.registry if caches.telemetry else None),
             reinforcement=options.reinforcement,
             max_content_bytes=options.max_content_bytes,
             clock=clock,
@@ -149,8 +150,8 @@ class AgentMemory(Caches):
         """Open what the environment names: BETTERDB_URL, BETTERDB_NAME, BETTERDB_EMBEDDER, BETTERDB_THRESHOLD.
 
         The same variables, with the same meanings, as those of the command line; one that is not set has the
-        default of `open`. A threshold in `memory` goes before the variable. `environment` is `os.environ` by
-        default. An embedder that is made from its name is closed with the agent.
+        default of `open`. A threshold in `memory` goes before the variable. `environment` is that of the process
+        by default. An embedder that is made from its name is closed with the agent.
 
         Raises:
             ConfigurationError: a variable cannot be used; the message names it.

@@ -2,7 +2,7 @@
 
 ::
 
-    AgentMemoryError, AgentCacheError
+    AgentMemoryError
     ├── AgentCacheUsageError                     a name belongs to something else
     │   └── InvalidInputError (also ValueError)  refused before anything was paid for or written
     ├── ConfigurationError (also ValueError)     options, URL or environment cannot work as given
@@ -17,17 +17,19 @@
     ├── VersionConflictError                     the memory was changed since it was read
     ├── LeaseHeldError                           another worker is doing this long work right now
     ├── LeaseLostError                           the time to do it ran out and somebody else may have begun
-    └── EngineError (a ValkeyCommandError)       the server or the file said no
-        ├── AuthenticationFailedError            wrong password, user or permission
-        ├── SearchModuleMissingError             the server has no search module
-        ├── IndexMissingError                    the index is not there (dropped or never created)
-        ├── IndexNotReadyError                   the index is being rebuilt: an answer would be incomplete
-        ├── SearchTimeoutError                   a search ran into its stated TIMEOUT
-        ├── EngineUnavailableError               no connection, or no answer to a question: nothing was changed
-        ├── OutcomeUnknownError                  the connection broke after sending: it may have happened
-        └── PartialBatchError                    some of a batch happened; the error says which
+    └── ValkeyCommandError                       the published name of the next one, for whoever catches it
+        └── EngineError                          the server or the file said no
+            ├── AuthenticationFailedError        wrong password, user or permission
+            ├── SearchModuleMissingError         the server has no search module
+            ├── IndexMissingError                the index is not there (dropped or never created)
+            ├── IndexNotReadyError               the index is being rebuilt: an answer would be incomplete
+            ├── SearchTimeoutError               a search ran into its stated TIMEOUT
+            ├── EngineUnavailableError           no connection, or no answer to a question: nothing was changed
+            ├── OutcomeUnknownError              the connection broke after sending: it may have happened
+            └── PartialBatchError                some of a batch happened; the error says which
 
-A message says what was wrong, with the value, and what to do about it.
+A message says what was wrong, with the value, and what to do about it. `AgentCacheError` is the root's published name
+in the caches.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ def test_what_is_loaded_when_used_is_what_type_checkers_see() -> None:
     }
     loaded = {name: f"betterdb_agent_memory.{module}.{name}" for name, module in betterdb_agent_memory._MODULES.items()}
     assert seen == loaded
-    assert {*betterdb_agent_memory.__all__} == {*loaded, "__version__"}
+    assert {*betterdb_agent_memory.__all__} == {*loaded}
     assert {*dir(betterdb_agent_memory)} >= {*loaded}
     with pytest.raises(AttributeError, match="Typo"):
         betterdb_agent_memory.Typo  # type: ignore[attr-defined]  # noqa: B018

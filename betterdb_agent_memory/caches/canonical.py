@@ -85,7 +85,7 @@ def spelled(value: object, *, root: str = "") -> Spelling:
     """`value` in the TypeScript spelling, with what is lost in it.
 
     The standard library's C encoder writes it when one look at every member proves that it would write
-    the same (`_is_plain`); else it is written member by member.
+    the same (`is_plain`); else it is written member by member.
 
     Raises:
         InvalidInputError: something in it has no defined form; the error names its path, from `root` on.
@@ -95,7 +95,7 @@ def spelled(value: object, *, root: str = "") -> Spelling:
         utf8 = _SORTED.encode(value).encode()
     except (TypeError, ValueError, RecursionError):  # of another type, lone surrogates, too deep: said below
         return _spelled_exactly(value, root)
-    return Spelling(utf8, True, None) if _is_plain(value) else _spelled_exactly(value, root)
+    return Spelling(utf8, True, None) if is_plain(value) else _spelled_exactly(value, root)
 
 
 def spelled_members(members: Mapping[str, bytes]) -> bytes:
@@ -132,8 +132,11 @@ def hexadecimal_hash(utf8: bytes) -> str:
     return sha256(utf8).hexdigest()
 
 
-def _is_plain(value: object) -> bool:
-    """Whether the C encoder writes `value` as TypeScript does; False where that takes more than a look."""
+def is_plain(value: object) -> bool:
+    """Whether the C encoder writes `value` as TypeScript does; False where that takes more than a look.
+
+    Lone surrogates are not looked for: UTF-8 refuses them.
+    """
     level: list[Any] = [value]
     for _ in range(MAX_DEPTH + 1):
         deeper: list[Any] = []

@@ -6,13 +6,14 @@ them; readers of either package leave it alone.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from betterdb_agent_memory.caches.canonical import canonical_json, json_value
+from betterdb_agent_memory.caches.canonical import canonical_json, is_plain, json_value
 from betterdb_agent_memory.caches.content import ContentBlock
 from betterdb_agent_memory.caches.json_values import JsonValue
 from betterdb_agent_memory.caches.results import LlmCacheResult, Origin, ToolCacheResult
@@ -62,6 +63,9 @@ class ToolEntry:
     def result(self, key: str, tool_name: str) -> ToolCacheResult:
         """This result for a caller."""
         return ToolCacheResult(hit=True, tool_name=tool_name, response=self.response, key=key)
+
+
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def text_of(blocks: Sequence[ContentBlock]) -> str:
@@ -140,7 +144,11 @@ def decode_tool(raw: bytes) -> ToolEntry | None:
     )
 
 
-def _encoded(members: Mapping[str, Any]) -> bytes:
+def _encoded(members: dict[str, Any]) -> bytes:
+    # Nearly every entry is one that the C encoder writes right, in a fifth of the time.
+    with contextlib.suppress(UnicodeEncodeError):
+        if is_plain(members):
+            return _COMPACT.encode(members).encode()
     return _as_given(json_value(members)).encode()
 
 

@@ -175,7 +175,7 @@ class CacheOptions(OptionsModel):
     """How long results of tools are kept that have no policy of their own; None for the default."""
     session_ttl_seconds: TtlSeconds | None = None
     """How long fields of sessions are kept after they were written or read; None for the default."""
-    cost_table: dict[str, ModelCost] = Field(default_factory=dict)
+    cost_table: dict[str, ModelCost] = Field(default={})
     """Prices by model, which win over the bundled ones."""
     use_default_cost_table: Switch = True
     """Whether the bundled prices are used."""
@@ -187,7 +187,7 @@ class CacheOptions(OptionsModel):
     """Whether tool policies are re-read while running (every 30 s by default)."""
     discovery: Annotated[bool | DiscoveryOptions, either(DiscoveryOptions)] | None = None
     """Whether the Monitor is told; None means on a server yes, on a file no."""
-    telemetry: TelemetryOptions = TelemetryOptions()
+    telemetry: TelemetryOptions | None = None
     """Names and registry of spans and metrics."""
 
     def ttl_seconds(self, tier: Tier) -> int | None:

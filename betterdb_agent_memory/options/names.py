@@ -8,7 +8,7 @@ from betterdb_agent_memory.errors import ConfigurationError
 
 DEFAULT_NAME = "betterdb_ac"
 
-_MAX_NAME_BYTES = 200
+MAX_NAME_BYTES = 200
 _GENERATION = re.compile("gen[0-9]+")
 _TAKEN = {
     "mem": "so its keys would lie below those of store {other!r} and each would find the other's memories",
@@ -31,8 +31,8 @@ def checked_name(name: object) -> str:
         raise ConfigurationError(f"name must be a non-empty text, got {name!r:.80}")
     if not name.isprintable() or " " in name:
         raise ConfigurationError(f"name {name!r:.80} contains a blank or a character that cannot be printed")
-    if len(name.encode()) > _MAX_NAME_BYTES:
-        raise ConfigurationError(f"name may have {_MAX_NAME_BYTES} bytes, this one has {len(name.encode()):,}")
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise ConfigurationError(f"name may have {MAX_NAME_BYTES} bytes, this one has {len(name.encode()):,}")
     parts = name.split(":")
     for place, part in enumerate(parts[1:], start=1):
         if why := _why_taken(part):

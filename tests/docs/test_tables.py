@@ -19,8 +19,10 @@ import betterdb_agent_memory as package
 from betterdb_agent_memory import (
     AgentMemory,
     AgentMemoryOptions,
+    CacheOptions,
     ConsolidationConfig,
     DiscoveryOptions,
+    EmbeddingCacheOptions,
     Explanation,
     MemoryConfigRefreshConfig,
     MemoryDraft,
@@ -62,6 +64,8 @@ from betterdb_agent_memory.memory.remembering import BATCH
 from betterdb_agent_memory.memory.updating import KEEP
 from betterdb_agent_memory.memory.where import MAX_IDS
 from betterdb_agent_memory.options import DEFAULT_MAX_CONTENT_BYTES
+from betterdb_agent_memory.options.environment import KEYS
+from betterdb_agent_memory.options.names import MAX_NAME_BYTES
 from betterdb_agent_memory.telemetry import create_cache_telemetry
 from tests.docs.pages import ROOT, fenced, table, text_of
 from tests.embedding import embed
@@ -85,8 +89,9 @@ def test_environment_variables() -> None:
     sources = {path: path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")}
     readers = {path.name for path, text in sources.items() if re.search(r"os\.(environ|getenv)", text)}
     assert readers == {"agent_memory.py", "session.py", "story.py"}  # the last two are the command line's
-    assert [row[0] for row in table(DOCS / "configuration.md", "environment")] == ["BETTERDB_URL"]
-    assert sources[PACKAGE / "agent_memory.py"].count("os.environ") == 1
+    of_the_library = [key.variable for key in KEYS if key.name != "model"]
+    assert [row[0] for row in table(DOCS / "configuration.md", "environment")] == of_the_library
+    assert sources[PACKAGE / "agent_memory.py"].count("os.environ") == 2
     assert URL_VARIABLE == "BETTERDB_URL"
 
 
@@ -103,6 +108,8 @@ SIGNATURES: list[tuple[str, str, Any]] = [
     ("configuration.md", "ConsolidationConfig", ConsolidationConfig),
     ("configuration.md", "MemoryConfigRefreshConfig", MemoryConfigRefreshConfig),
     ("configuration.md", "MemoryOptions", MemoryOptions),
+    ("configuration.md", "CacheOptions", CacheOptions),
+    ("embedding-cache.md", "EmbeddingCacheOptions", EmbeddingCacheOptions),
     ("observability.md", "MemoryStats", MemoryStats),
     ("llm-cache.md", "LlmCache.get_or_call", LlmCache.get_or_call),
     ("tool-cache.md", "ToolCache.cached", ToolCache.cached),
@@ -196,7 +203,7 @@ def test_limits() -> None:
         f"{MAX_FILTER_BYTES:,} bytes",
         f"{DEFAULT_MAX_CONTENT_BYTES:,} bytes",
         f"{record.MAX_ID_BYTES} bytes",
-        f"{settings._MAX_NAME_BYTES} bytes",
+        f"{MAX_NAME_BYTES} bytes",
         f"{record.MAX_TTL_SECONDS:,} s",
         f"{requests.MAX_CANDIDATES:,}",
         f"{requests.MAX_LIST_OFFSET:,}",
@@ -302,7 +309,8 @@ def test_thresholds_of_the_offline_embedder() -> None:
 
 
 def error_classes() -> dict[str, type[Exception]]:
-    return {name: cls for name, cls in vars(errors).items() if inspect.isclass(cls) and issubclass(cls, Exception)}
+    classes = [cls for cls in vars(errors).values() if inspect.isclass(cls) and issubclass(cls, Exception)]
+    return {cls.__name__: cls for cls in classes}
 
 
 def test_the_error_tree_is_that_of_the_module() -> None:

@@ -460,6 +460,7 @@ def test_every_tier_serves_several_event_loops(tmp_path: Path) -> None:
     async def work() -> int:
         await agent.initialize()
         await use_every_tier(agent)
+        await agent.memory.recall("a question")
         await asyncio.gather(*(agent.memory.recall("a question") for _ in range(5)))
         return (await agent.stats()).llm.hits
 

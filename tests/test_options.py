@@ -145,6 +145,7 @@ def test_the_published_options_and_ours_say_the_same() -> None:
         cost_table={"m": ModelCost(1, 2)},
         config_refresh=ConfigRefreshOptions(),
         discovery=DiscoveryOptions(),
+        telemetry=TelemetryOptions(),
     )
     assert [CacheOptions.of(published).ttl_seconds(tier) for tier in ("llm", "tool", "session")] == [60, 5, 60]
 

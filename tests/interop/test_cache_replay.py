@@ -18,6 +18,7 @@ import valkey.asyncio
 from betterdb_agent_memory import (
     AgentCache,
     AgentCacheOptions,
+    AgentCacheUsageError,
     AgentMemory,
     AgentMemoryConfig,
     AgentMemoryOptions,
@@ -31,10 +32,16 @@ from betterdb_agent_memory import (
     ToolStoreOptions,
 )
 from tests.embedding import embed
-from tests.interop.replay import FIRST_MS, FIXTURES, WRITERS, ServerDatabase, Writer, differences, outcomes
+from tests.interop.replay import ABSENT, FIRST_MS, FIXTURES, WRITERS, ServerDatabase, Writer, differences, outcomes
 from tests.servers import ValkeyServer
 
 NAME = "demo"
+PYTHON_NAMES = {
+    "toolChoice": "tool_choice",
+    "responseFormat": "response_format",
+    "reasoningEffort": "reasoning_effort",
+    "promptCacheKey": "prompt_cache_key",
+}
 MASKED = {"started_at": "<iso-8601>", "pid": 0, "hostname": "<hostname>"}
 
 Json = Any
@@ -123,7 +130,7 @@ class CacheReplay:
         try:
             result = await getattr(self, f"_{name}")(op)
         except Exception as error:  # noqa: BLE001 - every error is a result here
-            return {"op": name, "error": type(error).__name__ if not isinstance(error, ValueError) else error}
+            return {"op": name, "error": "AgentCacheUsageError" if isinstance(error, AgentCacheUsageError) else error}
         return {"op": name, "result": as_recorded(result)}
 
     async def _settled(self) -> None:
@@ -137,14 +144,18 @@ class CacheReplay:
         else:
             await self.cache.close()
 
+    def _params(self, op: Mapping[str, Any]) -> Any:
+        """The recorded parameters by their Python names."""
+        return {PYTHON_NAMES.get(name, name): value for name, value in op["params"].items()}
+
     async def _llm_check(self, op: Mapping[str, Any]) -> Any:
-        return await self.cache.llm.check(op["params"])
+        return await self.cache.llm.check(self._params(op))
 
     async def _llm_store(self, op: Mapping[str, Any]) -> Any:
-        return await self.cache.llm.store(op["params"], op["response"], LlmStoreOptions(**op["options"]))
+        return await self.cache.llm.store(self._params(op), op["response"], LlmStoreOptions(**op["options"]))
 
     async def _llm_store_multipart(self, op: Mapping[str, Any]) -> Any:
-        return await self.cache.llm.store_multipart(op["params"], op["blocks"], LlmStoreOptions(**op["options"]))
+        return await self.cache.llm.store_multipart(self._params(op), op["blocks"], LlmStoreOptions(**op["options"]))
 
     async def _llm_invalidate_by_model(self, op: Mapping[str, Any]) -> Any:
         return await self.cache.llm.invalidate_by_model(op["model"])
@@ -274,7 +285,130 @@ class Deviation:
     writer: Writer | None = None
 
 
-DEVIATIONS: list[Deviation] = []
+F9 = "F9: flushing caches deletes their own keys, never memories, configuration or what only begins the same"
+F10 = "F10: thread a never includes thread a:b"
+F11 = "F11: the heartbeat and the protocol key are written, so that the Monitor sees the cache alive"
+F35 = "F35 and contract B.6: what is JSON but no entry or policy is treated as unreadable"
+F51 = "F51: reading never shortens or lengthens a value's own time to live"
+HALF_UP = "contract G: micro-dollars are rounded half up, as in TypeScript"
+SPELLING = "contract G: JSON and numbers are written in the spelling of TypeScript, which every reader accepts"
+TTL_ONLY = "a policy has a ttl and nothing else, as in the published Python package"
+NOTHING_SAVED = "a hit that saved nothing leaves no field of 0 behind"
+MISS = {"hit": False, "tool_name": "t", "tier": "tool"}
+PRESENT = "present"
+
+
+def many(scenario: str, reason: str, ours: Mapping[str, Any], writer: Writer | None = None) -> list[Deviation]:
+    return [Deviation(scenario, path, value, reason, writer) for path, value in ours.items()]
+
+
+def respelled_policies(scenario: str, where: str, **ttls: int) -> list[Deviation]:
+    """Policies that the published Python package writes with a blank."""
+    paths = {f"{where}.demo:__tool_policies.value.{tool}": f'{{"ttl":{ttl}}}' for tool, ttl in ttls.items()}
+    return many(scenario, SPELLING, paths, "python")
+
+
+STATS = "keys.demo:__stats.value"
+DEVIATIONS: list[Deviation] = [
+    Deviation("cache_corrupt_entries", "results[2].outcome", MISS, F35),
+    Deviation("cache_corrupt_entries", "results[3].outcome", MISS, F35, "python"),
+    *many("cache_corrupt_entries", F35, {f"{STATS}.tool:misses": "4", f"{STATS}.tool:t:misses": "4"}),
+    *many(
+        "cache_corrupt_entries",
+        F35,
+        {
+            "results[3].outcome.hit": False,
+            "results[3].outcome.key": ABSENT,
+            f"{STATS}.tool:hits": "1",
+            f"{STATS}.tool:t:hits": "1",
+        },
+        "ts",
+    ),
+    *many(
+        "cache_flush",
+        F9,
+        {
+            "results[5].outcome": {"ttl": 5},
+            "keys.demo:__mem_config": PRESENT,
+            "keys.demo:__tool_policies": PRESENT,
+            "keys.demo:mem:1": PRESENT,
+            "keys.demo:other": PRESENT,
+        },
+    ),
+    *respelled_policies("cache_flush", "snapshots.before_flush", q=5),
+    *many(
+        "cache_llm_cost_rounding",
+        NOTHING_SAVED,
+        {f"{STATS}.tool:r3:cost_saved_micros": ABSENT, f"{STATS}.tool:r4:cost_saved_micros": ABSENT},
+    ),
+    *many(
+        "cache_llm_cost_rounding",
+        HALF_UP,
+        {
+            "results[7].outcome.cost_saved_micros": 1105006,
+            "results[7].outcome.per_tool.r0.cost_saved_micros": 1,
+            "results[7].outcome.per_tool.r2.cost_saved_micros": 3,
+            f"{STATS}.cost_saved_micros": "1105006",
+            f"{STATS}.tool:r0:cost_saved_micros": "1",
+            f"{STATS}.tool:r2:cost_saved_micros": "3",
+        },
+        "python",
+    ),
+    Deviation("cache_llm_multipart", f"{STATS}.cost_saved_micros", "13", HALF_UP, "python"),
+    Deviation(
+        "cache_llm_multipart",
+        "keys.demo:llm:f45998442fb4612c8bfb0e513f52f40ba973d6a5f46a3f03781eb92bbfcb701b.value",
+        '{"response":"Hello world","contentBlocks":[{"type":"text","text":"Hello "},{"type":"tool_call","id":"c1",'
+        '"name":"f","args":{"z":1,"a":null}},{"type":"text","text":"world"}],"model":"priced",'
+        '"storedAt":1750000000000,"tokens":{"input":1,"output":1},"cost":0.0000125}',
+        SPELLING,
+        "python",
+    ),
+    *many(
+        "cache_session_overlap",
+        F10,
+        {"results[4].outcome.b:y": ABSENT, "results[6].outcome": 1, "keys.demo:session:a:b:y": PRESENT},
+    ),
+    *many(
+        "cache_session_ttl",
+        F51,
+        {
+            "snapshots.after_get_b.demo:session:t:b.ttl": 10,
+            "snapshots.after_get_all.demo:session:t:a.ttl": -1,
+            "snapshots.after_get_all.demo:session:t:b.ttl": 10,
+            "snapshots.after_scan_prefix.demo:session:t:b.ttl": 10,
+        },
+    ),
+    *respelled_policies("cache_tool_effectiveness", "keys", hot_short=300, hot_long=7200),
+    Deviation("cache_tool_policies", "results[3].outcome.extra", ABSENT, TTL_ONLY, "ts"),
+    Deviation("cache_tool_policies", "results[6].outcome", None, F35, "ts"),
+    *respelled_policies("cache_tool_policies", "keys", get_weather=600),
+    *respelled_policies("cache_ttl_resolution", "keys", p=77),
+    *many(
+        "discovery_cache",
+        F11,
+        {
+            "snapshots.registered.__betterdb:heartbeat:demo": PRESENT,
+            "snapshots.registered.__betterdb:protocol": PRESENT,
+            "keys.__betterdb:protocol": PRESENT,
+        },
+        "python",
+    ),
+    *many(
+        "discovery_cache_policies",
+        F11,
+        {
+            "snapshots.after_heartbeat.__betterdb:heartbeat:demo": PRESENT,
+            "snapshots.after_heartbeat.__betterdb:protocol": PRESENT,
+            "keys.__betterdb:protocol": PRESENT,
+        },
+        "python",
+    ),
+    *respelled_policies("discovery_cache_policies", "snapshots.after_heartbeat", get_weather=60),
+    *respelled_policies("discovery_cache_policies", "keys", get_weather=60),
+    Deviation("discovery_cache_unparsable_marker", "keys.__betterdb:protocol", PRESENT, F11, "python"),
+    Deviation("discovery_facade", "snapshots.registered.__betterdb:heartbeat:demo", PRESENT, F11, "python"),
+]
 
 
 def compared(recorded: Json, replay: CacheReplay, keys: Json) -> dict[str, Json]:
@@ -289,7 +423,8 @@ def compared(recorded: Json, replay: CacheReplay, keys: Json) -> dict[str, Json]
             # TypeScript's hits have no token counts.
             for name in ("input_tokens", "output_tokens") if entry["op"] == "llm_check" else ():
                 entry["outcome"].pop(name)
-    return {path: mine for path, (_, mine) in differences(theirs, ours).items()}
+    found = {path: mine for path, (_, mine) in differences(theirs, ours).items()}
+    return {path: PRESENT if isinstance(mine, dict) and "type" in mine else mine for path, mine in found.items()}
 
 
 @pytest.mark.parametrize("recorded", [*recordings("cache"), *recordings("discovery")])

@@ -16,7 +16,7 @@ from betterdb_agent_memory.agent_config import AgentConfig
 from betterdb_agent_memory.caches.tiers import CacheTiers
 from betterdb_agent_memory.clock import Clock, system_clock
 from betterdb_agent_memory.embedders.base import Embedder, EmbedFn
-from betterdb_agent_memory.embedders.cached import cached, has_identity, is_worth_caching
+from betterdb_agent_memory.embedders.cached import CachedEmbedder, cached, has_identity, is_worth_caching
 from betterdb_agent_memory.embedders.coalescing import CoalescingEmbedder, coalesced
 from betterdb_agent_memory.embedders.function import as_embedder
 from betterdb_agent_memory.engines import engine_for, is_server_url, open_engine
@@ -64,7 +64,8 @@ class AgentMemory(Caches):
                 "for a URL use AgentMemory.open(url)"
             )
         engine = engine_for(options.client)
-        tiers = CacheTiers(engine, options.name, CacheOptions.of(options), clock=system_clock)
+        caches = CacheOptions.of(options).model_copy(update={"embeddings": options.embeddings})
+        tiers = CacheTiers(engine, options.name, caches, clock=system_clock)
         published, recall, registry = options.memory, options.memory.recall, options.telemetry.registry
         self._wire(
             engine,
@@ -201,7 +202,9 @@ class AgentMemory(Caches):
         """The embedder with the cache of vectors in front, where that is asked for or worth it."""
         embedder = as_embedder(given)
         model = embedder.inner if isinstance(embedder, CoalescingEmbedder) else embedder
-        if embeddings is False or (embeddings is None and not is_worth_caching(model)):
+        if isinstance(model, CachedEmbedder) or embeddings is False:
+            return given
+        if embeddings is None and not is_worth_caching(model):
             return given
         if not has_identity(model):
             raise ConfigurationError(

@@ -17,6 +17,7 @@ from betterdb_agent_memory import (
     AgentMemoryConfig,
     AgentMemoryOptions,
     AgentMemoryRecallConfig,
+    CachedEmbedder,
     CacheOptions,
     ConfigurationError,
     DiscoveryOptions,
@@ -376,6 +377,52 @@ async def test_vectors_are_kept_where_that_saves_time_and_is_safe(
         for _ in range(3):
             await agent.memory.recall("a question")
     assert asked.count("a question") == calls
+
+
+async def test_the_published_facade_keeps_vectors_within_the_bounds_it_is_given(
+    valkey_client: valkey.asyncio.Valkey, store_name: str
+) -> None:
+    model = CountedModel()
+    options = AgentMemoryOptions(
+        client=valkey_client,
+        name=store_name,
+        embed_fn=model,
+        embeddings=EmbeddingCacheOptions(ttl_seconds=70, max_entries=3, local_bytes=0),
+    )
+    async with AgentMemory(options) as agent:
+        await agent.memory.remember(AHEAD)
+        for number in range(10):
+            await agent.memory.recall(f"question {number}")
+        keys = await valkey_client.keys(f"{store_name}:__embed:*")
+        assert sorted(keys) == [f"{store_name}:__embed:{slot}".encode() for slot in range(3)]
+        assert all([60 < await valkey_client.ttl(key) <= 70 for key in keys])
+    quiet = AgentMemoryOptions(client=valkey_client, name=store_name, embed_fn=model, embeddings=False)
+    async with AgentMemory(quiet) as agent:
+        await agent.memory.recall("question 9")
+    assert model.questions.count("question 9") == 2
+
+
+async def test_texts_to_be_stored_are_embedded_once_where_that_is_asked_for(tmp_path: Path) -> None:
+    model = CountedModel()
+    caches = CacheOptions(embeddings=EmbeddingCacheOptions(documents=True))
+    for number in range(2):
+        async with AgentMemory.open(tmp_path / "m.db", embedder=model, caches=caches) as agent:
+            await agent.memory.remember(AHEAD)
+            await agent.memory.remember_many([AHEAD, f"only {number}"])
+    assert model.documents == [AHEAD, "only 0", "only 1"]
+
+
+async def test_an_embedder_that_is_cached_already_is_not_cached_twice(tmp_path: Path) -> None:
+    model = CountedModel()
+    async with AgentMemory.open(tmp_path / "m.db", embedder=embed) as other:
+        embedder = CachedEmbedder(model, other.embeddings)
+        async with AgentMemory.open(tmp_path / "n.db", embedder=embedder) as agent:
+            await agent.memory.remember(AHEAD)
+            for _ in range(2):
+                await agent.memory.recall("a question")
+            assert (await agent.embeddings.stats()).misses == 0
+        assert (await other.embeddings.stats()).hits == 1
+    assert model.questions == ["a question"]
 
 
 async def test_the_offline_model_is_asked_again_since_that_is_faster(tmp_path: Path) -> None:

@@ -202,7 +202,7 @@ async def test_a_value_that_cannot_be_used_is_told_once(
         f"recall.threshold of {key} holds {text!r} and is ignored: it accepts 0 to 2" for text in ("far", "2.5")
     ]
     assert reported.ignored == ["recall.threshold"] * 2
-    assert live.ignored_fields == ("recall.threshold",)
+    assert "recall.threshold" in live.ignored_fields
     assert (live.current.threshold, live.current.max_items_per_scope) == (0.3, 7)
     await valkey_client.hset(key, mapping=dict.fromkeys([s.field for s in SETTINGS if "weights" in s.field], "0"))
     await live.refresh()

@@ -43,10 +43,13 @@ def test_the_installed_version_is_the_projects() -> None:
 
 def test_a_bare_install_brings_only_the_promised_packages() -> None:
     assert names(PROJECT["dependencies"]) == {
+        "ada-url",
+        "genai-prices",
         "numpy",
         "opentelemetry-api",
         "prometheus-client",
         "pydantic",
+        "pydantic-core",
         "python-dateutil",
         "redis",
         "tenacity",

@@ -6,9 +6,9 @@ import logging
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from betterdb_agent_memory.caches.content import ContentBlock, LlmCacheParams
+from betterdb_agent_memory.caches.content import ContentBlock
 from betterdb_agent_memory.caches.entries import LlmEntry, decode_llm, encode_llm, text_of
 from betterdb_agent_memory.caches.keys import CacheKey, llm_key, llm_prefix
 from betterdb_agent_memory.caches.pricing import Prices
@@ -31,7 +31,7 @@ class Request:
     flight_key: str
 
     @classmethod
-    def of(cls, name: str, params: LlmCacheParams, *, complete: bool) -> Request:
+    def of(cls, name: str, params: Mapping[str, Any], *, complete: bool) -> Request:
         """The request of the cache `name`.
 
         The lease lies beside the prefix of the answers, so that nobody's scan takes it for one.

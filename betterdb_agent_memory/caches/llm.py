@@ -34,6 +34,9 @@ StoreOptions: TypeAlias = LlmStoreOptions | Mapping[str, Any] | None
 CLOSE_SECONDS = 30.0
 """How long `close` waits for calls in the background."""
 
+LlmParams: TypeAlias = LlmCacheParams | Mapping[str, Any]
+"""A request: see `LlmCacheParams` for the members; a dataclass or pydantic model with them will do as well."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -71,7 +74,7 @@ class LlmCache:
         self._warned_of: set[str] = set()
         self._is_reachable = True
 
-    async def check(self, params: LlmCacheParams, *, key: KeyChoice | None = None) -> LlmCacheResult:
+    async def check(self, params: LlmParams, *, key: KeyChoice | None = None) -> LlmCacheResult:
         """The answer that is kept for a request, or a miss.
 
         One round trip; two where what is kept cannot be read, which is a miss and is deleted. Looks under
@@ -85,7 +88,7 @@ class LlmCache:
         return LlmCacheResult(hit=False) if found is None else found.result(self._clock())
 
     async def store(
-        self, params: LlmCacheParams, response: str, options: StoreOptions = None, *, key: KeyChoice | None = None
+        self, params: LlmParams, response: str, options: StoreOptions = None, *, key: KeyChoice | None = None
     ) -> str:
         """Keep a text as the answer to a request; the key it is kept under. One round trip.
 
@@ -102,7 +105,7 @@ class LlmCache:
 
     async def store_multipart(
         self,
-        params: LlmCacheParams,
+        params: LlmParams,
         blocks: Sequence[ContentBlock],
         options: StoreOptions = None,
         *,
@@ -120,7 +123,7 @@ class LlmCache:
 
     async def get_or_call(
         self,
-        params: LlmCacheParams,
+        params: LlmParams,
         call: Call,
         *,
         ttl: int | None = None,
@@ -204,7 +207,7 @@ class LlmCache:
             await asyncio.wait(late)
             _log.warning("%d answers of cache %s were still being refreshed at close", len(late), self._name)
 
-    def _request(self, params: LlmCacheParams, key: KeyChoice | None) -> Request:
+    def _request(self, params: LlmParams, key: KeyChoice | None) -> Request:
         if key not in (None, "shared", "complete"):
             raise InvalidInputError(f'key must be "shared" or "complete", got {key!r:.80}')
         complete = (key or self._key) == "complete"
@@ -227,7 +230,7 @@ class LlmCache:
         self._deferred.count("llm:misses")
         return None
 
-    async def _store(self, params: LlmCacheParams, answer: LlmAnswer, key: KeyChoice | None) -> str:
+    async def _store(self, params: LlmParams, answer: LlmAnswer, key: KeyChoice | None) -> str:
         request = self._request(params, key)
         keeping = Keeping(self._ttl_seconds if answer.ttl is None else answer.ttl)
         await self._shelf.write(request.key.shared, await self._shelf.entry(request.model, answer), keeping)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Generic, Literal, Protocol, TypeAlias, TypeVar
@@ -9,11 +10,12 @@ from typing import Generic, Literal, Protocol, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from betterdb_agent_memory.embedders.base import EachEmbedder, Embedder, VectorLike
+from betterdb_agent_memory.embedders.answers import refuse_miscount
+from betterdb_agent_memory.embedders.base import EachEmbedder, EachVector, Embedder, VectorLike
 from betterdb_agent_memory.embedders.function import ANONYMOUS
 from betterdb_agent_memory.embedders.vectors import checked_vector
 from betterdb_agent_memory.embedders.wordllama import WordLlamaEmbedder
-from betterdb_agent_memory.errors import AgentMemoryError
+from betterdb_agent_memory.errors import AgentMemoryError, EmbeddingError
 
 _log = logging.getLogger(__name__)
 
@@ -88,18 +90,18 @@ class CachedEmbedder(Generic[_LookupT]):
 
     async def embed_documents(self, texts: Sequence[str]) -> Sequence[VectorLike]:
         """The vectors of texts to be stored, in order; one call for those that are not kept."""
-        lookup = await self._look_up(texts, "document") if self._documents and texts else None
+        lookup = await self._look_up_documents(texts)
         if lookup is None:
             return await self._inner.embed_documents(texts)
-        missing = [place for place, vector in enumerate(lookup.vectors) if vector is None]
-        if not missing:
-            return [vector for vector in lookup.vectors if vector is not None]
-        made = await self._inner.embed_documents([texts[place] for place in missing])
-        if len(made) != len(missing):
-            return made  # the store says what is wrong with it
-        fresh = {place: checked_vector(vector) for place, vector in zip(missing, made, strict=True)}
-        await self._keep(lookup, fresh)
+        missing = _missing(lookup)
+        made = await self._inner.embed_documents([texts[place] for place in missing]) if missing else []
+        refuse_miscount(self.name, made, len(missing))
+        fresh = dict(zip(missing, made, strict=True))
+        await self._keep(lookup, _usable(fresh))
         return [fresh[place] if vector is None else vector for place, vector in enumerate(lookup.vectors)]
+
+    async def _look_up_documents(self, texts: Sequence[str]) -> _LookupT | None:
+        return await self._look_up(texts, "document") if self._documents and texts else None
 
     async def _look_up(self, texts: Sequence[str], kind: Kind) -> _LookupT | None:
         try:
@@ -127,8 +129,31 @@ class _CachedEachEmbedder(CachedEmbedder[_LookupT]):
         self._each = inner
 
     async def embed_each(self, texts: Sequence[str]) -> Sequence[VectorLike | Exception]:
-        """The inner embedder's."""
-        return await self._each.embed_each(texts)
+        """The vectors of texts to be stored, or their errors, in order; one call for those that are not kept."""
+        lookup = await self._look_up_documents(texts)
+        if lookup is None:
+            return await self._each.embed_each(texts)
+        missing = _missing(lookup)
+        made = await self._each.embed_each([texts[place] for place in missing]) if missing else []
+        refuse_miscount(self.name, made, len(missing))
+        fresh = dict(zip(missing, made, strict=True))
+        await self._keep(lookup, _usable(fresh))
+        found = [fresh[place] if vector is None else vector for place, vector in enumerate(lookup.vectors)]
+        return EachVector(found, given_up=getattr(made, "given_up", None))
+
+
+def _missing(lookup: Lookup) -> list[int]:
+    return [place for place, vector in enumerate(lookup.vectors) if vector is None]
+
+
+def _usable(made: Mapping[int, VectorLike | Exception]) -> dict[int, NDArray[np.float32]]:
+    """Those that are vectors: what is wrong with the others, the store says."""
+    usable = {}
+    for place, vector in made.items():
+        if not isinstance(vector, Exception):
+            with contextlib.suppress(EmbeddingError):
+                usable[place] = checked_vector(vector)
+    return usable
 
 
 def cached(inner: Embedder, cache: VectorCache[_LookupT], *, documents: bool = False) -> CachedEmbedder[_LookupT]:

@@ -48,6 +48,7 @@ from betterdb_agent_memory import (
     ConsolidationConfig,
     ConsolidationError,
     ContentBlock,
+    ContentUnavailableError,
     CreatedAt,
     DeferredReinforcement,
     DeleteOp,
@@ -142,7 +143,6 @@ from betterdb_agent_memory import (
     UpdateOp,
     ValkeyCommandError,
     VersionConflictError,
-    __version__,
     apply_ops,
     compose_normalizer,
     composite_score,
@@ -163,7 +163,7 @@ from betterdb_agent_memory.agent_cache import AgentCache as AsyncAgentCache
 from betterdb_agent_memory.agent_config import AgentConfig as AsyncAgentConfig
 from betterdb_agent_memory.agent_memory import AgentMemory as AsyncAgentMemory
 from betterdb_agent_memory.caches.embedding import EmbeddingCache as AsyncEmbeddingCache
-from betterdb_agent_memory.caches.llm import Call, KeyChoice, StoreOptions
+from betterdb_agent_memory.caches.llm import Call, KeyChoice, LlmParams, StoreOptions
 from betterdb_agent_memory.caches.llm import LlmCache as AsyncLlmCache
 from betterdb_agent_memory.caches.session import SessionCache as AsyncSessionCache
 from betterdb_agent_memory.caches.single_flight import LEASE_SECONDS, WAIT_SECONDS
@@ -224,6 +224,7 @@ __all__ = [
     "ConsolidationConfig",
     "ConsolidationError",
     "ContentBlock",
+    "ContentUnavailableError",
     "CreatedAt",
     "DeferredReinforcement",
     "DeleteOp",
@@ -324,7 +325,6 @@ __all__ = [
     "UpdateOp",
     "ValkeyCommandError",
     "VersionConflictError",
-    "__version__",
     "apply_ops",
     "compose_normalizer",
     "composite_score",
@@ -458,8 +458,8 @@ class AgentMemory(Bridged):
         """Open what the environment names: BETTERDB_URL, BETTERDB_NAME, BETTERDB_EMBEDDER, BETTERDB_THRESHOLD.
 
         The same variables, with the same meanings, as those of the command line; one that is not set has the
-        default of `open`. A threshold in `memory` goes before the variable. `environment` is `os.environ` by
-        default. An embedder that is made from its name is closed with the agent.
+        default of `open`. A threshold in `memory` goes before the variable. `environment` is that of the process
+        by default. An embedder that is made from its name is closed with the agent.
 
         Raises:
             ConfigurationError: a variable cannot be used; the message names it.
@@ -1388,7 +1388,7 @@ class LlmCache(Bridged):
 
     _inner: AsyncLlmCache
 
-    def check(self, params: LlmCacheParams, *, key: KeyChoice | None = None) -> LlmCacheResult:
+    def check(self, params: LlmParams, *, key: KeyChoice | None = None) -> LlmCacheResult:
         """The answer that is kept for a request, or a miss.
 
         One round trip; two where what is kept cannot be read, which is a miss and is deleted. Looks under
@@ -1401,7 +1401,7 @@ class LlmCache(Bridged):
         return wait(self._inner.check(params, key=key))
 
     def store(
-        self, params: LlmCacheParams, response: str, options: StoreOptions = None, *, key: KeyChoice | None = None
+        self, params: LlmParams, response: str, options: StoreOptions = None, *, key: KeyChoice | None = None
     ) -> str:
         """Keep a text as the answer to a request; the key it is kept under. One round trip.
 
@@ -1415,7 +1415,7 @@ class LlmCache(Bridged):
 
     def store_multipart(
         self,
-        params: LlmCacheParams,
+        params: LlmParams,
         blocks: Sequence[ContentBlock],
         options: StoreOptions = None,
         *,
@@ -1431,7 +1431,7 @@ class LlmCache(Bridged):
 
     def get_or_call(
         self,
-        params: LlmCacheParams,
+        params: LlmParams,
         call: Call | Callable[..., Any],
         *,
         ttl: int | None = None,

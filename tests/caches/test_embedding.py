@@ -274,6 +274,52 @@ async def test_what_an_embedder_can_do_it_can_behind_the_cache(make: Made) -> No
     assert not isinstance(cached(Letters(), make()), EachEmbedder)
 
 
+async def test_each_texts_outcome_is_told_and_only_vectors_are_kept(make: Made) -> None:
+    asked: list[str] = []
+
+    async def embed(text: str) -> list[float]:
+        asked.append(text)
+        if text == "bad":
+            raise ValueError("no")
+        return [0.0, 0.0, 0.0] if text == "zero" else vector_of(text)
+
+    for _ in range(2):
+        embedder = cached(FunctionEmbedder(embed, name="f"), make(), documents=True)
+        assert isinstance(embedder, EachEmbedder)
+        good, bad, zero, other = await embedder.embed_each(["good", "bad", "zero", "other"])
+        assert np.asarray(good).tolist() == vector_of("good")
+        assert np.asarray(other).tolist() == vector_of("other")
+        assert isinstance(bad, Exception)
+        assert isinstance(zero, Exception)
+        assert await embedder.embed_each([]) == []
+    assert [asked.count(text) for text in ("good", "bad", "zero", "other")] == [1, 2, 2, 1]
+
+
+async def test_an_unusable_vector_of_a_batch_harms_no_other(make: Made) -> None:
+    class Zeros(Letters):
+        async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
+            vectors = await super().embed_documents(texts)
+            return [[0.0] * 3 if text == "zero" else vector for text, vector in zip(texts, vectors, strict=True)]
+
+    model = Zeros()
+    embedder = CachedEmbedder(model, make(), documents=True)
+    for _ in range(2):
+        assert [np.asarray(vector).tolist() for vector in await embedder.embed_documents(["a", "zero"])] == [
+            vector_of("a"),
+            [0.0] * 3,
+        ]
+    assert model.asked == ["a", "zero", "zero"]
+
+
+async def test_an_answer_of_another_length_is_refused(make: Made) -> None:
+    class Short(Letters):
+        async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
+            return (await super().embed_documents(texts))[1:]
+
+    with pytest.raises(EmbeddingError):
+        await CachedEmbedder(Short(), make(), documents=True).embed_documents(["a", "b"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

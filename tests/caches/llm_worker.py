@@ -41,7 +41,7 @@ async def main(place: str, name: str, callers: int, seconds: float) -> None:
 
     async def ask() -> str:
         params = {"model": "m", "messages": [{"role": "user", "content": "the question"}]}
-        result = await cache.get_or_call(params, call, lease_seconds=2)  # type: ignore[arg-type]
+        result = await cache.get_or_call(params, call, lease_seconds=2)
         assert result.response == "the answer"
         assert result.origin is not None
         return result.origin

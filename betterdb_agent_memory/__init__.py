@@ -48,6 +48,10 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.caches.results import ToolStats as ToolStats
     from betterdb_agent_memory.caches.results import ToolStoreOptions as ToolStoreOptions
     from betterdb_agent_memory.caches.session import SessionCache as SessionCache
+    from betterdb_agent_memory.caches.shapes import cached_anthropic as cached_anthropic
+    from betterdb_agent_memory.caches.shapes import cached_openai_chat as cached_openai_chat
+    from betterdb_agent_memory.caches.shapes import cached_openai_responses as cached_openai_responses
+    from betterdb_agent_memory.caches.shapes import is_cached as is_cached
     from betterdb_agent_memory.caches.single_flight import Patience as Patience
     from betterdb_agent_memory.caches.tool import ToolCache as ToolCache
     from betterdb_agent_memory.discovery import MEMORY_CACHE_TYPE as MEMORY_CACHE_TYPE
@@ -184,6 +188,7 @@ _PLACES: Final = {
     ),
     "caches.session": "SessionCache",
     "caches.single_flight": "Patience",
+    "caches.shapes": "cached_anthropic cached_openai_chat cached_openai_responses is_cached",
     "caches.tool": "ToolCache",
     "discovery": "MEMORY_CACHE_TYPE MEMORY_CAPABILITIES MemoryDiscovery",
     "embedders.base": "EmbedFn Embedder",

@@ -48,6 +48,9 @@ INTERNAL = {
 ATTRIBUTES = {"MemoryStore": {"name": "str"}}
 """Attributes that a constructor sets, and their types."""
 
+WAITING = {"cached_anthropic", "cached_openai_chat", "cached_openai_responses", "fetch_and_hash"}
+"""Functions that wait for something, or wrap what does: their twins are in sync/wrapping.py."""
+
 WITHOUT_TWIN = {"Analytics", "CachedEmbedder", "CoalescingEmbedder", "Embedder", "FunctionEmbedder"}
 """What the asynchronous core itself waits for, and what means nothing: handed over as it is."""
 
@@ -328,7 +331,7 @@ def generated() -> str:
     for name, module in CLASSES.items():
         writer.write_class(name, module)
         writer.lines.append("")
-    others = public() - CLASSES.keys()
+    others = public() - CLASSES.keys() - WAITING
     writer.imports |= {f"from {PACKAGE} import {name}" for name in others}
     names = ", ".join(f'"{name}"' for name in sorted(others | CLASSES.keys()))
     text = HEADER + "\n".join(sorted(writer.imports)) + f"\n\n__all__ = [{names}]\n\n\n" + "\n".join(writer.lines)

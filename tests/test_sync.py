@@ -275,3 +275,29 @@ def test_a_program_that_forgot_to_close_ends(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
     assert time.monotonic() - began < 30
+
+
+def test_the_cache_goes_around_a_blocking_client(agent: AgentMemory) -> None:
+    from openai.types.chat import ChatCompletion
+
+    calls: list[str] = []
+
+    def create(**arguments: object) -> ChatCompletion:
+        calls.append(str(arguments["model"]))
+        message = {"role": "assistant", "content": "Stockholm"}
+        return ChatCompletion.model_validate(
+            {
+                "id": "1",
+                "created": 1,
+                "model": "gpt-4o-mini",
+                "object": "chat.completion",
+                "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
+            }
+        )
+
+    cached = sync.cached_openai_chat(agent.llm, create, ttl=60)
+    request = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Capital of Sweden?"}]}
+    answers = [cached(**request) for _ in range(2)]
+    assert [answer.choices[0].message.content for answer in answers] == ["Stockholm", "Stockholm"]
+    assert [sync.is_cached(answer) for answer in answers] == [False, True]
+    assert calls == ["gpt-4o-mini"]

@@ -37,6 +37,26 @@ def test_help_and_version_open_nothing(run_process: Run, tmp_path: Path) -> None
     assert not list(tmp_path.glob("**/*.db"))
 
 
+HEAVY = ("apsw", "numpy", "opentelemetry", "prometheus_client", "pydantic", "pydantic_ai", "redis", "valkey")
+"""What a store needs, and what reading its help must not wait for."""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["recall", "--help"], ["remember", "--help"], ["--version"]])
+def test_help_waits_for_nothing_that_only_a_store_needs(arguments: list[str]) -> None:
+    source = (
+        "import sys; from betterdb_agent_memory.apps.cli import main\n"
+        "try: main()\n"
+        "finally: sys.stderr.write(' '.join(sys.modules))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", source, *arguments], capture_output=True, encoding="utf-8", check=False
+    )
+    assert told.returncode == 0, told.stderr
+    imported = {name.partition(".")[0] for name in told.stderr.split()}
+    assert "typer" in imported
+    assert imported.isdisjoint(HEAVY)
+
+
 def test_completion_offers_the_commands(run_process: Run) -> None:
     told = run_process(
         env={"_BETTERDB_MEMORY_COMPLETE": "complete_bash", "COMP_WORDS": "betterdb-memory re", "COMP_CWORD": "1"}

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import io
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from betterdb_agent_memory import MemoryListOptions, MemoryStore
 from betterdb_agent_memory.apps.cli import options, output
 from betterdb_agent_memory.apps.cli.exits import Exit
 from betterdb_agent_memory.apps.cli.session import session_of
 from betterdb_agent_memory.clock import system_clock
-from betterdb_agent_memory.memory.where import Id
+
+if TYPE_CHECKING:
+    from betterdb_agent_memory import MemoryStore
 
 
 def recall(
@@ -72,6 +73,8 @@ def list_memories(
     session = session_of(context)
 
     async def work(memory: MemoryStore) -> int:
+        from betterdb_agent_memory import MemoryListOptions
+
         scope = options.scope(thread, agent, namespace, tag, where)
         page = await memory.list(MemoryListOptions(limit=limit, offset=offset, subject=subject, **scope))
         if session.json:
@@ -96,6 +99,8 @@ def show(
     session = session_of(context)
 
     async def work(memory: MemoryStore) -> int:
+        from betterdb_agent_memory import Id
+
         lines = io.BytesIO()
         await memory.export_to(lines, where=Id(*ids), vectors=vector)
         found = {line["id"]: line for line in map(json.loads, lines.getvalue().splitlines()[1:])}

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from betterdb_agent_memory import AgentMemory, RecallWeights
-from betterdb_agent_memory.agent_config import ConfigInForce
 from betterdb_agent_memory.apps.cli import output
 from betterdb_agent_memory.apps.cli.exits import Exit
 from betterdb_agent_memory.apps.cli.reading import seconds
 from betterdb_agent_memory.apps.cli.session import Session, session_of
-from betterdb_agent_memory.caches.policies import ToolPolicy
 from betterdb_agent_memory.caches.tool_names import checked_tool_name
 from betterdb_agent_memory.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from betterdb_agent_memory import AgentMemory, ConfigInForce, RecallWeights, ToolPolicy
 
 
 def config_show(
@@ -106,6 +106,8 @@ def config_reset(
 
 
 def _weights(text: str | None) -> RecallWeights | None:
+    from betterdb_agent_memory import RecallWeights
+
     if text is None:
         return None
     try:
@@ -116,6 +118,8 @@ def _weights(text: str | None) -> RecallWeights | None:
 
 
 def _tool_ttl(text: str) -> tuple[str, ToolPolicy]:
+    from betterdb_agent_memory import ToolPolicy
+
     tool, _, duration = text.rpartition("=")
     ttl_seconds = seconds("--tool-ttl", duration) if tool and duration else None
     if ttl_seconds is None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from betterdb_agent_memory import MemoryListOptions, MemoryStore
 from betterdb_agent_memory.apps.cli import options, output
 from betterdb_agent_memory.apps.cli.confirming import require_yes
 from betterdb_agent_memory.apps.cli.exits import Exit
 from betterdb_agent_memory.apps.cli.session import Session, session_of
+
+if TYPE_CHECKING:
+    from betterdb_agent_memory import MemoryStore
 
 
 def forget(
@@ -44,6 +46,8 @@ def forget(
         return Exit.PARTLY if any(there) else Exit.NOTHING
 
     async def by_scope(memory: MemoryStore) -> int:
+        from betterdb_agent_memory import MemoryListOptions
+
         scope = options.scope(*said)
         matching = (await memory.list(MemoryListOptions(limit=0, **scope))).total
         if not dry_run and matching:

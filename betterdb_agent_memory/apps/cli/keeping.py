@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from betterdb_agent_memory import ConfigurationError, ConsolidateResult, MemoryStore
 from betterdb_agent_memory.apps.cli import options, output
 from betterdb_agent_memory.apps.cli.confirming import require_yes
 from betterdb_agent_memory.apps.cli.exits import Exit
 from betterdb_agent_memory.apps.cli.reading import seconds
 from betterdb_agent_memory.apps.cli.session import session_of
-from betterdb_agent_memory.memory.generations.migration import EmbeddingMigration, MigrationStatus
+from betterdb_agent_memory.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from betterdb_agent_memory import EmbeddingMigration, MemoryStore, MigrationStatus
 
 NextEmbedder = Annotated[
     str, typer.Option("--to", metavar="EMBEDDER", help="What shall make the vectors in future, by name.")
@@ -43,6 +45,8 @@ def consolidate(
     session = session_of(context)
 
     async def work(memory: MemoryStore) -> int:
+        from betterdb_agent_memory import ConsolidateResult
+
         named = session.with_flags(model=model)["model"].value
         if named is None and (facts or not dry_run):
             raise ConfigurationError(
@@ -92,7 +96,7 @@ def reindex(context: typer.Context) -> None:
     session.run(work)
 
 
-Step = Callable[[EmbeddingMigration], Awaitable[MigrationStatus]]
+Step: TypeAlias = "Callable[[EmbeddingMigration], Awaitable[MigrationStatus]]"
 
 
 def _migrate(context: typer.Context, next_embedder: str, step: Step, *, reads: bool = False) -> None:

@@ -6,7 +6,10 @@ import json
 import re
 from typing import Any, Final
 
-from betterdb_agent_memory import InvalidInputError
+from betterdb_agent_memory.errors import InvalidInputError
+
+PIPE: Final = "-"
+"""Where a file may be named: the standard input or output."""
 
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?[smhdw])+")

@@ -9,31 +9,21 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar
 
 import platformdirs
 import typer
 
-from betterdb_agent_memory import (
-    AgentMemory,
-    AgentMemoryError,
-    CacheOptions,
-    ConfigurationError,
-    MemoryConfigRefreshConfig,
-    MemoryOptions,
-    MemoryStore,
-)
-from betterdb_agent_memory.agent_memory import default_file
 from betterdb_agent_memory.apps.cli.exits import Exit, exit_of
 from betterdb_agent_memory.apps.cli.settings import CONFIG_VARIABLE, Setting, resolve
 from betterdb_agent_memory.engines import is_server_url
-from betterdb_agent_memory.options.secrets import masked, secrets_of
+from betterdb_agent_memory.errors import AgentMemoryError, ConfigurationError
 
 if TYPE_CHECKING:
-    from betterdb_agent_memory import Embedder
+    from betterdb_agent_memory import AgentMemory, Embedder, MemoryStore
 
-Work = Callable[[MemoryStore], Awaitable[int]]
-AgentWork = Callable[[AgentMemory], Awaitable[int]]
+Work: TypeAlias = "Callable[[MemoryStore], Awaitable[int]]"
+AgentWork: TypeAlias = "Callable[[AgentMemory], Awaitable[int]]"
 _Batch = TypeVar("_Batch")
 
 
@@ -72,6 +62,8 @@ class Session:
     @property
     def url(self) -> str:
         """Where the memories are, secrets and all."""
+        from betterdb_agent_memory.agent_memory import default_file
+
         return self.settings["url"].value or str(default_file())
 
     def open(self, *, next_embedder: str | None = None) -> AgentMemory:
@@ -80,6 +72,8 @@ class Session:
         A command is no worker: it does not announce itself to the Monitor, and what it changes is
         written before it ends.
         """
+        from betterdb_agent_memory import AgentMemory, CacheOptions, MemoryConfigRefreshConfig, MemoryOptions
+
         return AgentMemory.open(
             self.url,
             name=self.settings["name"].value,
@@ -176,6 +170,8 @@ class Session:
 
     def without_secrets(self, text: str) -> str:
         """The text with what a URL hides masked in it."""
+        from betterdb_agent_memory.options.secrets import masked, secrets_of
+
         url = self.flags.get("url") or os.environ.get("BETTERDB_URL") or ""
         known = [str(url)]
         if "settings" in self.__dict__:

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from betterdb_agent_memory import ConfigurationError
-from betterdb_agent_memory.options.environment import KEYS, read_value
-from betterdb_agent_memory.options.secrets import masked
+from betterdb_agent_memory.errors import ConfigurationError
 
 CONFIG_VARIABLE: Final = "BETTERDB_CONFIG"
 
@@ -29,6 +27,8 @@ class Setting:
     @property
     def shown(self) -> Any:
         """The value without the secrets that a URL may carry."""
+        from betterdb_agent_memory.options.secrets import masked
+
         return masked(self.value) if isinstance(self.value, str) else self.value
 
 
@@ -40,6 +40,8 @@ def resolve(
     Raises:
         ConfigurationError: the file cannot be read, has an unknown key, or a value is unusable.
     """
+    from betterdb_agent_memory.options.environment import KEYS, read_value
+
     in_file = _read(file, must_exist=must_exist) if file is not None else {}
     settings = {}
     for key in KEYS:
@@ -57,6 +59,8 @@ def resolve(
 
 
 def _read(file: Path, *, must_exist: bool) -> dict[str, Any]:
+    from betterdb_agent_memory.options.environment import KEYS
+
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from betterdb_agent_memory import MemoryStore
 from betterdb_agent_memory.apps.cli import options, output
 from betterdb_agent_memory.apps.cli.exits import Exit
+from betterdb_agent_memory.apps.cli.reading import PIPE
 from betterdb_agent_memory.apps.cli.session import session_of
 
-_PIPE = "-"
+if TYPE_CHECKING:
+    from betterdb_agent_memory import MemoryStore
 
 
 def export(
@@ -33,7 +34,7 @@ def export(
     session = session_of(context)
 
     async def work(memory: MemoryStore) -> int:
-        is_pipe = str(file) == _PIPE
+        is_pipe = str(file) == PIPE
         with output.progress_bar() as follow:
             result = await memory.export_to(
                 sys.stdout.buffer if is_pipe else file,
@@ -69,7 +70,7 @@ def import_memories(
     async def work(memory: MemoryStore) -> int:
         with output.progress_bar() as follow:
             result = await memory.import_from(
-                sys.stdin.buffer if str(file) == _PIPE else file,
+                sys.stdin.buffer if str(file) == PIPE else file,
                 on_existing="replace" if replace else "skip",
                 resume=not no_resume,
                 on_progress=follow,

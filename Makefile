@@ -3,7 +3,8 @@
 # change of pyproject.toml makes them anew.
 
 PYTHON  ?= python3
-WORKERS ?= auto
+# Many tests wait for a clock or a server: two workers a core keep the cores busy.
+WORKERS ?= $(shell $(PYTHON) -c "import os; print(2 * (os.cpu_count() or 1))")
 ARGS    ?=
 
 USER_ENV := .venv

@@ -26,7 +26,7 @@ from betterdb_agent_memory.options import MemoryTelemetryOptions, TelemetryOptio
 DEFAULT_TRACER_NAME = "@betterdb/agent-memory"
 DEFAULT_METRICS_PREFIX = "agent_memory"
 MAX_LABEL_VALUES = 200
-"""Distinct names of tools, or of models, that become labels of one registry; further ones are `other`."""
+"""Distinct names of tools, of models or of parameters that become labels of one registry; others are `other`."""
 OTHER = "other"
 MAX_CONTENT_CHARACTERS = 4_096
 """Of a text that is captured in an attribute."""
@@ -108,6 +108,7 @@ class CacheMetrics:
     corrupt_entries: Counter
     embedding_lookups: Counter
     single_flight: Counter
+    ignored_parameters: Counter
     background_failures: Counter
 
 
@@ -172,6 +173,7 @@ class CacheTelemetry:
     metrics: CacheMetrics
     tool_names: LabelValues
     models: LabelValues
+    parameters: LabelValues
     capture_content: bool = False
     span_names: Mapping[str, str] = field(default_factory=dict)
 
@@ -245,7 +247,7 @@ def export_traffic(engine: object, name: str, traffic: Traffic, registry: Collec
 _MetricT = TypeVar("_MetricT", Counter, Gauge, Histogram)
 _registered: WeakKeyDictionary[CollectorRegistry, dict[str, Counter | Gauge | Histogram]] = WeakKeyDictionary()
 _engines: WeakKeyDictionary[CollectorRegistry, EngineTraffic] = WeakKeyDictionary()
-_labels: WeakKeyDictionary[CollectorRegistry, tuple[LabelValues, LabelValues]] = WeakKeyDictionary()
+_labels: WeakKeyDictionary[CollectorRegistry, tuple[LabelValues, LabelValues, LabelValues]] = WeakKeyDictionary()
 _registering = threading.Lock()
 
 
@@ -335,22 +337,26 @@ def create_cache_telemetry(options: TelemetryOptions | None = None) -> CacheTele
         corrupt_entries=counter("corrupt_entries_total", "Stored entries that could not be read", "tier"),
         embedding_lookups=counter("embedding_lookups_total", "Texts looked up in the embedding cache", "result"),
         single_flight=counter("single_flight_total", "Misses of get_or_call, by what this caller did", "role"),
+        ignored_parameters=counter(
+            "ignored_parameters_total", "Requests with a parameter that the shared key leaves out", "parameter"
+        ),
         background_failures=counter("background_failures_total", "Best-effort work that failed, by kind", "work"),
     )
-    tool_names, models = _label_values(registry)
+    tool_names, models, parameters = _label_values(registry)
     return CacheTelemetry(
         trace.get_tracer(options.tracer_name),
         metrics,
         tool_names,
         models,
+        parameters,
         options.capture_content,
         TYPESCRIPT_SPANS if options.span_names == "typescript" else {},
     )
 
 
-def _label_values(registry: CollectorRegistry) -> tuple[LabelValues, LabelValues]:
+def _label_values(registry: CollectorRegistry) -> tuple[LabelValues, LabelValues, LabelValues]:
     with _registering:
-        return _labels.setdefault(registry, (LabelValues(), LabelValues()))
+        return _labels.setdefault(registry, (LabelValues(), LabelValues(), LabelValues()))
 
 
 def _metric(

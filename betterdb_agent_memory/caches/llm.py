@@ -45,7 +45,7 @@ class LlmCache:
 
     `ttl_seconds` is the default, None for answers that never expire. `key` says what makes two requests the
     same: `"shared"` compares what the published packages compare, which leaves some parameters out (a
-    warning names each once); `"complete"` compares all, and shares hits only with workers that do so too.
+    warning names each once, a metric counts them); `"complete"` compares all, and shares hits only with workers that do so too.
     """
 
     def __init__(
@@ -213,7 +213,9 @@ class LlmCache:
         complete = (key or self._key) == "complete"
         request = Request.of(self._name, params, complete=complete)
         if not complete:
-            self._warn_of(ignored_parameters(params))
+            ignored = ignored_parameters(params)
+            self._watch.ignored_parameters(ignored)
+            self._warn_of(ignored)
         return request
 
     async def _check(self, request: Request, keeping: Keeping) -> Found | None:

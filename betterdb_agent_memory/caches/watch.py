@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Final, Literal, TypeAlias, get_args
 
 from betterdb_agent_memory.caches.operations import Check, CheckedTier, Checks, Counted, SessionRead, Stored
@@ -176,6 +177,12 @@ class CacheWatch:
     def single_flight(self, role: Role) -> None:
         """What a caller of get_or_call did about a miss."""
         self._telemetry.metrics.single_flight.labels(self._name, role).inc()
+
+    def ignored_parameters(self, parameters: Iterable[str]) -> None:
+        """Parameters of one request to a language model that its shared key leaves out."""
+        for parameter in parameters:
+            label = self._telemetry.parameters.bounded(parameter)
+            self._telemetry.metrics.ignored_parameters.labels(self._name, label).inc()
 
     def corrupt(self, tier: str) -> None:
         """A stored entry of `llm`, `tool`, `session` or `embedding` that could not be read."""

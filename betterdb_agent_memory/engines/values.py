@@ -60,6 +60,7 @@ class ValueBatch(ABC):
     """Operations that are sent together: one round trip per 500, in the order in which they were added.
 
     Each is atomic, the batch as a whole is not; an operation that fails does not stop the others.
+    A key holds a string or a map; reading one as the other fails.
     Nothing happens before `send`, which may be called once.
     """
 

@@ -53,7 +53,8 @@ class Cache(LlmCache):
         self.calls = 0
         self.name = name
         self.engine = engine
-        self.watched = CacheWatch(name, TelemetryOptions(registry=CollectorRegistry()))
+        self.registry = CollectorRegistry()
+        self.watched = CacheWatch(name, TelemetryOptions(registry=self.registry))
         self.statistics = DeferredWrites(engine.values, f"{name}:__stats", on_failure=lambda: None)
         prices = Prices({"priced": ModelCost(0.0025, 0.01)})
         given = {"ttl_seconds": None, "prices": prices, "clock": lambda: self.now_ms, **options}
@@ -261,6 +262,22 @@ async def test_f37_parameters_that_the_shared_key_leaves_out_are_named_once(
     assert "leaves out n," in warnings[0]
     assert 'key="complete"' in warnings[0]
     assert "leaves out presence_penalty," in warnings[1]
+
+
+async def test_f37_each_request_with_a_parameter_that_is_left_out_is_counted(cache: Cache) -> None:
+    def counted(parameter: str) -> float | None:
+        labels = {"cache_name": cache.name, "parameter": parameter}
+        return cache.registry.get_sample_value("agent_cache_ignored_parameters_total", labels)
+
+    await cache.check(asking("x"))
+    assert (counted("n"), counted("user")) == (None, None)
+    await cache.check(asking("x", n=3, user="u"))
+    await cache.store(asking("x", n=3), "one")
+    await cache.get_or_call(asking("x", n=3), cache.call)
+    await cache.get_or_call(asking("y", n=3), cache.call)
+    assert (counted("n"), counted("user")) == (4, 1)
+    await cache.check(asking("x", n=3), key="complete")
+    assert counted("n") == 4
 
 
 async def test_f37_the_complete_key_tells_them_apart(

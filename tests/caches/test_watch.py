@@ -27,7 +27,7 @@ def label_values(registry: CollectorRegistry, metric: str, label: str) -> set[st
     return {sample.labels[label] for family in registry.collect() for sample in family.samples if sample.name == metric}
 
 
-def test_tools_and_models_beyond_two_hundred_are_one_label_for_all_caches_of_a_process(
+def test_tools_models_and_parameters_beyond_two_hundred_are_one_label_for_all_caches_of_a_process(
     registry: CollectorRegistry,
 ) -> None:
     for name in ("c", "d"):
@@ -37,11 +37,14 @@ def test_tools_and_models_beyond_two_hundred_are_one_label_for_all_caches_of_a_p
                 seen.hit(cost_saved=1.0)
             with watch.llm_check("key", f"{name}-model-{number}") as seen:
                 seen.hit(cost_saved=1.0)
+            watch.ignored_parameters([f"{name}-parameter-{number}"])
     tools = label_values(registry, "agent_cache_requests_total", "tool_name") - {""}
     assert len(tools) == MAX_LABEL_VALUES + 1
     assert OTHER in tools
     models = label_values(registry, "agent_cache_cost_saved_total", "model") - {""}
     assert len(models) == MAX_LABEL_VALUES + 1
+    parameters = label_values(registry, "agent_cache_ignored_parameters_total", "parameter")
+    assert len(parameters) == MAX_LABEL_VALUES + 1
     hits = {"cache_name": "d", "tier": "tool", "result": "hit", "tool_name": OTHER}
     assert registry.get_sample_value("agent_cache_requests_total", hits) == 100
 

@@ -108,6 +108,24 @@ async def test_exchanging_gives_what_was_there(engine: Engine, key: str) -> None
     assert await engine.values.read_map(key) == {"a": b"1"}
 
 
+async def test_a_string_is_not_read_as_a_map_nor_a_map_as_a_string(engine: Engine, key: str) -> None:
+    await engine.values.set(key, b"1")
+    await engine.values.write_map(f"{key}m", {"a": b"1"})
+    batch = engine.values.batch()
+    refused = batch.read_map(key), batch.read_fields(key, ["a"]), batch.get(f"{key}m"), batch.get_with_expiry(f"{key}m")
+    read = batch.get(key), batch.read_map(f"{key}m")
+    await batch.send()
+    for reply in refused:
+        with pytest.raises(EngineError):
+            reply.result()
+    assert [reply.result() for reply in read] == [b"1", {"a": b"1"}]
+    await engine.values.set(f"{key}m", b"1", ttl_seconds=1)
+    await engine.values.delete(key)
+    assert await engine.values.read_map(key) == {}
+    await asyncio.sleep(1.1)
+    assert await engine.values.read_map(f"{key}m") == {}
+
+
 async def test_an_expiry_moves_only_from_where_it_was_seen(engine: Engine, key: str) -> None:
     await engine.values.set(key, b"1", ttl_seconds=10)
     seen = await stored(engine, key)

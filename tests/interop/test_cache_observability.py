@@ -38,6 +38,7 @@ OUR_METRICS = {
     "agent_cache_corrupt_entries_total": ("counter", {"cache_name", "tier"}),
     "agent_cache_embedding_lookups_total": ("counter", {"cache_name", "result"}),
     "agent_cache_single_flight_total": ("counter", {"cache_name", "role"}),
+    "agent_cache_ignored_parameters_total": ("counter", {"cache_name", "parameter"}),
     "agent_cache_background_failures_total": ("counter", {"cache_name", "work"}),
 }
 """Metrics that the published packages do not have."""

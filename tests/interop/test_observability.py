@@ -218,7 +218,7 @@ async def test_what_goes_to_the_server_is_counted_under_the_name_of_the_store(
     )
     id = await store.remember("x" * 10_000)
     before = [total(name) for name in ("round_trips", "sent_bytes", "received_bytes")]
-    assert before[1] > 10_000 > before[2]
+    assert before[1] > 10_000
     await store.get(id)
     assert total("round_trips") == before[0] + 1
     assert before[2] + 10_000 < total("received_bytes") < before[2] + 10_400

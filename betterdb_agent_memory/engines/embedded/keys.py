@@ -52,7 +52,15 @@ def exists(connection: apsw.Connection, key: str, now_ms: int) -> bool:
     """Whether there is a string or a map."""
     if live_string(connection, key, now_ms) is not None:
         return True
-    return _is_map(connection, key, now_ms)
+    return is_map(connection, key, now_ms)
+
+
+def is_map(connection: apsw.Connection, key: str, now_ms: int) -> bool:
+    """Whether there is a map."""
+    expires_at_ms = _map_expiry(connection, key)
+    if expires_at_ms is not None and expires_at_ms <= now_ms:
+        return False
+    return scalar(connection, "SELECT 1 FROM map_field WHERE key = ? LIMIT 1", (key,)) is not None
 
 
 def put_string(connection: apsw.Connection, key: str, value: bytes, expires_at_ms: int | None) -> None:
@@ -65,7 +73,7 @@ def put_fields(
     connection: apsw.Connection, key: str, fields: Fields, now_ms: int, *, at_least_until_ms: int | None = None
 ) -> None:
     """Set fields of a map, which lives `at_least_until_ms` if it expires at all; an expired string is gone."""
-    is_new = not _is_map(connection, key, now_ms)
+    is_new = not is_map(connection, key, now_ms)
     if is_new:
         remove_key(connection, key)
     for field, value in fields.items():
@@ -107,7 +115,7 @@ def expire_key(
     """Give a string or a map another expiry, if the one it has is as said; false otherwise."""
     found = live_string(connection, key, now_ms)
     is_string = found is not None
-    if found is None and not _is_map(connection, key, now_ms):
+    if found is None and not is_map(connection, key, now_ms):
         return False
     current = found[1] if found is not None else _map_expiry(connection, key)
     if only_if is not None and current != only_if.expires_at_ms:
@@ -192,13 +200,6 @@ def sweep_values(connection: apsw.Connection, now_ms: int, *, at_most: int) -> i
         connection.execute("DELETE FROM map_expiry WHERE key = ?", (key,))
     connection.execute("DELETE FROM lease WHERE lasting = 0 AND until_ms <= ?", (now_ms,))
     return removed + len(expired) + connection.changes()
-
-
-def _is_map(connection: apsw.Connection, key: str, now_ms: int) -> bool:
-    expires_at_ms = _map_expiry(connection, key)
-    if expires_at_ms is not None and expires_at_ms <= now_ms:
-        return False
-    return scalar(connection, "SELECT 1 FROM map_field WHERE key = ? LIMIT 1", (key,)) is not None
 
 
 def _map_expiry(connection: apsw.Connection, key: str) -> int | None:

@@ -13,6 +13,7 @@ from betterdb_agent_memory.engines.embedded.erasing import note_erasure
 from betterdb_agent_memory.engines.embedded.keys import (
     exists,
     expire_key,
+    is_map,
     live_fields,
     live_string,
     page_of_keys,
@@ -73,7 +74,7 @@ class EmbeddedBatch(ValueBatch):
         """The string, or None."""
 
         def read(connection: apsw.Connection, now_ms: int) -> bytes | None:
-            found = live_string(connection, key, now_ms)
+            found = _string(connection, key, now_ms)
             return None if found is None else found[0]
 
         return self._ask(read)
@@ -82,7 +83,7 @@ class EmbeddedBatch(ValueBatch):
         """The string and when it expires, or None."""
 
         def read(connection: apsw.Connection, now_ms: int) -> Stored | None:
-            found = live_string(connection, key, now_ms)
+            found = _string(connection, key, now_ms)
             if found is None:
                 return None
             value, expires_at_ms = found
@@ -110,8 +111,7 @@ class EmbeddedBatch(ValueBatch):
         _check_ttl(key, ttl_seconds)
 
         def store(connection: apsw.Connection, now_ms: int) -> bytes | None:
-            _refuse_map(connection, key, now_ms)
-            found = live_string(connection, key, now_ms)
+            found = _string(connection, key, now_ms)
             put_string(connection, key, value, expiry_ms(ttl_seconds, now_ms))
             return None if found is None else found[0]
 
@@ -143,12 +143,12 @@ class EmbeddedBatch(ValueBatch):
 
     def read_map(self, key: str) -> Reply[dict[str, bytes]]:
         """All fields of a map; empty when there is none."""
-        return self._ask(lambda connection, now_ms: live_fields(connection, key, now_ms))
+        return self._ask(lambda connection, now_ms: _fields(connection, key, now_ms))
 
     def read_fields(self, key: str, fields: Sequence[str]) -> Reply[dict[str, bytes]]:
         """Those of `fields` (at least one) that the map has."""
         names = tuple(fields)
-        return self._ask(lambda connection, now_ms: live_fields(connection, key, now_ms, names))
+        return self._ask(lambda connection, now_ms: _fields(connection, key, now_ms, names))
 
     def write_map(self, key: str, fields: Fields, *, outlive_seconds: int | None = None) -> Reply[None]:
         """Set fields (at least one) of a map, leaving its others alone."""
@@ -178,8 +178,7 @@ class EmbeddedBatch(ValueBatch):
         """Remove a field that still has this value; true when it had."""
 
         def remove(connection: apsw.Connection, now_ms: int) -> bool:
-            _refuse_string(connection, key, now_ms)
-            if live_fields(connection, key, now_ms, (field,)).get(field) != value:
+            if _fields(connection, key, now_ms, (field,)).get(field) != value:
                 return False
             return take_fields(connection, key, (field,)) > 0
 
@@ -189,8 +188,7 @@ class EmbeddedBatch(ValueBatch):
         """Add to an integer field of a map, missing counts as 0; the new value."""
 
         def add(connection: apsw.Connection, now_ms: int) -> int:
-            _refuse_string(connection, key, now_ms)
-            total = total_of(live_fields(connection, key, now_ms, (field,)), key, field) + amount
+            total = total_of(_fields(connection, key, now_ms, (field,)), key, field) + amount
             put_fields(connection, key, {field: b"%d" % total}, now_ms)
             return total
 
@@ -200,8 +198,7 @@ class EmbeddedBatch(ValueBatch):
         """Add to several integer fields of one map at once: all of them or none."""
 
         def add(connection: apsw.Connection, now_ms: int) -> None:
-            _refuse_string(connection, key, now_ms)
-            stored = live_fields(connection, key, now_ms, tuple(amounts))
+            stored = _fields(connection, key, now_ms, tuple(amounts))
             totals = {field: total_of(stored, key, field) + amount for field, amount in amounts.items()}
             put_fields(connection, key, {field: b"%d" % total for field, total in totals.items()}, now_ms)
 
@@ -238,11 +235,24 @@ def _check_ttl(key: str, ttl_seconds: int | None) -> None:
         )
 
 
+def _string(connection: apsw.Connection, key: str, now_ms: int) -> tuple[bytes, int | None] | None:
+    """A string and when it expires, or None; a map is refused, as a server does."""
+    found = live_string(connection, key, now_ms)
+    if found is None and is_map(connection, key, now_ms):
+        raise EngineError(f"the key {key!r} holds a map, not a string")
+    return found
+
+
+def _fields(
+    connection: apsw.Connection, key: str, now_ms: int, names: Sequence[str] | None = None
+) -> dict[str, bytes]:
+    """The fields of a map, all of them or those named; a string is refused, as a server does."""
+    found = live_fields(connection, key, now_ms, names)
+    if not found:
+        _refuse_string(connection, key, now_ms)
+    return found
+
+
 def _refuse_string(connection: apsw.Connection, key: str, now_ms: int) -> None:
     if live_string(connection, key, now_ms) is not None:
         raise EngineError(f"the key {key!r} holds a string, not a map")
-
-
-def _refuse_map(connection: apsw.Connection, key: str, now_ms: int) -> None:
-    if live_fields(connection, key, now_ms):
-        raise EngineError(f"the key {key!r} holds a map, not a string")

@@ -45,7 +45,8 @@ class LlmCache:
 
     `ttl_seconds` is the default, None for answers that never expire. `key` says what makes two requests the
     same: `"shared"` compares what the published packages compare, which leaves some parameters out (a
-    warning names each once, a metric counts them); `"complete"` compares all, and shares hits only with workers that do so too.
+    warning names each once, a metric counts them); `"complete"` compares all, and shares hits only with
+    workers that do so too.
     """
 
     def __init__(
@@ -135,7 +136,7 @@ class LlmCache:
         """The answer that is kept, or what `call` answers, which is then kept: one call per request at a time.
 
         Of all workers that miss, one calls and the others wait for its answer, in this process and in others.
-        One that dies is replaced after `lease_seconds` at most; who has waited `wait_seconds` for another's
+        One that dies is replaced within a second after `lease_seconds`; who has waited `wait_seconds` for another's
         call makes its own. An error of `call` is raised here and to those who wait in this process, and
         nothing is kept; in other processes the next one calls.
 

@@ -23,6 +23,8 @@ LEASE_SECONDS = 10.0
 WAIT_SECONDS = 60.0
 FIRST_PAUSE_SECONDS = 0.02
 LONGEST_PAUSE_SECONDS = 0.5
+LEASE_PAUSE_SECONDS = 1.0
+"""Between two attempts to get a lease that another holds; shorter where the lease itself is short."""
 
 _SHORTEST_LEASE_SECONDS = 0.1
 _GRACE_SECONDS = 1.0
@@ -79,8 +81,8 @@ class SingleFlight(Generic[_T]):
 
         An error of `work` reaches those who wait in this process; elsewhere the next one works. When the
         task of a worker is cancelled, another one that waits takes its place.
-        Round trips beside those of `look` and `work`: 2, or 2 per poll, 20 to 500 ms apart, for one who waits
-        for another process.
+        Round trips beside those of `look` and `work`: 2. Who waits for another process looks every 20 to
+        500 ms, and asks for its lease once a second.
         """
         started = monotonic()
         place = (asyncio.get_running_loop(), key)
@@ -157,8 +159,8 @@ class SingleFlight(Generic[_T]):
             if monotonic() >= deadline:
                 role = "alone"
                 break
-            await asyncio.sleep(min(next(pauses), max(0.0, deadline - monotonic())))
-            value = await self._glance(look)
+            pause = min(LEASE_PAUSE_SECONDS, patience.lease_seconds / 2)
+            value = await self._watch_for(look, pauses, min(deadline, monotonic() + pause))
             if value is not None:
                 self._watch.single_flight("follower")
                 return Shared(value, by_another=True)
@@ -176,11 +178,18 @@ class SingleFlight(Generic[_T]):
         self._watch.single_flight(role)
         return Shared(await work(), by_another=False)
 
-    async def _glance(self, look: Callable[[], Awaitable[_T | None]]) -> _T | None:
-        try:
-            return await look()
-        except EngineError:
-            return None  # the lease is asked for next: that says whether the engine can be reached
+    async def _watch_for(
+        self, look: Callable[[], Awaitable[_T | None]], pauses: Iterator[float], until: float
+    ) -> _T | None:
+        """What another worker leaves meanwhile; None when it is time to ask for the lease again."""
+        while True:
+            await asyncio.sleep(min(next(pauses), max(0.0, until - monotonic())))
+            try:
+                value = await look()
+            except EngineError:
+                return None  # the lease is asked for next: that says whether the engine can be reached
+            if value is not None or monotonic() >= until:
+                return value
 
     async def _alone(self, work: Callable[[], Awaitable[_T]]) -> Shared[_T]:
         self._watch.single_flight("alone")

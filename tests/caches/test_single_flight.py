@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from time import monotonic
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -173,6 +174,27 @@ async def test_a_worker_that_died_is_replaced_when_its_lease_runs_out(here: Proc
     assert await here.run() == (b"made", False)
     assert 0.5 < monotonic() - started < 10
     assert here.role("takeover") == 1
+
+
+async def test_who_waits_for_another_process_looks_and_seldom_asks_for_its_lease(
+    here: Process, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await engine.leases.acquire(here.key, "another process", ttl_seconds=60, lasting=False)
+    acquire = engine.leases.acquire
+    asked, looked = [], []
+
+    async def counted(*arguments: Any, **options: Any) -> int | None:
+        asked.append(1)
+        return await acquire(*arguments, **options)
+
+    async def look() -> bytes | None:
+        looked.append(1)
+        return b"made" if len(looked) == 9 else None
+
+    monkeypatch.setattr(engine.leases, "acquire", counted)
+    assert await here.flights.run(here.key, look=look, work=here.work(), patience=Patience()) == (b"made", True)
+    assert (here.works, here.role("follower")) == (0, 1)
+    assert len(asked) <= 3
 
 
 async def test_who_waited_long_enough_for_another_process_works_itself(here: Process, engine: Engine) -> None:

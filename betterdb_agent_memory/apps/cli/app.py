@@ -18,7 +18,6 @@ from betterdb_agent_memory.apps.cli import (
     transferring,
 )
 from betterdb_agent_memory.apps.cli.session import Session
-from betterdb_agent_memory.version import package_version
 
 PROGRAM: Final = "betterdb-memory"
 
@@ -34,6 +33,8 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
+        from betterdb_agent_memory.version import package_version
+
         typer.echo(f"{PROGRAM} {package_version()}")
         raise typer.Exit
 

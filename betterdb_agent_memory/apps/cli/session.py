@@ -16,7 +16,6 @@ import typer
 
 from betterdb_agent_memory.apps.cli.exits import Exit, exit_of
 from betterdb_agent_memory.apps.cli.settings import CONFIG_VARIABLE, Setting, resolve
-from betterdb_agent_memory.engines import is_server_url
 from betterdb_agent_memory.errors import AgentMemoryError, ConfigurationError
 
 if TYPE_CHECKING:
@@ -109,6 +108,8 @@ class Session:
         self.finish(steps)
 
     def _is_missing_file(self) -> bool:
+        from betterdb_agent_memory.engines import is_server_url
+
         url = self.url
         return not (is_server_url(url) or url == ":memory:" or not url.strip() or Path(url).exists())
 

@@ -243,9 +243,7 @@ def _string(connection: apsw.Connection, key: str, now_ms: int) -> tuple[bytes, 
     return found
 
 
-def _fields(
-    connection: apsw.Connection, key: str, now_ms: int, names: Sequence[str] | None = None
-) -> dict[str, bytes]:
+def _fields(connection: apsw.Connection, key: str, now_ms: int, names: Sequence[str] | None = None) -> dict[str, bytes]:
     """The fields of a map, all of them or those named; a string is refused, as a server does."""
     found = live_fields(connection, key, now_ms, names)
     if not found:

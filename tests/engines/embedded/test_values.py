@@ -71,6 +71,10 @@ async def test_a_key_holds_a_string_or_a_map(engine: EmbeddedEngine) -> None:
     await values.write_map("m", {"a": b"1"})
     assert not await values.set("m", b"1", only_if_absent=True)
     assert await values.set("m", b"1")
+    assert await values.get("m") == b"1"
+    with pytest.raises(EngineError, match="holds a string"):
+        await values.read_map("m")
+    await values.delete("m")
     assert await values.read_map("m") == {}
 
 

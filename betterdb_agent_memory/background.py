@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 _T = TypeVar("_T")
 
@@ -19,20 +20,20 @@ async def off_loop(rows: int, work: Callable[..., _T], *arguments: object) -> _T
 
 
 class LoopLock:
-    """A lock for the tasks of one event loop, and of another one after that has ended."""
+    """A lock for the tasks of an event loop. Each loop has its own: they do not wait for each other."""
 
     def __init__(self) -> None:
-        self._lock = asyncio.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
     async def __aenter__(self) -> None:
         loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            self._lock, self._loop = asyncio.Lock(), loop
-        await self._lock.acquire()
+        lock = self._locks.get(loop)
+        if lock is None:
+            lock = self._locks.setdefault(loop, asyncio.Lock())
+        await lock.acquire()
 
     async def __aexit__(self, *error: object) -> None:
-        self._lock.release()
+        self._locks[asyncio.get_running_loop()].release()
 
 
 class Periodic:

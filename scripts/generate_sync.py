@@ -57,8 +57,8 @@ WITHOUT_TWIN = {"Analytics", "CachedEmbedder", "CoalescingEmbedder", "Embedder",
 FUNCTIONS = {"embed_fn", "next_embed_fn", "embedder", "next_embedder", "summarize", "extract_facts", "call"}
 """Parameters that take an asynchronous function: a plain one is taken too, and run in a thread."""
 
-OPTIONS = {"options": "with_async_functions"}
-"""Parameters of constructors that hold such functions."""
+OPTION_CLASSES = {"AgentMemoryOptions": f"{PACKAGE}.options"}
+"""Options that hold asynchronous functions: the twin's take plain ones, as type checkers shall know."""
 
 HEADER = '''"""The asynchronous classes without `await`; written by scripts/generate_sync.py, not by hand."""
 
@@ -190,6 +190,41 @@ class Writer:
             elif not method.node.name.startswith("_") and method.node.name not in INTERNAL.get(name, set()):
                 self.write_method(name, method)
 
+    def write_options(self, name: str, module: str) -> None:
+        """Options: the same class, with plain functions allowed."""
+        cls = getattr(importlib.import_module(module), name)
+        self.imports |= {
+            f"from {module} import {name} as Async{name}",
+            "from collections.abc import Callable",
+            "from typing import TYPE_CHECKING, Any",
+        }
+        annotations = attributes_of(cls)
+        parameters = ["self"]
+        keyword_only = False
+        for parameter in inspect.signature(cls).parameters.values():
+            annotation, source = annotations[parameter.name]
+            self.note_names(source, ast.parse(annotation))
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY and not keyword_only:
+                keyword_only = True
+                parameters.append("*")
+            widened = f"{annotation} | Callable[..., Any]" if parameter.name in FUNCTIONS else annotation
+            default = "" if parameter.default is inspect.Parameter.empty else " = ..."
+            parameters.append(f"{parameter.name}: {widened}{default}")
+        self.lines += [
+            f"class {name}(Async{name}):",
+            docstring(cls.__doc__, "    "),
+            "",
+            "    if TYPE_CHECKING:",
+            "",
+            f"        def __init__({', '.join(parameters)}) -> None: ...",
+            "",
+            "    else:",
+            "",
+            "        def __init__(self, *arguments: Any, **values: Any) -> None:",
+            "            super().__init__(*arguments, **with_async_functions(values))",
+            "",
+        ]
+
     def write_attribute(self, attribute: str, annotation: str) -> None:
         """One attribute, as a property."""
         value = f"self._inner.{attribute}"
@@ -233,10 +268,10 @@ class Writer:
             if extra is not None:
                 self.note_names(method.source, extra.annotation)
         self.note_names(method.source, *arguments.defaults, *arguments.kw_defaults)
-        passed = [converted(one.arg, method) for one in [*arguments.posonlyargs, *arguments.args][1:]]
+        passed = [converted(one.arg) for one in [*arguments.posonlyargs, *arguments.args][1:]]
         if arguments.vararg is not None:
             passed.append(f"*{arguments.vararg.arg}")
-        passed += [f"{one.arg}={converted(one.arg, method)}" for one in arguments.kwonlyargs]
+        passed += [f"{one.arg}={converted(one.arg)}" for one in arguments.kwonlyargs]
         if arguments.kwarg is not None:
             passed.append(f"**{arguments.kwarg.arg}")
         return ast.unparse(arguments), ", ".join(passed)
@@ -300,13 +335,9 @@ HIDDEN = {"deferred", "engine", "models", "memories", "tiers", "values"}
 """Parameters that only this library passes: a constructor with one of them is not public."""
 
 
-def converted(parameter: str, method: Method) -> str:
+def converted(parameter: str) -> str:
     """What is passed on for a parameter."""
-    if parameter in FUNCTIONS:
-        return f"as_async({parameter})"
-    if parameter in OPTIONS and method.node.name == "__init__":
-        return f"{OPTIONS[parameter]}({parameter})"
-    return parameter
+    return f"as_async({parameter})" if parameter in FUNCTIONS else parameter
 
 
 def around(annotation: str, value: str) -> str:
@@ -331,9 +362,11 @@ def generated() -> str:
     for name, module in CLASSES.items():
         writer.write_class(name, module)
         writer.lines.append("")
-    others = public() - CLASSES.keys() - WAITING
+    for name, module in OPTION_CLASSES.items():
+        writer.write_options(name, module)
+    others = public() - CLASSES.keys() - OPTION_CLASSES.keys() - WAITING
     writer.imports |= {f"from {PACKAGE} import {name}" for name in others}
-    names = ", ".join(f'"{name}"' for name in sorted(others | CLASSES.keys()))
+    names = ", ".join(f'"{name}"' for name in sorted(others | CLASSES.keys() | OPTION_CLASSES.keys()))
     text = HEADER + "\n".join(sorted(writer.imports)) + f"\n\n__all__ = [{names}]\n\n\n" + "\n".join(writer.lines)
     return formatted(text)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -43,6 +44,36 @@ async def hold(url):
     await engine.close()
 
 asyncio.run(hold(sys.argv[1]))
+"""
+
+ENDING_LOOPS = """
+import asyncio, random, sys
+from betterdb_agent_memory.engines import open_engine
+from betterdb_agent_memory.leasing import HeldLease
+
+chance = random.Random(7)
+ended = []
+
+async def end_soon(url):
+    engine = open_engine(url)
+    ended.append(engine)
+    lease = HeldLease(engine.leases, f"store:__lease{len(ended)}", what="work", ttl_seconds=60)
+    ended.append(asyncio.create_task(lease.__aenter__()))
+    await asyncio.sleep(chance.random() * 0.006)
+
+async def enter_all(url):
+    engine = open_engine(url)
+    for number in range(1, len(ended), 2):
+        if ended[number].cancelled():  # and not one that had entered before
+            async with HeldLease(engine.leases, f"store:__lease{number}", what="work", wait_seconds=5.0):
+                pass
+    await engine.close()
+
+for _ in range(40):
+    asyncio.run(end_soon(sys.argv[1]))
+assert 5 < sum(task.cancelled() for task in ended[1::2])
+asyncio.run(enter_all(sys.argv[1]))
+print("nothing is left")
 """
 
 
@@ -102,6 +133,47 @@ async def test_who_waits_gets_it_when_it_is_given_back(engine: Engine) -> None:
         assert not waiting.done()
         given_back = time.monotonic()
     assert 0 <= await waiting - given_back < 2
+
+
+async def test_who_is_cancelled_on_the_way_in_leaves_nothing_behind(engine: Engine) -> None:
+    chance = random.Random(7)
+    for within_seconds in (0.0005, 0.003, 0.02):
+        for _ in range(40):
+            entering = asyncio.create_task(lease(engine, ttl_seconds=60).__aenter__())
+            await asyncio.sleep(chance.random() * within_seconds)
+            if entering.cancel():
+                with pytest.raises(asyncio.CancelledError):
+                    await entering
+            else:
+                await (await entering).__aexit__(None, None, None)
+            async with lease(engine, wait_seconds=5.0, ttl_seconds=60):
+                pass
+
+
+async def test_who_is_cancelled_again_on_the_way_out_leaves_nothing_behind(engine: Engine) -> None:
+    async def hold() -> None:
+        async with lease(engine, ttl_seconds=60):
+            entered.set()
+            await asyncio.sleep(60)
+
+    for pauses in range(8):
+        entered = asyncio.Event()
+        holding = asyncio.create_task(hold())
+        await entered.wait()
+        for _ in range(5):
+            holding.cancel()
+            for _ in range(pauses):
+                await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await holding
+        async with lease(engine, wait_seconds=5.0, ttl_seconds=60):
+            pass
+
+
+def test_a_loop_that_ends_while_the_lease_is_asked_for_leaves_nothing_behind(url: str) -> None:
+    """In a process of its own: connections of a loop that has ended can no longer be closed."""
+    ran = subprocess.run([sys.executable, "-c", ENDING_LOOPS, url], capture_output=True, text=True, timeout=60)
+    assert (ran.stdout, ran.stderr) == ("nothing is left\n", "")
 
 
 async def test_a_process_that_stood_still_stops_before_its_next_write(engine: Engine, url: str) -> None:

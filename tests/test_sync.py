@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 import betterdb_agent_memory as asynchronous
 from betterdb_agent_memory import sync
 from betterdb_agent_memory.sync import AgentMemory, ConfigurationError, InvalidInputError, MemoryStore, Tag
-from betterdb_agent_memory.sync.bridge import Bridged
+from betterdb_agent_memory.sync.bridge import Bridged, wait
 from scripts import generate_sync
 from tests.servers import ValkeyServer
 
@@ -301,3 +302,54 @@ def test_the_cache_goes_around_a_blocking_client(agent: AgentMemory) -> None:
     assert [answer.choices[0].message.content for answer in answers] == ["Stockholm", "Stockholm"]
     assert [sync.is_cached(answer) for answer in answers] == [False, True]
     assert calls == ["gpt-4o-mini"]
+
+
+def test_plain_functions_may_call_each_other_in_any_number(agent: AgentMemory) -> None:
+    @agent.tool.cached(ttl=60)
+    def inner(number: int) -> int:
+        return number
+
+    @agent.tool.cached(ttl=60)
+    def outer(number: int) -> int:
+        time.sleep(0.05)
+        return inner(number) + 1
+
+    with ThreadPoolExecutor(40) as threads:
+        assert list(threads.map(outer, range(40), timeout=30)) == list(range(1, 41))
+
+
+def test_slow_functions_hold_up_nobody_else(agent: AgentMemory) -> None:
+    agent.memory.remember("tea")
+    going = threading.Event()
+
+    @agent.tool.cached(ttl=60)
+    def slow(number: int) -> int:
+        going.wait(30)
+        return number
+
+    with ThreadPoolExecutor(40) as threads:
+        waiting = [threads.submit(slow, number) for number in range(40)]
+        assert [hit.item.content for hit in agent.memory.recall("tea")] == ["tea"]
+        assert not any(future.done() for future in waiting)
+        going.set()
+
+
+def test_a_function_that_raises_stop_iteration_is_told_of(agent: AgentMemory) -> None:
+    @agent.tool.cached()
+    def first(number: int) -> int:
+        return next(iter([]))
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        first(1)
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        agent.llm.get_or_call({"model": "m", "messages": []}, lambda: next(iter([])))
+
+
+def test_options_take_plain_functions(valkey_server: ValkeyServer, store_name: str) -> None:
+    client = valkey_server.client()
+    options = sync.AgentMemoryOptions(client=client, name=store_name, embed_fn=embed)
+    assert isinstance(options, asynchronous.AgentMemoryOptions)
+    with AgentMemory(options) as agent:
+        agent.memory.remember("tea")
+        assert [hit.item.content for hit in agent.memory.recall("tea")] == ["tea"]
+    wait(client.aclose())

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
-from betterdb_agent_memory.caches.content import ContentBlock
 from betterdb_agent_memory.caches.entries import LlmEntry, decode_llm, encode_llm, text_of
 from betterdb_agent_memory.caches.keys import CacheKey, llm_key, llm_prefix
 from betterdb_agent_memory.caches.pricing import Prices
@@ -17,6 +16,7 @@ from betterdb_agent_memory.caches.watch import CacheWatch
 from betterdb_agent_memory.clock import Clock
 from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.errors import EngineError, InvalidInputError
+from betterdb_agent_memory.options import MAX_TTL_SECONDS
 
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _log = logging.getLogger(__name__)
@@ -40,8 +40,7 @@ class Request:
             InvalidInputError: `params` cannot be a request.
         """
         key = llm_key(name, params, complete=complete)
-        # An object with such members will do as well; the key was made of it, so that there is a text.
-        model: str = getattr(params, "model", None) or params["model"]
+        model: str = params["model"]
         return cls(str.__str__(model), key, f"{name}:__llm_flight:{key.shared.removeprefix(llm_prefix(name))}")
 
 
@@ -67,6 +66,10 @@ class Keeping:
         if stale_seconds is not None and ttl is None:
             raise InvalidInputError(
                 f"stale_seconds={stale_seconds} needs a ttl: without one an answer never expires and is never stale"
+            )
+        if stale_seconds is not None and ttl is not None and ttl + stale_seconds > MAX_TTL_SECONDS:
+            raise InvalidInputError(
+                f"ttl={ttl} and stale_seconds={stale_seconds} must not be more than {MAX_TTL_SECONDS} together"
             )
         return cls(ttl, stale_seconds)
 
@@ -94,6 +97,7 @@ class Found(NamedTuple):
     raw: bytes
     entry: LlmEntry
     origin: Origin
+    is_kept: bool = True
 
     def again(self, origin: Origin) -> Found:
         """The same for another caller."""
@@ -153,7 +157,8 @@ class AnswerShelf:
         raw, kept_seconds = encode_llm(entry), ttl
         if keeping.stale_seconds and ttl is not None and entry.stored_at_ms is not None:
             raw = encode_llm(replace(entry, fresh_until_ms=entry.stored_at_ms + 1000 * ttl))
-            kept_seconds = ttl + keeping.stale_seconds
+            # An answer that asks for a longer TTL itself is paid for by now: nothing is refused any more.
+            kept_seconds = min(ttl + keeping.stale_seconds, MAX_TTL_SECONDS)
         with (
             self._watch.llm_store(key, entry.model, kept_seconds)
             if entry.content_blocks is None
@@ -207,18 +212,3 @@ class AnswerShelf:
         except EngineError as error:
             self._watch.background_failed("corrupt")
             _log.warning("an unreadable entry under %s could not be deleted: %s", entries[0][0], error)
-
-
-def checked_blocks(blocks: object) -> Sequence[ContentBlock]:
-    """`blocks` if they are a list of mappings that say their type; a text block has its text."""
-    if isinstance(blocks, Sequence) and not isinstance(blocks, str | bytes) and all(map(_is_block, blocks)):
-        return blocks
-    raise InvalidInputError(
-        f'blocks must be a list of content blocks such as {{"type": "text", "text": "..."}}, got {blocks!r:.80}'
-    )
-
-
-def _is_block(block: object) -> bool:
-    if not isinstance(block, Mapping) or not isinstance(block.get("type"), str):
-        return False
-    return block["type"] != "text" or isinstance(block.get("text"), str)

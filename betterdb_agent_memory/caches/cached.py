@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, cast, get_type_hints, overload
+from types import CellType, SimpleNamespace
+from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Protocol, Self, TypeVar, cast, get_type_hints, overload
 
 from betterdb_agent_memory.caches.canonical import json_value
 from betterdb_agent_memory.caches.keys import CacheKey
 from betterdb_agent_memory.caches.results import ToolStoreOptions
 from betterdb_agent_memory.caches.single_flight import Patience, SingleFlight
-from betterdb_agent_memory.caches.text_codec import UNANNOTATED, TextCodec, UnencodableError, codec_for, codec_of
+from betterdb_agent_memory.caches.text_codec import (
+    UNANNOTATED,
+    TextCodec,
+    UnencodableError,
+    codec_for,
+    codec_of,
+    same_value,
+)
 from betterdb_agent_memory.caches.tool_names import checked_tool_name
 from betterdb_agent_memory.caches.tool_results import ToolResults
 from betterdb_agent_memory.caches.watch import CacheWatch
@@ -93,11 +101,35 @@ class FunctionOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Made(Generic[_R]):
-    """What a call came to: its result, and the text it is kept as, None for one that cannot be kept."""
+    """What a call came to: its result, and the text it is kept as.
+
+    For one that cannot be kept the text is None, and `copied` what others who wait get copies of.
+    """
 
     value: _R
     text: str | None
     cost: float | None
+    copied: _R | None = None
+
+
+class _Origin(NamedTuple):
+    """Where a function was defined, and what it holds that its arguments do not say.
+
+    A function of a module is replaced when its module is loaded again. One that is defined within a function
+    is another one each time, unless it runs the same with the same values.
+    """
+
+    place: str
+    code: object
+    held: tuple[object, ...]
+
+    def is_same(self, other: _Origin) -> bool:
+        if (self.place, self.code) != (other.place, other.code):
+            return False
+        try:
+            return same_value(self.held, other.held)
+        except Exception:  # noqa: BLE001 - `==` of a caller's own class, or of an array
+            return False
 
 
 class FunctionCache:
@@ -106,7 +138,7 @@ class FunctionCache:
     def __init__(self, results: ToolResults, *, leases: Leases, watch: CacheWatch) -> None:
         self._results = results
         self._flights: SingleFlight[_Made[Any]] = SingleFlight(leases, watch)
-        self._named: dict[str, str] = {}
+        self._origins: dict[str, _Origin] = {}
 
     def decorator(self, options: FunctionOptions) -> CacheTool:
         """A decorator; see `ToolCache.cached`."""
@@ -116,8 +148,9 @@ class FunctionCache:
             raise ConfigurationError("key= says all about the arguments that are compared: leave skip= out")
 
         def decorate(function: Callable[_P, Coroutine[Any, Any, _R]], /) -> CachedFunction[_P, _R]:
-            tool = self._tool(function, options)
+            tool = _tool_of(function, options)
             asking = _AskingFirst(function, tool, options, self._results, self._flights)
+            self._claim(tool, _origin(function, options), options)
 
             @functools.wraps(function)
             async def asking_first(*args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -128,24 +161,51 @@ class FunctionCache:
 
         return decorate
 
-    def _tool(self, function: Callable[..., Any], options: FunctionOptions) -> str:
-        """The name of the function's tool.
+    def _claim(self, tool: str, origin: _Origin, options: FunctionOptions) -> None:
+        """Take the tool's name for a function.
 
         Raises:
-            ConfigurationError: it has no name of its own, or another function took the same one for itself.
+            ConfigurationError: another function took it, and neither was given it by `name`.
         """
-        name = getattr(function, "__name__", None) if options.name is None else options.name
-        try:
-            tool = checked_tool_name(name)
-        except InvalidInputError as error:
-            raise ConfigurationError(f"{function!r:.80} needs another name=: {error}") from error
-        place = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', '')}"
-        other = self._named.setdefault(tool, place)
-        if options.name is None and other != place:
+        other = self._origins.setdefault(tool, origin)
+        if options.name is not None or origin.is_same(other):
+            return
+        if origin.place == other.place:
             raise ConfigurationError(
-                f"{place} and {other} would share their results under the tool name {tool!r}; give one of them a name="
+                f"two functions {origin.place} that hold different values, or do different things, would share their "
+                f"results under the tool name {tool!r}; give each a name= of its own, or the same one to share"
             )
-        return tool
+        raise ConfigurationError(
+            f"{origin.place} and {other.place} would share their results under the tool name {tool!r}; give one of "
+            "them a name="
+        )
+
+
+def _tool_of(function: Callable[..., Any], options: FunctionOptions) -> str:
+    name = getattr(function, "__name__", None) if options.name is None else options.name
+    try:
+        return checked_tool_name(name)
+    except InvalidInputError as error:
+        raise ConfigurationError(f"{function!r:.80} needs another name=: {error}") from error
+
+
+def _origin(function: Callable[..., Any], options: FunctionOptions) -> _Origin:
+    place = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', '')}"
+    held = [getattr(function, "__self__", None)]
+    if "<locals>" not in place:
+        return _Origin(place, None, tuple(held))
+    held += [_content(cell) for cell in getattr(function, "__closure__", None) or ()]
+    # Defaults of all other parameters are compared with each call.
+    parameters = inspect.signature(function).parameters.values()
+    held += [each.default for each in parameters if options.key is not None or each.name in options.skip]
+    return _Origin(place, getattr(function, "__code__", None), tuple(held))
+
+
+def _content(cell: CellType) -> object:
+    try:
+        return cell.cell_contents
+    except ValueError:  # nothing is in there yet: the function's own name, for example
+        return None
 
 
 class _AskingFirst(Generic[_P, _R]):
@@ -250,8 +310,8 @@ class _AskingFirst(Generic[_P, _R]):
         if not shared.by_another:
             return outcome.value
         self._results.count_shared(self._tool, key, outcome.cost)
-        # Read anew for everyone, so that none changes another's.
-        return outcome.value if outcome.text is None else codec.decode(outcome.text)
+        # Made anew for everyone, so that none changes another's.
+        return cast("_R", _copy(outcome.copied)) if outcome.text is None else codec.decode(outcome.text)
 
     async def _keep(self, key: CacheKey, arguments: Any, codec: TextCodec[_R], value: _R) -> _Made[_R]:
         """Store a result. One that cannot be stored is handed out all the same: it was worked for."""
@@ -260,7 +320,8 @@ class _AskingFirst(Generic[_P, _R]):
             text = codec.encode(value)
         except UnencodableError as error:
             self._warn(error)
-            return _Made(value, None, cost)
+            # Now, before the caller who made it changes it.
+            return _Made(value, None, cost, None if self._options.patience is None else _copy(value))
         try:
             await self._results.store(self._tool, key, arguments, text, self._options.store)
         except EngineError as error:
@@ -298,3 +359,11 @@ class _AskingFirst(Generic[_P, _R]):
         # The return annotation alone: those of the parameters may be there for type checkers only.
         alone = SimpleNamespace(__annotations__={"return": stated})
         return codec_for(get_type_hints(alone, globalns=names, include_extras=True)["return"])
+
+
+def _copy(value: _R) -> _R:
+    """A copy, or the very same where there is none: of a connection, an iterator."""
+    try:
+        return copy.deepcopy(value)
+    except Exception:  # noqa: BLE001 - whatever the caller's class raises
+        return value

@@ -40,6 +40,8 @@ _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _INDEX: Final = re.compile("0|[1-9][0-9]{0,9}")
 _LARGEST_INDEX: Final = 2**32 - 2
 _FIRST_SURROGATE: Final = "\ud800"
+_UNQUOTED: Final = (f'"{_FIRST_SURROGATE}', f'{_FIRST_SURROGATE}"')
+"""Around text that is no string but a number. In a value that UTF-8 can hold nothing else looks like this."""
 _LOST_NAME: Final = "__proto__"
 _CONSTANTS: Final = {None: "null", True: "true", False: "false"}
 
@@ -48,12 +50,12 @@ _CONSTANTS: Final = {None: "null", True: "true", False: "false"}
 class Spelling:
     """A value in the TypeScript spelling, as UTF-8.
 
-    `plain` says that the published Python package spells it the same. `loss` is what the spelling does
-    not tell from something else, None where it tells everything.
+    `python` is how the published Python package spells it; None where only `python_json` says it. `loss` is
+    what the spelling does not tell from something else, None where it tells everything.
     """
 
     utf8: bytes
-    plain: bool
+    python: bytes | None
     loss: str | None
 
 
@@ -85,17 +87,18 @@ def spelled(value: object, *, root: str = "") -> Spelling:
     """`value` in the TypeScript spelling, with what is lost in it.
 
     The standard library's C encoder writes it when one look at every member proves that it would write
-    the same (`is_plain`); else it is written member by member.
+    the same (`is_plain`), or a copy in which it would, where numbers and the order of names are all that is
+    different; else it is written member by member.
 
     Raises:
         InvalidInputError: something in it has no defined form; the error names its path, from `root` on.
     """
     try:
         # First, because it finds out in C whether the value contains itself.
-        utf8 = _SORTED.encode(value).encode()
-    except (TypeError, ValueError, RecursionError):  # of another type, lone surrogates, too deep: said below
+        python = _SORTED.encode(value).encode()
+        return Spelling(python if is_plain(value) else _respelled(value), python, None)
+    except (TypeError, ValueError, RecursionError):  # of another type, lone surrogates, too deep, a loss: said below
         return _spelled_exactly(value, root)
-    return Spelling(utf8, True, None) if is_plain(value) else _spelled_exactly(value, root)
 
 
 def spelled_members(members: Mapping[str, bytes]) -> bytes:
@@ -181,10 +184,48 @@ def _is_plain_float(number: float) -> bool:
     return 1e-4 <= abs(number) < 1e16 and not number.is_integer()
 
 
+def _respelled(value: object) -> bytes:
+    """`value`, which UTF-8 can hold, as TypeScript writes it; a ValueError where that takes more than a copy."""
+    text = _AS_GIVEN.encode(_copied(value, MAX_DEPTH))
+    return text.replace(_UNQUOTED[0], "").replace(_UNQUOTED[1], "").encode()
+
+
+def _copied(value: Any, levels: int) -> Any:
+    """What the C encoder writes as TypeScript does `value`: names in order, numbers that both spell the same."""
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return value
+    if kind is float:
+        return value if _is_plain_float(value) else _as_typescript(value)
+    if kind is int and -MAX_EXACT_INTEGER <= value <= MAX_EXACT_INTEGER:
+        return value
+    if kind is list and levels:
+        return [_copied(member, levels - 1) for member in value]
+    if kind is dict and levels:
+        return {name: _copied(value[name], levels - 1) for name in _ordered(value)}
+    raise ValueError(kind)
+
+
+def _ordered(names: Mapping[Any, object]) -> list[str]:
+    if _are_plain_names(names):
+        return sorted(names)
+    if _LOST_NAME in names or any(type(name) is not str for name in names):
+        raise ValueError(_LOST_NAME)
+    return sorted(names, key=_name_order)
+
+
+def _as_typescript(number: float) -> int | str:
+    if number.is_integer() and -MAX_EXACT_INTEGER <= number <= MAX_EXACT_INTEGER:
+        return int(number)
+    if not math.isfinite(number):
+        raise ValueError(number)
+    return f"{_FIRST_SURROGATE}{_number(number)}{_FIRST_SURROGATE}"
+
+
 def _spelled_exactly(value: object, root: str) -> Spelling:
     writer = _Writer(root)
     text = writer.text(json_value(value, root=root))
-    return Spelling(text.encode(), False, writer.loss)
+    return Spelling(text.encode(), None, writer.loss)
 
 
 def _exact_text(value: JsonValue) -> str:

@@ -6,12 +6,12 @@ import asyncio
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from betterdb_agent_memory.background import LoopLock
-from betterdb_agent_memory.engines.values import ExpiresAt, Values
-from betterdb_agent_memory.errors import AgentMemoryError, EngineUnavailableError
+from betterdb_agent_memory.engines.values import ExpiresAt, Reply, Values
+from betterdb_agent_memory.errors import AgentMemoryError, EngineError, EngineUnavailableError, OutcomeUnknownError
 
 _log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class DeferredWrites:
             try:
                 await batch.send()
                 if counted is not None:
-                    counted.result()
+                    await self._counted(counted, amounts)
             except EngineUnavailableError:
                 self._on_failure()
                 self._counts.update(counts)
@@ -123,13 +123,38 @@ class DeferredWrites:
             async with self._writing:
                 task.cancel()
             await asyncio.wait([task])
+        lost_before = self.lost_counts
         try:
             await self.flush()
         except AgentMemoryError as error:
             self.lost_counts += self._counts.total()
-            _log.warning("%d counts of %s were lost at close: %s", self._counts.total(), self._stats_key, error)
+            _log.warning(
+                "%d counts of %s were lost at close: %s", self.lost_counts - lost_before, self._stats_key, error
+            )
             self._counts.clear()
             self._extensions.clear()
+
+    async def _counted(self, reply: Reply[None], amounts: Mapping[str, int]) -> None:
+        """See that the counts were added; where one field cannot be added to, add the others by themselves."""
+        try:
+            reply.result()
+            return
+        except (EngineUnavailableError, OutcomeUnknownError):
+            raise
+        except EngineError as error:
+            if len(amounts) == 1:
+                raise
+            _log.warning("the statistics %s are added one by one: %s", self._stats_key, error)
+        batch = self._values.batch()
+        added = {field: batch.increment_many(self._stats_key, {field: amount}) for field, amount in amounts.items()}
+        await batch.send()
+        for field, each in added.items():
+            try:
+                each.result()
+            except EngineError as error:
+                self._on_failure()
+                self.lost_counts += amounts[field]
+                _log.warning("%d counts of %s in %s are lost: %s", amounts[field], field, self._stats_key, error)
 
     def _leave_to_parent(self) -> None:
         if self._process != os.getpid():
@@ -137,7 +162,8 @@ class DeferredWrites:
             self._counts, self._extensions, self._task = Counter(), {}, None
 
     def _write_soon(self) -> None:
-        if self._task is None or self._task.done() or self._task.get_loop() is not asyncio.get_running_loop():
+        # A task of another loop that runs writes for this one too.
+        if self._task is None or self._task.done() or not self._task.get_loop().is_running():
             self._task = asyncio.get_running_loop().create_task(self._write_while_something_waits())
 
     async def _write_while_something_waits(self) -> None:

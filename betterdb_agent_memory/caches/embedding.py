@@ -8,11 +8,13 @@ the one that is free, or in place of another one. A slot says in its first bytes
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import math
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +28,17 @@ from betterdb_agent_memory.embedders.base import VectorLike
 from betterdb_agent_memory.embedders.cached import Kind
 from betterdb_agent_memory.embedders.vectors import checked_vector, decode_float32, encode_float32
 from betterdb_agent_memory.engines.base import Engine
+from betterdb_agent_memory.engines.values import Stored
 from betterdb_agent_memory.errors import EmbeddingError, InvalidInputError
 
 HITS: Final = "embedding:hits"
 MISSES: Final = "embedding:misses"
+_PAGE: Final = 80
+"""Texts worked on at a time: what is asked about them is one round trip, and takes some milliseconds of the loop."""
+
 _DIGEST_BYTES: Final = 32
 _MAX_MODEL_BYTES: Final = 1_000
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,10 @@ class EmbeddingLookup:
     vectors: list[NDArray[np.float32] | None]
     places: list[Place]
     chosen: list[int | None]
-    """The slot to write to, None for a text whose vector was found."""
+    """The slot to write to, None where the server was not asked."""
+
+    taken: dict[int, bytes] = field(default_factory=dict)
+    """Slots that hold, or are to hold, a vector of this look-up, and whose: it overwrites no other one of its own."""
 
 
 def place_of(text: str, *, model: str, dimensions: int | None, kind: Kind, slots: int) -> Place:
@@ -98,8 +108,8 @@ def decode_entry(digest: bytes, stored: bytes | None, dimensions: int | None) ->
 class EmbeddingCache:
     """Vectors of texts, shared by all workers of one name: at most `max_entries`, for `ttl_seconds` each.
 
-    Vectors asked for lately are held in this process as well, up to `local_bytes` and five minutes, and cost no
-    round trip. `model` is the embedder's name: vectors of two models, of two lengths, or of a question and a
+    Vectors asked for lately are held in this process as well, up to `local_bytes` and five minutes and never
+    longer than they are kept, and cost no round trip. `model` is the embedder's name: vectors of two models, of two lengths, or of a question and a
     stored text, are never taken for each other.
     """
 
@@ -126,7 +136,7 @@ class EmbeddingCache:
     async def get_many(
         self, texts: Sequence[str], *, model: str, dimensions: int | None = None, kind: Kind = "query"
     ) -> list[NDArray[np.float32] | None]:
-        """For each text its vector, None where there is none. One round trip per 250 texts, none for recent ones.
+        """For each text its vector, None where there is none. One round trip per 80 texts, none for recent ones.
 
         Vectors are read-only and shared. A vector of another length than `dimensions` counts as none.
         """
@@ -135,47 +145,54 @@ class EmbeddingCache:
     async def put_many(
         self, vectors: Mapping[str, VectorLike], *, model: str, dimensions: int | None = None, kind: Kind = "query"
     ) -> None:
-        """Keep the vectors of these texts. Two round trips per 250 texts.
+        """Keep the vectors of these texts. Two round trips per 80 texts.
 
         Raises:
             InvalidInputError: a vector is none that can be searched with; nothing was written.
         """
+        places = await self._places(list(vectors), model, dimensions, kind)
         checked = [
-            checked_vector(vector, dimensions=dimensions, error=InvalidInputError) for vector in vectors.values()
+            checked_vector(vector, dimensions=dimensions, error=InvalidInputError)
+            async for page in _pages(list(vectors.values()))
+            for vector in page
         ]
-        places = self._places(list(vectors), model, dimensions, kind)
         lookup = EmbeddingLookup([None] * len(places), places, [None] * len(places))
-        await self._read(lookup, range(len(places)), dimensions)
-        # What is kept already is written all the same: the caller says what it is now.
-        await self.keep(lookup, dict(enumerate(checked)))
+        async for page in _pages(range(len(places))):
+            await self._read(lookup, page, dimensions)
+            # What is kept already is written all the same: the caller says what it is now.
+            await self.keep(lookup, {number: checked[number] for number in page})
 
     async def look_up(self, texts: Sequence[str], *, model: str, dimensions: int | None, kind: Kind) -> EmbeddingLookup:
-        """The vectors there are, and where `keep` puts the others. One round trip per 250 texts, or none."""
-        places = self._places(texts, model, dimensions, kind)
+        """The vectors there are, and where `keep` puts the others. One round trip per 80 texts, or none."""
+        places = await self._places(texts, model, dimensions, kind)
         lookup = EmbeddingLookup([self._local.get(place.digest) for place in places], places, [None] * len(places))
         unknown = [number for number, vector in enumerate(lookup.vectors) if vector is None]
-        if unknown:
-            await self._read(lookup, unknown, dimensions)
+        async for page in _pages(unknown):
+            await self._read(lookup, page, dimensions)
         misses = sum(vector is None for vector in lookup.vectors)
         self._count(len(places) - misses, misses)
         return lookup
 
     async def keep(self, lookup: EmbeddingLookup, vectors: Mapping[int, NDArray[np.float32]]) -> None:
-        """Keep vectors by their place in a look-up. One round trip per 500."""
+        """Keep vectors by their place in a look-up. One round trip per 80."""
+        async for page in _pages(list(vectors.items())):
+            await self._keep(lookup, page)
+
+    async def _keep(self, lookup: EmbeddingLookup, vectors: Sequence[tuple[int, NDArray[np.float32]]]) -> None:
         batch = self._values.batch()
         written = []
-        for number, vector in vectors.items():
+        until_seconds = self._local.now_seconds() + (math.inf if self._ttl_seconds is None else self._ttl_seconds)
+        for number, vector in vectors:
             place = lookup.places[number]
             slot = lookup.chosen[number]
             key = self._key(place.slots[0] if slot is None else slot)
             written.append(batch.set(key, encode_entry(place.digest, vector), ttl_seconds=self._ttl_seconds))
             shared = vector.copy()
             shared.setflags(write=False)
-            self._local.put(place.digest, shared)
-        if written:
-            await batch.send()
-            for reply in written:
-                reply.result()
+            self._local.put(place.digest, shared, until_seconds=until_seconds)
+        await batch.send()
+        for reply in written:
+            reply.result()
 
     async def clear(self) -> int:
         """Delete all vectors, of all models; how many there were. A scan: its cost follows the whole key space.
@@ -207,32 +224,52 @@ class EmbeddingCache:
         """Drop what this process holds in memory."""
         self._local.clear()
 
-    def _places(self, texts: Sequence[str], model: str, dimensions: int | None, kind: Kind) -> list[Place]:
+    async def _places(self, texts: Sequence[str], model: str, dimensions: int | None, kind: Kind) -> list[Place]:
         _refuse_what_cannot_be_asked(texts, model, kind)
-        return [place_of(text, model=model, dimensions=dimensions, kind=kind, slots=self._slots) for text in texts]
+        return [
+            place_of(text, model=model, dimensions=dimensions, kind=kind, slots=self._slots)
+            async for page in _pages(texts)
+            for text in page
+        ]
 
     async def _read(self, lookup: EmbeddingLookup, numbers: Sequence[int], dimensions: int | None) -> None:
         batch = self._values.batch()
-        replies = [[(slot, batch.get(self._key(slot))) for slot in lookup.places[number].slots] for number in numbers]
+        asked = [
+            (number, [(slot, batch.get_with_expiry(self._key(slot))) for slot in lookup.places[number].slots])
+            for number in numbers
+        ]
+        asked_at_seconds = self._local.now_seconds()
         await batch.send()
-        for number, both in zip(numbers, replies, strict=True):
-            stored = [(slot, reply.result()) for slot, reply in both]
-            place = lookup.places[number]
-            lookup.chosen[number] = _slot_to_write(place.digest, stored)
-            lookup.vectors[number] = vector = self._usable(place.digest, stored, dimensions)
-            if vector is not None:
-                self._local.put(place.digest, vector)
+        answers = [(number, [(slot, reply.result()) for slot, reply in both]) for number, both in asked]
+        for number, stored in answers:
+            digest = lookup.places[number].digest
+            own = _own_slot(digest, stored)
+            if own is not None:
+                lookup.chosen[number] = own
+                lookup.taken.setdefault(own, digest)
+                lookup.vectors[number] = self._usable(digest, stored, dimensions, asked_at_seconds)
+        for number, stored in answers:
+            if lookup.chosen[number] is None:
+                lookup.chosen[number] = _slot_to_write(lookup.places[number].digest, stored, lookup.taken)
 
     def _usable(
-        self, digest: bytes, stored: Sequence[tuple[int, bytes | None]], dimensions: int | None
+        self,
+        digest: bytes,
+        stored: Sequence[tuple[int, Stored | None]],
+        dimensions: int | None,
+        asked_at_seconds: float,
     ) -> NDArray[np.float32] | None:
         for _, value in stored:
+            if value is None:
+                continue
             try:
-                vector = decode_entry(digest, value, dimensions)
+                vector = decode_entry(digest, value.value, dimensions)
             except EmbeddingError:
                 self._watch.corrupt("embedding")
             else:
                 if vector is not None:
+                    left_seconds = math.inf if value.left_ms is None else value.left_ms / 1000
+                    self._local.put(digest, vector, until_seconds=asked_at_seconds + left_seconds)
                     return vector
         return None
 
@@ -247,8 +284,10 @@ class EmbeddingCache:
 
 
 def _refuse_what_cannot_be_asked(texts: object, model: object, kind: object) -> None:
-    if not isinstance(model, str) or not 0 < len(model.encode()) <= _MAX_MODEL_BYTES:
-        raise InvalidInputError(f"model must be the embedder's name, a text of 1 to 1,000 bytes, got {model!r:.80}")
+    if not isinstance(model, str) or not 0 < _utf8_bytes(model) <= _MAX_MODEL_BYTES:
+        raise InvalidInputError(
+            f"model must be the embedder's name, a text of 1 to 1,000 bytes of UTF-8, got {model!r:.80}"
+        )
     is_list = isinstance(texts, Sequence) and not isinstance(texts, str)
     if not is_list or not all(isinstance(text, str) for text in texts):  # type: ignore[attr-defined]
         raise InvalidInputError(f"texts must be a list of texts, got {texts!r:.80}")
@@ -256,13 +295,41 @@ def _refuse_what_cannot_be_asked(texts: object, model: object, kind: object) -> 
         raise InvalidInputError(f"kind must be 'query' or 'document', got {kind!r:.80}")
 
 
-def _slot_to_write(digest: bytes, stored: Sequence[tuple[int, bytes | None]]) -> int:
-    """Its own slot, else a free one, else any: which of two others goes is left to chance."""
-    for slot, value in stored:
-        if value is not None and value[:_DIGEST_BYTES] == digest:
+def _utf8_bytes(text: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        return 0
+
+
+async def _pages(rows: Sequence[_T]) -> AsyncIterator[Sequence[_T]]:
+    """Rows a page at a time; other tasks run in between."""
+    for start in range(0, len(rows), _PAGE):
+        if start:
+            await asyncio.sleep(0)
+        yield rows[start : start + _PAGE]
+
+
+def _own_slot(digest: bytes, stored: Sequence[tuple[int, Stored | None]]) -> int | None:
+    return next(
+        (slot for slot, value in stored if value is not None and value.value[:_DIGEST_BYTES] == digest),
+        None,
+    )
+
+
+def _slot_to_write(digest: bytes, stored: Sequence[tuple[int, Stored | None]], taken: dict[int, bytes]) -> int:
+    """Where a text without a slot of its own goes: a free one, else any, which of two is left to chance.
+
+    One that is `taken` by another text of the same look-up only where both are.
+    """
+    for slot, _ in stored:
+        if taken.get(slot) == digest:  # the same text a second time
             return slot
-    free = [slot for slot, value in stored if value is None]
-    return free[0] if free else random.choice(stored)[0]
+    left = [(slot, value) for slot, value in stored if slot not in taken]
+    free = [slot for slot, value in left if value is None]
+    slot = free[0] if free else random.choice(left or stored)[0]
+    taken[slot] = digest
+    return slot
 
 
 def _count(value: bytes | None) -> int:

@@ -93,17 +93,19 @@ def encode_llm(entry: LlmEntry) -> bytes:
 
 
 def decode_llm(raw: bytes) -> LlmEntry | None:
-    """The entry, or None for bytes that are none: no JSON, no object, or neither a response nor blocks."""
+    """The entry, or None for bytes that are none: no JSON, no object, neither a response nor blocks, or a
+    response that is no text.
+    """
     members = _members(raw)
     if members is None:
         return None
-    blocks = members.get("contentBlocks")
+    response, blocks = members.get("response"), members.get("contentBlocks")
     if not isinstance(blocks, list):
         blocks = None
-    if members.get("response") is None and blocks is None:
+    if not isinstance(response, str) and (response is not None or blocks is None):
         return None
     return LlmEntry(
-        response=members.get("response"),
+        response=response,
         model=_text(members.get("model")),
         stored_at_ms=_whole(members.get("storedAt")),
         content_blocks=blocks,

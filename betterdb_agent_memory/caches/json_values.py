@@ -7,8 +7,8 @@
 | list, tuple, named tuple, deque, range | a list, in the given order |
 | set, frozenset | a list in the order of the canonical text of its members |
 | Enum member | its value |
-| dataclass instance | a dict of its fields, by their names |
-| pydantic model | a dict, as `model_dump(by_alias=True)` gives it; what is in there by these rules |
+| dataclass instance | a dict of all its fields, by their names |
+| pydantic model | a dict of all its fields, its extras and its computed fields, by their aliases; a root model: its root |
 | datetime, date, time | ISO 8601 text (`isoformat`), with the offset that it has and none if it has none |
 | Decimal | its decimal text, so that no digit is lost: `Decimal("1.10")` -> `"1.10"` |
 | UUID | its text |
@@ -16,6 +16,12 @@
 | bytes, bytearray, memoryview | refused: pass text, or `hash_bytes(...)` for a reference |
 | iterators | refused: reading them would use them up |
 | anything else (SecretStr, timedelta, clients, callables, ...) | refused |
+
+Dataclasses and models count by the members that they hold, not by their class: `Square(2)` and `Circle(2)` are the
+same where both have one field of that name, and then a member that names the kind tells them apart. All
+fields count, those of a subclass in a place declared as its base and those with `exclude=True`, `repr=False` or
+`compare=False` too, each as it is held: serializers are not asked, because two values may be the same to them.
+Private attributes do not count, nor does a computed field that has the name of another member.
 
 Refused too are two members that would have the same name (`1` and `"1"`), integers of more than
 4096 bits, Decimals that are no number, values that contain themselves, and more than 128 levels. A
@@ -30,7 +36,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
@@ -38,7 +44,7 @@ from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 
 from betterdb_agent_memory.errors import InvalidInputError
 
@@ -138,12 +144,13 @@ class _Conversion:
     def _members(self, value: object) -> JsonValue:
         match value:
             case dict() | Mapping():
-                return self._mapping(value)
+                return self._named(value.items())
             case list():
                 return self._sequence(value)
+            case RootModel():
+                return self.of(value.root)
             case BaseModel():
-                # Not mode="json": it hides secrets behind the same stars and gives sets in any order.
-                return self._mapping(value.model_dump(by_alias=True))
+                return self._named(_model_members(value))
             case Set():
                 return sorted(self._sequence(value), key=self._order)
             case np.ndarray():
@@ -151,12 +158,12 @@ class _Conversion:
             case Iterable():
                 return self._sequence(value)
             case _:
-                names = [field.name for field in dataclasses.fields(value)]  # type: ignore[arg-type]
-                return self._mapping({name: getattr(value, name) for name in names})
+                fields = dataclasses.fields(value)  # type: ignore[arg-type]
+                return self._named((field.name, getattr(value, field.name)) for field in fields)
 
-    def _mapping(self, value: Mapping[Any, object]) -> dict[str, JsonValue]:
+    def _named(self, pairs: Iterable[tuple[object, object]]) -> dict[str, JsonValue]:
         members: dict[str, JsonValue] = {}
-        for name, member in value.items():
+        for name, member in pairs:
             text = self._name(name)
             if text in members:
                 raise self._refused(f"two members named {text!r:.80}", "give each its own name")
@@ -212,6 +219,23 @@ def joined_surrogates(text: str) -> str:
     if text.isascii() or not _SURROGATES.search(text):
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+
+
+def _model_members(model: BaseModel) -> Iterator[tuple[str, object]]:
+    # Not model_dump: it leaves out excluded fields, and those that only the class of a member has and not the declared
+    # one. From __dict__, because the attribute of a deprecated field warns.
+    held, names = vars(model), set()
+    for field_name, field in type(model).model_fields.items():
+        if field_name in held:  # model_construct needs not all
+            name = field_name if field.serialization_alias is None else field.serialization_alias
+            names.add(name)
+            yield name, held[field_name]
+    extras = model.model_extra or {}
+    yield from extras.items()
+    for attribute, computed in type(model).model_computed_fields.items():
+        name = attribute if computed.alias is None else computed.alias
+        if name not in names and name not in extras:
+            yield name, getattr(model, attribute)
 
 
 def _is_container(value: object) -> bool:

@@ -18,7 +18,7 @@ and sorts tools otherwise, so that its key for the same request can be another o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -49,6 +49,12 @@ _OPTIONAL: Final = {
 
 KEY_PARAMETERS: Final = tuple(_MEMBERS)
 """The parameters that take part in the shared key of a request to a language model."""
+
+_LARGE: Final = 256 * 1024
+"""From how many characters on a value is large."""
+_MEMBER: Final = 128
+"""How many characters of text take as long as one member."""
+_SMALL: Final = frozenset({int, float, bool, type(None)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +122,40 @@ def tool_key(name: str, tool: str, args: object) -> CacheKey:
     prefix = tool_prefix(name, checked_tool_name(tool))
     arguments = {} if args is None else args
     spelling = spelled(arguments, root="args")
-    python = spelling.utf8 if spelling.plain else python_json(arguments).encode()
+    python = spelling.python or python_json(arguments).encode()
     return _key(prefix, spelling.utf8, python, spelling.loss)
+
+
+def is_large(value: object) -> bool:
+    """Whether making a key of `value` takes so long (more than about 2 ms) that an event loop must not wait for it.
+
+    A look at no more than a few thousand members, whatever the value is: nothing is converted or refused.
+
+    >>> is_large({"messages": [{"role": "user", "content": "hi"}]}), is_large(["x" * 1_000_000]), is_large(range(9**9))
+    (False, True, True)
+    """
+    left = _LARGE - _MEMBER
+    unseen = [value]
+    for item in unseen:  # which grows meanwhile
+        kind = type(item)
+        if kind is str:
+            left -= len(item)  # type: ignore[arg-type]
+        elif kind not in _SMALL:
+            members = _members(item)
+            left -= _MEMBER * len(members)
+            if left >= 0:
+                unseen.extend(members)
+        if left < 0:
+            return True
+    return False
+
+
+def _members(value: object) -> Collection[object]:
+    if isinstance(value, dict | Mapping):
+        return value.values()
+    if isinstance(value, list | Collection):
+        return () if isinstance(value, str | bytes) else value
+    return getattr(value, "__dict__", {}).values()
 
 
 def ignored_parameters(params: Mapping[str, Any]) -> tuple[str, ...]:
@@ -199,7 +237,7 @@ class _Spellings:
     def _spelled(self, value: object, root: str) -> tuple[bytes, bytes]:
         spelling = spelled(value, root=root)
         self._loss = self._loss or spelling.loss
-        return spelling.utf8, spelling.utf8 if spelling.plain else python_json(value).encode()
+        return spelling.utf8, spelling.python or python_json(value).encode()
 
 
 def _key(prefix: str, shared: bytes, python: bytes, loss: str | None) -> CacheKey:

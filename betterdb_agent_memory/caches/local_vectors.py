@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -20,12 +21,12 @@ _OVERHEAD_BYTES: Final = 250
 class LocalVectors:
     """At most `max_bytes` of vectors; the one that was used longest ago leaves first. No I/O.
 
-    `now_seconds` is a clock that only moves forward.
+    `now_seconds` is a clock that only moves forward; what `until_seconds` says is a time of it.
     """
 
     def __init__(self, max_bytes: int, *, now_seconds: Callable[[], float] = time.monotonic) -> None:
         self._max_bytes = max_bytes
-        self._now_seconds = now_seconds
+        self.now_seconds = now_seconds
         self._vectors: OrderedDict[bytes, tuple[NDArray[np.float32], float]] = OrderedDict()
         self.bytes = 0
 
@@ -33,24 +34,24 @@ class LocalVectors:
         return len(self._vectors)
 
     def get(self, digest: bytes) -> NDArray[np.float32] | None:
-        """The vector, if it was put here within the last five minutes."""
+        """The vector, if it was put here within the last five minutes and has not expired."""
         found = self._vectors.get(digest)
         if found is None:
             return None
-        vector, put_at = found
-        if self._now_seconds() - put_at > LOCAL_SECONDS:
+        vector, until_seconds = found
+        if self.now_seconds() >= until_seconds:
             self._remove(digest)
             return None
         self._vectors.move_to_end(digest)
         return vector
 
-    def put(self, digest: bytes, vector: NDArray[np.float32]) -> None:
-        """Hold a vector that nobody changes any more; one that alone is too large is not held."""
+    def put(self, digest: bytes, vector: NDArray[np.float32], *, until_seconds: float = math.inf) -> None:
+        """Hold a vector that nobody changes any more, until then at most; one that alone is too large is not held."""
         self._remove(digest)
         size = vector.nbytes + _OVERHEAD_BYTES
         if size > self._max_bytes:
             return
-        self._vectors[digest] = vector, self._now_seconds()
+        self._vectors[digest] = vector, min(until_seconds, self.now_seconds() + LOCAL_SECONDS)
         self.bytes += size
         while self.bytes > self._max_bytes:
             self._remove(next(iter(self._vectors)))

@@ -5,6 +5,7 @@ An operator, the Monitor or any worker writes it; every worker follows within on
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import logging
@@ -24,6 +25,9 @@ _log = logging.getLogger(__name__)
 
 REFRESH_SECONDS: Final = 30.0
 """How often the map is read when nothing else is said."""
+
+FIRST_READ_SECONDS: Final = 2.0
+"""For so long at most a result waits to be stored until the policies are known."""
 
 MIN_REFRESH_SECONDS: Final = 1.0
 """It is never read more often than this; a smaller interval is raised to it."""
@@ -127,6 +131,8 @@ class ToolPolicies:
         )
         self._order = itertools.count(1)
         self._read_at = 0
+        self._is_started = False
+        self._was_waited_for = False
         self._written: dict[str, _Write] = {}
         self._writing = LoopLock()
         self._reported: dict[str, bytes] = {}
@@ -175,6 +181,7 @@ class ToolPolicies:
             self._watch.background_failed("policies")
             _log.warning("the tool policies in %s could not be read, the last ones stay: %s", self._key, error)
             return False
+        self._was_waited_for = True
         if sent_at > self._read_at:
             self._take(fields, sent_at)
         return True
@@ -187,14 +194,31 @@ class ToolPolicies:
 
     def start(self) -> None:
         """Read now and then in the background; needs a running loop, does nothing a second time."""
+        self._is_started = True
         self._rereading.start()
 
     async def wait_read(self) -> None:
         """Wait until the background has read, or failed to read, for the first time."""
         await self._rereading.wait_read()
 
+    async def wait_known(self) -> None:
+        """Wait until the background has read, or failed to read, once. Nothing where it reads nothing.
+
+        For two seconds at most, and never again: what is done with the policies goes on without them then,
+        and that is counted.
+        """
+        if self._was_waited_for or not self._is_started:
+            return
+        try:
+            await asyncio.wait_for(self._rereading.wait_read(), FIRST_READ_SECONDS)
+        except TimeoutError:
+            self._watch.background_failed("policies")
+            _log.warning("the tool policies in %s are not known yet, the default TTL applies", self._key)
+        self._was_waited_for = True
+
     async def stop(self) -> None:
         """End the background reads, and the wait for the first one."""
+        self._is_started = False
         await self._rereading.stop()
 
     async def _refresh(self) -> None:

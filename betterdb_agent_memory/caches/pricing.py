@@ -58,12 +58,20 @@ class Prices:
         return _library_cost(self._library, model, read, written, at_ms)
 
 
+MOST_DOLLARS = 1e6
+"""What one answer can have cost at most, for statistics."""
+
+
 def cost_micros(dollars: float) -> int:
     """Millionths of a dollar, a half rounded up: the spelling of the TypeScript package.
 
-    >>> cost_micros(0.0000125)
-    13
+    0 for what no answer can have cost: an entry of another writer may hold any number.
+
+    >>> cost_micros(0.0000125), cost_micros(1e20)
+    (13, 0)
     """
+    if not 0 <= dollars <= MOST_DOLLARS:
+        return 0
     micros = dollars * 1_000_000
     below = math.floor(micros)
     return below + (micros - below >= 0.5)

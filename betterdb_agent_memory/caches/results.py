@@ -86,7 +86,7 @@ class LlmAnswer:
     with `store` false the answer is handed out and not kept, for one that was cut short, for example.
 
     Raises:
-        InvalidInputError: neither or both are given, or a count or the TTL cannot be stored.
+        InvalidInputError: neither or both are given, or one of the fields cannot be stored; it is named.
     """
 
     response: str | None = None
@@ -98,6 +98,10 @@ class LlmAnswer:
     def __post_init__(self) -> None:
         if (self.response is None) == (self.content_blocks is None):
             raise InvalidInputError("an LlmAnswer has either a response or content_blocks")
+        if self.response is not None and not isinstance(self.response, str):
+            raise InvalidInputError(f"response must be a text, got {self.response!r:.80}; blocks go to content_blocks")
+        if self.content_blocks is not None:
+            checked_blocks(self.content_blocks)
         options = LlmStoreOptions(ttl=self.ttl, tokens=self.tokens)
         object.__setattr__(self, "ttl", options.ttl)
         object.__setattr__(self, "tokens", options.tokens)
@@ -195,6 +199,21 @@ class ToolEffectivenessEntry:
     hit_rate: float
     cost_saved: float
     recommendation: Recommendation
+
+
+def checked_blocks(blocks: object) -> Sequence[ContentBlock]:
+    """`blocks` if they are a list of mappings that say their type; a text block has its text."""
+    if isinstance(blocks, Sequence) and not isinstance(blocks, str | bytes) and all(map(_is_block, blocks)):
+        return blocks
+    raise InvalidInputError(
+        f'blocks must be a list of content blocks such as {{"type": "text", "text": "..."}}, got {blocks!r:.80}'
+    )
+
+
+def _is_block(block: object) -> bool:
+    if not isinstance(block, Mapping) or not isinstance(block.get("type"), str):
+        return False
+    return block["type"] != "text" or isinstance(block.get("text"), str)
 
 
 def _checked_tokens(tokens: object) -> dict[str, int] | None:

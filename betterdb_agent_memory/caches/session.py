@@ -6,13 +6,15 @@ whole thread costs what the thread costs, however many other keys there are.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 
+from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.caches.deferred import DeferredWrites
 from betterdb_agent_memory.caches.keys import session_key, session_prefix
 from betterdb_agent_memory.caches.results import checked_ttl
-from betterdb_agent_memory.caches.session_fields import Found, SessionFields, Survey
+from betterdb_agent_memory.caches.session_fields import Found, SessionFields, Survey, pages
 from betterdb_agent_memory.caches.session_index import (
     INDEXED_READS,
     INDEXED_WRITES,
@@ -45,9 +47,6 @@ _URGENT_MS = 5_000
 _GAIN_MS = 1_000
 _GAIN_SHARE = 0.1
 """A renewal is worth a write when it gains this much time, or this share of the lifetime if that is less."""
-
-_DESTROYED_TOGETHER = 100
-"""Fields whose values are in memory at a time while a thread is destroyed."""
 
 
 class SessionCache:
@@ -88,7 +87,7 @@ class SessionCache:
             self._deferred.count(INDEXED_READS)
             text = None
             if found.stored is not None and found.claimed is not False:
-                await self._keep(thread_id, [found])
+                await self._keep(thread_id, [found], self._values.batch(), [])
                 text = self._text(thread_id, found)
             seen.found(text is not None)
             return text
@@ -105,32 +104,34 @@ class SessionCache:
         await self._write(key, thread_id, field, {field: _checked_value(field, value)}, own_ttl)
 
     async def set_many(self, thread_id: str, values: Mapping[str, str], ttl: int | None = None) -> None:
-        """Store several fields of a thread, as `set` does. One round trip per 500 or so; nothing for no fields.
+        """Store several fields of a thread, as `set` does. One round trip per 160; nothing for no fields.
 
-        All are checked before anything is written. They are not stored in one atomic step.
+        All are checked before anything is written. They are not stored in one atomic step: after an error,
+        those before may be stored.
         """
         if not isinstance(values, Mapping):
             raise InvalidInputError(f"values maps fields to texts, got {type(values).__name__}: {values!r:.80}")
-        for field in values:
-            self._checked_key(thread_id, field)
         own_ttl = checked_ttl("ttl", ttl)
-        texts = {field: _checked_value(field, value) for field, value in values.items()}
+        texts = await off_loop(len(values), self._checked_values, thread_id, dict(values))
         if texts:
             await self._write(session_prefix(self._name, thread_id), thread_id, "*", texts, own_ttl)
 
-    async def get_all(self, thread_id: str, *, scan: bool | None = None) -> dict[str, str]:
-        """All fields of a thread by name. Two round trips, plus one when there is something to tidy up.
+    async def get_all(
+        self, thread_id: str, *, scan: bool | None = None, include_unclaimed: bool = False
+    ) -> dict[str, str]:
+        """All fields of a thread by name. Two round trips up to 160 fields, plus one when there is something to tidy up.
 
         The key space is scanned only where a program without the index has written meanwhile, whichever thread
         it was. `scan=True` always scans, and so finds what was stored with a bare SET; `scan=False`
-        never does. Values slide as with `get`.
+        never does. Values slide as with `get`. With `include_unclaimed`, which always scans, there are also the
+        fields that `destroy_thread` deletes so: those with a further colon that no thread has claimed.
         """
         _checked_thread(thread_id)
         with self._watch.session_get_all(thread_id) as seen:
-            survey = await self._fields.survey(thread_id, scan=scan)
-            present = await self._present(thread_id, survey, survey.names)
+            survey = await self._fields.survey(thread_id, scan=scan, include_unclaimed=include_unclaimed)
+            present = await self._present(thread_id, survey, survey.names, include_unclaimed=include_unclaimed)
             seen.count(len(present))
-            return {found.name: self._text(thread_id, found) for found in present}
+            return await off_loop(len(present), self._texts, thread_id, present)
 
     async def scan_fields_by_prefix(
         self, thread_id: str, field_prefix: str, *, scan: bool | None = None
@@ -142,7 +143,8 @@ class SessionCache:
         # A scan is worth remembering, which takes all that it has found.
         names = [name for name in survey.names if survey.scanned or name.startswith(field_prefix)]
         present = await self._present(thread_id, survey, names, slide=False)
-        return {found.name: self._text(thread_id, found) for found in present if found.name.startswith(field_prefix)}
+        wanted = [found for found in present if found.name.startswith(field_prefix)]
+        return await off_loop(len(wanted), self._texts, thread_id, wanted)
 
     async def delete(self, thread_id: str, field: str) -> bool:
         """Delete a field; whether it was there. One round trip, two for names with colons."""
@@ -160,19 +162,21 @@ class SessionCache:
         dropped.result()
         return deleted.result()
 
-    async def destroy_thread(self, thread_id: str) -> int:
+    async def destroy_thread(self, thread_id: str, *, include_unclaimed: bool = False) -> int:
         """Delete all fields of a thread, whoever wrote them; how many there were.
 
-        Always complete, so it always scans: a server looks at every key it has, 1,000 per round trip, and then
-        two round trips per 100 fields. Of keys with a further colon it deletes those that this thread has claimed,
-        and unclaimed fields of LangGraph savers; all others count as other threads' and stay.
+        It always scans: a server looks at every key it has, 1,000 per round trip, and then two round trips per 160
+        fields. Of keys with a further colon it deletes those that this thread has claimed, and unclaimed fields of
+        LangGraph savers; all others count as other threads' and stay. With `include_unclaimed` only those stay
+        that another thread has claimed: a field `user:name` of this thread that a published package wrote is
+        deleted, and so is what it wrote for a thread called `{thread_id}:user`.
         """
         _checked_thread(thread_id)
         with self._watch.session_destroy_thread(thread_id) as seen:
-            survey = await self._fields.survey(thread_id, scan=True)
+            survey = await self._fields.survey(thread_id, scan=True, include_unclaimed=include_unclaimed)
             deleted = 0
-            for start in range(0, len(survey.names), _DESTROYED_TOGETHER):
-                deleted += await self._destroy(thread_id, survey, survey.names[start : start + _DESTROYED_TOGETHER])
+            for names in pages(survey.names):
+                deleted += await self._destroy(thread_id, survey, names, include_unclaimed)
             if survey.index.mark is not None:
                 await self._values.remove_fields(index_key(self._name, thread_id), (MARK,))
             if survey.strangers:
@@ -197,16 +201,17 @@ class SessionCache:
                 return
             survey = await self._fields.survey(thread_id, scan=None)
             found = await self._fields.read(thread_id, survey.names, survey.index, with_expiry=True)
-            own = [one for one in found if _is_own(thread_id, one)]
+            own = await off_loop(len(found), _those_of, thread_id, found)
             batch = self._values.batch()
-            replies = self._tidy(batch, thread_id, survey, found)
+            replies = await off_loop(len(found), self._tidy, batch, thread_id, survey, found, own)
             short = [one for one in own if _left_ms(one) < self._ttl_seconds * 1000]
             if short:
                 replies.append(self._fields.outlast(batch, thread_id, short[0].name, self._ttl_seconds))
-            replies.extend(self._renew(batch, thread_id, one, self._ttl_seconds) for one in short)
-            await batch.send()
-            for reply in replies:
-                reply.result()
+            for page in pages(short):
+                replies.extend(self._renew(batch, thread_id, one, self._ttl_seconds) for one in page)
+                await _sent(batch, replies)
+                batch, replies = self._values.batch(), []
+            await _sent(batch, replies)
             seen.count(len(own))
 
     def reset_tracker(self) -> None:
@@ -216,62 +221,82 @@ class SessionCache:
     async def _write(self, key: str, thread: str, label: str, values: Mapping[str, bytes], own_ttl: int | None) -> None:
         ttl_seconds = self._ttl_seconds if own_ttl is None else own_ttl
         with self._watch.session_set(key, thread, label, ttl_seconds) as stored:
-            batch = self._values.batch()
-            writing = self._fields.write(batch, thread, values, ttl_seconds=ttl_seconds, slides=own_ttl is None)
-            await batch.send()
-            for name in values:
-                self._deferred.forget(session_key(self._name, thread, name))
-            if writing.is_unlisted():
-                # As if a program without the index had written, so that all scan for it.
-                self._deferred.count(WRITES, len(values))
-            writing.check()
-            self._deferred.count(WRITES, len(values))
-            self._deferred.count(INDEXED_WRITES, len(values))
+            for names in pages(list(values)):
+                page = {name: values[name] for name in names}
+                await self._write_page(thread, page, ttl_seconds=ttl_seconds, slides=own_ttl is None)
             stored.bytes(sum(map(len, values.values())))
             self._watch.thread_active(thread)
+
+    async def _write_page(
+        self, thread: str, values: Mapping[str, bytes], *, ttl_seconds: int | None, slides: bool
+    ) -> None:
+        batch = self._values.batch()
+        writing = self._fields.write(batch, thread, values, ttl_seconds=ttl_seconds, slides=slides)
+        await batch.send()
+        for name in values:
+            self._deferred.forget(session_key(self._name, thread, name))
+        if writing.is_unlisted():
+            # As if a program without the index had written, so that all scan for it.
+            self._deferred.count(WRITES, len(values))
+        writing.check()
+        self._deferred.count(WRITES, len(values))
+        self._deferred.count(INDEXED_WRITES, len(values))
 
     async def _read_one(self, thread: str, field: str) -> Found:
         [found] = await self._fields.read(thread, [field], None, with_expiry=self._ttl_seconds is not None)
         return found
 
-    async def _present(self, thread: str, survey: Survey, names: Sequence[str], *, slide: bool = True) -> list[Found]:
+    async def _present(
+        self,
+        thread: str,
+        survey: Survey,
+        names: Sequence[str],
+        *,
+        slide: bool = True,
+        include_unclaimed: bool = False,
+    ) -> list[Found]:
         """The fields of these names that are there and the thread's; renews and tidies up what there is to."""
         with_expiry = survey.scanned or (slide and self._ttl_seconds is not None)
         found = await self._fields.read(thread, names, survey.index, with_expiry=with_expiry)
-        own = [one for one in found if _is_own(thread, one)]
-        await self._keep(thread, own if slide else [], survey, found)
-        return own
+        own = await off_loop(len(found), _those_of, thread, found)
+        batch = self._values.batch()
+        replies = await off_loop(len(found), self._tidy, batch, thread, survey, found, own)
+        await self._keep(thread, own if slide else [], batch, replies)
+        return await off_loop(len(found), _unless_claimed, found) if include_unclaimed else own
 
     async def _keep(
-        self, thread: str, read: Sequence[Found], survey: Survey | None = None, found: Sequence[Found] = ()
+        self, thread: str, read: Sequence[Found], batch: ValueBatch, replies: list[Reply[object]]
     ) -> None:
-        """Renew values that slide, and tidy up the index. Best effort: failures are counted and logged."""
-        batch = self._values.batch()
-        replies = [] if survey is None else self._tidy(batch, thread, survey, found)
+        """Renew values that slide, and send that with what is in the batch.
+
+        Best effort: failures are counted and logged.
+        """
         ttl_seconds = self._ttl_seconds
-        due = [] if ttl_seconds is None else [one for one in read if _is_due(one, ttl_seconds)]
+        due = [] if ttl_seconds is None else await off_loop(len(read), _due, read, ttl_seconds)
         if due and ttl_seconds is not None:
-            if not self._fields.outlasts(found or read, ttl_seconds):
+            if not self._fields.outlasts(read, ttl_seconds):
                 replies.append(self._fields.outlast(batch, thread, due[0].name, ttl_seconds))
-            for one in due:
-                if _left_ms(one) < _URGENT_MS:
-                    replies.append(self._renew(batch, thread, one, ttl_seconds))
-                else:
-                    key = session_key(self._name, thread, one.name)
-                    self._deferred.extend(key, ttl_seconds, seen=_expiry(one))
+            for turn, page in enumerate(pages(due)):
+                if turn:
+                    await asyncio.sleep(0)
+                for one in page:
+                    if _left_ms(one) < _URGENT_MS:
+                        replies.append(self._renew(batch, thread, one, ttl_seconds))
+                    else:
+                        key = session_key(self._name, thread, one.name)
+                        self._deferred.extend(key, ttl_seconds, seen=_expiry(one))
         if not replies:
             return
         try:
-            await batch.send()
-            for reply in replies:
-                reply.result()
+            await _sent(batch, replies)
         except AgentMemoryError as error:
             self._watch.background_failed("index")
             _log.warning("thread %r was read, but not renewed or tidied up: %s", thread, error)
 
-    def _tidy(self, batch: ValueBatch, thread: str, survey: Survey, found: Sequence[Found]) -> list[Reply[object]]:
+    def _tidy(
+        self, batch: ValueBatch, thread: str, survey: Survey, found: Sequence[Found], own: Sequence[Found]
+    ) -> list[Reply[object]]:
         gone = [one for one in found if not one.is_there or one.claimed is False]
-        own = [one for one in found if _is_own(thread, one)]
         return self._fields.drop(batch, thread, gone) + self._fields.take_in(batch, thread, survey, own)
 
     def _renew(self, batch: ValueBatch, thread: str, found: Found, ttl_seconds: int) -> Reply[object]:
@@ -279,13 +304,13 @@ class SessionCache:
         self._deferred.forget(key)
         return batch.expire(key, ttl_seconds, only_if=_expiry(found))
 
-    async def _destroy(self, thread: str, survey: Survey, names: Sequence[str]) -> int:
+    async def _destroy(self, thread: str, survey: Survey, names: Sequence[str], include_unclaimed: bool) -> int:
         found = await self._fields.read(thread, names, survey.index, tolerant=True)
         batch = self._values.batch()
         deleted = []
         for one in found:
             # Also where no text is: another kind of value is deleted too.
-            if _belongs(thread, one):
+            if _belongs(thread, one) or (include_unclaimed and one.claimed is None):
                 key = session_key(self._name, thread, one.name)
                 self._deferred.forget(key)
                 deleted.append(batch.delete(key))
@@ -296,6 +321,9 @@ class SessionCache:
         for reply in dropped:
             reply.result()
         return sum(reply.result() for reply in deleted)
+
+    def _texts(self, thread: str, found: Sequence[Found]) -> dict[str, str]:
+        return {one.name: self._text(thread, one) for one in found}
 
     def _text(self, thread: str, found: Found) -> str:
         value = b"" if found.stored is None else found.stored.value
@@ -311,6 +339,11 @@ class SessionCache:
             )
             return value.decode(errors="replace")
 
+    def _checked_values(self, thread: str, values: Mapping[str, str]) -> dict[str, bytes]:
+        for field in values:
+            self._checked_key(thread, field)
+        return {field: _checked_value(field, value) for field, value in values.items()}
+
     def _checked_key(self, thread: str, field: str) -> str:
         _checked_name("thread_id", thread)
         _checked_name("field", field)
@@ -321,6 +354,12 @@ class SessionCache:
                 f"{thread!r:.80}, {field!r:.80}; use another separator"
             )
         return session_key(self._name, thread, field)
+
+
+async def _sent(batch: ValueBatch, replies: Sequence[Reply[object]]) -> None:
+    await batch.send()
+    for reply in replies:
+        reply.result()
 
 
 def _checked_thread(thread: str) -> None:
@@ -363,6 +402,19 @@ def _belongs(thread: str, found: Found) -> bool:
 def _is_own(thread: str, found: Found) -> bool:
     """Whether it is there, and the thread's."""
     return found.is_there and _belongs(thread, found)
+
+
+def _those_of(thread: str, found: Sequence[Found]) -> list[Found]:
+    return [one for one in found if _is_own(thread, one)]
+
+
+def _unless_claimed(found: Sequence[Found]) -> list[Found]:
+    """What is there, and no other thread's."""
+    return [one for one in found if one.is_there and one.claimed is not False]
+
+
+def _due(read: Sequence[Found], ttl_seconds: int) -> list[Found]:
+    return [one for one in read if _is_due(one, ttl_seconds)]
 
 
 def _is_due(found: Found, ttl_seconds: int) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
+from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.caches.keys import session_key, session_prefix
 from betterdb_agent_memory.caches.session_index import (
     COUNTERS,
@@ -31,9 +33,15 @@ from betterdb_agent_memory.errors import EngineError
 from betterdb_agent_memory.options import MAX_TTL_SECONDS
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 MARGIN_SECONDS = 24 * 3600
 """How much longer than the values that it lists an index lasts."""
+
+FIELDS_TOGETHER = 160
+"""Fields that are read or written together: with what is asked about each they fill a round trip, and keep the event
+loop for some milliseconds.
+"""
 
 _SLACK_SECONDS = MARGIN_SECONDS // 2
 """Of that margin, what must be left where a value is renewed: so far may the clocks of two workers be apart."""
@@ -94,21 +102,24 @@ class SessionFields:
         self._values = values
         self._clock = clock
 
-    async def survey(self, thread: str, *, scan: bool | None) -> Survey:
+    async def survey(self, thread: str, *, scan: bool | None, include_unclaimed: bool = False) -> Survey:
         """The names of a thread's fields: one round trip, and a scan unless the index knows them all.
 
-        `scan` true or false says whether to scan.
+        `scan` true or false says whether to scan. With `include_unclaimed` it always does, and the names
+        that no thread may have claimed are among them.
         """
         batch = self._values.batch()
         indexed = batch.read_map(index_key(self._name, thread))
         counted = batch.read_fields(stats_key(self._name), COUNTERS)
         await batch.send()
-        index, counters = FieldIndex.decoded(indexed.result()), Counters.decoded(counted.result())
+        listed = indexed.result()
+        index = await off_loop(len(listed), FieldIndex.decoded, listed)
+        counters = Counters.decoded(counted.result())
         if scan is None:
             scan = not index.is_complete(counters)
-        if not scan:
+        if not scan and not include_unclaimed:
             return Survey(index, tuple(index.fields))
-        names, strangers = await self._scan(thread, index)
+        names, strangers = await self._scan(thread, index, include_unclaimed)
         # The counters are from before the scan: what others write meanwhile makes the next one necessary.
         return Survey(index, sorted(names.union(index.fields)), True, strangers, counters.mark)
 
@@ -121,18 +132,25 @@ class SessionFields:
         with_expiry: bool = False,
         tolerant: bool = False,
     ) -> list[Found]:
-        """What is under the keys of fields, in order. One round trip, none for no names.
+        """What is under the keys of fields, in order. One round trip per `FIELDS_TOGETHER`, none for no names.
 
         The entries of `index` are taken as they are; without one they are read as well. A key that holds no
         text is an error, unless `tolerant`.
         """
+        found: list[Found] = []
+        for page in pages(names):
+            found += await self._read_page(thread, page, index, with_expiry, tolerant)
+        return found
+
+    async def _read_page(
+        self, thread: str, names: Sequence[str], index: FieldIndex | None, with_expiry: bool, tolerant: bool
+    ) -> list[Found]:
         batch = self._values.batch()
         own = index_key(self._name, thread)
         entries = {name: batch.read_fields(own, entry_names(name)) for name in names} if index is None else {}
         stored = [_ask_value(batch, session_key(self._name, thread, name), with_expiry) for name in names]
         claims = self._ask_claims(batch, thread, names)
-        if names:
-            await batch.send()
+        await batch.send()
         found = []
         for name, value in zip(names, stored, strict=True):
             known = Known.decoded(entries[name].result(), name) if index is None else index.fields.get(name, Known())
@@ -219,7 +237,7 @@ class SessionFields:
                 claims[name].append((field, asked))
         return claims
 
-    async def _scan(self, thread: str, index: FieldIndex) -> tuple[set[str], int]:
+    async def _scan(self, thread: str, index: FieldIndex, include_unclaimed: bool) -> tuple[set[str], int]:
         """The names under the thread's prefix that may be its own, and how many others there are."""
         prefix = session_prefix(self._name, thread)
         names: set[str] = set()
@@ -227,7 +245,7 @@ class SessionFields:
         async for keys in self._values.scan_keys(prefix):
             for key in keys:
                 name = key[len(prefix) :]
-                if name in index.fields or is_first_owner(thread, name):
+                if include_unclaimed or name in index.fields or is_first_owner(thread, name):
                     names.add(name)
                 else:
                     strangers += 1
@@ -235,6 +253,11 @@ class SessionFields:
 
     def _now_seconds(self) -> int:
         return self._clock() // 1000
+
+
+def pages(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    """`FIELDS_TOGETHER` at a time."""
+    return (items[start : start + FIELDS_TOGETHER] for start in range(0, len(items), FIELDS_TOGETHER))
 
 
 def _succeeded(reply: Reply[object]) -> bool:

@@ -8,17 +8,17 @@ The function's return annotation says how:
 | nothing, `Any`, `object` | JSON; a text that does not read as JSON itself | what the JSON says, else the text |
 | anything else that pydantic knows | JSON | validated as that type |
 
-Nothing is kept that would not come back equal.
+Nothing is kept that would not come back equal, member by member and type by type (`same_value`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Final, Generic, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticUserError
 
 from betterdb_agent_memory.errors import ConfigurationError
@@ -78,9 +78,48 @@ def codec_of(encode: Callable[[_T], str], decode: Callable[[str], _T]) -> TextCo
     return TextCodec(encoded, decode)
 
 
+def same_value(value: Any, other: Any) -> bool:
+    """Whether nobody can tell them apart by types and members, whatever `==` of their classes leaves out.
+
+    Of a model or a dataclass all fields count. A whole number may stand for a float in `other`, as in Python's
+    annotations.
+
+    >>> same_value([1, 2], [1, 2.0]), same_value(1, True), same_value((1,), [1])
+    (True, False, False)
+    """
+    if value is other:
+        return True
+    if type(value) is not type(other):
+        return type(value) is int and type(other) is float and value == other
+    if isinstance(value, dict):
+        return _same_members(value, other) and all(same_value(value[name], other[name]) for name in value)
+    if isinstance(value, list | tuple):
+        return len(value) == len(other) and all(map(same_value, value, other))
+    if isinstance(value, set | frozenset):
+        return _same_members(value, other)
+    return _same_fields(value, other) and bool(value == other)
+
+
+def _same_members(value: Iterable[Any], other: Iterable[Any]) -> bool:
+    """Whether two sets, or the names of two dicts, are the same."""
+    others = {member: member for member in other}
+    return set(value) == others.keys() and all(same_value(member, others[member]) for member in value)
+
+
+def _same_fields(value: Any, other: Any) -> bool:
+    if isinstance(value, BaseModel):
+        names: Iterable[str] = type(value).model_fields
+        beside = ("__pydantic_extra__", "__pydantic_private__")
+    elif is_dataclass(value):
+        names, beside = (field.name for field in fields(value)), ()
+    else:
+        return True
+    return all(same_value(getattr(value, name, None), getattr(other, name, None)) for name in (*names, *beside))
+
+
 def _encode_text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise UnencodableError(f"the function is annotated to return str, it returned {value!r:.80}")
+    if type(value) is not str:
+        raise UnencodableError(f"the function is annotated to return str, it returned {_shown(value)}")
     return value
 
 
@@ -89,7 +128,7 @@ _TEXT: Final[TextCodec[Any]] = TextCodec(_encode_text, str)
 
 def _encode_described(value: Any) -> str:
     # A text that does not read as JSON is told from JSON by just that; one that does is written as JSON.
-    if isinstance(value, str) and _decode_described(value) is value:
+    if type(value) is str and _decode_described(value) is value:
         return value
     try:
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
@@ -120,11 +159,15 @@ def _typed(adapter: TypeAdapter[Any]) -> TextCodec[Any]:
 
 
 def _checked(value: Any, text: str, decode: Callable[[str], Any]) -> str:
-    """`text`, when `value` comes back from it equal."""
+    """`text`, when `value` comes back from it as it is."""
     try:
         came_back = decode(text)
-        if came_back == value:
+        if same_value(value, came_back) and came_back == value:
             return text
     except _UNENCODABLE as error:
         raise UnencodableError(f"its JSON cannot be read back: {error}") from error
-    raise UnencodableError(f"it comes back from JSON as {came_back!r:.80}")
+    raise UnencodableError(f"{_shown(value)} comes back from JSON as {_shown(came_back)}, or with other members")
+
+
+def _shown(value: Any) -> str:
+    return f"the {type(value).__qualname__} {value!r:.80}"

@@ -10,7 +10,7 @@ from typing import Final
 from betterdb_agent_memory.caches import statistics
 from betterdb_agent_memory.caches.deferred import DeferredWrites
 from betterdb_agent_memory.caches.embedding import EmbeddingCache
-from betterdb_agent_memory.caches.erasing import erase
+from betterdb_agent_memory.caches.erasing import erase_cache
 from betterdb_agent_memory.caches.llm import LlmCache
 from betterdb_agent_memory.caches.policies import ToolPolicies
 from betterdb_agent_memory.caches.pricing import Prices
@@ -34,8 +34,8 @@ from betterdb_agent_memory.version import package_version
 
 _log = logging.getLogger(__name__)
 
-FLUSHED: Final = ("llm", "tool", "session", "__session_fields", "__llm_flight", "__tool_flight", "__embed")
-"""What a flush deletes, beside the statistics: every key `{name}:` + one of these + `:` and more."""
+FLUSHED: Final = ("llm", "tool", "session", "__llm_flight", "__tool_flight", "__embed")
+"""What a flush deletes, beside the statistics and session indexes: every key `{name}:` + one of these + `:` and more."""
 
 
 class CacheTiers:
@@ -155,14 +155,14 @@ class CacheTiers:
         """Delete all entries of all tiers, and the statistics, and nothing else. A walk over all keys of a server.
 
         Tool policies stay: they are configuration, which the published packages delete. So do memories and their
-        configuration, and whatever else begins with the name. What other workers write meanwhile may stay.
+        configuration, and whatever else begins with the name. What other workers write meanwhile may stay, and is found.
         """
         self.start()
         await self._deferred.flush()
         # First, since the session index is trusted as far as the statistics confirm it.
         await self._values.delete(self._stats_key)
         try:
-            await erase(self._values, f"{self._name}:", only=[f"{part}:" for part in FLUSHED])
+            await erase_cache(self._values, self._name, only=[f"{part}:" for part in FLUSHED])
         finally:
             self.session.reset_tracker()
             self.embeddings.forget_local()

@@ -71,7 +71,7 @@ class ToolResults:
 
     def flight_key(self, tool: str, key: CacheKey) -> str:
         """Under which key those who want the same result know of each other."""
-        return f"{self._name}:__tool_flight:{key.shared.removeprefix(tool_prefix(self._name, tool))}"
+        return f"{self._name}:__tool_flight:{tool}:{key.shared.removeprefix(tool_prefix(self._name, tool))}"
 
     async def check(self, tool: str, key: CacheKey, read: Callable[[str], _T]) -> FoundResult[_T] | None:
         """What is kept, counted as a hit or a miss. Round trips as `find`; the counts follow within a second."""
@@ -122,17 +122,24 @@ class ToolResults:
     async def store(self, tool: str, key: CacheKey, args: object, response: str, options: ToolStoreOptions) -> str:
         """Keep the result of a call; the key it is kept under. One round trip.
 
-        The TTL is that of the options, else of the tool's policy, else the default.
+        The TTL is that of the options, else of the tool's policy, else the default. Where nothing is known
+        about policies yet, their first read in the background is waited for.
         """
-        ttl = options.ttl
-        if ttl is None:
-            policy = self._policies.current.get(tool)
-            ttl = policy.ttl if policy else self._ttl_seconds
         raw = encode_tool(ToolEntry(response, tool, args, self._clock(), options.cost))
+        # Before the TTL: with the first batch begins the work beside, which reads the policies.
+        batch = self._values.batch()
+        ttl = options.ttl if options.ttl is not None else await self._ttl_of(tool)
         with self._watch.tool_store(key.shared, tool, ttl) as stored:
-            await self._values.set(key.shared, raw, ttl_seconds=ttl)
+            reply = batch.set(key.shared, raw, ttl_seconds=ttl)
+            await batch.send()
+            reply.result()
             stored.bytes(len(raw))
         return key.shared
+
+    async def _ttl_of(self, tool: str) -> int | None:
+        await self._policies.wait_known()
+        policy = self._policies.current.get(tool)
+        return policy.ttl if policy else self._ttl_seconds
 
     async def delete(self, key: CacheKey) -> bool:
         """Delete the result of a call under both spellings of its key; true when there was one. One round trip."""

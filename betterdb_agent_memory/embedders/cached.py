@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
@@ -47,17 +49,27 @@ class VectorCache(Protocol[_LookupT]):
         """The cache could not be asked, or could not keep something."""
 
 
+@dataclass(eq=False, slots=True)
+class _Call:
+    """A call of the model, and how many wait for it."""
+
+    task: asyncio.Task[NDArray[np.float32]]
+    waiting: int = 0
+
+
 class CachedEmbedder(Generic[_LookupT]):
     """An embedder around another one that asks a cache before the model: for questions, or also for `documents`.
 
     Vectors are told apart by the inner embedder's name and dimensions, by kind, and by the exact text. A
-    cache that fails counts as empty: the model is asked, and the failure is logged.
+    cache that fails counts as empty: the model is asked, and the failure is logged. Of the same question asked
+    several times at once, one call is made for all.
     """
 
     def __init__(self, inner: Embedder, cache: VectorCache[_LookupT], *, documents: bool = False) -> None:
         self._inner = inner
         self._cache = cache
         self._documents = documents
+        self._calls: dict[tuple[asyncio.AbstractEventLoop, str], _Call] = {}
 
     @property
     def inner(self) -> Embedder:
@@ -84,9 +96,7 @@ class CachedEmbedder(Generic[_LookupT]):
         lookup = await self._look_up([text], "query")
         if lookup is not None and (kept := lookup.vectors[0]) is not None:
             return kept
-        vector = checked_vector(await self._inner.embed_query(text))
-        await self._keep(lookup, {0: vector})
-        return vector
+        return await self._called_once(text, lookup)
 
     async def embed_documents(self, texts: Sequence[str]) -> Sequence[VectorLike]:
         """The vectors of texts to be stored, in order; one call for those that are not kept."""
@@ -99,6 +109,38 @@ class CachedEmbedder(Generic[_LookupT]):
         fresh = dict(zip(missing, made, strict=True))
         await self._keep(lookup, _usable(fresh))
         return [fresh[place] if vector is None else vector for place, vector in enumerate(lookup.vectors)]
+
+    async def _called_once(self, text: str, lookup: _LookupT | None) -> NDArray[np.float32]:
+        """What the model says, by the call that is under way for this text if there is one.
+
+        A caller that is cancelled leaves the call to the others; the last one takes it along.
+        """
+        key = (asyncio.get_running_loop(), text)
+        call = self._calls.get(key)
+        if call is None:
+            call = self._calls[key] = _Call(asyncio.create_task(self._call(text, lookup)))
+            call.task.add_done_callback(lambda _: self._forget(key, call))
+        call.waiting += 1
+        try:
+            return await asyncio.shield(call.task)
+        except asyncio.CancelledError:
+            if call.waiting == 1 and not call.task.done():
+                self._forget(key, call)  # nobody is to join it now
+                call.task.cancel()
+                await asyncio.wait([call.task])
+            raise
+        finally:
+            call.waiting -= 1
+
+    async def _call(self, text: str, lookup: _LookupT | None) -> NDArray[np.float32]:
+        vector = checked_vector(await self._inner.embed_query(text))
+        vector.setflags(write=False)  # several may get it
+        await self._keep(lookup, {0: vector})
+        return vector
+
+    def _forget(self, key: tuple[asyncio.AbstractEventLoop, str], call: _Call) -> None:
+        if self._calls.get(key) is call:
+            del self._calls[key]
 
     async def _look_up_documents(self, texts: Sequence[str]) -> _LookupT | None:
         return await self._look_up(texts, "document") if self._documents and texts else None

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import contextvars
+import functools
 import inspect
 import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import replace
 from typing import Any, Generic, Self, TypeVar
 
 from betterdb_agent_memory.errors import ConfigurationError
-from betterdb_agent_memory.options import AgentMemoryOptions
 
 _T = TypeVar("_T")
-_OptionsT = TypeVar("_OptionsT")
 _STOP_SECONDS = 2.0
 
 
@@ -166,15 +165,46 @@ def as_async(function: Any) -> Any:
         return function
 
     async def in_thread(*arguments: Any, **keywords: Any) -> Any:
-        result = await asyncio.to_thread(function, *arguments, **keywords)
+        result = await _in_own_thread(functools.partial(function, *arguments, **keywords))
         return await result if inspect.isawaitable(result) else result
 
     return in_thread
 
 
-def with_async_functions(options: _OptionsT) -> _OptionsT:
-    """Options whose functions may be plain ones, for the loop."""
-    return replace(options, embed_fn=as_async(options.embed_fn)) if isinstance(options, AgentMemoryOptions) else options
+async def _in_own_thread(function: Callable[[], _T]) -> _T:
+    """What `function` returns. A thread of its own: in a pool, functions that call each other wait for a place."""
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[_T] = loop.create_future()
+    context = contextvars.copy_context()
+
+    def settle(result: Any, error: BaseException | None) -> None:
+        if outcome.cancelled():
+            return
+        if error is None:
+            outcome.set_result(result)
+        else:
+            outcome.set_exception(error)
+
+    def run() -> None:
+        result: Any = None
+        failure: BaseException | None = None
+        try:
+            result = context.run(function)
+        except StopIteration as error:  # which no future can carry
+            failure = RuntimeError("the function raised StopIteration: next() without a default, perhaps")
+            failure.__cause__ = error
+        except BaseException as error:  # noqa: BLE001 - told to the caller
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits any more
+            loop.call_soon_threadsafe(settle, result, failure)
+
+    threading.Thread(target=run, name="betterdb-agent-memory-function", daemon=True).start()
+    return await outcome
+
+
+def with_async_functions(values: dict[str, Any]) -> dict[str, Any]:
+    """The members of options, with plain functions made asynchronous."""
+    return {name: as_async(value) if name == "embed_fn" else value for name, value in values.items()}
 
 
 class Bridged:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,6 @@ from betterdb_agent_memory import (
     AgentCacheUsageError,
     AgentMemoryConfig,
     AgentMemoryError,
-    AgentMemoryOptions,
     AgentMemoryRecallConfig,
     Analytics,
     AnalyticsOptions,
@@ -182,6 +181,11 @@ from betterdb_agent_memory.memory.transfer.importing import OnExisting
 from betterdb_agent_memory.memory.updating import KEEP, Keep
 from betterdb_agent_memory.memory.where import Moment, Where
 from betterdb_agent_memory.options import DEFAULT_MAX_CONTENT_BYTES, DEFAULT_NAME, Reinforcement
+from betterdb_agent_memory.options import AgentMemoryOptions as AsyncAgentMemoryOptions
+from betterdb_agent_memory.options.caches import Client, Name, Tier, TtlSeconds
+from betterdb_agent_memory.options.checks import Accepts, either
+from betterdb_agent_memory.options.facade import _embedder
+from betterdb_agent_memory.options.memory import Switch
 from betterdb_agent_memory.sync.bridge import Bridged, as_async, call, iterate, wait, with_async_functions
 from betterdb_agent_memory.sync.decorating import SyncCacheTool
 
@@ -405,7 +409,7 @@ class AgentMemory(Bridged):
         wait(self._inner.flush())
 
     def __init__(self, options: AgentMemoryOptions) -> None:
-        self._inner = call(AsyncAgentMemory, with_async_functions(options))
+        self._inner = call(AsyncAgentMemory, options)
 
     @classmethod
     def open(
@@ -1287,7 +1291,7 @@ class AgentCache(Bridged):
         wait(self._inner.flush())
 
     def __init__(self, options: AgentCacheOptions, *, clock: Clock = system_clock) -> None:
-        self._inner = call(AsyncAgentCache, with_async_functions(options), clock=clock)
+        self._inner = call(AsyncAgentCache, options, clock=clock)
 
     def ensure_discovery_ready(self) -> None:
         """Wait until the cache is announced to the Monitor, if the options ask for it.
@@ -1735,3 +1739,39 @@ class EmbeddingCache(Bridged):
     def stats(self) -> EmbeddingCacheStats:
         """Hits and misses of all workers, and what is held here. At most two round trips."""
         return wait(self._inner.stats())
+
+
+class AgentMemoryOptions(AsyncAgentMemoryOptions):
+    """Everything `AgentMemory(...)` takes when you bring your own client, as published.
+
+    `AgentCacheOptions`, and for the memories, both keyword-only: `embed_fn`, an async function from text
+    to vector or an `Embedder`, and `memory`, the long-term tier. Ours, and keyword-only as well: `embeddings`,
+    whether vectors of questions are kept (None: where a model's call costs more than a round trip and the
+    embedder has a name).
+    """
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            client: Client,
+            name: Name = ...,
+            default_ttl: TtlSeconds | None = ...,
+            tier_defaults: dict[Tier, TierDefaults] = ...,
+            cost_table: dict[str, ModelCost] = ...,
+            use_default_cost_table: Switch = ...,
+            telemetry: TelemetryOptions = ...,
+            analytics: AnalyticsOptions = ...,
+            config_refresh: ConfigRefreshOptions = ...,
+            discovery: DiscoveryOptions = ...,
+            *,
+            embed_fn: Annotated[EmbedFn | Embedder, Accepts("an async function or an Embedder", _embedder)]
+            | Callable[..., Any],
+            memory: AgentMemoryConfig = ...,
+            embeddings: Annotated[bool | EmbeddingCacheOptions, either(EmbeddingCacheOptions)] | None = ...,
+        ) -> None: ...
+
+    else:
+
+        def __init__(self, *arguments: Any, **values: Any) -> None:
+            super().__init__(*arguments, **with_async_functions(values))

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
-from collections.abc import AsyncIterator, Iterator
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
 from copy import deepcopy
-from typing import Any
+from typing import Any, cast
+from uuid import uuid4
 
 import anthropic
 import openai
 import pytest
 from anthropic.types import Message
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
 
@@ -318,6 +323,35 @@ async def test_an_entry_that_is_no_answer_of_a_model_is_asked_for_anew(
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"response": 5},
+        {"contentBlocks": ["Rain."]},
+        {"contentBlocks": [{"type": "text", "text": None}]},
+        {"contentBlocks": [{"type": ["text"], "text": "x"}]},
+        {"contentBlocks": [{"type": "tool_call", "id": 7, "name": "f", "args": {}}]},
+        {"contentBlocks": [{"type": "tool_call", "id": "c", "name": "f"}]},
+        {"contentBlocks": [{"type": "reasoning", "text": "x", "opaqueSignature": 5}]},
+    ],
+    ids=str,
+)
+async def test_an_entry_that_another_writer_spoiled_is_asked_for_anew(
+    entry: dict[str, Any],
+    server: ProviderServer,
+    client: openai.AsyncOpenAI,
+    llm: LlmCache,
+    engine: Engine,
+    store_name: str,
+) -> None:
+    server.answer = CHAT
+    request = await openai_chat_request({"model": "gpt-4o", "messages": [USER]})
+    spoiled = json.dumps({"model": "gpt-4o", "storedAt": 1750000000000, **entry})
+    await engine.values.set(llm_key(store_name, request.params).shared, spoiled.encode())
+    create: Any = cached_openai_chat(llm, client.chat.completions.create)
+    assert (await create(model="gpt-4o", messages=[USER])).id == "chatcmpl-1"
+
+
 async def test_what_the_shared_key_leaves_out_never_shares_an_answer(
     server: ProviderServer, client: openai.AsyncOpenAI, claude: anthropic.AsyncAnthropic, llm: LlmCache
 ) -> None:
@@ -456,6 +490,210 @@ async def test_a_message_that_would_come_back_as_less_is_not_kept(
     assert len(server.requests) == 2
 
 
+USAGES: list[Any] = [
+    {"total_tokens": 19},
+    {"prompt_tokens": 12, "completion_tokens": None, "input_tokens": 12, "output_tokens": None},
+    {"prompt_tokens": -1, "completion_tokens": 7, "input_tokens": -1, "output_tokens": 7},
+    {"prompt_tokens": 5.5, "completion_tokens": 7, "input_tokens": 5.5, "output_tokens": 7},
+    {"prompt_tokens": "12", "completion_tokens": 7, "input_tokens": "12", "output_tokens": 7},
+    {"prompt_tokens": True, "completion_tokens": 7, "input_tokens": True, "output_tokens": 7},
+    {"prompt_tokens": 10**400, "completion_tokens": 7, "input_tokens": 10**400, "output_tokens": 7},
+    {"prompt_tokens": float("inf"), "completion_tokens": 7, "input_tokens": float("nan"), "output_tokens": 7},
+    {},
+    [],
+    [12, 7],
+    "19 tokens",
+]
+
+
+@pytest.mark.parametrize("usage", USAGES, ids=lambda usage: str(usage)[:60])
+async def test_an_answer_whose_tokens_cannot_be_read_is_kept_without_them(
+    usage: Any, server: ProviderServer, client: openai.AsyncOpenAI, claude: anthropic.AsyncAnthropic, llm: LlmCache
+) -> None:
+    asks: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
+        (cached_openai_chat(llm, client.chat.completions.create), CHAT, {"messages": [USER]}),
+        (cached_openai_responses(llm, client.responses.create), RESPONSE, {"input": "x"}),
+        (cached_anthropic(llm, claude.messages.create), MESSAGE, {"max_tokens": 9, "messages": [USER]}),
+    ]
+    for number, (create, answer, request) in enumerate(asks):
+        server.answer = {**answer, "usage": usage}
+        first, again = [await create(model=f"gpt-4o-{number}", **request) for _ in range(2)]
+        assert (is_cached(first), is_cached(again)) == (False, True)
+        assert first.id == answer["id"]
+        assert number == 2 or again.usage is None
+    assert (again.usage.input_tokens, again.usage.output_tokens) == (0, 0)
+
+
+async def test_counts_that_are_whole_numbers_are_kept_however_they_are_spelled(
+    server: ProviderServer, client: openai.AsyncOpenAI, llm: LlmCache
+) -> None:
+    server.answer = {**CHAT, "usage": {"prompt_tokens": 12.0, "completion_tokens": 0}}
+    create: Any = cached_openai_chat(llm, client.chat.completions.create)
+    _, again = [await create(model="gpt-4o", messages=[USER]) for _ in range(2)]
+    assert (again.usage.prompt_tokens, again.usage.completion_tokens) == (12, 0)
+
+
+def calling(**call: Any) -> dict[str, Any]:
+    """A chat completion that asks for one tool, spelled in another way."""
+    return chat(tool_calls=[{**CALL, **call}])
+
+
+UNREADABLE: list[tuple[str, dict[str, Any]]] = [
+    ("chat", calling(function={"name": "f", "arguments": None})),
+    ("chat", calling(function={"name": "f", "arguments": {"city": "Oslo"}})),
+    ("chat", calling(function={"name": "f", "arguments": {}})),
+    ("chat", calling(function={"name": "f"})),
+    ("chat", calling(function=None)),
+    ("chat", calling(id=None)),
+    ("chat", calling(id=7)),
+    ("chat", calling(function={"name": "f", "arguments": f"{'[' * 126}{']' * 126}"})),
+    ("chat", chat(reasoning_content=["Look it up."])),
+    ("chat", chat(content=[{"type": "text", "text": "Sunny."}])),
+    ("chat", {**CHAT, "choices": None}),
+    ("chat", {**CHAT, "choices": {"0": "Sunny."}}),
+    ("chat", {**CHAT, "choices": [{**CHAT["choices"][0], "message": None}]}),
+    ("chat", {**CHAT, "choices": ["Sunny."]}),
+    ("responses", {**RESPONSE, "output": "Sunny."}),
+    ("responses", {**RESPONSE, "output": [{**ITEMS[2], "content": None}]}),
+    ("responses", {**RESPONSE, "output": [{**ITEMS[2], "content": [{"type": "output_text"}]}]}),
+    ("responses", {**RESPONSE, "output": [{**ITEMS[2], "content": [{"type": "output_text", "text": 21}]}]}),
+    ("responses", {**RESPONSE, "output": [{**ITEMS[3], "arguments": {"city": "Oslo"}}]}),
+    ("responses", {**RESPONSE, "output": [{**ITEMS[3], "call_id": None}]}),
+    ("responses", {**RESPONSE, "output": [{**ITEMS[1], "encrypted_content": [1]}, ITEMS[2]]}),
+    ("messages", {**MESSAGE, "content": [{"type": "thinking", "thinking": "Look."}, MESSAGE["content"][2]]}),
+    ("messages", {**MESSAGE, "content": [{"type": "thinking", "thinking": "Look.", "signature": 5}]}),
+    ("messages", {**MESSAGE, "content": [{"type": "text", "text": None}]}),
+    ("messages", {**MESSAGE, "content": [{"type": "text", "text": 21}], "stop_reason": "end_turn"}),
+    ("messages", {**MESSAGE, "content": [{"type": "tool_use", "id": "t", "name": "f"}]}),
+    ("messages", {**MESSAGE, "content": "Sunny."}),
+]
+
+
+@pytest.mark.parametrize(("api", "answer"), UNREADABLE, ids=lambda value: str(value)[-90:])
+async def test_an_answer_that_cannot_be_read_is_handed_out_and_not_kept(
+    api: str,
+    answer: dict[str, Any],
+    server: ProviderServer,
+    client: openai.AsyncOpenAI,
+    claude: anthropic.AsyncAnthropic,
+    llm: LlmCache,
+) -> None:
+    asks: dict[str, tuple[Any, dict[str, Any]]] = {
+        "chat": (cached_openai_chat(llm, client.chat.completions.create), {"messages": [USER]}),
+        "responses": (cached_openai_responses(llm, client.responses.create), {"input": "x"}),
+        "messages": (cached_anthropic(llm, claude.messages.create), {"max_tokens": 9, "messages": [USER]}),
+    }
+    create, request = asks[api]
+    server.answer = answer
+    for _ in range(2):
+        assert (await create(model="gpt-4o", **request)).to_dict(warnings=False) == answer
+    assert len(server.requests) == 2
+
+
+async def test_why_an_answer_could_not_be_read_is_in_the_log(
+    server: ProviderServer, client: openai.AsyncOpenAI, llm: LlmCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.answer = calling(function={"name": "f"})
+    with caplog.at_level("DEBUG", logger="betterdb_agent_memory"):
+        await cached_openai_chat(llm, client.chat.completions.create)(model="gpt-4o", messages=[USER])  # type: ignore[list-item]
+    (record,) = [record for record in caplog.records if "cannot be read" in record.message]
+    assert record.levelname == "DEBUG"
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], KeyError)
+
+
+async def test_an_error_of_the_paid_call_is_never_taken_for_an_answer_that_cannot_be_read(llm: LlmCache) -> None:
+    async def create(**arguments: Any) -> ChatCompletion:
+        raise KeyError("arguments")
+
+    with pytest.raises(KeyError, match="arguments"):
+        await cached_openai_chat(llm, create)(model="gpt-4o", messages=[USER])
+
+
+def paths(value: object, *, to: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where the members of a response are, at any depth."""
+    steps: Any = value.keys() if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    members: Any = value
+    return [path for step in steps for path in ((*to, step), *paths(members[step], to=(*to, step)))]
+
+
+JUNK: st.SearchStrategy[Any] = st.one_of(
+    st.sampled_from(
+        [None, True, 0, -1, 5.5, float("nan"), 10**400, "", "x", "\ud800", b"x", [], {}, [None], {"type": 1}]
+    ),
+    st.recursive(
+        st.none() | st.integers() | st.text(max_size=3),
+        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["type", "text", "id"]), inner),
+        max_leaves=4,
+    ),
+)
+DELETED = object()
+
+
+def changed(answer: dict[str, Any], path: tuple[Any, ...], value: object) -> dict[str, Any]:
+    """The response with another value in one place, or without it."""
+    new: Any = deepcopy(answer)
+    *before, last = path
+    place = functools.reduce(lambda inside, step: inside[step], before, new)
+    if value is DELETED:
+        del place[last]
+    else:
+        place[last] = value
+    return cast("dict[str, Any]", new)
+
+
+Said = Callable[[Any], object]
+
+ANSWERS: dict[str, tuple[Any, type[Any], dict[str, Any], dict[str, Any], Said]] = {
+    "chat": (
+        cached_openai_chat,
+        ChatCompletion,
+        chat(content="Sunny.", tool_calls=[CALL], reasoning_content="Look it up."),
+        {"messages": [USER]},
+        lambda found: found.choices[0].message.content,
+    ),
+    "responses": (cached_openai_responses, Response, RESPONSE, {"input": "x"}, lambda found: found.output_text),
+    "messages": (
+        cached_anthropic,
+        Message,
+        MESSAGE,
+        {"max_tokens": 9, "messages": [USER]},
+        lambda found: [part.text for part in found.content if part.type == "text"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("cached", "kind", "answer", "request_", "said"), ANSWERS.values(), ids=ANSWERS)
+@given(data=st.data())
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_whatever_a_response_holds_the_caller_gets_the_very_object(
+    llm: LlmCache,
+    cached: Any,
+    kind: Any,
+    answer: dict[str, Any],
+    request_: dict[str, Any],
+    said: Said,
+    data: st.DataObject,
+) -> None:
+    path = data.draw(st.sampled_from(paths(answer)))
+    mutated = changed(answer, path, data.draw(st.just(DELETED) | JUNK))
+    made: list[Any] = []
+
+    async def create(**arguments: Any) -> Any:
+        made.append(kind.construct(**deepcopy(mutated)))
+        return made[-1]
+
+    ask = cached(llm, create)
+    model = f"m{uuid4().hex}"
+    assert await ask(model=model, **request_) is made[0]
+    again = await ask(model=model, **request_)
+    if len(made) == 1:
+        assert is_cached(again)
+        assert said(again) == said(made[0])
+    else:
+        assert again is made[1]
+
+
 @pytest.mark.parametrize(
     "settings",
     [{"n": 2}, {"logprobs": True}, {"modalities": ["text", "audio"]}, {"extra_body": {"n": 2}}],
@@ -573,14 +811,41 @@ async def test_stale_answers_are_handed_out_while_a_new_one_is_fetched(
     assert len(server.requests) == 2
 
 
-async def test_raw_responses_are_handed_through(
+async def test_raw_and_streamed_responses_are_refused_when_they_are_wrapped(
+    server: ProviderServer, client: openai.AsyncOpenAI, claude: anthropic.AsyncAnthropic, llm: LlmCache
+) -> None:
+    chats, responses, messages = client.chat.completions, client.responses, claude.messages
+    refused: list[tuple[Any, Any, str]] = [
+        (cached_openai_chat, chats, "AsyncOpenAI().chat.completions.create"),
+        (cached_openai_responses, responses, "AsyncOpenAI().responses.create"),
+        (cached_anthropic, messages, "AsyncAnthropic().messages.create"),
+    ]
+    for cached, resource, plain in refused:
+        for kind in ("with_raw_response", "with_streaming_response"):
+            create = getattr(resource, kind).create
+
+            @functools.wraps(create)
+            async def logged(create: Any = create, **arguments: Any) -> Any:
+                return await create(**arguments)
+
+            for given in (create, logged, functools.partial(create, model="m")):
+                with pytest.raises(ConfigurationError, match=rf"{kind}.* no headers.* wrap .*{re.escape(plain)}"):
+                    cached(llm, given)
+        cached(llm, resource.create)
+        cached(llm, functools.partial(resource.create, model="m"))
+    assert server.requests == []
+
+
+async def test_what_is_no_response_of_the_sdk_is_handed_through(
     server: ProviderServer, client: openai.AsyncOpenAI, llm: LlmCache
 ) -> None:
+    async def raw(**arguments: Any) -> Any:
+        return await client.chat.completions.with_raw_response.create(**arguments)
+
     server.answer = CHAT
-    create: Any = cached_openai_chat(llm, client.chat.completions.with_raw_response.create)
+    create: Any = cached_openai_chat(llm, raw)
     for _ in range(2):
-        raw = await create(model="gpt-4o", messages=[USER])
-        assert raw.parse().id == "chatcmpl-1"
+        assert (await create(model="gpt-4o", messages=[USER])).parse().id == "chatcmpl-1"
     assert len(server.requests) == 2
 
 

@@ -124,15 +124,16 @@ def cached_openai_chat(
 
     Takes the same arguments. A `ChatCompletion` from the cache has the text, the tool calls and the token
     counts of the first one; its id begins with `chatcmpl-cached-` (`is_cached`), and what else it had is
-    lost. A response that was cut short or says more than text and tool calls is not kept. Requests for a
-    stream, for several answers or for log probabilities go straight to `create`.
+    lost. A response that was cut short, says more than text and tool calls or cannot be read is handed out
+    and not kept. Requests for a stream, for several answers or for log probabilities go straight to `create`.
 
     A request that says something which the shared key leaves out, such as `max_completion_tokens`, is kept
     under a key of its own that other languages do not find; `ignoring` names parameters that do not count.
     `ttl` and `stale_seconds` are those of `LlmCache.get_or_call`, which makes one call for many waiters.
 
     Raises:
-        ConfigurationError: `create` is not async, or the SDK is not installed.
+        ConfigurationError: `create` is not async or that of `with_raw_response` or `with_streaming_response`,
+            or the SDK is not installed.
     """
     return _wrapped(OPENAI_CHAT, llm, create, ttl, stale_seconds, normalizer, ignoring)
 

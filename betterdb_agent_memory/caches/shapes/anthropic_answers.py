@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from betterdb_agent_memory.caches.shapes.anthropic import read_anthropic
 from betterdb_agent_memory.caches.shapes.reading import text_block
-from betterdb_agent_memory.caches.shapes.wrapping import CACHED, Kept, Provider, import_failed, said
+from betterdb_agent_memory.caches.shapes.wrapping import CACHED, Kept, Provider, counts, import_failed, said
 
 
 def _passes(arguments: Mapping[str, Any]) -> bool:
@@ -31,8 +31,7 @@ def _blocks(response: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _tokens(response: Mapping[str, Any]) -> dict[str, int] | None:
-    usage = response.get("usage")
-    return {"input": usage["input_tokens"], "output": usage["output_tokens"]} if usage else None
+    return counts(response.get("usage"), "input_tokens", "output_tokens")
 
 
 def _response(kept: Kept, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,8 +54,8 @@ def _part(block: Mapping[str, Any]) -> dict[str, Any]:
     if block["type"] == "tool_call":
         return {"type": "tool_use", "id": block["id"], "name": block["name"], "input": block["args"]}
     if block.get("redacted"):
-        return {"type": "redacted_thinking", "data": block.get("opaqueSignature", "")}
-    return {"type": "thinking", "thinking": block["text"], "signature": block.get("opaqueSignature", "")}
+        return {"type": "redacted_thinking", "data": block.get("opaqueSignature") or ""}
+    return {"type": "thinking", "thinking": block["text"], "signature": block.get("opaqueSignature") or ""}
 
 
 def _essence(response: Mapping[str, Any]) -> object:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from betterdb_agent_memory.caches.shapes.openai_chat import read_openai_chat
 from betterdb_agent_memory.caches.shapes.reading import parsed_arguments, spelled_arguments, text_block
-from betterdb_agent_memory.caches.shapes.wrapping import CACHED, Kept, Provider, import_failed, said
+from betterdb_agent_memory.caches.shapes.wrapping import CACHED, Kept, Provider, counts, import_failed, said
 
 _THOUGHTS: Final = "reasoning_content"
 """Not OpenAI's: where DeepSeek, vLLM and others say what the model thought."""
@@ -37,8 +37,7 @@ def _blocks(response: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _tokens(response: Mapping[str, Any]) -> dict[str, int] | None:
-    usage = response.get("usage")
-    return {"input": usage["prompt_tokens"], "output": usage["completion_tokens"]} if usage else None
+    return counts(response.get("usage"), "prompt_tokens", "completion_tokens")
 
 
 def _response(kept: Kept, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from betterdb_agent_memory.caches.shapes.openai_responses import read_openai_responses
 from betterdb_agent_memory.caches.shapes.reading import parsed_arguments, spelled_arguments, text_block
-from betterdb_agent_memory.caches.shapes.wrapping import CACHED, Kept, Provider, import_failed, said
+from betterdb_agent_memory.caches.shapes.wrapping import CACHED, Kept, Provider, counts, import_failed, said
 from betterdb_agent_memory.errors import InvalidInputError
 
 _SETTINGS: Final = ("instructions", "max_output_tokens", "temperature", "text", "top_p")
@@ -48,8 +48,7 @@ def _reasoning(item: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _tokens(response: Mapping[str, Any]) -> dict[str, int] | None:
-    usage = response.get("usage")
-    return {"input": usage["input_tokens"], "output": usage["output_tokens"]} if usage else None
+    return counts(response.get("usage"), "input_tokens", "output_tokens")
 
 
 def _response(kept: Kept, request: Mapping[str, Any]) -> dict[str, Any]:

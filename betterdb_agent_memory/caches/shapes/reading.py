@@ -190,7 +190,7 @@ def as_sent(value: object, path: str) -> Any:
 
 def parsed_arguments(text: str) -> Any:
     """What the arguments of a tool call say: the JSON in `text`, `{}` for none, `{"__raw": text}` for no JSON."""
-    if not text:
+    if text == "":
         return {}
     try:
         return json.loads(text, parse_constant=_refuse_constant)

@@ -2,7 +2,7 @@
 
 What is kept is what every language can read: text, blocks and token counts. A response in the shape of
 the provider is built from that on a hit, so that some of it is lost. A response of which more would be
-lost than a caller may expect is handed out and not kept.
+lost than a caller may expect is handed out and not kept, and so is one that cannot be read: it was paid for.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import functools
 import hashlib
 import inspect
 import logging
+import re
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
 
@@ -32,12 +33,18 @@ CACHED: Final = "cached"
 
 _log = logging.getLogger(__name__)
 
-_NEEDED: Final[Mapping[object, frozenset[str]]] = {
-    "text": frozenset({"text"}),
-    "tool_call": frozenset({"id", "name", "args"}),
-    "reasoning": frozenset({"text"}),
+_TEXTS: Final[Mapping[object, tuple[str, ...]]] = {
+    "text": ("text",),
+    "tool_call": ("id", "name"),
+    "reasoning": ("text",),
 }
-"""What the blocks of an answer must have; other kinds, which no model answers, are for other readers."""
+"""The texts that the blocks of an answer must have; other kinds, which no model answers, are for other readers."""
+
+_MOST_TOKENS: Final = 2**53
+"""More are a mistake, and no whole number in every language."""
+
+_RAW: Final = re.compile("(async_)?to_(custom_)?(raw|streamed)_response_wrapper[.]")
+"""Code that the SDKs of OpenAI and Anthropic put around a function, so that it answers with the HTTP response."""
 
 _NOT_KEPT: Final = LlmAnswer(content_blocks=(), store=False)
 """What those who wait for the same answer in this process get to know: that they have to ask themselves."""
@@ -67,6 +74,7 @@ class Provider:
 
     `passes` says that a request is none of the cache's business. `blocks` are the canonical blocks of a
     response. `response` builds one from what was kept. `essence` is what of a response must not be lost.
+    `blocks` and `essence` may raise anything for a response that is not as the SDK's types say.
     """
 
     name: str
@@ -116,7 +124,7 @@ class Wrapped:
         if own:
             return own[0]
         kept = _kept(result, request.params["model"])
-        if not kept.blocks or not all(map(_is_usable, kept.blocks)):
+        if not _is_answer(kept.blocks):
             return await self.create(**arguments)
         return self.response_type.model_construct(**self.provider.response(kept, body))
 
@@ -133,7 +141,14 @@ class Wrapped:
         return CanonicalRequest(cast("Any", params), left_out)
 
     def _answer(self, response: object, model: str, body: Mapping[str, Any]) -> LlmAnswer:
-        """What is kept of a response; nothing of one that could not be given back as it was."""
+        """What is kept of a response; nothing of one that could not be given back as it was. Never raises."""
+        try:
+            return self._read(response, model, body)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a response, it was paid for
+            _log.debug("a response of %s is not kept: it cannot be read", model, exc_info=error)
+            return _NOT_KEPT
+
+    def _read(self, response: object, model: str, body: Mapping[str, Any]) -> LlmAnswer:
         if not isinstance(response, self.response_type):
             _log.debug(
                 "a %s of %s is not kept: it is no %s", type(response).__name__, model, self.response_type.__name__
@@ -141,14 +156,18 @@ class Wrapped:
             return _NOT_KEPT
         sent = cast("Any", response).to_dict(mode="json", exclude_none=True, warnings=False)
         blocks = self.provider.blocks(sent)
-        again = self.provider.response(Kept("", model, blocks, 0, 0, 0), body)
-        if not blocks or not _is_storable(blocks) or self.provider.essence(again) != self.provider.essence(sent):
+        if not _is_answer(blocks) or not _is_storable(blocks) or self._loses(sent, blocks, body):
             _log.debug("response %s of %s is not kept: it would come back as less", sent.get("id"), model)
             return _NOT_KEPT
         tokens = self.provider.tokens(sent)
         if [block["type"] for block in blocks] == ["text"]:
             return LlmAnswer(response=blocks[0]["text"], tokens=tokens)
         return LlmAnswer(content_blocks=cast("list[ContentBlock]", blocks), tokens=tokens)
+
+    def _loses(self, sent: Mapping[str, Any], blocks: list[dict[str, Any]], body: Mapping[str, Any]) -> bool:
+        """Whether a hit would say less than the response did."""
+        again = self.provider.response(Kept("", "", blocks, 0, 0, 0), body)
+        return self.provider.essence(again) != self.provider.essence(sent)
 
 
 def wrapped(
@@ -166,6 +185,11 @@ def wrapped(
         raise ConfigurationError(
             f"create must be an async function, such as {provider.example}, got {create!r:.120}; "
             "a client that blocks would hold up everything else in this process"
+        )
+    if _is_raw(inspect.unwrap(create, stop=_is_raw)):
+        raise ConfigurationError(
+            "create must not be that of with_raw_response or with_streaming_response: an answer from the cache has no "
+            f"headers and is no stream; wrap the plain one, such as {provider.example}, and call this one without cache"
         )
     if isinstance(ignoring, str):
         raise ConfigurationError(f"ignoring must be a collection of parameter names, got the text {ignoring!r:.80}")
@@ -205,13 +229,26 @@ def said(members: Mapping[str, Any], *, without: Collection[str] = ()) -> dict[s
     return {name: value for name, value in members.items() if name not in without and value not in (None, [], {})}
 
 
+def counts(usage: object, read: str, written: str) -> dict[str, int] | None:
+    """The tokens that were read and written, from the members of `usage`; None unless both are counts."""
+    if not isinstance(usage, Mapping):
+        return None
+    found = {"input": usage.get(read), "output": usage.get(written)}
+    return cast("dict[str, int]", found) if all(map(_is_count, found.values())) else None
+
+
+def _is_count(value: object) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return 0 <= value <= _MOST_TOKENS and value == int(value)
+
+
 def _kept(result: LlmCacheResult, model: str) -> Kept:
     blocks = result.content_blocks
-    plain = [{"type": "text", "text": result.response or ""}] if blocks is None else [dict(block) for block in blocks]
     return Kept(
         id=hashlib.sha256((result.key or "").encode()).hexdigest()[:24],
         model=model,
-        blocks=plain,
+        blocks=[{"type": "text", "text": result.response or ""}] if blocks is None else cast("list[Any]", blocks),
         input_tokens=result.input_tokens,
         output_tokens=result.output_tokens,
         stored_at_seconds=int(time.time() - (result.age_seconds or 0)),
@@ -219,17 +256,24 @@ def _kept(result: LlmCacheResult, model: str) -> Kept:
 
 
 def _is_storable(blocks: list[dict[str, Any]]) -> bool:
-    """Whether the arguments of tool calls are within the bounds of what is stored: the call was paid for already."""
+    """Whether the arguments of tool calls are within the bounds of what is stored."""
     try:
-        json_value(blocks)
+        json_value({"contentBlocks": blocks})
     except InvalidInputError:
         return False
     return True
 
 
-def _is_usable(block: Mapping[str, Any]) -> bool:
-    needed = _NEEDED.get(block.get("type"))
-    return needed is not None and needed <= block.keys()
+def _is_answer(blocks: Sequence[object]) -> bool:
+    """Whether a response can be built from these: another writer, or another service, may have left anything."""
+    return bool(blocks) and all(map(_is_usable, blocks))
+
+
+def _is_usable(block: object) -> bool:
+    if not isinstance(block, Mapping) or not isinstance(block.get("type"), str) or block["type"] not in _TEXTS:
+        return False
+    texts = [block.get(name) for name in _TEXTS[block["type"]]] + [block.get("opaqueSignature") or ""]
+    return all(isinstance(text, str) for text in texts) and (block["type"] != "tool_call" or "args" in block)
 
 
 def _first(path: str) -> str:
@@ -242,3 +286,11 @@ def _is_async(create: object) -> bool:
         return False
     inner = inspect.unwrap(create)
     return inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(type(inner).__call__)
+
+
+def _is_raw(function: object) -> bool:
+    """Whether an SDK made this for `with_raw_response` or `with_streaming_response`; only its code says so."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    code = getattr(function, "__code__", None)
+    return _RAW.match(str(getattr(code, "co_qualname", ""))) is not None

@@ -61,6 +61,7 @@ class ValkeyClient:
         single = library is not None and getattr(client, "single_connection_client", False)
         self._turn = LoopLock() if single else None
         self._is_closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.traffic = Traffic()
 
     def __repr__(self) -> str:
@@ -137,6 +138,15 @@ class ValkeyClient:
     def _require_open(self) -> None:
         if self._is_closed:
             raise EngineError("this engine was closed; open another one")
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            # Its connections would be handed to the other loop's tasks, which could do nothing with them.
+            if self._loop is not None and self._loop.is_running():
+                raise EngineUnavailableError(
+                    "nothing was sent: this client is in use in another event loop, which is still running; open one "
+                    "client per event loop"
+                )
+            self._loop = loop
 
     async def _execute(self, command: Command) -> Any:
         if self._turn is not None:

@@ -14,7 +14,7 @@ import valkey.asyncio
 from betterdb_agent_memory.engines.base import Outcome, RecordChange, RecordWrite
 from betterdb_agent_memory.engines.filters import AnyOf, Between, Equals, Filter, HasTag, IdIn, Not
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
-from betterdb_agent_memory.errors import ConfigurationError, EngineError, IndexMissingError
+from betterdb_agent_memory.errors import ConfigurationError, EngineError, EngineUnavailableError, IndexMissingError
 from tests.engines.valkey.samples import CREATED_AT_MS, collection, record, vector
 from tests.servers import ValkeyServer
 
@@ -210,3 +210,21 @@ def test_a_bad_url_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(ConfigurationError) as refusal:
         ValkeyEngine.from_url(url)
     assert "SeCrEt" not in f"{refusal.value!r} {refusal.value.__cause__!r}"
+
+
+async def test_a_second_loop_is_refused_while_the_first_one_runs(valkey_server: ValkeyServer, store_name: str) -> None:
+    engine = ValkeyEngine.from_url(valkey_server.url)
+    await engine.values.set(store_name, b"1")
+
+    async def elsewhere() -> str:
+        try:
+            await engine.values.get(store_name)
+        except EngineUnavailableError as error:
+            return str(error)
+        return "answered"
+
+    for _ in range(20):
+        refused = await asyncio.to_thread(asyncio.run, elsewhere())
+        assert "another event loop, which is still running" in refused
+        assert await engine.values.get(store_name) == b"1"
+    await engine.close()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from betterdb_agent_memory.caches.policies import ToolPolicies, ToolPolicy
 from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.errors import EngineError
-from betterdb_agent_memory.live_config import SETTINGS, LiveConfig, MemoryConfigSnapshot
+from betterdb_agent_memory.live_config import SETTINGS, LiveConfig, MemoryConfigSnapshot, Resolved
 from betterdb_agent_memory.live_config.writing import fields_to_remove, fields_to_write
 from betterdb_agent_memory.options import RecallWeights
 
@@ -32,13 +32,16 @@ class ConfigInForce:
 
     `memory` is the long-term tier's, `settings` the same by name (`threshold`, `weights.recency` ...) with
     where each comes from. `tool_ttl_seconds` has the tools that have a policy, `ignored_tools` why others'
-    cannot be used.
+    cannot be used. `live` has what the workers that follow live configuration obey, by name. This worker
+    `follows`, or it was made with `config_refresh` off and keeps to its constructor.
     """
 
     memory: MemoryConfigSnapshot
     settings: Mapping[str, SettingInForce]
     tool_ttl_seconds: Mapping[str, int]
     ignored_tools: Mapping[str, str]
+    live: Mapping[str, float | None] = field(default_factory=dict)
+    follows: bool = True
 
 
 class AgentConfig:
@@ -47,6 +50,8 @@ class AgentConfig:
     What is set here counts for every worker that re-reads: in one interval, or at once where changes are
     listened for. It outlives this process. Everything is checked before anything is written, and what one
     call writes takes effect as a whole; when several write at once, the last one counts for each setting.
+
+    A worker whose `config_refresh` is off shows and writes it for the others; its own memory tier stays as it is.
     """
 
     def __init__(self, values: Values, memory: LiveConfig, policies: ToolPolicies) -> None:
@@ -55,15 +60,15 @@ class AgentConfig:
         self._policies = policies
 
     async def get(self) -> ConfigInForce:
-        """Read the live configuration again, and show what is in force here. Two round trips.
+        """Read the live configuration again, and show what is in force here and what it holds. Two round trips.
 
         Raises:
             EngineError: it could not be read; what was in force stays so.
         """
-        await self._memory.refresh()
+        found = await self._memory.look()
         if not await self._policies.refresh():
             raise EngineError("the tool policies could not be read; those in force stay")
-        return self._in_force()
+        return self._in_force(found)
 
     async def set(
         self,
@@ -84,8 +89,7 @@ class AgentConfig:
         """
         fields = fields_to_write(threshold, weights, half_life_seconds, max_items_per_scope)
         await self._values.write_map(self._memory.key, fields)
-        await self._memory.refresh()
-        return self._in_force()
+        return self._in_force(await self._memory.look())
 
     async def reset(self, *names: str) -> ConfigInForce:
         """Let each worker's constructor decide again: about the settings named as in `set`, or about all.
@@ -96,8 +100,7 @@ class AgentConfig:
             InvalidInputError: there is no such setting; nothing was written.
         """
         await self._values.remove_fields(self._memory.key, fields_to_remove(names))
-        await self._memory.refresh()
-        return self._in_force()
+        return self._in_force(await self._memory.look())
 
     async def set_tool_ttl(self, tool: str, ttl_seconds: int) -> None:
         """Let every worker keep results of `tool` for `ttl_seconds`, a whole number from 1. One round trip.
@@ -111,27 +114,32 @@ class AgentConfig:
         """Let the default decide about `tool` again; true when it had a policy. One round trip."""
         return await self._policies.remove(tool)
 
-    def _in_force(self) -> ConfigInForce:
+    def _in_force(self, found: Resolved) -> ConfigInForce:
         resolved = self._memory.resolved
-        config = resolved.config
-        values: dict[str, float | None] = {
-            "threshold": config.threshold,
-            "weights.similarity": config.weights.similarity,
-            "weights.recency": config.weights.recency,
-            "weights.importance": config.weights.importance,
-            "half_life_seconds": config.half_life_seconds,
-            "max_items_per_scope": config.max_items_per_scope,
-        }
+        values, live = _by_name(resolved.config), _by_name(found.config)
         return ConfigInForce(
-            memory=config,
+            memory=resolved.config,
             settings={
                 setting.name: SettingInForce(
                     values[setting.name],
                     "live" if setting.field in resolved.live else "constructor",
-                    resolved.ignored.get(setting.field),
+                    found.ignored.get(setting.field),
                 )
                 for setting in SETTINGS
             },
             tool_ttl_seconds={tool: policy.ttl for tool, policy in sorted(self._policies.current.items())},
             ignored_tools=dict(self._policies.unusable),
+            live={setting.name: live[setting.name] for setting in SETTINGS if setting.field in found.live},
+            follows=self._memory.follows,
         )
+
+
+def _by_name(config: MemoryConfigSnapshot) -> dict[str, float | None]:
+    return {
+        "threshold": config.threshold,
+        "weights.similarity": config.weights.similarity,
+        "weights.recency": config.weights.recency,
+        "weights.importance": config.weights.importance,
+        "half_life_seconds": config.half_life_seconds,
+        "max_items_per_scope": config.max_items_per_scope,
+    }

@@ -112,11 +112,20 @@ class CacheMetrics:
     background_failures: Counter
 
 
-def failed(span: Span, error: BaseException) -> None:
-    """End a span as failed: status ERROR, one exception event, and the error's class in `error.type`."""
-    span.record_exception(error)
-    span.set_attribute("error.type", type(error).__qualname__)
-    span.set_status(Status(StatusCode.ERROR, str(error)))
+def failed(span: Span, error: BaseException, *, capture_content: bool) -> None:
+    """End a span as failed: status ERROR, one exception event, and the error's class in `error.type`.
+
+    Its message and its trace may quote a text, so they are told only where content may be.
+    """
+    kind = type(error)
+    span.set_attribute("error.type", kind.__qualname__)
+    if capture_content:
+        span.record_exception(error)
+        span.set_status(Status(StatusCode.ERROR, str(error)))
+    else:
+        module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+        span.add_event("exception", {"exception.type": module + kind.__qualname__})
+        span.set_status(Status(StatusCode.ERROR, kind.__qualname__))
 
 
 def exemplar(span: Span) -> dict[str, str] | None:
@@ -160,7 +169,7 @@ class MemoryTelemetry:
             try:
                 yield span
             except BaseException as error:
-                failed(span, error)
+                failed(span, error, capture_content=self.capture_content)
                 raise
             span.set_status(Status(StatusCode.OK))
 
@@ -371,7 +380,29 @@ def _metric(
         known = _registered.setdefault(registry, {})
         metric = known.get(name)
         if metric is None:
-            metric = known[name] = (make or kind)(name, about, labels, registry=registry)
+            try:
+                metric = (make or kind)(name, about, labels, registry=registry)
+            except ValueError:
+                # Of somebody else in this process, a published package perhaps: its counts and ours are one metric.
+                metric = _existing(registry, name)
+                if metric is None:
+                    raise _taken(name, "something else") from None
+            known[name] = metric
     if not isinstance(metric, kind):
-        raise ConfigurationError(f"metric {name} is already registered as a {type(metric).__name__}")
+        raise _taken(name, f"a {type(metric).__name__}")
+    if tuple(metric._labelnames) != tuple(labels):
+        raise _taken(name, f"a {kind.__name__} with the labels {', '.join(metric._labelnames) or '(none)'}")
     return metric
+
+
+def _existing(registry: CollectorRegistry, name: str) -> Counter | Gauge | Histogram | None:
+    """The metric of this name that a registry has; prometheus_client has no public way to ask for it."""
+    collector = getattr(registry, "_names_to_collectors", {}).get(name)
+    return collector if isinstance(collector, (Counter, Gauge, Histogram)) else None
+
+
+def _taken(name: str, by: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the registry has a metric {name} already, which is {by}: choose another metrics_prefix or registry in "
+        "MemoryTelemetryOptions or TelemetryOptions"
+    )

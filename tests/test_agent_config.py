@@ -40,9 +40,10 @@ async def engine(request: pytest.FixtureRequest, valkey_server: ValkeyServer, tm
     await made.close()
 
 
-def worker(engine: Engine, name: str, **options: Any) -> Worker:
+def worker(engine: Engine, name: str, *, follows: bool = True, **options: Any) -> Worker:
     given = {"default_threshold": 0.3, "half_life_seconds": 1000, "weights": WEIGHTS, **options}
     store = MemoryStore(client=engine, name=name, embed_fn=embed, **given)
+    store.live_config.follows = follows
     policies = ToolPolicies(name, values=engine.values, watch=CacheWatch(name), listen=engine.watch)
     return Worker(store, AgentConfig(engine.values, store.live_config, policies))
 
@@ -68,6 +69,27 @@ async def test_what_one_worker_sets_all_get(engine: Engine, store_name: str) -> 
     }
 
 
+async def test_a_worker_that_does_not_follow_shows_and_writes_without_obeying(engine: Engine, store_name: str) -> None:
+    mine, theirs = worker(engine, store_name, follows=False), worker(engine, store_name)
+    before = mine.store.current_config()
+    await theirs.config.set(threshold=0.9, half_life_seconds=5)
+    for seen in (
+        await mine.config.get(),
+        await mine.config.set(half_life_seconds=6, max_items_per_scope=7),
+        await mine.config.reset("half_life_seconds"),
+    ):
+        assert not seen.follows
+        assert seen.memory == before == mine.store.current_config()
+        assert seen.settings["threshold"] == SettingInForce(0.3, "constructor")
+        assert seen.live["threshold"] == 0.9
+    assert seen.live == {"threshold": 0.9, "max_items_per_scope": 7}
+    others = await theirs.config.get()
+    assert others.follows
+    assert (others.memory.threshold, others.memory.max_items_per_scope, others.live) == (0.9, 7, seen.live)
+    await mine.store.refresh_config()  # told to
+    assert mine.store.current_config() == others.memory
+
+
 async def test_what_is_reset_is_each_constructors_again(engine: Engine, store_name: str) -> None:
     mine, theirs = worker(engine, store_name), worker(engine, store_name, default_threshold=0.9)
     before = (await mine.config.get()).memory
@@ -90,6 +112,7 @@ async def test_what_is_reset_is_each_constructors_again(engine: Engine, store_na
         ({"threshold": True}, "threshold must be a finite number, got True"),
         ({"threshold": "0.3"}, "threshold must be a finite number, got '0.3'"),
         ({"weights": (0.6, 0.2, 0.2)}, "weights must be RecallWeights"),
+        ({"weights": RecallWeights(1e31, 0, 0)}, r"a weight may be 1e\+30 at most"),
         ({"half_life_seconds": 0}, "half_life_seconds must be above 0, got 0"),
         ({"half_life_seconds": float("inf")}, "half_life_seconds must be a finite number"),
         ({"max_items_per_scope": 0}, r"max_items_per_scope must be a whole number from 1 to"),

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
 
 import pytest
 import redis.asyncio
@@ -12,6 +16,7 @@ import valkey.asyncio
 
 from betterdb_agent_memory import (
     AgentMemory,
+    AgentMemoryOptions,
     AuthenticationFailedError,
     ConfigurationError,
     EngineError,
@@ -244,11 +249,59 @@ async def test_a_blocking_client_is_refused(valkey_server: ValkeyServer) -> None
     client.close()
 
 
+@pytest.mark.parametrize("library", ["valkey", "redis"])
+async def test_closing_does_not_wait_long_for_a_server_that_hangs(
+    library: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ValkeyServer() as server:
+        if library == "valkey":
+            agent = AgentMemory.open(server.url, embedder=embed)
+        else:
+            client = redis.asyncio.Redis(port=server.port, socket_timeout=15)
+            agent = AgentMemory(AgentMemoryOptions(client, embed_fn=embed))
+        await agent.initialize()
+        await agent.memory.remember("note")
+        assert await agent.memory.recall("note")
+        await agent.tool.check("weather", {})
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            begun = time.monotonic()
+            await agent.close()
+            assert time.monotonic() - begun < 16
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+    assert "counts of cache betterdb_ac were lost at close" in caplog.text
+    assert ("reinforcements of store betterdb_ac were lost" in caplog.text) == (library == "valkey")
+
+
 @pytest.mark.parametrize("url", ["postgres://localhost/x", "http://localhost", "", "valkey+cluster://localhost"])
 def test_an_unknown_url_names_the_known_ones(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BETTERDB_URL", raising=False)
     with pytest.raises(ConfigurationError, match=r"valkey://|empty"):
         AgentMemory.open(url, embedder=embed)
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        (5, "url must be a text or a path, got int"),
+        ("valkey://me:s3cret@localhost:6379?socket_timeot=3", "url: .*'socket_timeot'"),
+        ("valkey://me:s3cret@localhost:6379?protocol=7", "url: "),
+        ("valkeys://me:s3cret@localhost:6379?ssl_cert_reqs=s3cret", "url: "),
+        ("valkey://me:s3cret@localhost:6379/notadb", "url: .*database"),
+        ("valkey://me:1/s3cret@localhost:6379", "url: .*%2F"),
+    ],
+)
+def test_a_url_that_cannot_work_is_refused_when_it_is_opened(url: Any, says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says) as caught:
+        AgentMemory.open(url, embedder=embed)
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("rest", ["localhost", "localhost:6379/", "localhost:6379/3", "localhost/3/?socket_timeout=3"])
+def test_a_url_may_name_a_database_and_settings(rest: str) -> None:
+    AgentMemory.open(f"valkey://{rest}", embedder=embed)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "d:mem", "d:mem:x", "x" * 201, "a\nb"])

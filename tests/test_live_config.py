@@ -67,10 +67,19 @@ def test_whatever_the_hash_holds_the_configuration_is_usable(fields: dict[str, b
 @pytest.mark.parametrize(
     ("text", "number"),
     [(b" 0.5\n", 0.5), (b"5e-1", 0.5), (b"", None), (b"0x1", None), (b"Infinity", None), (b"1e999", None),
-     (b"1_0", None), (b"\xff", None), (b"0.5.1", None)],
+     (b"1_0", None), ("٠.٥".encode(), None), ("٣".encode(), None), (b"1e\xd9\xa3", None),
+     (b"\xff", None), (b"0.5.1", None)],
 )  # fmt: skip
 def test_numbers_are_plain_or_ignored(text: bytes, number: float | None) -> None:
     assert read_number(text) == number
+
+
+def test_weights_whose_scores_would_be_infinite_are_ignored() -> None:
+    fields = [setting.field for setting in SETTINGS if "weights" in setting.field]
+    resolved = resolve(dict.fromkeys(fields, b"1e308"), BASE)
+    assert resolved.config == BASE
+    assert set(resolved.ignored) == set(fields)
+    assert resolve({fields[0]: b"1e30"}, BASE).config.weights.similarity == 1e30
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
@@ -85,7 +94,7 @@ def test_a_number_is_read_as_it_was_written_by_us_by_json_and_by_the_published_p
 
 @given(
     threshold=st.none() | st.floats(0, 2),
-    weights=st.none() | st.builds(RecallWeights, st.floats(0, 1e300), st.floats(0, 1e300), st.floats(1e-300, 1e300)),
+    weights=st.none() | st.builds(RecallWeights, st.floats(0, 1e30), st.floats(0, 1e30), st.floats(1e-300, 1e30)),
     half_life=st.none() | st.floats(1e-300, 1e300),
     limit=st.none() | st.integers(1, MAX_WHOLE_NUMBER),
 )
@@ -207,7 +216,7 @@ async def test_a_value_that_cannot_be_used_is_told_once(
     await valkey_client.hset(key, mapping=dict.fromkeys([s.field for s in SETTINGS if "weights" in s.field], "0"))
     await live.refresh()
     assert live.current.weights == BASE.weights
-    assert caplog.records[-1].getMessage().endswith("it accepts 0 or more, and not all weights may be 0")
+    assert caplog.records[-1].getMessage().endswith("it accepts 0 to 1e30, and not all weights may be 0")
     await valkey_client.delete(key)
     await live.refresh()
     assert live.current == BASE

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -154,3 +156,38 @@ async def test_an_opened_agent_recalls_by_what_another_one_sets(
         # One for each worker, whatever it listens for.
         assert len(await listening(operator)) == (2 if place == "server" else 0)
     assert await listening(operator) == []
+
+
+ENDS = """
+import asyncio, sys
+from betterdb_agent_memory import AgentMemory, EngineUnavailableError
+
+async def embed(text):
+    return [1.0, 0.0]
+
+async def forgets(agent):
+    await agent.session.set("thread", "field", "value")
+
+for number in range(10):
+    agent = AgentMemory.open(sys.argv[1], name="x", embedder=embed)
+    asyncio.run(forgets(agent))
+    try:
+        asyncio.run(forgets(agent))
+    except EngineUnavailableError as error:
+        print(error)
+print("ended")
+"""
+
+
+@pytest.mark.parametrize("place", ["server", "file"])
+def test_programs_that_forget_to_close_and_go_on_in_a_second_loop_end(
+    place: str, valkey_server: ValkeyServer, tmp_path: Path
+) -> None:
+    url = valkey_server.url if place == "server" else str(tmp_path / "m.db")
+    done = subprocess.run([sys.executable, "-c", ENDS, url], timeout=40, capture_output=True, text=True, check=False)
+    *refusals, last = done.stdout.splitlines()
+    assert last == "ended", done.stderr
+    if place == "server":
+        # Where the first loop's end has closed the one connection, a second loop makes another.
+        assert refusals
+        assert all("one client per event loop" in refusal for refusal in refusals)

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import redis
+import valkey
 import valkey.asyncio
 
 from betterdb_agent_memory import (
@@ -51,9 +53,12 @@ WRONG: list[tuple[type, dict[str, Any], str]] = [
     (AgentCacheOptions, {"client": CLIENT, "telemetry": True}, "AgentCacheOptions.telemetry must be Telemetry"),
     (AgentCacheOptions, {"client": CLIENT, "discovery": True}, "AgentCacheOptions.discovery must be Discovery"),
     (AgentCacheOptions, {"client": "valkey://me:secret@host"}, "AgentCacheOptions.client.*got str.*AgentMemory.open"),
+    (AgentCacheOptions, {"client": valkey.Valkey()}, "AgentCacheOptions.client: .* is a blocking .*valkey.asyncio"),
+    (AgentCacheOptions, {"client": redis.Redis()}, "AgentCacheOptions.client: .* is a blocking .*redis.asyncio"),
     (AgentCacheOptions, {}, "AgentCacheOptions.client is missing"),
     (AgentCacheOptions, {"client": CLIENT, "ttl": 5}, "AgentCacheOptions.ttl is unknown.*default_ttl"),
     (AgentMemoryOptions, {"client": CLIENT}, "AgentMemoryOptions.embed_fn is missing"),
+    (AgentMemoryOptions, {"client": valkey.Valkey(), "embed_fn": embed}, "AgentMemoryOptions.client: .* blocking"),
     (AgentMemoryOptions, {"client": CLIENT, "embed_fn": "model"}, "AgentMemoryOptions.embed_fn"),
     (AgentMemoryOptions, {"client": CLIENT, "embed_fn": embed, "memory": {"recall": 1}}, "memory.recall must be Agent"),
     (AgentMemoryConfig, {"default_threshold": 2.5}, "AgentMemoryConfig.default_threshold must be a number from 0 to 2"),
@@ -83,6 +88,12 @@ WRONG: list[tuple[type, dict[str, Any], str]] = [
     (CacheOptions, {"default_ttl": 30}, "CacheOptions.default_ttl is unknown.*default_ttl_seconds"),
     (EmbeddingCacheOptions, {"max_entries": 1}, "EmbeddingCacheOptions.max_entries"),
     (EmbeddingCacheOptions, {"local_bytes": -1}, "EmbeddingCacheOptions.local_bytes"),
+    (
+        TelemetryOptions,
+        {"metrics_prefix": "bad prefix!"},
+        "TelemetryOptions.metrics_prefix must be letters.* got 'bad",
+    ),
+    (MemoryTelemetryOptions, {"metrics_prefix": "1st"}, "MemoryTelemetryOptions.metrics_prefix must be letters"),
     (MemoryOptions, {"threshold": 3}, "MemoryOptions.threshold must be a number from 0 to 2, got 3"),
     (MemoryOptions, {"half_life_seconds": 0}, "MemoryOptions.half_life_seconds"),
     (MemoryOptions, {"max_items_per_scope": 0}, "MemoryOptions.max_items_per_scope"),

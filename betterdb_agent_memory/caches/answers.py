@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
+from betterdb_agent_memory.caches.canonical import json_value
 from betterdb_agent_memory.caches.entries import LlmEntry, decode_llm, encode_llm, text_of
-from betterdb_agent_memory.caches.keys import CacheKey, llm_key, llm_prefix
+from betterdb_agent_memory.caches.keys import CacheKey, ignored_parameters, is_large, llm_key, llm_prefix
 from betterdb_agent_memory.caches.pricing import Prices
 from betterdb_agent_memory.caches.results import LlmAnswer, LlmCacheResult, Origin, checked_ttl
 from betterdb_agent_memory.caches.watch import CacheWatch
@@ -24,14 +26,18 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request: its model, where its answer is kept, and the key of the lease for fetching it."""
+    """A request: its model, where its answer is kept, and the key of the lease for fetching it.
+
+    `ignored` are its parameters that do not take part in the key.
+    """
 
     model: str
     key: CacheKey
     flight_key: str
+    ignored: tuple[str, ...]
 
     @classmethod
-    def of(cls, name: str, params: Mapping[str, Any], *, complete: bool) -> Request:
+    def of(cls, name: str, params: object, *, complete: bool) -> Request:
         """The request of the cache `name`.
 
         The lease lies beside the prefix of the answers, so that nobody's scan takes it for one.
@@ -39,9 +45,15 @@ class Request:
         Raises:
             InvalidInputError: `params` cannot be a request.
         """
-        key = llm_key(name, params, complete=complete)
-        model: str = params["model"]
-        return cls(str.__str__(model), key, f"{name}:__llm_flight:{key.shared.removeprefix(llm_prefix(name))}")
+        # An object with such members will do as well.
+        given: Any = params if isinstance(params, Mapping) else json_value(params, root="params")
+        key = llm_key(name, given, complete=complete)
+        return cls(
+            model=str.__str__(given["model"]),
+            key=key,
+            flight_key=f"{name}:__llm_flight:{key.shared.removeprefix(llm_prefix(name))}",
+            ignored=() if complete else ignored_parameters(given),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +165,12 @@ class AnswerShelf:
 
     async def write(self, key: str, entry: LlmEntry, keeping: Keeping) -> None:
         """Store an entry. One round trip."""
-        ttl = keeping.ttl_seconds
-        raw, kept_seconds = encode_llm(entry), ttl
+        ttl = kept_seconds = keeping.ttl_seconds
         if keeping.stale_seconds and ttl is not None and entry.stored_at_ms is not None:
-            raw = encode_llm(replace(entry, fresh_until_ms=entry.stored_at_ms + 1000 * ttl))
+            entry = replace(entry, fresh_until_ms=entry.stored_at_ms + 1000 * ttl)
             # An answer that asks for a longer TTL itself is paid for by now: nothing is refused any more.
             kept_seconds = min(ttl + keeping.stale_seconds, MAX_TTL_SECONDS)
+        raw = await encoded(entry)
         with (
             self._watch.llm_store(key, entry.model, kept_seconds)
             if entry.content_blocks is None
@@ -212,3 +224,16 @@ class AnswerShelf:
         except EngineError as error:
             self._watch.background_failed("corrupt")
             _log.warning("an unreadable entry under %s could not be deleted: %s", entries[0][0], error)
+
+
+async def encoded(entry: LlmEntry) -> bytes:
+    """The stored bytes. Those of a large answer are made in a thread, since spelling numbers holds the loop for long.
+
+    Reading them back is one call of C code, in which no other thread runs: it gains nothing by that.
+
+    Raises:
+        InvalidInputError: a content block holds something that has no JSON.
+    """
+    if is_large((entry.response, entry.content_blocks)):
+        return await asyncio.to_thread(encode_llm, entry)
+    return encode_llm(entry)

@@ -9,7 +9,19 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from types import CellType, SimpleNamespace
-from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Protocol, Self, TypeVar, cast, get_type_hints, overload
+from typing import (
+    Any,
+    Concatenate,
+    Generic,
+    NamedTuple,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeVar,
+    cast,
+    get_type_hints,
+    overload,
+)
 
 from betterdb_agent_memory.caches.canonical import json_value
 from betterdb_agent_memory.caches.keys import CacheKey
@@ -165,7 +177,7 @@ class FunctionCache:
         """Take the tool's name for a function.
 
         Raises:
-            ConfigurationError: another function took it, and neither was given it by `name`.
+            ConfigurationError: another function took it, and this one was not given it by `name`.
         """
         other = self._origins.setdefault(tool, origin)
         if options.name is not None or origin.is_same(other):
@@ -191,20 +203,24 @@ def _tool_of(function: Callable[..., Any], options: FunctionOptions) -> str:
 
 def _origin(function: Callable[..., Any], options: FunctionOptions) -> _Origin:
     place = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', '')}"
+    # Not the decorators around it: they hold the function itself.
+    function = inspect.unwrap(function)
     held = [getattr(function, "__self__", None)]
     if "<locals>" not in place:
         return _Origin(place, None, tuple(held))
-    held += [_content(cell) for cell in getattr(function, "__closure__", None) or ()]
+    code = getattr(function, "__code__", None)
+    cells = zip(code.co_freevars, function.__closure__ or (), strict=True) if code is not None else ()
+    held += [_content(cell) for name, cell in cells if name != function.__name__]
     # Defaults of all other parameters are compared with each call.
     parameters = inspect.signature(function).parameters.values()
     held += [each.default for each in parameters if options.key is not None or each.name in options.skip]
-    return _Origin(place, getattr(function, "__code__", None), tuple(held))
+    return _Origin(place, code, tuple(held))
 
 
 def _content(cell: CellType) -> object:
     try:
         return cell.cell_contents
-    except ValueError:  # nothing is in there yet: the function's own name, for example
+    except ValueError:  # nothing is in there yet
         return None
 
 

@@ -36,7 +36,6 @@ MAX_EXACT_INTEGER: Final = 2**53
 
 _SORTED: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 _AS_GIVEN: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
-_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _INDEX: Final = re.compile("0|[1-9][0-9]{0,9}")
 _LARGEST_INDEX: Final = 2**32 - 2
 _FIRST_SURROGATE: Final = "\ud800"
@@ -87,8 +86,8 @@ def spelled(value: object, *, root: str = "") -> Spelling:
     """`value` in the TypeScript spelling, with what is lost in it.
 
     The standard library's C encoder writes it when one look at every member proves that it would write
-    the same (`is_plain`), or a copy in which it would, where numbers and the order of names are all that is
-    different; else it is written member by member.
+    the same (`is_plain`), or of a copy in which it would, if numbers are all that is different; else it is written
+    member by member.
 
     Raises:
         InvalidInputError: something in it has no defined form; the error names its path, from `root` on.
@@ -127,7 +126,7 @@ def python_json(value: object) -> str:
         text = _AS_GIVEN.encode(_sorted_members(value))
     except (TypeError, ValueError, RecursionError):
         text = _AS_GIVEN.encode(_sorted_members(json_value(value)))
-    return text if text.isascii() else _LONE_SURROGATE.sub(_escaped, text)
+    return _escaped(text)
 
 
 def hexadecimal_hash(utf8: bytes) -> str:
@@ -185,40 +184,35 @@ def _is_plain_float(number: float) -> bool:
 
 
 def _respelled(value: object) -> bytes:
-    """`value`, which UTF-8 can hold, as TypeScript writes it; a ValueError where that takes more than a copy."""
-    text = _AS_GIVEN.encode(_copied(value, MAX_DEPTH))
+    """`value`, which UTF-8 can hold, as TypeScript writes it; a ValueError where more than numbers are different."""
+    text = _SORTED.encode(_renumbered([value], MAX_DEPTH)[0])
     return text.replace(_UNQUOTED[0], "").replace(_UNQUOTED[1], "").encode()
 
 
-def _copied(value: Any, levels: int) -> Any:
-    """What the C encoder writes as TypeScript does `value`: names in order, numbers that both spell the same."""
-    kind = type(value)
-    if kind is str or kind is bool or value is None:
-        return value
-    if kind is float:
-        return value if _is_plain_float(value) else _as_typescript(value)
-    if kind is int and -MAX_EXACT_INTEGER <= value <= MAX_EXACT_INTEGER:
-        return value
-    if kind is list and levels:
-        return [_copied(member, levels - 1) for member in value]
-    if kind is dict and levels:
-        return {name: _copied(value[name], levels - 1) for name in _ordered(value)}
-    raise ValueError(kind)
-
-
-def _ordered(names: Mapping[Any, object]) -> list[str]:
-    if _are_plain_names(names):
-        return sorted(names)
-    if _LOST_NAME in names or any(type(name) is not str for name in names):
-        raise ValueError(_LOST_NAME)
-    return sorted(names, key=_name_order)
+def _renumbered(value: Any, levels: int) -> Any:
+    """A copy of a list or dict with numbers that the C encoder writes as TypeScript does those of `value`."""
+    if levels < 0 or (type(value) is dict and not _are_plain_names(value)):
+        raise ValueError
+    copy = value.copy()
+    for place, member in value.items() if type(value) is dict else enumerate(value):
+        kind = type(member)
+        if kind is str:
+            continue
+        if kind is float:
+            if not _is_plain_float(member):
+                copy[place] = _as_typescript(member)
+        elif kind is dict or kind is list:
+            copy[place] = _renumbered(member, levels - 1)
+        elif not _is_plain_constant(member):
+            raise ValueError
+    return copy
 
 
 def _as_typescript(number: float) -> int | str:
-    if number.is_integer() and -MAX_EXACT_INTEGER <= number <= MAX_EXACT_INTEGER:
+    if -MAX_EXACT_INTEGER <= number <= MAX_EXACT_INTEGER and number.is_integer():
         return int(number)
     if not math.isfinite(number):
-        raise ValueError(number)
+        raise ValueError
     return f"{_FIRST_SURROGATE}{_number(number)}{_FIRST_SURROGATE}"
 
 
@@ -295,7 +289,7 @@ class _Writer:
 
 def _string(value: str) -> str:
     text = _AS_GIVEN.encode(value)
-    return text if text.isascii() else _LONE_SURROGATE.sub(_escaped, text)
+    return _escaped(text)
 
 
 def _name_order(name: str) -> tuple[int, bytes]:
@@ -346,5 +340,5 @@ def _sorted_members(value: object) -> object:
     return value
 
 
-def _escaped(match: re.Match[str]) -> str:
-    return f"\\u{ord(match[0]):04x}"
+def _escaped(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

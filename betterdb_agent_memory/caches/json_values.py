@@ -8,7 +8,7 @@
 | set, frozenset | a list in the order of the canonical text of its members |
 | Enum member | its value |
 | dataclass instance | a dict of all its fields, by their names |
-| pydantic model | a dict of all its fields, its extras and its computed fields, by their aliases; a root model: its root |
+| pydantic model | a dict of all its fields, extras and computed fields, by their aliases; a root model: its root |
 | datetime, date, time | ISO 8601 text (`isoformat`), with the offset that it has and none if it has none |
 | Decimal | its decimal text, so that no digit is lost: `Decimal("1.10")` -> `"1.10"` |
 | UUID | its text |
@@ -36,11 +36,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 from uuid import UUID
 
 import numpy as np
@@ -199,6 +199,25 @@ class _Conversion:
         return InvalidInputError(f"{where} is or has {what}, which has no form in a cache key; {advice}")
 
 
+def members_held(value: object) -> Collection[object]:
+    """What is directly in `value`, as it is; for an array of numbers as many numbers, for no container nothing."""
+    if isinstance(value, list):
+        return value
+    if isinstance(value, dict | Mapping):
+        return value.values()
+    if not _is_container(value):
+        return ()
+    match value:
+        case BaseModel():
+            return [*vars(value).values(), *(value.model_extra or {}).values()]
+        case np.ndarray():
+            return value.tolist() if value.dtype == object and value.ndim else range(value.size)
+        case Collection():
+            return value
+        case _:
+            return [getattr(value, field.name) for field in dataclasses.fields(value)]  # type: ignore[arg-type]
+
+
 def shown_path(path: Sequence[str | int], root: str = "") -> str:
     """The place of a member as a program would write it.
 
@@ -232,8 +251,9 @@ def _model_members(model: BaseModel) -> Iterator[tuple[str, object]]:
             yield name, held[field_name]
     extras = model.model_extra or {}
     yield from extras.items()
-    for attribute, computed in type(model).model_computed_fields.items():
-        name = attribute if computed.alias is None else computed.alias
+    # Not model_computed_fields: before pydantic 2.10 instances have it, from then on classes.
+    for attribute, computed in model.__pydantic_decorators__.computed_fields.items():
+        name = attribute if computed.info.alias is None else computed.info.alias
         if name not in names and name not in extras:
             yield name, getattr(model, attribute)
 

@@ -18,11 +18,12 @@ and sorts tools otherwise, so that its key for the same request can be another o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from betterdb_agent_memory.caches.canonical import hexadecimal_hash, json_value, python_json, spelled, spelled_members
+from betterdb_agent_memory.caches.json_values import members_held
 from betterdb_agent_memory.caches.tool_names import checked_tool_name
 from betterdb_agent_memory.caches.tool_order import tool_order
 from betterdb_agent_memory.errors import InvalidInputError
@@ -53,7 +54,10 @@ KEY_PARAMETERS: Final = tuple(_MEMBERS)
 _LARGE: Final = 256 * 1024
 """From how many characters on a value is large."""
 _MEMBER: Final = 128
-"""How many characters of text take as long as one member."""
+"""How many characters of text take as long as one member of a dict or list."""
+_CONVERTED_MEMBER: Final = 4 * _MEMBER
+"""And as one of anything else."""
+_FAST: Final = frozenset({dict, list})
 _SMALL: Final = frozenset({int, float, bool, type(None)})
 
 
@@ -137,25 +141,16 @@ def is_large(value: object) -> bool:
     left = _LARGE - _MEMBER
     unseen = [value]
     for item in unseen:  # which grows meanwhile
-        kind = type(item)
-        if kind is str:
-            left -= len(item)  # type: ignore[arg-type]
-        elif kind not in _SMALL:
-            members = _members(item)
-            left -= _MEMBER * len(members)
+        if isinstance(item, str):
+            left -= len(item)
+        elif type(item) not in _SMALL:
+            members = members_held(item)
+            left -= len(members) * (_MEMBER if type(item) in _FAST else _CONVERTED_MEMBER)
             if left >= 0:
                 unseen.extend(members)
         if left < 0:
             return True
     return False
-
-
-def _members(value: object) -> Collection[object]:
-    if isinstance(value, dict | Mapping):
-        return value.values()
-    if isinstance(value, list | Collection):
-        return () if isinstance(value, str | bytes) else value
-    return getattr(value, "__dict__", {}).values()
 
 
 def ignored_parameters(params: Mapping[str, Any]) -> tuple[str, ...]:

@@ -9,15 +9,21 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
-from betterdb_agent_memory.caches.answers import ANYTHING, AnswerShelf, Found, Keeping, Request, checked_blocks
+from betterdb_agent_memory.caches.answers import ANYTHING, AnswerShelf, Found, Keeping, Request, encoded
 from betterdb_agent_memory.caches.content import ContentBlock, LlmCacheParams
 from betterdb_agent_memory.caches.deferred import DeferredWrites
-from betterdb_agent_memory.caches.entries import LlmEntry, encode_llm
-from betterdb_agent_memory.caches.keys import ignored_parameters
+from betterdb_agent_memory.caches.entries import LlmEntry
+from betterdb_agent_memory.caches.keys import is_large
 from betterdb_agent_memory.caches.operations import Check
 from betterdb_agent_memory.caches.pricing import Prices, cost_micros
-from betterdb_agent_memory.caches.results import LlmAnswer, LlmCacheResult, LlmStoreOptions
-from betterdb_agent_memory.caches.single_flight import LEASE_SECONDS, WAIT_SECONDS, Patience, SingleFlight
+from betterdb_agent_memory.caches.results import LlmAnswer, LlmCacheResult, LlmStoreOptions, checked_blocks
+from betterdb_agent_memory.caches.single_flight import (
+    LEASE_SECONDS,
+    WAIT_SECONDS,
+    Patience,
+    RefreshPauses,
+    SingleFlight,
+)
 from betterdb_agent_memory.caches.watch import CacheWatch
 from betterdb_agent_memory.clock import Clock
 from betterdb_agent_memory.engines.base import Engine
@@ -71,6 +77,7 @@ class LlmCache:
         self._key = key
         self._shelf = AnswerShelf(name, values=engine.values, watch=watch, prices=prices, clock=clock)
         self._flights: SingleFlight[Found] = SingleFlight(engine.leases, watch)
+        self._pauses = RefreshPauses(engine.values)
         self._refreshing: set[asyncio.Task[None]] = set()
         self._warned_of: set[str] = set()
         self._is_reachable = True
@@ -85,7 +92,7 @@ class LlmCache:
             InvalidInputError: `params` cannot be a request.
             EngineError: the cache could not be asked.
         """
-        found = await self._check(self._request(params, key), ANYTHING)
+        found = await self._check(await self._request(params, key), ANYTHING)
         return LlmCacheResult(hit=False) if found is None else found.result(self._clock())
 
     async def store(
@@ -142,7 +149,8 @@ class LlmCache:
 
         With `stale_seconds` an answer is kept that much longer than its TTL, which must be set then, here or
         as the default. One that is older than its TTL is handed out at once, and one worker fetches a new one
-        in the background; `close` waits for that.
+        in the background; `close` waits for that. After an attempt that brought nothing the next one waits, for
+        1 s at first and 60 s at most.
 
         `origin` of the result says where the answer came from. When the cache cannot be reached `call` is
         made all the same, once per process, and counted as a background failure; only a refused password is an
@@ -152,9 +160,11 @@ class LlmCache:
             InvalidInputError: an argument, or what `call` returned, cannot be kept.
             AuthenticationFailedError: the server refuses this client.
         """
-        request = self._request(params, key)
+        if not callable(call):
+            raise InvalidInputError(f"call must be an async function without arguments, got {call!r:.80}")
         patience = Patience(lease_seconds, wait_seconds)
         keeping = Keeping.checked(ttl, stale_seconds, self._ttl_seconds)
+        request = await self._request(params, key)
         look = partial(self._look, request, keeping)
         work = partial(self._call, request, call, keeping)
         try:
@@ -208,15 +218,14 @@ class LlmCache:
             await asyncio.wait(late)
             _log.warning("%d answers of cache %s were still being refreshed at close", len(late), self._name)
 
-    def _request(self, params: LlmParams, key: KeyChoice | None) -> Request:
+    async def _request(self, params: LlmParams, key: KeyChoice | None) -> Request:
         if key not in (None, "shared", "complete"):
             raise InvalidInputError(f'key must be "shared" or "complete", got {key!r:.80}')
-        complete = (key or self._key) == "complete"
-        request = Request.of(self._name, params, complete=complete)
-        if not complete:
-            ignored = ignored_parameters(params)
-            self._watch.ignored_parameters(ignored)
-            self._warn_of(ignored)
+        derived = partial(Request.of, self._name, params, complete=(key or self._key) == "complete")
+        request = await asyncio.to_thread(derived) if is_large(params) else derived()
+        if request.ignored:
+            self._watch.ignored_parameters(request.ignored)
+            self._warn_of(request.ignored)
         return request
 
     async def _check(self, request: Request, keeping: Keeping) -> Found | None:
@@ -234,7 +243,7 @@ class LlmCache:
         return None
 
     async def _store(self, params: LlmParams, answer: LlmAnswer, key: KeyChoice | None) -> str:
-        request = self._request(params, key)
+        request = await self._request(params, key)
         keeping = Keeping(self._ttl_seconds if answer.ttl is None else answer.ttl)
         await self._shelf.write(request.key.shared, await self._shelf.entry(request.model, answer), keeping)
         return request.key.shared
@@ -271,12 +280,15 @@ class LlmCache:
         if answer.ttl is not None:
             keeping = Keeping(answer.ttl, keeping.stale_seconds)
         # What is handed out has gone through JSON, as what will be found later has.
-        found = Found(key, encode_llm(entry), entry, "call").again("call")
-        if answer.store:
-            try:
-                await self._shelf.write(key, entry, keeping)
-            except EngineError as error:
-                self._failed("llm_store", request, error)
+        found = Found(key, await encoded(entry), entry, "call").again("call")
+        if not answer.store:
+            return found._replace(is_kept=False)
+        try:
+            await self._shelf.write(key, entry, keeping)
+        except EngineError as error:
+            self._failed("llm_store", request, error)
+            return found._replace(is_kept=False)
+        await self._pauses.end(request.flight_key)
         return found
 
     def _refresh_soon(
@@ -286,9 +298,24 @@ class LlmCache:
         work: Callable[[], Awaitable[Found]],
         patience: Patience,
     ) -> None:
-        async def refresh() -> None:
+        key = request.flight_key
+        if not self._pauses.is_over(key):
+            return
+
+        async def attempt() -> Found:
             try:
-                await self._flights.refresh(request.flight_key, look=look, work=work, patience=patience)
+                found = await work()
+            except Exception:
+                await self._pauses.begin(key)
+                raise
+            if not found.is_kept:
+                await self._pauses.begin(key)
+            return found
+
+        async def refresh() -> None:
+            may_work = partial(self._pauses.is_over_everywhere, key)
+            try:
+                await self._flights.refresh(key, look=look, work=attempt, patience=patience, may_work=may_work)
             except Exception as error:  # noqa: BLE001 - whatever the caller's own function raises
                 self._failed("refresh", request, error)
 
@@ -299,7 +326,7 @@ class LlmCache:
     def _count_hit(self, seen: Check, entry: LlmEntry) -> None:
         tokens = entry.tokens or {}
         seen.hit(cost_saved=entry.cost, input_tokens=tokens.get("input", 0), output_tokens=tokens.get("output", 0))
-        seen.content(str(entry.response or ""))  # another writer may have left something else
+        seen.content(entry.response or "")
         self._deferred.count("llm:hits")
         if entry.cost is not None:
             self._deferred.count("cost_saved_micros", cost_micros(entry.cost))

@@ -57,7 +57,7 @@ class Operation:
             self._seconds.observe(duration, exemplar(self._span) if self._recording else None)
         if self._recording:
             if error is not None:
-                failed(self._span, error)
+                failed(self._span, error, capture_content=self._telemetry.capture_content)
             self._span.end()
 
     def content(self, text: str) -> None:

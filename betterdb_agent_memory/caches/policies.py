@@ -132,7 +132,7 @@ class ToolPolicies:
         self._order = itertools.count(1)
         self._read_at = 0
         self._is_started = False
-        self._was_waited_for = False
+        self._is_known = False
         self._written: dict[str, _Write] = {}
         self._writing = LoopLock()
         self._reported: dict[str, bytes] = {}
@@ -181,7 +181,7 @@ class ToolPolicies:
             self._watch.background_failed("policies")
             _log.warning("the tool policies in %s could not be read, the last ones stay: %s", self._key, error)
             return False
-        self._was_waited_for = True
+        self._is_known = True
         if sent_at > self._read_at:
             self._take(fields, sent_at)
         return True
@@ -207,14 +207,14 @@ class ToolPolicies:
         For two seconds at most, and never again: what is done with the policies goes on without them then,
         and that is counted.
         """
-        if self._was_waited_for or not self._is_started:
+        if self._is_known or not self._is_started:
             return
         try:
             await asyncio.wait_for(self._rereading.wait_read(), FIRST_READ_SECONDS)
         except TimeoutError:
             self._watch.background_failed("policies")
             _log.warning("the tool policies in %s are not known yet, the default TTL applies", self._key)
-        self._was_waited_for = True
+        self._is_known = True
 
     async def stop(self) -> None:
         """End the background reads, and the wait for the first one."""

@@ -119,7 +119,7 @@ class SessionCache:
     async def get_all(
         self, thread_id: str, *, scan: bool | None = None, include_unclaimed: bool = False
     ) -> dict[str, str]:
-        """All fields of a thread by name. Two round trips up to 160 fields, plus one when there is something to tidy up.
+        """All fields of a thread by name. Two round trips up to 160 fields, one more when there is some tidying up.
 
         The key space is scanned only where a program without the index has written meanwhile, whichever thread
         it was. `scan=True` always scans, and so finds what was stored with a bare SET; `scan=False`
@@ -204,7 +204,7 @@ class SessionCache:
             own = await off_loop(len(found), _those_of, thread_id, found)
             batch = self._values.batch()
             replies = await off_loop(len(found), self._tidy, batch, thread_id, survey, found, own)
-            short = [one for one in own if _left_ms(one) < self._ttl_seconds * 1000]
+            short = await off_loop(len(own), _shorter_than, own, self._ttl_seconds)
             if short:
                 replies.append(self._fields.outlast(batch, thread_id, short[0].name, self._ttl_seconds))
             for page in pages(short):
@@ -264,9 +264,7 @@ class SessionCache:
         await self._keep(thread, own if slide else [], batch, replies)
         return await off_loop(len(found), _unless_claimed, found) if include_unclaimed else own
 
-    async def _keep(
-        self, thread: str, read: Sequence[Found], batch: ValueBatch, replies: list[Reply[object]]
-    ) -> None:
+    async def _keep(self, thread: str, read: Sequence[Found], batch: ValueBatch, replies: list[Reply[object]]) -> None:
         """Renew values that slide, and send that with what is in the batch.
 
         Best effort: failures are counted and logged.
@@ -411,6 +409,10 @@ def _those_of(thread: str, found: Sequence[Found]) -> list[Found]:
 def _unless_claimed(found: Sequence[Found]) -> list[Found]:
     """What is there, and no other thread's."""
     return [one for one in found if one.is_there and one.claimed is not False]
+
+
+def _shorter_than(found: Sequence[Found], ttl_seconds: int) -> list[Found]:
+    return [one for one in found if _left_ms(one) < ttl_seconds * 1000]
 
 
 def _due(read: Sequence[Found], ttl_seconds: int) -> list[Found]:

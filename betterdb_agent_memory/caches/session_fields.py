@@ -121,7 +121,8 @@ class SessionFields:
             return Survey(index, tuple(index.fields))
         names, strangers = await self._scan(thread, index, include_unclaimed)
         # The counters are from before the scan: what others write meanwhile makes the next one necessary.
-        return Survey(index, sorted(names.union(index.fields)), True, strangers, counters.mark)
+        names.update(index.fields)
+        return Survey(index, await off_loop(len(names), sorted, names), True, strangers, counters.mark)
 
     async def read(
         self,

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Generic, NamedTuple, TypeVar
 
 from betterdb_agent_memory.caches.watch import CacheWatch, Role
 from betterdb_agent_memory.engines.base import Leases
+from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.errors import EngineError, InvalidInputError, LeaseHeldError
 from betterdb_agent_memory.leasing import HeldLease
 from betterdb_agent_memory.options import is_number
@@ -25,9 +27,14 @@ FIRST_PAUSE_SECONDS = 0.02
 LONGEST_PAUSE_SECONDS = 0.5
 LEASE_PAUSE_SECONDS = 1.0
 """Between two attempts to get a lease that another holds; shorter where the lease itself is short."""
+FIRST_REFRESH_PAUSE_SECONDS = 1
+LONGEST_REFRESH_PAUSE_SECONDS = 60
 
 _SHORTEST_LEASE_SECONDS = 0.1
 _GRACE_SECONDS = 1.0
+_MOST_PAUSES = 10_000
+_MOST_FAILURES = 99
+"""How far failures in a row are counted: far beyond the longest pause."""
 _T = TypeVar("_T")
 
 
@@ -104,10 +111,12 @@ class SingleFlight(Generic[_T]):
         look: Callable[[], Awaitable[_T | None]],
         work: Callable[[], Awaitable[_T]],
         patience: Patience,
+        may_work: Callable[[], Awaitable[bool]] | None = None,
     ) -> bool:
         """Work unless somebody does already, or has just done; whether `work` was done. Waits for nobody.
 
-        Round trips beside those of `look` and `work`: 2, or 1 when another process works.
+        `may_work` is asked once nobody else can work. Round trips beside those of `look`, `work` and `may_work`: 2,
+        or 1 when another process works.
 
         Raises:
             EngineError: the lease could not be asked for; nothing was done.
@@ -121,6 +130,8 @@ class SingleFlight(Generic[_T]):
                     await held.enter_async_context(self._lease(key, patience))
                 except LeaseHeldError:
                     return False  # those who joined meanwhile wait for the holder themselves
+                if may_work is not None and not await may_work():
+                    return False  # and work themselves
                 value = await look()
                 if value is None:
                     flight.working_since = monotonic()
@@ -215,6 +226,60 @@ class SingleFlight(Generic[_T]):
             flight.landing.cancel()  # only when nothing came of it
 
 
+class _Pause(NamedTuple):
+    failures: int
+    until: float
+
+
+class RefreshPauses:
+    """How long the next refresh of a key waits after those that brought nothing.
+
+    1 s after the first failure, twice as long after each further one in a row, 60 s at most.
+
+    `{key}:failed` in the engine tells other workers of it: the number of failures, gone when the pause is over.
+    A worker that meets it pauses too and counts on from there.
+    """
+
+    def __init__(self, values: Values) -> None:
+        self._values = values
+        self._pauses: dict[str, _Pause] = {}
+
+    def is_over(self, key: str) -> bool:
+        """Whether this process knows of no pause. No round trip."""
+        pause = self._pauses.get(key)
+        return pause is None or monotonic() >= pause.until
+
+    async def is_over_everywhere(self, key: str) -> bool:
+        """Whether no other worker has begun one either. One round trip."""
+        written = await self._values.get(_told_at(key))
+        if written is None:
+            return True
+        self._pause(key, int(written) if re.fullmatch(rb"[1-9][0-9]?", written) else 1)
+        return False
+
+    async def begin(self, key: str) -> None:
+        """Pause after one more failure. One round trip; when it fails, this process pauses alone."""
+        last = self._pauses.get(key)
+        # Failures long ago are none in a row.
+        in_a_row = last.failures if last and monotonic() < last.until + LONGEST_REFRESH_PAUSE_SECONDS else 0
+        failures = min(in_a_row + 1, _MOST_FAILURES)
+        with suppress(EngineError):
+            await self._values.set(_told_at(key), b"%d" % failures, ttl_seconds=_pause_seconds(failures))
+        # From now on, so that one's own word to the others is gone when it is over.
+        self._pause(key, failures)
+
+    async def end(self, key: str) -> None:
+        """Forget the failures: it has worked. One round trip where this process knows of some, else none."""
+        if self._pauses.pop(key, None) is not None:
+            with suppress(EngineError):
+                await self._values.delete(_told_at(key))
+
+    def _pause(self, key: str, failures: int) -> None:
+        if len(self._pauses) >= _MOST_PAUSES:
+            self._pauses = {other: pause for other, pause in self._pauses.items() if monotonic() < pause.until}
+        self._pauses[key] = _Pause(failures, monotonic() + _pause_seconds(failures))
+
+
 class _Flight(Generic[_T]):
     """The work of one caller, as the others of its loop see it: `landing` is cancelled when it was given up."""
 
@@ -247,3 +312,11 @@ def _pauses() -> Iterator[float]:
     while True:
         yield longest * random.uniform(0.5, 1.0)
         longest = min(longest * 1.5, LONGEST_PAUSE_SECONDS)
+
+
+def _told_at(key: str) -> str:
+    return f"{key}:failed"
+
+
+def _pause_seconds(failures: int) -> int:
+    return int(min(FIRST_REFRESH_PAUSE_SECONDS * 2.0 ** (failures - 1), LONGEST_REFRESH_PAUSE_SECONDS))

@@ -14,6 +14,7 @@ Nothing is kept that would not come back equal, member by member and type by typ
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Final, Generic, TypeVar
@@ -28,6 +29,7 @@ _T = TypeVar("_T")
 UNANNOTATED: Final = object()
 """Stands for a return type that is not stated."""
 
+_WITHOUT_MEMBERS: Final = frozenset({str, int, float, bool, type(None)})
 _UNENCODABLE: Final = (ValueError, TypeError, RecursionError)
 
 
@@ -89,11 +91,14 @@ def same_value(value: Any, other: Any) -> bool:
     """
     if value is other:
         return True
-    if type(value) is not type(other):
-        return type(value) is int and type(other) is float and value == other
+    kind = type(value)
+    if kind is not type(other):
+        return kind is int and type(other) is float and bool(value == other)
+    if kind in _WITHOUT_MEMBERS:
+        return bool(value == other)
     if isinstance(value, dict):
-        return _same_members(value, other) and all(same_value(value[name], other[name]) for name in value)
-    if isinstance(value, list | tuple):
+        return _same_members(value, other) and all(map(same_value, value.values(), map(other.__getitem__, value)))
+    if isinstance(value, list | tuple | deque):
         return len(value) == len(other) and all(map(same_value, value, other))
     if isinstance(value, set | frozenset):
         return _same_members(value, other)
@@ -102,19 +107,21 @@ def same_value(value: Any, other: Any) -> bool:
 
 def _same_members(value: Iterable[Any], other: Iterable[Any]) -> bool:
     """Whether two sets, or the names of two dicts, are the same."""
+    if set(value) != set(other):
+        return False
+    if {*map(type, value), *map(type, other)} <= {str}:
+        return True
     others = {member: member for member in other}
-    return set(value) == others.keys() and all(same_value(member, others[member]) for member in value)
+    return all(same_value(member, others[member]) for member in value)
 
 
 def _same_fields(value: Any, other: Any) -> bool:
+    names: Iterable[str] = ()
     if isinstance(value, BaseModel):
-        names: Iterable[str] = type(value).model_fields
-        beside = ("__pydantic_extra__", "__pydantic_private__")
+        names = [*type(value).model_fields, "__pydantic_extra__", "__pydantic_private__"]
     elif is_dataclass(value):
-        names, beside = (field.name for field in fields(value)), ()
-    else:
-        return True
-    return all(same_value(getattr(value, name, None), getattr(other, name, None)) for name in (*names, *beside))
+        names = [field.name for field in fields(value)]
+    return all(same_value(getattr(value, name, None), getattr(other, name, None)) for name in names)
 
 
 def _encode_text(value: Any) -> str:

@@ -20,7 +20,8 @@ from betterdb_agent_memory.caches.tool import ToolCache
 from betterdb_agent_memory.caches.waking import WakingEngine
 from betterdb_agent_memory.caches.watch import CacheWatch
 from betterdb_agent_memory.clock import Clock
-from betterdb_agent_memory.discovery import CacheDiscovery, CacheTraits
+from betterdb_agent_memory.discovery import WITHDRAWAL_SECONDS, CacheDiscovery, CacheTraits
+from betterdb_agent_memory.engines import CLOSE_SECONDS
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.options import (
     CacheOptions,
@@ -35,7 +36,7 @@ from betterdb_agent_memory.version import package_version
 _log = logging.getLogger(__name__)
 
 FLUSHED: Final = ("llm", "tool", "session", "__llm_flight", "__tool_flight", "__embed")
-"""What a flush deletes, beside the statistics and session indexes: every key `{name}:` + one of these + `:` and more."""
+"""What a flush deletes, beside statistics and session indexes: every key `{name}:` + one of these + `:` and more."""
 
 
 class CacheTiers:
@@ -155,7 +156,7 @@ class CacheTiers:
         """Delete all entries of all tiers, and the statistics, and nothing else. A walk over all keys of a server.
 
         Tool policies stay: they are configuration, which the published packages delete. So do memories and their
-        configuration, and whatever else begins with the name. What other workers write meanwhile may stay, and is found.
+        configuration, and whatever else begins with the name. What other workers write meanwhile may stay.
         """
         self.start()
         await self._deferred.flush()
@@ -170,22 +171,31 @@ class CacheTiers:
     async def close(self) -> None:
         """Finish what is under way, write what waits, stop the work beside. A second time does nothing.
 
-        All of it is done, whatever fails on the way; the last failure is raised.
+        All of it is done, whatever fails on the way; the last failure is raised. A server that does not answer
+        is waited for 5 s, and 2 s more to take the name off the Monitor's list.
         """
         self._is_closed = True
         async with AsyncExitStack() as steps:
             steps.callback(self.session.reset_tracker)
             steps.push_async_callback(self._withdraw)
-            steps.push_async_callback(self._deferred.close)
+            steps.push_async_callback(self._write_what_waits)
             steps.push_async_callback(self.policies.stop)
             steps.push_async_callback(self.llm.close)
+
+    async def _write_what_waits(self) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._deferred.close()
+        except TimeoutError:
+            _log.warning("counts of cache %s were lost at close: no answer in %g s", self._name, CLOSE_SECONDS)
 
     async def _withdraw(self) -> None:
         registration, self._registration = self._registration, None
         if self._discovery is None or registration is None:
             return
         if registration.get_loop() is asyncio.get_running_loop():
-            await asyncio.wait([registration])
+            await asyncio.wait([registration], timeout=WITHDRAWAL_SECONDS)
+            registration.cancel()
         await self._discovery.stop(delete_heartbeat=True)
 
     def _announcement(self, engine: Engine, asked: bool | DiscoveryOptions | None) -> CacheDiscovery | None:

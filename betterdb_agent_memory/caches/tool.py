@@ -73,7 +73,8 @@ class ToolCache:
         """Keep a text as the result of a call; the key it is kept under. One round trip.
 
         `options` are `ttl`, in seconds, and `cost`, the dollars that a hit saves. Without a TTL the tool's
-        policy holds, else the default.
+        policy holds, else the default; the first such result of a process waits until the policies were read,
+        two seconds at most.
 
         Raises:
             InvalidInputError: something cannot be kept as given; nothing was written.

@@ -3,6 +3,7 @@
 from betterdb_agent_memory.discovery.announcing import (
     DEFAULT_HEARTBEAT_INTERVAL_SECONDS,
     HEARTBEAT_TTL_SECONDS,
+    WITHDRAWAL_SECONDS,
     CacheDiscovery,
     Discovery,
     MemoryDiscovery,
@@ -31,6 +32,7 @@ __all__ = [
     "PROTOCOL_KEY",
     "PROTOCOL_VERSION",
     "REGISTRY_KEY",
+    "WITHDRAWAL_SECONDS",
     "CacheDiscovery",
     "CacheTraits",
     "Discovery",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from abc import ABC, abstractmethod
@@ -32,6 +33,8 @@ HEARTBEAT_TTL_SECONDS = 60
 DEFAULT_HEARTBEAT_INTERVAL_SECONDS = 30.0
 SIBLING_SECONDS = 60.0
 """How long after its last beat another process of the same name counts as alive: the life of a heartbeat."""
+WITHDRAWAL_SECONDS = 2.0
+"""How long `stop` waits for a server: a heartbeat that stays runs out by itself."""
 LOOK_EVERY_TICKS = 10
 MAX_NAMES_PER_LOOK = 400
 """Heartbeats that one look asks for, so that it stays one round trip."""
@@ -106,7 +109,7 @@ class Discovery(ABC):
             self._failed(error)
 
     async def stop(self, *, delete_heartbeat: bool) -> None:
-        """Stop beating; with `delete_heartbeat` the name shows as gone at once. One round trip.
+        """Stop beating; with `delete_heartbeat` the name shows as gone at once. One round trip, 2 s at most.
 
         It stays while another process beats for the same name, or did so within the last minute.
         """
@@ -117,7 +120,8 @@ class Discovery(ABC):
         deleted = [batch.delete(self._heartbeat_key, only_if=beat) for beat in self._beats]
         if deleted:
             try:
-                await batch.send()
+                async with asyncio.timeout(WITHDRAWAL_SECONDS):
+                    await batch.send()
                 for reply in deleted:
                     reply.result()
             except Exception as error:  # noqa: BLE001 - it runs out by itself

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.errors import ConfigurationError
 
+CLOSE_SECONDS = 5.0
+"""How long a close waits for a server to take what was deferred; a hung one would hold up the whole process."""
 SERVER_SCHEMES = ("valkey", "valkeys", "redis", "rediss", "unix")
 _LOOKS_LIKE_A_SERVER = re.compile(r"(?:valkeys?|rediss?|unix):.*|[A-Za-z0-9_.-]+:\d{1,5}(?:/\d*)?")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
@@ -38,7 +41,12 @@ def open_engine(url: str | Path, *, search_timeout_ms: int = 5_000, minimum_ef: 
     """The engine for a server URL, a file path or `:memory:`. No I/O: the first call connects.
 
     `search_timeout_ms` and `minimum_ef` (EF_RUNTIME) are for servers.
+
+    Raises:
+        ConfigurationError: the URL cannot be used.
     """
+    if not isinstance(url, (str, os.PathLike)):
+        raise ConfigurationError(f"url must be a text or a path, got {type(url).__name__}")
     if isinstance(url, str) and is_server_url(url):
         from betterdb_agent_memory.engines.valkey import ValkeyEngine
 

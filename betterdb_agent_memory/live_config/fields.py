@@ -21,6 +21,14 @@ MAX_WHOLE_NUMBER = 2**53 - 1
 """The largest whole number that every language reads as the one that was written."""
 
 
+MAX_WEIGHT = 1e30
+"""Far above any use; scores of weights near the largest float would be infinite, and order nothing."""
+
+
+def _is_weight(value: float) -> bool:
+    return 0 <= value <= MAX_WEIGHT
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One field of the hash: our name for it, what it accepts (in words and as a predicate), what it changes."""
@@ -34,9 +42,9 @@ class Setting:
 
 SETTINGS = (
     Setting(THRESHOLD, "threshold", "0 to 2", "largest cosine distance of a hit", lambda v: 0 <= v <= MAX_THRESHOLD),
-    Setting(WEIGHT_SIMILARITY, "weights.similarity", "0 or more", "weight of similarity", lambda v: v >= 0),
-    Setting(WEIGHT_RECENCY, "weights.recency", "0 or more", "weight of recency", lambda v: v >= 0),
-    Setting(WEIGHT_IMPORTANCE, "weights.importance", "0 or more", "weight of importance", lambda v: v >= 0),
+    Setting(WEIGHT_SIMILARITY, "weights.similarity", "0 to 1e30", "weight of similarity", _is_weight),
+    Setting(WEIGHT_RECENCY, "weights.recency", "0 to 1e30", "weight of recency", _is_weight),
+    Setting(WEIGHT_IMPORTANCE, "weights.importance", "0 to 1e30", "weight of importance", _is_weight),
     Setting(HALF_LIFE, "half_life_seconds", "above 0", "age in seconds at which recency is one half", lambda v: v > 0),
     Setting(
         MAX_ITEMS, "max_items_per_scope", "1 or more, rounded down", "memories kept in one scope", lambda v: v >= 1
@@ -106,11 +114,11 @@ def resolve(fields: Mapping[str, bytes], base: MemoryConfigSnapshot) -> Resolved
     return Resolved(config, frozenset(valid), ignored)
 
 
-_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def read_number(value: bytes | None) -> float | None:
-    """A finite decimal number with blanks around it allowed; None for anything else, empty included."""
+    """A finite decimal number in ASCII digits with blanks around it allowed; None for anything else, empty included."""
     if value is None:
         return None
     text = value.decode(errors="replace").strip()

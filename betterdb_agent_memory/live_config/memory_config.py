@@ -26,7 +26,8 @@ class LiveConfig:
     One reading is applied whole, and never one that was asked for earlier than the one in force, in
     whatever order the answers come. A background reading that fails changes nothing and is told to
     `on_failure`; the field of a value that cannot be used to `on_ignored`, once for each value. Without
-    `watched` changes are not listened for.
+    `watched` changes are not listened for. A worker that never re-reads does not `follow`: it obeys the
+    hash when it is told to `refresh`, and by nothing else.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class LiveConfig:
         *,
         interval_seconds: float,
         watched: bool = True,
+        follows: bool = True,
         on_failure: Callable[[], None],
         on_ignored: Callable[[str], None],
     ) -> None:
@@ -44,6 +46,7 @@ class LiveConfig:
             raise ConfigurationError(f"the refresh interval must be positive, got {interval_seconds} s")
         self.key = memory_config_key(name)
         self.base = base
+        self.follows = follows
         self._values = engine.values
         self._on_failure = on_failure
         self._on_ignored = on_ignored
@@ -71,12 +74,11 @@ class LiveConfig:
 
     async def refresh(self) -> None:
         """Re-read now; when that fails the error is raised and the values stay. One round trip."""
-        self._asked += 1
-        number = self._asked
-        fields = await self._values.read_map(self.key)
-        if number > self._in_force:
-            self._in_force = number
-            self._apply(fields)
+        await self._read(apply=True)
+
+    async def look(self) -> Resolved:
+        """What the hash holds now, put in force where this worker follows. One round trip."""
+        return await self._read(apply=self.follows)
 
     def start(self) -> None:
         """Re-read in the background from now on; needs a running loop, does nothing a second time."""
@@ -89,6 +91,15 @@ class LiveConfig:
     async def stop(self) -> None:
         """End the background reads, and the wait for the first one."""
         await self._rereading.stop()
+
+    async def _read(self, *, apply: bool) -> Resolved:
+        self._asked += 1
+        number = self._asked
+        fields = await self._values.read_map(self.key)
+        if apply and number > self._in_force:
+            self._in_force = number
+            self._apply(fields)
+        return self._resolved if apply else resolve(fields, self.base)
 
     async def _refresh_quietly(self) -> None:
         try:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 from betterdb_agent_memory.background import Periodic
-from betterdb_agent_memory.engines.watching import Watch
+from betterdb_agent_memory.engines.watching import Watch, end_if_cancelled
 
 Listen: TypeAlias = Callable[[Sequence[str], Callable[[], None]], Watch]
 """`Engine.watch`."""
@@ -76,3 +76,4 @@ class Rereading:
             await self._read()
         finally:
             self._read_once.set()
+        end_if_cancelled()

@@ -11,6 +11,7 @@ from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.live_config.fields import (
     HALF_LIFE,
     MAX_ITEMS,
+    MAX_WEIGHT,
     MAX_WHOLE_NUMBER,
     SETTINGS,
     THRESHOLD,
@@ -51,6 +52,8 @@ def fields_to_write(
     if weights is not None:
         if not isinstance(weights, RecallWeights):
             raise InvalidInputError(f"weights must be RecallWeights(similarity, recency, importance), got {weights!r}")
+        if max(weights.similarity, weights.recency, weights.importance) > MAX_WEIGHT:
+            raise InvalidInputError(f"a weight may be {MAX_WEIGHT:g} at most, got {weights!r}")
         fields[WEIGHT_SIMILARITY] = write_number(float(weights.similarity))
         fields[WEIGHT_RECENCY] = write_number(float(weights.recency))
         fields[WEIGHT_IMPORTANCE] = write_number(float(weights.importance))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
+from betterdb_agent_memory.discovery import WITHDRAWAL_SECONDS
+from betterdb_agent_memory.engines import CLOSE_SECONDS
 from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.memory.parts import EVICTIONS
 from betterdb_agent_memory.memory.results import MemoryStats
@@ -12,6 +15,8 @@ from betterdb_agent_memory.memory.verbs.forget import ForgetVerbs
 from betterdb_agent_memory.memory.verbs.maintain import MaintainVerbs
 from betterdb_agent_memory.memory.verbs.recall import RecallVerbs
 from betterdb_agent_memory.memory.verbs.remember import RememberVerbs
+
+_log = logging.getLogger(__name__)
 
 
 class MemoryStore(RememberVerbs, RecallVerbs, ForgetVerbs, ConsolidateVerbs, MaintainVerbs):
@@ -92,15 +97,23 @@ class MemoryStore(RememberVerbs, RecallVerbs, ForgetVerbs, ConsolidateVerbs, Mai
             await asyncio.shield(self._registration)
 
     async def close(self) -> None:
-        """Write what waits and stop background work. The client stays open; it is yours."""
+        """Write what waits and stop background work. The client stays open; it is yours.
+
+        A server that does not answer is waited for 5 s, and 2 s more to take the name off the Monitor's list.
+        """
         self._is_closed = True
         await self._live_config.stop()
-        await self._reinforcer.close()
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._reinforcer.close()
+        except TimeoutError:
+            _log.warning("reinforcements of store %s were lost at close: no answer in %g s", self.name, CLOSE_SECONDS)
         for wrapper in self._own_wrappers:
             await wrapper.aclose()
         self._watch.reinforcements(self._reinforcer.statistics())
         registration, self._registration = self._registration, None
         if self._discovery is not None and registration is not None:
             if registration.get_loop() is asyncio.get_running_loop():
-                await asyncio.wait([registration])
+                await asyncio.wait([registration], timeout=WITHDRAWAL_SECONDS)
+                registration.cancel()
             await self._discovery.stop(delete_heartbeat=True)

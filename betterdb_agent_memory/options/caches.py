@@ -8,7 +8,16 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import Field
 
 from betterdb_agent_memory.errors import ConfigurationError
-from betterdb_agent_memory.options.checks import Accepts, OptionsModel, either, number, options, text, whole_number
+from betterdb_agent_memory.options.checks import (
+    Accepts,
+    OptionsModel,
+    either,
+    metric_name,
+    number,
+    options,
+    text,
+    whole_number,
+)
 from betterdb_agent_memory.options.memory import (
     DEFAULT_REFRESH_INTERVAL_MS,
     MIN_REFRESH_INTERVAL_MS,
@@ -43,7 +52,19 @@ def _client(value: Any) -> Any:
             f"must be a valkey.asyncio or redis.asyncio client, got {type(value).__name__}; to open a URL use "
             "AgentMemory.open(url)"
         )
+    if library := _blocking_library(value):
+        raise ConfigurationError(
+            f"{type(value).__module__}.{type(value).__name__} is a blocking client; pass one from {library}.asyncio"
+        )
     return value
+
+
+def _blocking_library(client: Any) -> str | None:
+    """`valkey` or `redis` for a client of theirs, or a subclass, that blocks the event loop."""
+    modules = [cls.__module__ for cls in type(client).__mro__]
+    if any(".asyncio" in module for module in modules):
+        return None
+    return next((root for module in modules if (root := module.partition(".")[0]) in ("valkey", "redis")), None)
 
 
 Client: TypeAlias = Annotated[Any, Accepts("a client", _client)]
@@ -74,7 +95,7 @@ class TelemetryOptions:
     """
 
     tracer_name: Annotated[str, text()] = "@betterdb/agent-cache"
-    metrics_prefix: Annotated[str, text()] = "agent_cache"
+    metrics_prefix: Annotated[str, metric_name()] = "agent_cache"
     registry: Registry | None = None
     capture_content: Switch = False
     span_names: Annotated[Literal["python", "typescript"], Accepts("'python' or 'typescript'")] = "python"

@@ -6,6 +6,7 @@ import functools
 import math
 import numbers
 import operator
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, SupportsIndex, TypeGuard, TypeVar, dataclass_transform
@@ -18,6 +19,7 @@ from betterdb_agent_memory.errors import ConfigurationError
 
 _T = TypeVar("_T")
 _ACCEPTS = "accepts"
+_METRIC_NAME = re.compile("[a-zA-Z_:][a-zA-Z0-9_:]*")
 _CONFIG = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
 
@@ -113,6 +115,17 @@ def text() -> Accepts:
         return value
 
     return Accepts("a text that is not empty", check)
+
+
+def metric_name() -> Accepts:
+    """What Prometheus takes as a metric's name, or the beginning of one."""
+
+    def check(value: Any) -> str:
+        if not isinstance(value, str) or not _METRIC_NAME.fullmatch(value):
+            raise ValueError
+        return value
+
+    return Accepts("letters, digits, underscores and colons without a digit in front, as Prometheus has it", check)
 
 
 def either(kind: type) -> Accepts:

@@ -15,6 +15,7 @@ from betterdb_agent_memory.options.checks import (
     count_of_at_least_one,
     either,
     finite_number,
+    metric_name,
     number,
     options,
     switch,
@@ -127,7 +128,7 @@ class MemoryTelemetryOptions:
     """
 
     tracer_name: Annotated[str, text()] | None = None
-    metrics_prefix: Annotated[str, text()] | None = None
+    metrics_prefix: Annotated[str, metric_name()] | None = None
     registry: Registry | None = None
     capture_content: Switch = False
 

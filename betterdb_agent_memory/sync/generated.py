@@ -1148,7 +1148,10 @@ class MemoryStore(Bridged):
         wait(self._inner.ensure_discovery_ready())
 
     def close(self) -> None:
-        """Write what waits and stop background work. The client stays open; it is yours."""
+        """Write what waits and stop background work. The client stays open; it is yours.
+
+        A server that does not answer is waited for 5 s, and 2 s more to take the name off the Monitor's list.
+        """
         wait(self._inner.close())
 
 
@@ -1321,12 +1324,14 @@ class AgentConfig(Bridged):
     What is set here counts for every worker that re-reads: in one interval, or at once where changes are
     listened for. It outlives this process. Everything is checked before anything is written, and what one
     call writes takes effect as a whole; when several write at once, the last one counts for each setting.
+
+    A worker whose `config_refresh` is off shows and writes it for the others; its own memory tier stays as it is.
     """
 
     _inner: AsyncAgentConfig
 
     def get(self) -> ConfigInForce:
-        """Read the live configuration again, and show what is in force here. Two round trips.
+        """Read the live configuration again, and show what is in force here and what it holds. Two round trips.
 
         Raises:
             EngineError: it could not be read; what was in force stays so.
@@ -1454,7 +1459,8 @@ class LlmCache(Bridged):
 
         With `stale_seconds` an answer is kept that much longer than its TTL, which must be set then, here or
         as the default. One that is older than its TTL is handed out at once, and one worker fetches a new one
-        in the background; `close` waits for that.
+        in the background; `close` waits for that. After an attempt that brought nothing the next one waits, for
+        1 s at first and 60 s at most.
 
         `origin` of the result says where the answer came from. When the cache cannot be reached `call` is
         made all the same, once per process, and counted as a background failure; only a refused password is an
@@ -1520,7 +1526,8 @@ class ToolCache(Bridged):
         """Keep a text as the result of a call; the key it is kept under. One round trip.
 
         `options` are `ttl`, in seconds, and `cost`, the dollars that a hit saves. Without a TTL the tool's
-        policy holds, else the default.
+        policy holds, else the default; the first such result of a process waits until the policies were read,
+        two seconds at most.
 
         Raises:
             InvalidInputError: something cannot be kept as given; nothing was written.
@@ -1656,20 +1663,22 @@ class SessionCache(Bridged):
         wait(self._inner.set(thread_id, field, value, ttl))
 
     def set_many(self, thread_id: str, values: Mapping[str, str], ttl: int | None = None) -> None:
-        """Store several fields of a thread, as `set` does. One round trip per 500 or so; nothing for no fields.
+        """Store several fields of a thread, as `set` does. One round trip per 160; nothing for no fields.
 
-        All are checked before anything is written. They are not stored in one atomic step.
+        All are checked before anything is written. They are not stored in one atomic step: after an error,
+        those before may be stored.
         """
         wait(self._inner.set_many(thread_id, values, ttl))
 
-    def get_all(self, thread_id: str, *, scan: bool | None = None) -> dict[str, str]:
-        """All fields of a thread by name. Two round trips, plus one when there is something to tidy up.
+    def get_all(self, thread_id: str, *, scan: bool | None = None, include_unclaimed: bool = False) -> dict[str, str]:
+        """All fields of a thread by name. Two round trips up to 160 fields, one more when there is some tidying up.
 
         The key space is scanned only where a program without the index has written meanwhile, whichever thread
         it was. `scan=True` always scans, and so finds what was stored with a bare SET; `scan=False`
-        never does. Values slide as with `get`.
+        never does. Values slide as with `get`. With `include_unclaimed`, which always scans, there are also the
+        fields that `destroy_thread` deletes so: those with a further colon that no thread has claimed.
         """
-        return wait(self._inner.get_all(thread_id, scan=scan))
+        return wait(self._inner.get_all(thread_id, scan=scan, include_unclaimed=include_unclaimed))
 
     def scan_fields_by_prefix(self, thread_id: str, field_prefix: str, *, scan: bool | None = None) -> dict[str, str]:
         """The fields of a thread whose names begin with `field_prefix`. Renews nothing; costs what `get_all` costs."""
@@ -1679,14 +1688,16 @@ class SessionCache(Bridged):
         """Delete a field; whether it was there. One round trip, two for names with colons."""
         return wait(self._inner.delete(thread_id, field))
 
-    def destroy_thread(self, thread_id: str) -> int:
+    def destroy_thread(self, thread_id: str, *, include_unclaimed: bool = False) -> int:
         """Delete all fields of a thread, whoever wrote them; how many there were.
 
-        Always complete, so it always scans: a server looks at every key it has, 1,000 per round trip, and then
-        two round trips per 100 fields. Of keys with a further colon it deletes those that this thread has claimed,
-        and unclaimed fields of LangGraph savers; all others count as other threads' and stay.
+        It always scans: a server looks at every key it has, 1,000 per round trip, and then two round trips per 160
+        fields. Of keys with a further colon it deletes those that this thread has claimed, and unclaimed fields of
+        LangGraph savers; all others count as other threads' and stay. With `include_unclaimed` only those stay
+        that another thread has claimed: a field `user:name` of this thread that a published package wrote is
+        deleted, and so is what it wrote for a thread called `{thread_id}:user`.
         """
-        return wait(self._inner.destroy_thread(thread_id))
+        return wait(self._inner.destroy_thread(thread_id, include_unclaimed=include_unclaimed))
 
     def touch(self, thread_id: str) -> None:
         """Let every field of a thread live for the tier's lifetime from now, those that live longer excepted.
@@ -1703,9 +1714,9 @@ class SessionCache(Bridged):
 class EmbeddingCache(Bridged):
     """Vectors of texts, shared by all workers of one name: at most `max_entries`, for `ttl_seconds` each.
 
-    Vectors asked for lately are held in this process as well, up to `local_bytes` and five minutes, and cost no
-    round trip. `model` is the embedder's name: vectors of two models, of two lengths, or of a question and a
-    stored text, are never taken for each other.
+    Vectors asked for lately are held in this process as well, up to `local_bytes` and five minutes and never
+    longer than they are kept, and cost no round trip. `model` is the embedder's name: vectors of two models, of
+    two lengths, or of a question and a stored text, are never taken for each other.
     """
 
     _inner: AsyncEmbeddingCache
@@ -1713,7 +1724,7 @@ class EmbeddingCache(Bridged):
     def get_many(
         self, texts: Sequence[str], *, model: str, dimensions: int | None = None, kind: Kind = "query"
     ) -> list[NDArray[np.float32] | None]:
-        """For each text its vector, None where there is none. One round trip per 250 texts, none for recent ones.
+        """For each text its vector, None where there is none. One round trip per 80 texts, none for recent ones.
 
         Vectors are read-only and shared. A vector of another length than `dimensions` counts as none.
         """
@@ -1722,7 +1733,7 @@ class EmbeddingCache(Bridged):
     def put_many(
         self, vectors: Mapping[str, VectorLike], *, model: str, dimensions: int | None = None, kind: Kind = "query"
     ) -> None:
-        """Keep the vectors of these texts. Two round trips per 250 texts.
+        """Keep the vectors of these texts. Two round trips per 80 texts.
 
         Raises:
             InvalidInputError: a vector is none that can be searched with; nothing was written.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, assert_type
+from uuid import uuid4
 
 import pytest
 from pydantic import BaseModel
@@ -418,12 +419,107 @@ async def test_two_functions_do_not_share_a_name_unasked(worker: Worker) -> None
     async def get(city: str) -> str:
         return city
 
-    # The same function again, as a notebook cell that is run twice.
     worker.tool.cached()(make("a"))
-    worker.tool.cached()(make("b"))
     with pytest.raises(ConfigurationError, match="name="):
         worker.tool.cached()(get)
     assert await worker.tool.cached(name="get")(get)("x") == "x"
+
+
+def factory(held: Any) -> Any:
+    async def get(city: str) -> str:
+        return f"{held}{city}"
+
+    return get
+
+
+def with_default(client: object) -> Any:
+    async def get(city: str, client: object = client) -> str:
+        return city
+
+    return get
+
+
+def either(first: bool) -> Any:
+    if first:
+
+        async def get(city: str) -> str:
+            return city
+    else:
+
+        async def get(city: str) -> str:
+            return city * 2
+
+    return get
+
+
+class Client:
+    async def get(self, city: str) -> str:
+        return city
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "options"),
+    [
+        (factory("a"), factory("b"), {}),
+        (factory(1), factory(True), {}),
+        (factory(object()), factory(object()), {}),
+        (with_default("a"), with_default("b"), {"skip": "client"}),
+        (with_default("a"), with_default("b"), {"key": lambda city, **_: city}),
+        (either(True), either(False), {}),
+        (Client().get, Client().get, {}),
+    ],
+)
+async def test_two_functions_of_one_place_that_hold_different_values_are_told_to_take_names(
+    worker: Worker, one: Any, other: Any, options: dict[str, Any]
+) -> None:
+    worker.tool.cached(**options)(one)
+    with pytest.raises(ConfigurationError, match=r"get.* different .*name="):
+        worker.tool.cached(**options)(other)
+    assert await worker.tool.cached(name="get", **options)(other)("x")
+
+
+def around(function: Any) -> Any:
+    @functools.wraps(function)
+    async def retrying(*args: Any) -> Any:
+        return await function(*args)
+
+    return retrying
+
+
+CLIENT = Client()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (factory("a"), factory("a")),
+        (factory(CLIENT), factory(CLIENT)),
+        (around(factory("a")), around(factory("a"))),
+        # The value is compared with each call, as that of an argument.
+        (with_default("a"), with_default("b")),
+        (CLIENT.get, CLIENT.get),
+    ],
+)
+async def test_a_function_may_be_decorated_again(worker: Worker, one: Any, other: Any) -> None:
+    first, second = worker.tool.cached()(one), worker.tool.cached()(other)
+    assert await first("x") == await second("x")
+
+
+async def test_a_module_may_be_loaded_again_changed_or_not(worker: Worker) -> None:
+    for source in ("return 'a'", "return 'a'", "return 'b' + city"):
+        scope: dict[str, Any] = {"cached": worker.tool.cached, "__name__": "tools"}
+        exec(f"@cached()\nasync def find(city: str) -> str:\n    {source}\n", scope)
+    assert await scope["find"]("x") == "bx"
+
+
+async def test_a_function_that_names_itself_may_be_decorated_again(worker: Worker) -> None:
+    for _ in range(2):
+
+        @worker.tool.cached()
+        async def count_down(number: int) -> int:
+            return 0 if number == 0 else await count_down(number - 1)
+
+        assert await count_down(2) == 0
 
 
 async def never(number: int) -> Missing:  # type: ignore[name-defined]  # noqa: F821
@@ -490,6 +586,60 @@ async def test_a_result_that_cannot_be_kept_is_shared_within_the_process(worker:
 
     assert await asyncio.gather(*[pair(1) for _ in range(5)]) == [(1, 1)] * 5
     assert worker.calls == [1]
+
+
+async def test_a_result_that_cannot_be_kept_is_nobody_elses_object(worker: Worker) -> None:
+    @worker.tool.cached(single_flight=True)
+    async def pairs(number: int):
+        await asyncio.sleep(0.1)
+        return [(number, number)]
+
+    async def changed(number: int) -> Any:
+        result = await pairs(number)
+        before = list(result)
+        result.append("mine")
+        return before
+
+    assert await asyncio.gather(*[changed(1) for _ in range(5)]) == [[(1, 1)]] * 5
+
+
+async def test_what_has_no_copy_is_shared_as_it_is(worker: Worker) -> None:
+    @worker.tool.cached(single_flight=True)
+    async def numbers(upto: int):
+        await asyncio.sleep(0.1)
+        return (number for number in range(upto))
+
+    one, other = await asyncio.gather(numbers(2), numbers(2))
+    assert one is other
+
+
+async def test_two_tools_asked_the_same_at_once_are_two_calls(valkey_server: ValkeyServer, engine: Engine) -> None:
+    name = f"t{uuid4().hex}"
+    other_engine = ValkeyEngine.from_url(valkey_server.url) if isinstance(engine, ValkeyEngine) else engine
+    here, there = Worker(engine, name), Worker(other_engine, name)
+    calling, answered = asyncio.Event(), asyncio.Event()
+
+    @here.tool.cached(single_flight=True)
+    async def weather(city: str) -> str:
+        calling.set()
+        await answered.wait()
+        return f"weather of {city}"
+
+    async def phone(city: str) -> str:
+        return f"phone of {city}"
+
+    slow = asyncio.create_task(weather("Sofia"))
+    await calling.wait()
+    # In this process, and in another: nobody waits for the other tool.
+    async with asyncio.timeout(5):
+        assert await here.tool.cached(single_flight=True)(phone)("Sofia") == "phone of Sofia"
+        assert await there.tool.cached(single_flight=True, name="number")(phone)("Sofia") == "phone of Sofia"
+    answered.set()
+    assert await slow == "weather of Sofia"
+    for worker in (here, there):
+        await worker.deferred.close()
+    if other_engine is not engine:
+        await other_engine.close()
 
 
 async def test_an_error_reaches_all_who_wait_and_is_not_kept(worker: Worker) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
@@ -149,6 +150,82 @@ async def test_vectors_expire(engine: Engine, make: Made, store_name: str) -> No
     assert 80_000 < stored.left_ms <= 90_000
 
 
+async def test_no_copy_in_memory_outlives_its_vector(make: Made) -> None:
+    writer = make(ttl_seconds=1, local_bytes=10_000)
+    reader = make(ttl_seconds=60, local_bytes=10_000)
+    await writer.put_many({"text": [1.0, 2.0]}, model=MODEL)
+    for cache in (writer, reader):
+        [found] = await cache.get_many(["text"], model=MODEL)
+        assert found is not None
+        assert len(cache._local) == 1
+    await asyncio.sleep(1.1)
+    for cache in (writer, reader):
+        assert await cache.get_many(["text"], model=MODEL) == [None]
+
+
+@pytest.mark.parametrize("size", [60, 500])
+async def test_a_batch_keeps_off_its_own_vectors(make: Made, size: int) -> None:
+    texts = [f"question {number}" for number in range(size)]
+    cache = make(max_entries=4 * size)
+    await cache.put_many({text: vector_of(text) for text in texts}, model=MODEL)
+    found = await cache.get_many(texts, model=MODEL)
+    assert sum(vector is not None for vector in found) >= 0.95 * size  # each by itself: 88 %
+
+    keeping = CachedEmbedder(Letters(), make(max_entries=4 * size), documents=True)
+    await keeping.embed_documents([f"stored {text}" for text in texts])
+    found = await cache.get_many([f"stored {text}" for text in texts], model=MODEL, dimensions=3, kind="document")
+    assert sum(vector is not None for vector in found) >= 0.9 * size
+
+
+async def test_a_text_twice_in_a_batch_takes_one_slot(engine: Engine, make: Made, store_name: str) -> None:
+    await CachedEmbedder(Letters(), make(), documents=True).embed_documents(["text", "text", "text"])
+    assert len(await keys_of(engine, f"{store_name}:__embed:")) == 1
+
+
+async def test_a_batch_does_not_overwrite_what_it_found(make: Made) -> None:
+    cache = make(max_entries=2)  # every text may lie in both
+    await cache.put_many({"a": vector_of("a")}, model=MODEL, dimensions=3, kind="document")
+    await cache.put_many({"x": vector_of("x")}, model=MODEL)
+    for number in range(10):
+        await CachedEmbedder(Letters(), cache, documents=True).embed_documents([str(number), "a"])
+        [found] = await cache.get_many(["a"], model=MODEL, dimensions=3, kind="document")
+        assert found is not None
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\udfff", ""])
+async def test_any_text_can_be_kept(make: Made, text: str) -> None:
+    await make().put_many({text: [1.0, 2.0]}, model=MODEL)
+    [found] = await make().get_many([text], model=MODEL)
+    assert found is not None
+
+
+async def test_a_large_batch_leaves_room_for_other_tasks(make: Made) -> None:
+    turns = 0
+    read_in: list[int] = []
+
+    class Row:
+        def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+            read_in.append(turns)
+            return np.ones(3)
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    cache = make(local_bytes=1_000_000, max_entries=100_000)
+    texts = [f"text {number}" for number in range(1000)]
+    counting = asyncio.create_task(count_turns())
+    await cache.put_many({text: Row() for text in texts}, model=MODEL)  # type: ignore[misc]
+    assert max(Counter(read_in).values()) <= 20
+    before = turns
+    found = await cache.get_many(texts, model=MODEL)  # from memory: nothing is waited for
+    assert all(vector is not None for vector in found)
+    assert turns - before >= 10
+    counting.cancel()
+
+
 @pytest.mark.parametrize("broken", [b"", b"x", b"\0" * 12, np.array([1, math.nan, 2], "<f4").tobytes()])
 async def test_a_broken_value_is_a_miss_and_is_replaced(
     engine: Engine, make: Made, store_name: str, broken: bytes
@@ -178,6 +255,68 @@ async def test_a_question_is_embedded_once(make: Made) -> None:
     assert (embedder.name, embedder.dimensions, embedder.default_threshold) == (MODEL, 3, 0.5)
 
 
+class Slow(Letters):
+    """Answers when it is let, and says how many calls were cancelled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_answer = asyncio.Event()
+        self.cancelled = 0
+
+    async def embed_query(self, text: str) -> list[float]:
+        self.asked.append(text)
+        try:
+            await self.may_answer.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if text == "bad":
+            raise EmbeddingError("no")
+        return vector_of(text)
+
+
+async def until(met: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not met():  # noqa: ASYNC110 - what is waited for is the model's, which tells nobody
+            await asyncio.sleep(0.005)
+
+
+async def test_the_same_question_at_the_same_moment_is_one_call(make: Made) -> None:
+    model = Slow()
+    embedder = CachedEmbedder(model, make())
+    asking = [asyncio.create_task(embedder.embed_query(text)) for text in ["a", "b", "a", "a", "bad", "bad"]]
+    await until(lambda: len(model.asked) == 3)
+    await asyncio.sleep(0.05)
+    asking[0].cancel()  # it made the call for the others
+    await asyncio.sleep(0.01)
+    model.may_answer.set()
+    first, *others = await asyncio.gather(*asking, return_exceptions=True)
+    assert isinstance(first, asyncio.CancelledError)
+    assert [vector.tolist() for vector in others[:3] if isinstance(vector, np.ndarray)] == [
+        vector_of("b"),
+        vector_of("a"),
+        vector_of("a"),
+    ]
+    assert all(isinstance(error, EmbeddingError) for error in others[3:])
+    assert (sorted(model.asked), model.cancelled) == (["a", "b", "bad"], 0)
+    assert not embedder._calls
+
+
+async def test_a_call_that_nobody_waits_for_any_more_is_cancelled(make: Made) -> None:
+    model = Slow()
+    embedder = CachedEmbedder(model, make())
+    asking = [asyncio.create_task(embedder.embed_query("a")) for _ in range(2)]
+    await until(lambda: bool(model.asked))
+    await asyncio.sleep(0.05)
+    for task in asking:
+        task.cancel()
+    assert all(isinstance(end, asyncio.CancelledError) for end in await asyncio.gather(*asking, return_exceptions=True))
+    assert model.cancelled == 1
+    assert not embedder._calls
+    model.may_answer.set()
+    assert np.asarray(await embedder.embed_query("a")).tolist() == vector_of("a")
+
+
 async def test_texts_to_be_stored_are_kept_only_when_asked_for(make: Made) -> None:
     model = Letters()
     plain, keeping = CachedEmbedder(model, make()), CachedEmbedder(model, make(), documents=True)
@@ -194,12 +333,13 @@ async def test_a_batch_is_one_round_trip_and_its_misses_another(engine: Engine, 
     if not isinstance(engine, ValkeyEngine):
         pytest.skip("a file has no round trips")
     cache = make(local_bytes=100_000)
-    texts = [f"text {number}" for number in range(100)]
+    texts = [f"text {number}" for number in range(80)]
     await cache.get_many(["scripts are loaded"], model=MODEL)
+    await cache.stats()  # the counts of before are written
     before = engine.round_trips
     lookup = await cache.look_up(texts, model=MODEL, dimensions=None, kind="query")
     assert engine.round_trips - before == 1
-    await cache.keep(lookup, {place: np.ones(3, np.float32) for place in range(100)})
+    await cache.keep(lookup, {place: np.ones(3, np.float32) for place in range(80)})
     assert engine.round_trips - before == 2
     await cache.get_many(texts, model=MODEL)
     assert engine.round_trips - before == 2  # all of them were in memory
@@ -326,6 +466,7 @@ async def test_an_answer_of_another_length_is_refused(make: Made) -> None:
         ({"texts": "text", "model": "m"}, "list of texts"),
         ({"texts": [1], "model": "m"}, "list of texts"),
         ({"texts": ["a"], "model": ""}, "model"),
+        ({"texts": ["a"], "model": "m\ud800"}, "model"),
         ({"texts": ["a"], "model": "m", "kind": "questions"}, "kind"),
     ],
 )

@@ -162,6 +162,13 @@ def test_what_is_no_entry_is_none_and_no_crash(stored: bytes) -> None:
     assert decode_tool(stored) is None
 
 
+def test_an_answer_whose_response_is_no_text_is_none() -> None:
+    for response in (b"5", b'{"a":1}', b'["x"]', b"true"):
+        assert decode_llm(b'{"response":' + response + b"}") is None
+        assert decode_llm(b'{"response":' + response + b',"contentBlocks":[]}') is None
+    assert decode_llm(b'{"response":null,"contentBlocks":[]}') == LlmEntry(None, "", None, content_blocks=[])
+
+
 def test_strange_members_of_other_writers_are_left_out() -> None:
     entry = decode_llm(
         b'{"response":"ok","model":7,"storedAt":"soon","tokens":{"input":"many","output":2.0},"cost":"free",'

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from betterdb_agent_memory import InvalidInputError
 from betterdb_agent_memory.caches.keys import (
     KEY_PARAMETERS,
     CacheKey,
     ignored_parameters,
+    is_large,
     llm_key,
     llm_prefix,
     session_key,
@@ -296,12 +300,93 @@ def test_objects_with_the_members_of_a_request_will_do() -> None:
     assert llm_key("demo", {**REQUEST, "temperature": 0.5, "messages": made.messages}) == plain
 
 
-def tools_of(key_params: list[Any]) -> CacheKey:
-    return llm_key("demo", {**REQUEST, "tools": key_params})
-
-
 def function(name: str, **members: Any) -> dict[str, Any]:
     return {"type": "function", "function": {"name": name, **members}}
+
+
+class Part(BaseModel):
+    type: str
+
+
+class TextPart(Part):
+    text: str
+
+
+class Said(BaseModel):
+    role: str
+    content: list[Part]
+    tenant: str = Field("t", exclude=True)
+
+
+def test_what_a_model_declares_otherwise_or_excludes_is_in_the_key() -> None:
+    """`model_dump` leaves both out, and an answer to one question was found for another."""
+
+    def asked(text: str, tenant: str = "t") -> Said:
+        return Said(role="user", content=[TextPart(type="text", text=text)], tenant=tenant)
+
+    messages = [asked("one"), asked("two"), asked("one", "u")]
+    assert len({llm_key("demo", {**REQUEST, "messages": [message]}).shared for message in messages}) == 3
+    assert len({tool_key("demo", "t", {"said": message}).shared for message in messages}) == 3
+    plain = {"role": "user", "content": [{"type": "text", "text": "one"}], "tenant": "t"}
+    assert tool_key("demo", "t", asked("one")) == tool_key("demo", "t", plain)
+
+
+@dataclass(slots=True)
+class Rows:
+    rows: list[Any]
+
+
+class Title(str):
+    __slots__ = ()
+
+
+ENDLESS: list[Any] = []
+ENDLESS.append(ENDLESS)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "x" * 300_000,
+        Title("x" * 300_000),
+        {"messages": [{"content": "word " * 100} for _ in range(1_000)]},
+        [[1.0, 2.0, 3.0]] * 1_000,
+        dict.fromkeys(map(str, range(5_000))),
+        MappingProxyType(dict.fromkeys(map(str, range(5_000)))),
+        set(range(5_000)),
+        range(9**9),
+        deque([0] * 5_000),
+        np.zeros((100, 100)),
+        np.array([None, "x" * 300_000]),
+        {"a": Rows([1] * 5_000)},
+        {"a": [Said(role="user", content=[TextPart(type="text", text="x" * 300_000)])]},
+        [Said(role="user", content=[])] * 300,
+        ENDLESS,
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_value_whose_key_takes_long_is_large(value: object) -> None:
+    assert is_large(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        REQUEST,
+        {**REQUEST, "messages": [{"role": "user", "content": "word " * 200}] * 100},
+        {**REQUEST, "messages": [Said(role="user", content=[])] * 20, "tools": [function("f")] * 60},
+        {"n": np.zeros(100), "zero": np.array(5), "object": np.array(None), "rows": Rows([1, None]), "b": b"x" * 10**6},
+        {"set": {1}, "client": object(), "type": Rows, "lone": "\ud800", "iterator": iter([1])},
+        None,
+        5,
+    ],
+)
+def test_the_value_of_an_ordinary_call_is_not_large_and_is_not_judged(value: object) -> None:
+    assert not is_large(value)
+
+
+def tools_of(key_params: list[Any]) -> CacheKey:
+    return llm_key("demo", {**REQUEST, "tools": key_params})
 
 
 def test_tools_are_the_same_in_any_order_of_different_names() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import random
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -23,7 +24,9 @@ from betterdb_agent_memory import (
     EngineUnavailableError,
     InvalidInputError,
 )
+from betterdb_agent_memory.caches import single_flight
 from betterdb_agent_memory.caches.deferred import DeferredWrites
+from betterdb_agent_memory.caches.entries import encode_llm
 from betterdb_agent_memory.caches.keys import llm_key
 from betterdb_agent_memory.caches.llm import LlmCache
 from betterdb_agent_memory.caches.pricing import Prices
@@ -39,6 +42,10 @@ from tests.servers import ValkeyServer, free_port
 ROOT = Path(__file__).resolve().parents[2]
 WHAT_IS_VALKEY: Any = {"model": "priced", "messages": [{"role": "user", "content": "What is Valkey?"}]}
 BLOCKS: Any = [{"type": "text", "text": "Hello "}, {"type": "text", "text": "world"}]
+
+
+def llm_hash(name: str, question: str) -> str:
+    return llm_key(name, asking(question)).shared.rpartition(":")[2]
 
 
 def asking(question: object, **further: Any) -> Any:
@@ -138,6 +145,33 @@ async def test_a_request_may_be_an_object_with_these_members(cache: Cache) -> No
     await cache.store(asking("what"), "so")
     given: Any = Params(**asking("what"))
     assert (await cache.check(given)).response == "so"
+    nameless: Any = {**asking("what"), "model": ""}
+    await cache.store(nameless, "so too")
+    given = Params(**nameless)
+    assert (await cache.check(given)).response == "so too"
+
+
+async def test_a_large_request_and_a_large_answer_let_other_tasks_go_on(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_a_thread: list[object] = []
+    to_thread = asyncio.to_thread
+
+    async def seen(work: Any, *arguments: Any) -> Any:
+        in_a_thread.append(work)
+        return await to_thread(work, *arguments)
+
+    monkeypatch.setattr(asyncio, "to_thread", seen)
+    small, large = asking("x"), asking("x" * 300_000)
+    await cache.store(small, "small")
+    assert in_a_thread == []
+    await cache.store(large, "small")
+    assert len(in_a_thread) == 1
+    assert encode_llm not in in_a_thread
+    await cache.store(small, "large" * 100_000)
+    assert encode_llm in in_a_thread
+    assert (await cache.check(large)).response == "small"
+    assert (await cache.check(small)).response == "large" * 100_000
 
 
 async def test_an_answer_is_kept_for_its_ttl_else_the_default_else_for_ever(engine: Engine, store_name: str) -> None:
@@ -223,7 +257,11 @@ async def test_an_entry_of_the_published_python_package_is_found_where_its_key_d
     assert (await cache.check(params)).response == "ours"
 
 
-@pytest.mark.parametrize("stored", [b"{broken", b"null", b"5", b"[]", b"{}", b"\xff"], ids=range(6))
+@pytest.mark.parametrize(
+    "stored",
+    [b"{broken", b"null", b"5", b"[]", b"{}", b"\xff", b'{"response":{"a":1}}', b'{"response":5,"contentBlocks":[]}'],
+    ids=range(8),
+)
 async def test_an_unreadable_entry_is_a_miss_and_goes(cache: Cache, stored: bytes) -> None:
     key = llm_key(cache.name, asking("x")).shared
     await cache.engine.values.set(key, stored)
@@ -400,6 +438,9 @@ async def test_an_answer_that_cannot_be_kept_is_refused(cache: Cache, returned: 
 async def test_a_call_that_is_no_async_function_is_refused(cache: Cache) -> None:
     with pytest.raises(InvalidInputError, match="^call must be an async function"):
         await cache.get_or_call(asking("x"), lambda: "at once")  # type: ignore[arg-type, return-value]
+    for call in (None, "x", 5):
+        with pytest.raises(InvalidInputError, match="^call must be an async function"):
+            await cache.get_or_call(asking("x"), call)  # type: ignore[arg-type]
 
 
 def test_an_answer_has_either_a_text_or_blocks() -> None:
@@ -408,6 +449,27 @@ def test_an_answer_has_either_a_text_or_blocks() -> None:
             LlmAnswer(**arguments)  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="^ttl must be"):
         LlmAnswer("r", ttl=0)
+    for response in (5, b"r", {"a": 1}, [BLOCKS[0]]):
+        with pytest.raises(InvalidInputError, match="^response must be a text"):
+            LlmAnswer(response)  # type: ignore[arg-type]
+    for blocks in (5, "text", [5], [{"type": "text"}]):
+        with pytest.raises(InvalidInputError, match="^blocks must be a list"):
+            LlmAnswer(content_blocks=blocks)  # type: ignore[arg-type]
+
+
+async def test_who_is_cancelled_while_asking_makes_nobody_wait(cache: Cache, other: Cache) -> None:
+    chance = random.Random(3)
+
+    async def trial(number: int) -> float:
+        first = asyncio.create_task(cache.get_or_call(asking(number), cache.call, lease_seconds=8))
+        await asyncio.sleep(chance.random() * 0.02)
+        first.cancel()
+        await asyncio.wait([first])
+        started = monotonic()
+        await other.get_or_call(asking(number), other.call, lease_seconds=8)
+        return monotonic() - started
+
+    assert max(await asyncio.gather(*map(trial, range(60)))) < 4
 
 
 async def test_a_clear_while_a_call_is_under_way_disturbs_nobody(cache: Cache, other: Cache) -> None:
@@ -477,6 +539,54 @@ async def test_a_refresh_that_fails_is_counted_and_the_stale_answer_stays(cache:
     await cache.close()
     assert cache.watched.background_failure_count == 1
     assert (await cache.check(asking("x"))).response == "answer 1"
+
+
+@pytest.mark.parametrize("returned", [None, LlmAnswer("half an ans", store=False)], ids=["error", "not kept"])
+async def test_after_a_refresh_that_brought_nothing_all_workers_wait_before_the_next(
+    cache: Cache, other: Cache, monkeypatch: pytest.MonkeyPatch, returned: LlmAnswer | None
+) -> None:
+    monkeypatch.setattr(single_flight, "FIRST_REFRESH_PAUSE_SECONDS", 3)
+    attempts: list[str] = []
+
+    async def call() -> LlmAnswer:
+        attempts.append("failing")
+        if returned is None:
+            raise LookupError("no quota")
+        return returned
+
+    async def ask(worker: Cache, call: Any) -> str | None:
+        result = await worker.get_or_call(asking("x"), call, ttl=60, stale_seconds=60)
+        await worker.close()
+        return result.origin
+
+    await ask(cache, cache.call)
+    cache.now_ms = other.now_ms = cache.now_ms + 61_000
+    for _ in range(20):
+        assert await ask(cache, call) == "stale"
+        assert await ask(other, call) == "stale"
+    assert len(attempts) == 1
+    await asyncio.sleep(3.1)
+    assert await ask(cache, call) == "stale"
+    assert len(attempts) == 2
+    assert (await cache.get_or_call(asking("x"), cache.call, ttl=60)).origin == "call", "who waits for it may call"
+    cache.now_ms += 61_000
+    await cache.engine.values.set(llm_key(cache.name, asking("x")).shared, b'{"response":"old","storedAt":1}')
+    before = cache.calls
+    assert await ask(cache, cache.call) == "stale"
+    assert cache.calls == before + 1, "and what it brought ended the pause"
+
+
+async def test_times_that_are_too_long_together_are_refused_and_lose_no_answer(cache: Cache) -> None:
+    with pytest.raises(InvalidInputError, match="^ttl=10000000000 and stale_seconds=1 must not be more than"):
+        await cache.get_or_call(asking("x"), cache.call, ttl=10**10, stale_seconds=1)
+    assert cache.calls == 0
+
+    async def call() -> LlmAnswer:
+        return LlmAnswer("paid for", ttl=10**10)
+
+    result = await cache.get_or_call(asking("x"), call, ttl=60, stale_seconds=60)
+    assert (result.response, result.origin, result.key) == ("paid for", "call", llm_key(cache.name, asking("x")).shared)
+    assert (await cache.check(asking("x"))).origin == "cache"
 
 
 async def test_stale_seconds_without_a_ttl_is_refused(cache: Cache) -> None:
@@ -561,6 +671,20 @@ async def test_round_trips(valkey_server: ValkeyServer, store_name: str) -> None
     assert await trips(cache.check(params)) == 1, "a hit"
     assert await trips(cache.get_or_call(params, cache.call)) == 1
     assert await trips(cache.get_or_call(asking("missing"), cache.call)) == 5
+
+    async def refresh(call: Any) -> None:
+        await cache.get_or_call(asking("stale"), call, ttl=60, stale_seconds=60)
+        await cache.close()
+
+    await refresh(cache.call)
+    cache.now_ms += 61_000
+    assert await trips(refresh(cache.call)) == 1 + 5, "a stale hit, and the refresh"
+    await Cache(engine, store_name)._pauses.begin(f"{store_name}:__llm_flight:{llm_hash(store_name, 'stale')}")
+    cache.now_ms += 61_000
+    assert await trips(refresh(cache.failing_call)) == 1 + 3, "another worker's has just failed"
+    assert await trips(refresh(cache.failing_call)) == 1
+    await cache.statistics.flush()
+    await cache.check(params)
     assert await trips(cache.statistics.flush()) == 1
     await engine.close()
 

@@ -268,6 +268,38 @@ async def test_the_background_goes_on_after_a_read_that_failed(valkey_server: Va
         await engine.close()
 
 
+# The first read
+
+
+async def test_who_waits_for_the_policies_waits_for_the_first_read_alone(engine: Engine, store_name: str) -> None:
+    await write(engine, store_name, a='{"ttl": 1}')
+    policies = policies_on(engine, store_name)
+    # Nobody reads: there is nothing to wait for.
+    await policies.wait_known()
+    assert ttls(policies) == {}
+    policies.start()
+    await asyncio.gather(*(policies.wait_known() for _ in range(10)))
+    assert ttls(policies) == {"a": 1}
+    await policies.stop()
+    await policies.wait_known()
+
+
+async def test_a_first_read_that_takes_too_long_is_not_waited_for_twice(
+    late: LateAnswers, store_name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("betterdb_agent_memory.caches.policies.FIRST_READ_SECONDS", 0.05)
+    watch = CacheWatch(store_name)
+    policies = ToolPolicies(store_name, values=ValkeyEngine(late).values, watch=watch)
+    policies.start()
+    await policies.wait_known()
+    assert watch.background_failure_count == 1
+    assert "not known yet" in caplog.text
+    async with asyncio.timeout(0.02):
+        await policies.wait_known()
+    await late.let_all()
+    await policies.stop()
+
+
 # Order of arrival
 
 

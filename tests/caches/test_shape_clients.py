@@ -12,10 +12,10 @@ from typing import Any, cast
 from uuid import uuid4
 
 import anthropic
+import hypothesis
 import openai
 import pytest
 from anthropic.types import Message
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
@@ -496,7 +496,6 @@ USAGES: list[Any] = [
     {"prompt_tokens": -1, "completion_tokens": 7, "input_tokens": -1, "output_tokens": 7},
     {"prompt_tokens": 5.5, "completion_tokens": 7, "input_tokens": 5.5, "output_tokens": 7},
     {"prompt_tokens": "12", "completion_tokens": 7, "input_tokens": "12", "output_tokens": 7},
-    {"prompt_tokens": True, "completion_tokens": 7, "input_tokens": True, "output_tokens": 7},
     {"prompt_tokens": 10**400, "completion_tokens": 7, "input_tokens": 10**400, "output_tokens": 7},
     {"prompt_tokens": float("inf"), "completion_tokens": 7, "input_tokens": float("nan"), "output_tokens": 7},
     {},
@@ -569,7 +568,7 @@ UNREADABLE: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("api", "answer"), UNREADABLE, ids=lambda value: str(value)[-90:])
+@pytest.mark.parametrize(("api", "answer"), UNREADABLE, ids=lambda value: value if isinstance(value, str) else None)
 async def test_an_answer_that_cannot_be_read_is_handed_out_and_not_kept(
     api: str,
     answer: dict[str, Any],
@@ -618,9 +617,7 @@ def paths(value: object, *, to: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 JUNK: st.SearchStrategy[Any] = st.one_of(
-    st.sampled_from(
-        [None, True, 0, -1, 5.5, float("nan"), 10**400, "", "x", "\ud800", b"x", [], {}, [None], {"type": 1}]
-    ),
+    st.sampled_from([None, True, 0, -1, 5.5, 10**300, "", "x", "\ud800", [], {}, [None], {"type": 1}]),
     st.recursive(
         st.none() | st.integers() | st.text(max_size=3),
         lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["type", "text", "id"]), inner),
@@ -650,7 +647,7 @@ ANSWERS: dict[str, tuple[Any, type[Any], dict[str, Any], dict[str, Any], Said]] 
         ChatCompletion,
         chat(content="Sunny.", tool_calls=[CALL], reasoning_content="Look it up."),
         {"messages": [USER]},
-        lambda found: found.choices[0].message.content,
+        lambda found: found.choices[0].message.content or None,
     ),
     "responses": (cached_openai_responses, Response, RESPONSE, {"input": "x"}, lambda found: found.output_text),
     "messages": (
@@ -664,8 +661,10 @@ ANSWERS: dict[str, tuple[Any, type[Any], dict[str, Any], dict[str, Any], Said]] 
 
 
 @pytest.mark.parametrize(("cached", "kind", "answer", "request_", "said"), ANSWERS.values(), ids=ANSWERS)
-@given(data=st.data())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis.given(data=st.data())
+@hypothesis.settings(
+    max_examples=150, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
+)
 async def test_whatever_a_response_holds_the_caller_gets_the_very_object(
     llm: LlmCache,
     cached: Any,
@@ -832,7 +831,6 @@ async def test_raw_and_streamed_responses_are_refused_when_they_are_wrapped(
                 with pytest.raises(ConfigurationError, match=rf"{kind}.* no headers.* wrap .*{re.escape(plain)}"):
                     cached(llm, given)
         cached(llm, resource.create)
-        cached(llm, functools.partial(resource.create, model="m"))
     assert server.requests == []
 
 
@@ -867,6 +865,24 @@ async def test_a_wrapped_function_may_be_wrapped_before(
     for _ in range(2):
         await create(model="gpt-4o", messages=[USER])
     assert counted.calls == 1
+
+
+async def test_a_client_that_blocks_may_be_called_in_a_thread(server: ProviderServer, llm: LlmCache) -> None:
+    server.answer = CHAT
+    with openai.OpenAI(api_key="none", base_url=server.url) as blocking:
+
+        def in_thread(create: Any) -> Any:
+            @functools.wraps(create)
+            async def ask(**arguments: Any) -> Any:
+                return await asyncio.to_thread(create, **arguments)
+
+            return ask
+
+        create = cached_openai_chat(llm, in_thread(blocking.chat.completions.create))
+        assert [is_cached(await create(model="gpt-4o", messages=[USER])) for _ in range(2)] == [False, True]
+        with pytest.raises(ConfigurationError, match="with_raw_response"):
+            cached_openai_chat(llm, in_thread(blocking.chat.completions.with_raw_response.create))
+    assert len(server.requests) == 1
 
 
 async def test_a_client_that_blocks_is_refused_before_anything_is_sent(server: ProviderServer, llm: LlmCache) -> None:

@@ -37,6 +37,7 @@ from betterdb_agent_memory.caches.shapes import (
     openai_responses_request,
 )
 from betterdb_agent_memory.caches.shapes.reading import parsed_arguments, spelled_arguments
+from betterdb_agent_memory.caches.shapes.wrapping import counts
 from betterdb_agent_memory.errors import InvalidInputError
 from tests.docs.pages import ROOT, table
 from tests.docs.test_tables import default_text
@@ -481,6 +482,14 @@ def test_arguments_survive_being_parsed_and_spelled_again(arguments: dict[str, A
 
 def test_arguments_that_are_no_json_survive_too() -> None:
     assert spelled_arguments(parsed_arguments("{oops")) == "{oops"
+
+
+@pytest.mark.parametrize("count", [None, True, "1", -1, 0.5, float("nan"), float("inf"), 2**53 + 1, [1], {}])
+def test_what_is_no_count_of_tokens_is_none(count: object) -> None:
+    assert counts({"read": 0, "written": 2**53}, "read", "written") == {"input": 0, "output": 2**53}
+    assert counts({"read": count, "written": 1}, "read", "written") is None
+    assert counts({"read": 1, "written": count}, "read", "written") is None
+    assert counts([count], "read", "written") is None
 
 
 JAVASCRIPT_SETTINGS = '_model:"base_chat_model",_type:"openai",model_name:"gpt-4o-mini",temperature:0.5'

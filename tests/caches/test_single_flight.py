@@ -255,6 +255,21 @@ async def test_a_caller_joins_a_refresh_that_is_under_way(here: Process) -> None
     assert here.works == 1
 
 
+async def test_a_refresh_that_may_not_work_leaves_it_to_those_who_joined(here: Process, there: Process) -> None:
+    async def not_now() -> bool:
+        await asyncio.sleep(0.2)
+        return False
+
+    refreshing = asyncio.create_task(
+        here.flights.refresh(here.key, look=nothing, work=here.work(), patience=Patience(), may_work=not_now)
+    )
+    await asyncio.sleep(0.1)
+    assert await here.run() == (b"made", False)
+    assert await refreshing is False
+    assert here.works == 1
+    assert await there.refresh(look=nothing) is True, "the lease was given back"
+
+
 @pytest.fixture
 async def nowhere() -> AsyncIterator[ValkeyEngine]:
     engine = ValkeyEngine.from_url(f"valkey://127.0.0.1:{free_port()}")

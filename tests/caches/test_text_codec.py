@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections import Counter, deque
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from enum import Enum
+from enum import Enum, IntEnum, StrEnum
 from typing import Any, Literal, NamedTuple, NewType
 from uuid import UUID
 
@@ -18,7 +19,14 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
-from betterdb_agent_memory.caches.text_codec import UNANNOTATED, TextCodec, UnencodableError, codec_for, codec_of
+from betterdb_agent_memory.caches.text_codec import (
+    UNANNOTATED,
+    TextCodec,
+    UnencodableError,
+    codec_for,
+    codec_of,
+    same_value,
+)
 from betterdb_agent_memory.errors import ConfigurationError
 
 
@@ -46,6 +54,42 @@ class Pair(NamedTuple):
 class Point:
     x: Decimal
     label: str | None = None
+
+
+@dataclasses.dataclass
+class Answer:
+    number: int
+    source: str = dataclasses.field(default="", compare=False)
+    seen: list[int] = dataclasses.field(default_factory=list, compare=False, init=False)
+
+    @classmethod
+    def with_seen(cls, *seen: int) -> Answer:
+        answer = cls(1, "s")
+        answer.seen.extend(seen)
+        return answer
+
+
+@dataclasses.dataclass
+class Loose:
+    anything: Any
+
+
+class Untold(BaseModel):
+    number: int
+    secret: str = Field(default="", exclude=True)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Untold) and other.number == self.number
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Level(IntEnum):
+    LOW = 1
+
+
+class Side(StrEnum):
+    LEFT = "left"
 
 
 class Animal(BaseModel):
@@ -110,6 +154,12 @@ TYPED = [
     (bool, False),
     (type(None), None),
     (dict, {"a": [1, None]}),
+    (Answer, Answer(1, "s")),
+    (list[Answer], [Answer(1, "s")]),
+    (Level, Level.LOW),
+    (dict[Level, set[Side]], {Level.LOW: {Side.LEFT}}),
+    (deque[int], deque([1, 2])),
+    (Loose, Loose({"a": [1, None]})),
 ]
 
 
@@ -141,11 +191,45 @@ def test_a_value_of_a_stated_type_comes_back_equal_and_of_that_type(annotation: 
         (bytes, b"\xff"),
         (Animal, Bird(legs=2)),
         (list[int], iter([1])),
+        (UNANNOTATED, Level.LOW),
+        (UNANNOTATED, Side.LEFT),
+        (UNANNOTATED, [{"level": Level.LOW}]),
+        (UNANNOTATED, {Side.LEFT: 1}),
+        (UNANNOTATED, Counter("a")),
+        (str, Side.LEFT),
+        (int, True),
+        (float, np.float64(1.5)),
+        (dict, {"level": Level.LOW}),
+        (Loose, Loose(Level.LOW)),
+        (Loose, Loose((1,))),
+        (Answer, Answer.with_seen(5)),
+        (list[Answer], [Answer.with_seen(5)]),
+        (dict[str, Answer], {"a": Answer.with_seen(5)}),
+        (Untold, Untold(number=1, secret="s")),
     ],
 )
 def test_what_would_not_come_back_equal_is_refused(annotation: Any, value: Any) -> None:
     with pytest.raises(UnencodableError):
         codec_for(annotation).encode(value)
+
+
+def test_a_whole_number_may_stand_for_a_float() -> None:
+    codec = codec_for(dict[str, float])
+    assert codec.decode(codec.encode({"a": 12, "b": 1.5})) == {"a": 12.0, "b": 1.5}
+
+
+def test_what_is_refused_is_named_with_its_type() -> None:
+    with pytest.raises(UnencodableError, match=r"the Level <Level.LOW: 1> comes back from JSON as the int 1"):
+        codec_for(UNANNOTATED).encode(Level.LOW)
+
+
+@given(json_values, json_values)
+def test_two_values_of_json_are_the_same_when_their_texts_are(value: Any, other: Any) -> None:
+    assert same_value(value, json.loads(json.dumps(value)))
+    if json.dumps(value, sort_keys=True) != json.dumps(other, sort_keys=True):
+        assert not same_value(value, other) or value == other
+    else:
+        assert same_value(value, other)
 
 
 @pytest.mark.parametrize("text", ["", "{", "null", '{"city":"Sofia"}', "sunny"])

@@ -131,7 +131,8 @@ async def test_a_walk_of_a_flush_is_one_over_the_keys(engine: Engine, make: Made
         pass
     walk = engine.round_trips - before
     await tiers.flush()
-    assert engine.round_trips - before - walk <= walk + 1 + walk  # statistics, the walk, one batch a page
+    # Statistics, the walk, one batch a page, two for the indexes.
+    assert engine.round_trips - before - walk <= walk + 1 + walk + 2
 
 
 async def test_statistics_are_those_of_all_workers(make: Made) -> None:
@@ -224,6 +225,57 @@ async def test_work_beside_begins_with_the_first_call_of_any_tier(engine: Engine
         assert tiers.tool.get_policy("t") is not None
         assert await engine.values.get(f"__betterdb:heartbeat:{store_name}{number}") is not None
         await tiers.close()
+
+
+async def left_seconds(engine: Engine, key: str) -> float | None:
+    batch = engine.values.batch()
+    reply = batch.get_with_expiry(key)
+    await batch.send()
+    stored = reply.result()
+    assert stored is not None
+    return None if stored.left_ms is None else stored.left_ms / 1000
+
+
+async def test_the_very_first_result_is_kept_as_its_policy_says(engine: Engine, make: Made, store_name: str) -> None:
+    await engine.values.write_map(f"{store_name}:__tool_policies", {"t": b'{"ttl":50}', "cached": b'{"ttl":40}'})
+    assert await left_seconds(engine, await make().tool.store("t", {}, "x")) == pytest.approx(50, abs=2)
+    together = make()
+    for key in await asyncio.gather(*(together.tool.store("t", {"n": number}, "x") for number in range(5))):
+        assert await left_seconds(engine, key) == pytest.approx(50, abs=2)
+
+    @make().tool.cached()
+    async def cached() -> str:
+        return "x"
+
+    await cached()
+    assert await left_seconds(engine, cached.cache_key()) == pytest.approx(40, abs=2)
+    # One that says how long needs no policy; one that reads no policies knows its own alone.
+    assert await left_seconds(engine, await make().tool.store("t", {}, "x", {"ttl": 9})) == pytest.approx(9, abs=2)
+    assert await left_seconds(engine, await make(config_refresh=False).tool.store("t", {}, "x")) is None
+
+
+async def test_policies_that_cannot_be_read_do_not_keep_the_first_result_out(
+    engine: Engine, make: Made, store_name: str
+) -> None:
+    await engine.values.set(f"{store_name}:__tool_policies", b"no map")
+    tiers = make(tool_ttl_seconds=77)
+    assert await left_seconds(engine, await tiers.tool.store("t", {}, "x")) == pytest.approx(77, abs=2)
+    assert tiers.policies.refresh_failures == tiers.watch.background_failure_count == 1
+
+
+async def test_only_the_very_first_store_waits_and_no_round_trip_is_added(
+    valkey_server: ValkeyServer, store_name: str
+) -> None:
+    with Proxy(valkey_server.port) as proxy:
+        engine = ValkeyEngine.from_url(proxy.url)
+        tiers = tiers_on(engine, store_name, config_refresh=ConfigRefreshOptions(live_updates=False))
+        await engine.values.get("connected")
+        for expected in (2, 1, 1):
+            before = proxy.round_trips
+            await tiers.tool.store("t", {}, "x")
+            assert proxy.round_trips - before == expected
+        await tiers.close()
+        await engine.close()
 
 
 def test_several_loops_one_after_the_other(tmp_path: Path, store_name: str) -> None:

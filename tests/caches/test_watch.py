@@ -115,6 +115,20 @@ def test_content_is_in_no_attribute_unless_asked(
     assert content == (("the answer" * 1_000)[:4_096] if asked else None)
 
 
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_failure_quotes_no_content_unless_asked(
+    asked: bool, registry: CollectorRegistry, exporter: InMemorySpanExporter
+) -> None:
+    watch = CacheWatch("c", TelemetryOptions(registry=registry, capture_content=asked))
+    with pytest.raises(ValueError, match="private"), watch.tool_check("key", "weather"):
+        raise ValueError("cannot read a private answer")
+    [span] = exporter.get_finished_spans()
+    assert ("a private answer" in f"{span.to_json()} {span.status.description}") == asked
+    assert [(event.name, (event.attributes or {})["exception.type"]) for event in span.events] == [
+        ("exception", "ValueError")
+    ]
+
+
 def test_a_duration_leads_to_its_trace_and_spans_below_belong_to_it(
     watch: CacheWatch, registry: CollectorRegistry, exporter: InMemorySpanExporter
 ) -> None:

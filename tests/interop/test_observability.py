@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import gc
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Histogram
 
 from betterdb_agent_memory import (
+    ConfigurationError,
     EmbeddingError,
     Fact,
     MemoryItem,
@@ -183,6 +185,54 @@ async def test_no_attribute_holds_a_text_unless_asked(
         values = {str(value) for span in exporter.get_finished_spans() for value in (span.attributes or {}).values()}
         assert ({"a private note", "a private question"} <= values) == capture
         assert not capture or "private thread" not in values
+
+
+@pytest.mark.parametrize("captured", [False, True])
+async def test_a_failure_quotes_no_text_unless_asked(
+    valkey_client: Any, store_name: str, exporter: InMemorySpanExporter, registry: CollectorRegistry, captured: bool
+) -> None:
+    async def embed_or_quote(text: str) -> list[float]:
+        raise ValueError("cannot embed " + text)
+
+    telemetry = MemoryTelemetryOptions(registry=registry, capture_content=captured)
+    store = MemoryStore(client=valkey_client, name=store_name, embed_fn=embed_or_quote, telemetry=telemetry)
+    with pytest.raises(EmbeddingError):
+        await store.remember("a private note")
+    with pytest.raises(EmbeddingError):
+        await store.recall("a private note")
+    await store.close()
+    for span in exporter.get_finished_spans():
+        assert ("a private note" in f"{span.to_json()} {span.status.description}") == captured
+        [event] = span.events
+        assert (event.attributes or {})["exception.type"] == "betterdb_agent_memory.errors.EmbeddingError"
+        assert captured or span.status.description == "EmbeddingError"
+
+
+def test_a_metric_of_somebody_else_is_used_when_it_is_the_same(store_name: str, registry: CollectorRegistry) -> None:
+    theirs = Counter("agent_memory_recall_total", "Theirs", ["store_name"], registry=registry)
+    Gauge("agent_memory_items", "Theirs", ["store_name"], registry=registry)
+    Histogram("agent_memory_recall_latency_seconds", "Theirs", ["store_name"], registry=registry)
+    telemetry = create_memory_telemetry(MemoryTelemetryOptions(registry=registry))
+    assert telemetry.metrics.recall_total is theirs
+    telemetry.metrics.recall_latency.labels(store_name).observe(1)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "says"),
+    [
+        (lambda registry: Gauge("agent_memory_recall_total", "", ["store_name"], registry=registry), "is a Gauge"),
+        (lambda registry: Counter("agent_memory_recall_total", "", ["shop"], registry=registry), "the labels shop"),
+        (lambda registry: Enum("agent_memory_items", "", states=["a"], registry=registry), "is something else"),
+    ],
+)
+def test_a_metric_of_somebody_else_that_does_not_fit_says_what_to_do(
+    theirs: Callable[[CollectorRegistry], object], says: str, registry: CollectorRegistry
+) -> None:
+    theirs(registry)
+    options = MemoryTelemetryOptions(registry=registry)
+    with pytest.raises(ConfigurationError, match=f"{says}.*metrics_prefix"):
+        create_memory_telemetry(options)
+    create_memory_telemetry(MemoryTelemetryOptions(registry=registry, metrics_prefix="bot"))
 
 
 async def test_a_duration_leads_to_its_trace(

@@ -181,15 +181,15 @@ def wrapped(
     ignoring: Collection[str],
 ) -> Create:
     """`create` with the cache around it; the arguments and the response are the same."""
-    if not _is_async(create):
-        raise ConfigurationError(
-            f"create must be an async function, such as {provider.example}, got {create!r:.120}; "
-            "a client that blocks would hold up everything else in this process"
-        )
     if _is_raw(inspect.unwrap(create, stop=_is_raw)):
         raise ConfigurationError(
             "create must not be that of with_raw_response or with_streaming_response: an answer from the cache has no "
             f"headers and is no stream; wrap the plain one, such as {provider.example}, and call this one without cache"
+        )
+    if not _is_async(create):
+        raise ConfigurationError(
+            f"create must be an async function, such as {provider.example}, got {create!r:.120}; "
+            "a client that blocks would hold up everything else in this process"
         )
     if isinstance(ignoring, str):
         raise ConfigurationError(f"ignoring must be a collection of parameter names, got the text {ignoring!r:.80}")
@@ -284,7 +284,7 @@ def _first(path: str) -> str:
 def _is_async(create: object) -> bool:
     if not callable(create):
         return False
-    inner = inspect.unwrap(create)
+    inner = inspect.unwrap(create, stop=inspect.iscoroutinefunction)
     return inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(type(inner).__call__)
 
 

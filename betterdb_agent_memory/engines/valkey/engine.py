@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from betterdb_agent_memory.engines.base import Collection, Traffic
 from betterdb_agent_memory.engines.valkey.client import ValkeyClient
@@ -19,6 +21,7 @@ MAX_CONNECTIONS = 64
 CONNECT_TIMEOUT_SECONDS = 5.0
 ANSWER_TIMEOUT_SECONDS = 15.0
 """Above the search timeout, so that the server gives up before we do."""
+_UNKNOWN_SETTING = re.compile(r"unexpected keyword argument '(\w+)'")
 
 
 class ValkeyEngine:
@@ -63,29 +66,35 @@ class ValkeyEngine:
             raise ConfigurationError(f"a server URL begins with one of {', '.join(f'{s}://' for s in SCHEMES)}")
         try:
             from valkey.asyncio import BlockingConnectionPool, Valkey
+            from valkey.exceptions import ValkeyError
         except ImportError as error:
             raise ConfigurationError("a server URL needs the package valkey: pip install valkey") from error
         pool: Any = BlockingConnectionPool
+        _refuse_other_database(scheme, rest)
         try:
-            client = Valkey.from_pool(
-                pool.from_url(
-                    f"{scheme}://{rest}",
-                    max_connections=MAX_CONNECTIONS,
-                    timeout=ANSWER_TIMEOUT_SECONDS,
-                    socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
-                    socket_timeout=ANSWER_TIMEOUT_SECONDS,
-                    health_check_interval=30,
-                    # valkey-py's unix connections refuse the option.
-                    **({} if scheme == "unix" else {"socket_keepalive": True}),
-                )
+            connections = pool.from_url(
+                f"{scheme}://{rest}",
+                max_connections=MAX_CONNECTIONS,
+                timeout=ANSWER_TIMEOUT_SECONDS,
+                socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
+                socket_timeout=ANSWER_TIMEOUT_SECONDS,
+                health_check_interval=30,
+                # valkey-py's unix connections refuse the option.
+                **({} if scheme == "unix" else {"socket_keepalive": True}),
             )
-        except (ValueError, TypeError):
+            # One that is never connected: valkey-py looks at the settings no earlier.
+            connections.connection_class(**connections.connection_kwargs)
+        except (ValueError, TypeError, ValkeyError) as error:
             # Neither cause nor text: both may quote a part of the password.
+            if unknown := _UNKNOWN_SETTING.search(str(error)):
+                raise ConfigurationError(
+                    f"url: valkey-py has no setting {unknown[1]!r} for a {scheme}:// URL; correct it or leave it out"
+                ) from None
             raise ConfigurationError(
-                f"this {scheme}:// URL cannot be read; expected {scheme}://user:password@host:port/database "
-                "with reserved characters of the password percent-encoded"
+                f"url: this {scheme}:// URL cannot be read; expected {scheme}://user:password@host:port/database "
+                "with reserved characters of the password percent-encoded, and settings that valkey-py knows"
             ) from None
-        return cls(client, owns_client=True, **options)
+        return cls(Valkey.from_pool(connections), owns_client=True, **options)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._client!r}, owns_client={self._owns_client})"
@@ -129,3 +138,17 @@ class ValkeyEngine:
         await self._watching.close()
         if self._owns_client:
             await self._client.close()
+
+
+def _refuse_other_database(scheme: str, rest: str) -> None:
+    """Refuse a path that is no number, which valkey-py takes for database 0. That of unix:// is the socket."""
+    try:
+        path = urlsplit(f"{scheme}://{rest}").path
+    except ValueError:
+        return  # valkey-py says no to it, too
+    if scheme != "unix" and not re.fullmatch("/?[0-9]*/?", unquote(path)):
+        # Not the path: after a slash in a password it is a part of that.
+        raise ConfigurationError(
+            f"url: what follows the host in a {scheme}:// URL is the number of a database, {scheme}://host:port/0 "
+            "(a slash in a password is written %2F)"
+        )

@@ -14,7 +14,7 @@ from typing import Any
 
 from betterdb_agent_memory.engines.valkey.faults import CLIENT_ERRORS, translate
 from betterdb_agent_memory.engines.valkey.packing import Argument
-from betterdb_agent_memory.engines.watching import Tell
+from betterdb_agent_memory.engines.watching import Tell, end_if_cancelled
 from betterdb_agent_memory.errors import AgentMemoryError, EngineError, EngineUnavailableError
 
 _log = logging.getLogger(__name__)
@@ -63,6 +63,7 @@ class Listener:
             finally:
                 if connection is not None:
                     await _close(connection)
+            end_if_cancelled()
             if clock() - began > _LONGEST_PAUSE_SECONDS:
                 pause_seconds = _FIRST_PAUSE_SECONDS
             await asyncio.sleep(pause_seconds * random.uniform(0.5, 1))
@@ -105,6 +106,7 @@ async def _listening(connection: Any, keys: frozenset[str], database: int) -> di
     except CLIENT_ERRORS as error:
         # Whatever it is, a password that is being changed included, it may be over later.
         raise EngineUnavailableError(f"no connection: {error}") from error
+    end_if_cancelled()
     channels: dict[str, str | None] = {_INVALIDATIONS: None}
     try:
         identity = await _ask(connection, "CLIENT", "ID")
@@ -164,9 +166,11 @@ async def _hear(connection: Any, channels: dict[bytes, str | None], tell: Tell) 
 async def _ask(connection: Any, *command: Argument) -> Any:
     await _send(connection, *command)
     try:
-        return await connection.read_response(disable_decoding=True, disconnect_on_error=False)
+        answer = await connection.read_response(disable_decoding=True, disconnect_on_error=False)
     except CLIENT_ERRORS as error:
         raise translate(error, " ".join(str(word) for word in command[:2])) from error
+    end_if_cancelled()
+    return answer
 
 
 async def _send(connection: Any, *command: Argument) -> None:
@@ -174,15 +178,20 @@ async def _send(connection: Any, *command: Argument) -> None:
         await connection.send_command(*command)
     except CLIENT_ERRORS as error:
         raise translate(error, str(command[0])) from error
+    end_if_cancelled()
 
 
 async def _next_message(connection: Any) -> Any:
     """A message, or None when there was none for a while."""
     try:
         # The driver would not wait until the connection is closed; `_close` does.
-        return await connection.read_response(disable_decoding=True, timeout=_QUIET_SECONDS, disconnect_on_error=False)
+        message = await connection.read_response(
+            disable_decoding=True, timeout=_QUIET_SECONDS, disconnect_on_error=False
+        )
     except CLIENT_ERRORS as error:
         raise translate(error, "SUBSCRIBE") from error
+    end_if_cancelled()
+    return message
 
 
 async def _close(connection: Any) -> None:

@@ -101,3 +101,11 @@ async def test_a_failure_to_tidy_up_does_not_fail_the_read(
     finally:
         await valkey_client.config_set("maxmemory", memory["maxmemory"])
     assert session.watch.background_failure_count == 1
+
+
+async def test_a_thread_whose_index_was_evicted_is_healed_by_a_scan(session: Session) -> None:
+    await session.cache.set_many("t", {"f": "1", "g": "2"})
+    await session.engine.values.delete(index_key(session.name, "t"))
+    await session.cache.set("t", "h", "3")
+    assert await session.cache.get_all("t", scan=True) == {"f": "1", "g": "2", "h": "3"}
+    assert await session.cache.get_all("t") == {"f": "1", "g": "2", "h": "3"}

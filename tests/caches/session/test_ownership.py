@@ -100,3 +100,21 @@ async def test_an_unclaimed_field_with_a_colon_is_found_by_its_name(session: Ses
     assert await session.cache.get_all("t:user", scan=True) == {"name": "Maya"}
     assert await session.cache.get("t", "user:name") == "Maya"
     assert await session.cache.delete("t", "user:name") is True
+
+
+async def test_unclaimed_fields_with_colons_are_read_and_destroyed_with_their_thread_if_asked(session: Session) -> None:
+    cache = session.cache
+    await cache.set("t", "plain", "1")
+    await session.store("t", "user:name", b"Maya")
+    await session.store("t", "a:b:c", b"2")
+    await cache.set("t:user", "mail", "of another thread")
+    everything = {"plain": "1", "user:name": "Maya", "a:b:c": "2"}
+    assert await cache.get_all("t", scan=True) == {"plain": "1"}
+    assert await cache.get_all("t", include_unclaimed=True) == everything
+    # To have looked at them claims nothing.
+    assert await cache.get_all("t") == {"plain": "1"}
+    assert await cache.get_all("t:user", scan=True) == {"name": "Maya", "mail": "of another thread"}
+    assert await cache.destroy_thread("t", include_unclaimed=True) == 3
+    assert await cache.get_all("t", include_unclaimed=True) == {}
+    assert await cache.get_all("t:user", scan=True) == {"mail": "of another thread"}
+    assert await session.keys("t") == {f"{session.name}:session:t:user:mail"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,6 +16,7 @@ import valkey.asyncio
 
 from betterdb_agent_memory.engines.valkey import ValkeyEngine, watching
 from betterdb_agent_memory.engines.valkey.watching import _without_overlap
+from betterdb_agent_memory.errors import EngineUnavailableError
 from tests.engines.valkey.test_clients import Minimal
 from tests.proxy import Proxy
 from tests.servers import ValkeyServer
@@ -360,3 +363,78 @@ async def test_keys_that_begin_alike_are_told_apart(server: ValkeyServer, operat
         await operator.hset("a:__mem_config:__mem_config", "x", "1")
         assert await long.hears()
         assert short.times == times
+
+
+FORGETS_TO_CLOSE = """
+import asyncio, sys
+from betterdb_agent_memory.engines.valkey import ValkeyEngine
+
+async def main(pauses):
+    engine = ValkeyEngine.from_url(sys.argv[1])
+    engine.watch(["a:__mem_config"], lambda: None)
+    for _ in range(pauses):
+        await asyncio.sleep(0)
+
+for pauses in range(int(sys.argv[2]), 60, 4):
+    asyncio.run(main(pauses))
+print("ended")
+"""
+
+
+@pytest.mark.parametrize("first", range(4))
+def test_a_program_that_forgets_to_close_ends(first: int, server: ValkeyServer) -> None:
+    # Wherever listening has come to when the loop ends.
+    assert program(FORGETS_TO_CLOSE, server.url, str(first)) == "ended"
+
+
+@pytest.mark.parametrize("what", [b"SETINFO", b"TRACKING", b"SUBSCRIBE"])
+def test_a_program_that_forgets_to_close_ends_while_the_server_stalls(what: bytes, server: ValkeyServer) -> None:
+    with Proxy(server.port) as proxy:
+        for _ in range(20):
+            proxy.fail_next("stall", what)
+        assert program(FORGETS_TO_CLOSE.replace("sleep(0)", "sleep(0.005)"), proxy.url, "3") == "ended"
+        proxy.release()
+
+
+def program(text: str, *arguments: str) -> str:
+    """What a program of its own prints; it has 20 s to end."""
+    done = subprocess.run(
+        [sys.executable, "-c", text, *arguments], timeout=20, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("method", ["connect", "send_command", "read_response", "disconnect"])
+async def test_a_cancellation_that_the_driver_swallows_ends_it(
+    method: str, server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As asyncio.wait_for of Python 3.11 does when what it waits for has just come. A loop that ends cancels once.
+    original = getattr(valkey.asyncio.Connection, method)
+    reached = asyncio.Event()
+
+    async def swallowing(connection: Any, *arguments: Any, **options: Any) -> Any:
+        try:
+            if options.get("timeout") is None or method == "disconnect":
+                reached.set()
+                await asyncio.sleep(0.05)
+        except asyncio.CancelledError:
+            pass
+        return await original(connection, *arguments, **options)
+
+    client = server.client()
+    monkeypatch.setattr(valkey.asyncio.Connection, method, swallowing)
+    if method == "disconnect":
+        monkeypatch.setattr(watching, "_hear", _broken)
+    task = asyncio.ensure_future(ValkeyEngine(client)._client.listener().listen(frozenset(["a"]), lambda _: None))
+    await asyncio.wait_for(reached.wait(), 5)
+    task.cancel()
+    _, running = await asyncio.wait([task], timeout=2)
+    monkeypatch.undo()
+    task.cancel()
+    assert not running
+    await client.aclose()
+
+
+async def _broken(*_: Any) -> None:
+    raise EngineUnavailableError("broken")

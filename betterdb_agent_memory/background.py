@@ -19,6 +19,16 @@ async def off_loop(rows: int, work: Callable[..., _T], *arguments: object) -> _T
     return work(*arguments) if rows <= ROWS_ON_THE_LOOP else await asyncio.to_thread(work, *arguments)
 
 
+def end_if_cancelled() -> None:
+    """Raise the cancellation of this task once more: drivers and `asyncio.wait_for` (3.11) swallow it at times.
+
+    A loop that ends cancels each task once and waits for it.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 class LoopLock:
     """A lock for the tasks of an event loop. Each loop has its own: they do not wait for each other."""
 
@@ -80,6 +90,7 @@ class Periodic:
     async def _repeat(self) -> None:
         if self._at_once:
             await self._work()
+            end_if_cancelled()
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), self._interval_seconds)
@@ -87,3 +98,4 @@ class Periodic:
                 return
             self._woken.clear()
             await self._work()
+            end_if_cancelled()

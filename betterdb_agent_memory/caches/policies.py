@@ -227,6 +227,9 @@ class ToolPolicies:
     def _apply(self, tool: str, policy: ToolPolicy | None) -> None:
         self._written[tool] = _Write(policy, next(self._order))
         self.current = _overlaid(self.current, self._written)
+        if self._is_started:
+            # Another worker's later change may have been read while ours was on its way, and been hidden by it.
+            self._rereading.read_soon()
 
     def _take(self, fields: Mapping[str, bytes], sent_at: int) -> None:
         self._read_at = sent_at

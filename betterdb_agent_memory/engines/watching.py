@@ -15,16 +15,6 @@ Listen: TypeAlias = Callable[[frozenset[str], Tell], Awaitable[None]]
 _CANCEL_AGAIN_SECONDS = 0.5
 
 
-def end_if_cancelled() -> None:
-    """Raise the cancellation of this task once more: drivers and `asyncio.wait_for` (3.11) swallow it at times.
-
-    A loop that ends cancels each task once and waits for it.
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
-
-
 class Watch:
     """What one party wants to know. Close it, or close the engine."""
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 from betterdb_agent_memory.background import Periodic
-from betterdb_agent_memory.engines.watching import Watch, end_if_cancelled
+from betterdb_agent_memory.engines.watching import Watch
 
 Listen: TypeAlias = Callable[[Sequence[str], Callable[[], None]], Watch]
 """`Engine.watch`."""
@@ -46,7 +46,7 @@ class Rereading:
         self._settling = None
         self._periodic.start()
         if self._listen is not None:
-            self._watch = self._listen(self._keys, self._changed)
+            self._watch = self._listen(self._keys, self.read_soon)
 
     async def wait_read(self) -> None:
         """Wait until the background has read, or failed to read, for the first time."""
@@ -63,7 +63,8 @@ class Rereading:
             self._settling = None
         await self._periodic.stop()
 
-    def _changed(self) -> None:
+    def read_soon(self) -> None:
+        """Read again in a moment: something changed, or a change of our own may hide another one's."""
         if self._settling is None:
             self._settling = asyncio.get_running_loop().call_later(SETTLE_SECONDS, self._settled)
 
@@ -76,4 +77,3 @@ class Rereading:
             await self._read()
         finally:
             self._read_once.set()
-        end_if_cancelled()

@@ -165,6 +165,7 @@ class StoreParts:
             ),
             interval_seconds=interval_seconds or 30.0,
             watched=wants_live_updates(config_refresh),
+            follows=interval_seconds is not None,
             on_failure=lambda: self._watch.background_failed("config_refresh"),
             on_ignored=self._watch.config_ignored,
         )

@@ -40,7 +40,14 @@ def fetch_and_hash(url: str, **options: Any) -> str:
 
 
 def _around(wrap: Callable[..., Any], llm: LlmCache, create: _CreateT, options: dict[str, Any]) -> _CreateT:
-    asking = wrap(llm._inner, as_async(create), **options)
+    sending = as_async(create)
+
+    # It says whose function it is, so that those which cannot be wrapped are refused.
+    @functools.wraps(create)
+    async def send(**arguments: Any) -> Any:
+        return await sending(**arguments)
+
+    asking = wrap(llm._inner, send, **options)
 
     @functools.wraps(create)
     def cached(**arguments: Any) -> Any:

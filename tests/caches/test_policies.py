@@ -252,6 +252,21 @@ async def test_other_workers_follow_within_an_interval(engine: Engine, store_nam
     assert ttls(policies) == {"a": 3, "b": 2}
 
 
+async def test_a_change_of_ones_own_hides_no_other_until_the_next_interval(engine: Engine, store_name: str) -> None:
+    mine, another = policies_on(engine, store_name), policies_on(engine, store_name)
+    mine.start()
+    await mine.wait_read()
+    await mine.set("a", ToolPolicy(1))
+    # Nobody is told of it here, and the next interval is 30 s away.
+    assert await another.remove("a")
+    for _ in range(100):
+        if not ttls(mine):
+            break
+        await asyncio.sleep(0.05)
+    assert ttls(mine) == {}
+    await mine.stop()
+
+
 async def test_the_background_goes_on_after_a_read_that_failed(valkey_server: ValkeyServer, store_name: str) -> None:
     engine = ValkeyEngine.from_url(valkey_server.url)
     await engine.values.set(f"{store_name}:__tool_policies", b"x")

@@ -12,9 +12,10 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from betterdb_agent_memory.background import end_if_cancelled
 from betterdb_agent_memory.engines.valkey.faults import CLIENT_ERRORS, translate
 from betterdb_agent_memory.engines.valkey.packing import Argument
-from betterdb_agent_memory.engines.watching import Tell, end_if_cancelled
+from betterdb_agent_memory.engines.watching import Tell
 from betterdb_agent_memory.errors import AgentMemoryError, EngineError, EngineUnavailableError
 
 _log = logging.getLogger(__name__)

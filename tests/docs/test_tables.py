@@ -175,6 +175,12 @@ def test_defaults_of_the_three_doors(tmp_path: Path) -> None:
     assert door(AgentMemory.open(server, embedder=embed).memory) == opened | {"discovery": "on"}
     opened["discovery"] = "on for a server, off for a file"
     doors = (bare, options, opened)
+    facades = [
+        AgentMemory(AgentMemoryOptions(client=engine, embed_fn=embed)),
+        AgentMemory.open(file, embedder=embed),
+    ]
+    policies = [f"every {agent._tiers._refresh.interval_seconds:g} s" for agent in facades]
+    assert all(agent._tiers._refresh.enabled for agent in facades)
     assert {
         **dict.fromkeys((), "what it states"),
         "threshold, plain `embed_fn`": [each["threshold"] for each in doors],
@@ -184,6 +190,7 @@ def test_defaults_of_the_three_doors(tmp_path: Path) -> None:
         "half-life of recency": [each["half-life"] for each in doors],
         "reinforcement": [each["reinforcement"] for each in doors],
         "live configuration re-read": [each["live"] for each in doors],
+        "tool policies re-read": ["no caches", *policies],
         "discovery (the Monitor's registry)": [each["discovery"] for each in doors],
         "limit per scope": [each["limit"] for each in doors],
         "longest text": [each["text"] for each in doors],

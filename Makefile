@@ -43,6 +43,10 @@ format: $(DEV_ENV)/.installed ## let ruff repair style and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+.PHONY: sync
+sync: $(DEV_ENV)/.installed ## write the synchronous twin again
+	$(BIN)/python scripts/generate_sync.py
+
 .PHONY: bench
 bench: $(DEV_ENV)/.installed peers ## measure, side by side with the published package (ARGS=... is passed on)
 	$(BIN)/python -m benchmarks $(ARGS)

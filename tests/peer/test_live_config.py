@@ -20,19 +20,20 @@ async def test_a_published_worker_reads_what_our_operator_sets(
     config = AgentConfig(values, ours.live_config, policies)
     await theirs.call("ensure_index", store_name)
     before = await theirs.call("current_config", store_name)
-    mine = (
+    live = (
         await config.set(
             threshold=1e-7,
             weights=RecallWeights(1e-9, 123456789.125, 1e21),
             half_life_seconds=1e22,
             max_items_per_scope=2**53 - 1,
         )
-    ).memory
+    ).live
+    assert (live["threshold"], live["half_life_seconds"]) == (1e-7, 1e22)
     await theirs.call("refresh_config", store_name)
     assert await theirs.call("current_config", store_name) == {
-        "threshold": mine.threshold,
+        "threshold": 1e-7,
         "weights": {"similarity": 1e-9, "recency": 123456789.125, "importance": 1e21},
-        "half_life_seconds": mine.half_life_seconds,
+        "half_life_seconds": 1e22,
         "max_items_per_scope": 2**53 - 1,
     }
     await config.reset()

@@ -16,7 +16,13 @@ from betterdb_agent_memory.caches.entries import LlmEntry
 from betterdb_agent_memory.caches.keys import is_large
 from betterdb_agent_memory.caches.operations import Check
 from betterdb_agent_memory.caches.pricing import Prices, cost_micros
-from betterdb_agent_memory.caches.results import LlmAnswer, LlmCacheResult, LlmStoreOptions, checked_blocks
+from betterdb_agent_memory.caches.results import (
+    LlmAnswer,
+    LlmCacheResult,
+    LlmStoreOptions,
+    checked_blocks,
+    checked_options,
+)
 from betterdb_agent_memory.caches.single_flight import (
     LEASE_SECONDS,
     WAIT_SECONDS,
@@ -108,7 +114,7 @@ class LlmCache:
         """
         if not isinstance(response, str):
             raise InvalidInputError(f"response must be a text, got {response!r:.80}; blocks go to store_multipart")
-        given = _checked_options(options)
+        given = checked_options(options, LlmStoreOptions)
         return await self._store(params, LlmAnswer(response=response, tokens=given.tokens, ttl=given.ttl), key)
 
     async def store_multipart(
@@ -125,7 +131,7 @@ class LlmCache:
             InvalidInputError: something cannot be kept as given; nothing was written.
             EngineError: the cache could not be written.
         """
-        given = _checked_options(options)
+        given = checked_options(options, LlmStoreOptions)
         answer = LlmAnswer(content_blocks=checked_blocks(blocks), tokens=given.tokens, ttl=given.ttl)
         return await self._store(params, answer, key)
 
@@ -353,16 +359,6 @@ class LlmCache:
                 self._name,
                 ", ".join(new),
             )
-
-
-def _checked_options(options: object) -> LlmStoreOptions:
-    if options is None:
-        return LlmStoreOptions()
-    if isinstance(options, LlmStoreOptions):
-        return options
-    if not isinstance(options, Mapping) or not options.keys() <= {"ttl", "tokens"}:
-        raise InvalidInputError(f"options have ttl and tokens, see LlmStoreOptions; got {options!r:.80}")
-    return LlmStoreOptions(**options)
 
 
 def _checked_answer(returned: object) -> LlmAnswer:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, SupportsIndex, TypeAlias
+from dataclasses import dataclass, fields
+from typing import Literal, SupportsIndex, TypeAlias, TypeVar
 
 from betterdb_agent_memory.caches.content import ContentBlock
 from betterdb_agent_memory.errors import ConfigurationError, InvalidInputError
@@ -76,6 +76,21 @@ class ToolStoreOptions:
                 raise InvalidInputError(str(error)) from None
             if cost < 0:
                 raise InvalidInputError(f"cost must not be negative, got {self.cost!r}")
+
+
+_OptionsT = TypeVar("_OptionsT", LlmStoreOptions, ToolStoreOptions)
+
+
+def checked_options(options: object, kind: type[_OptionsT]) -> _OptionsT:
+    """Options as given, made of a mapping with the fields of `kind`, or the default ones for None."""
+    if options is None:
+        return kind()
+    if isinstance(options, kind):
+        return options
+    names = [field.name for field in fields(kind)]
+    if not isinstance(options, Mapping) or not options.keys() <= set(names):
+        raise InvalidInputError(f"options have {' and '.join(names)}, see {kind.__name__}; got {options!r:.80}")
+    return kind(**options)
 
 
 @dataclass(frozen=True, slots=True)

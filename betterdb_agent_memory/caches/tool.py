@@ -8,7 +8,7 @@ from typing import Any
 from betterdb_agent_memory.caches.cached import CacheTool, FunctionCache, FunctionOptions
 from betterdb_agent_memory.caches.deferred import DeferredWrites
 from betterdb_agent_memory.caches.policies import ToolPolicies, ToolPolicy
-from betterdb_agent_memory.caches.results import ToolCacheResult, ToolStoreOptions
+from betterdb_agent_memory.caches.results import ToolCacheResult, ToolStoreOptions, checked_options
 from betterdb_agent_memory.caches.single_flight import Patience
 from betterdb_agent_memory.caches.tool_results import ToolResults
 from betterdb_agent_memory.caches.watch import CacheWatch
@@ -85,7 +85,7 @@ class ToolCache:
                 f"response must be a text, got {response!r:.80}; give json.dumps(...) of it, or let @cached do so"
             )
         key = self._results.key(tool_name, args)
-        return await self._results.store(tool_name, key, args, response, _options(options))
+        return await self._results.store(tool_name, key, args, response, checked_options(options, ToolStoreOptions))
 
     def cached(
         self,
@@ -197,13 +197,3 @@ class ToolCache:
 def _has_no_results(tool_name: object) -> bool:
     """Whether nothing can be kept under a name; published, such a name is no error where something is deleted."""
     return isinstance(tool_name, str) and ":" in tool_name
-
-
-def _options(options: object) -> ToolStoreOptions:
-    if options is None:
-        return ToolStoreOptions()
-    if isinstance(options, ToolStoreOptions):
-        return options
-    if not isinstance(options, Mapping) or not options.keys() <= {"ttl", "cost"}:
-        raise InvalidInputError(f"options have ttl and cost, see ToolStoreOptions; got {options!r:.80}")
-    return ToolStoreOptions(**options)

@@ -24,8 +24,6 @@ from betterdb_agent_memory.errors import EngineError
 _T = TypeVar("_T")
 
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
-_MOST_MICROS: Final = 2**53
-"""What one hit may save at most: other writers may have left any number, and a counter has 64 bits."""
 
 _log = logging.getLogger(__name__)
 
@@ -189,7 +187,7 @@ class ToolResults:
         self._deferred.count(statistics.TOOL_HITS)
         self._deferred.count(statistics.tool_hits(tool))
         micros = 0 if cost is None else cost_micros(cost)
-        if 0 < micros <= _MOST_MICROS:
+        if micros:
             self._deferred.count(statistics.COST_SAVED, micros)
             self._deferred.count(statistics.tool_cost_saved(tool), micros)
 

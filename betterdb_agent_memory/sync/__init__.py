@@ -13,15 +13,4 @@ that a call takes (an embedder, a summarizer) may be plain ones; they run in a t
 """
 
 from betterdb_agent_memory.sync.generated import *  # noqa: F403
-from betterdb_agent_memory.sync.wrapping import (
-    cached_anthropic as cached_anthropic,
-)
-from betterdb_agent_memory.sync.wrapping import (
-    cached_openai_chat as cached_openai_chat,
-)
-from betterdb_agent_memory.sync.wrapping import (
-    cached_openai_responses as cached_openai_responses,
-)
-from betterdb_agent_memory.sync.wrapping import (
-    fetch_and_hash as fetch_and_hash,
-)
+from betterdb_agent_memory.sync.wrapping import *  # noqa: F403

@@ -13,6 +13,8 @@ from betterdb_agent_memory import fetch_and_hash as async_fetch_and_hash
 from betterdb_agent_memory.sync.bridge import as_async, wait
 from betterdb_agent_memory.sync.generated import LlmCache
 
+__all__ = ["cached_anthropic", "cached_openai_chat", "cached_openai_responses", "fetch_and_hash"]
+
 _CreateT = TypeVar("_CreateT", bound=Callable[..., Any])
 
 

@@ -20,12 +20,17 @@ from betterdb_agent_memory.engines.watching import Watch
 
 @dataclass(frozen=True, slots=True)
 class SchemaField:
-    """One searchable field. `tag` compares whole values or, with `multiple`, comma-separated ones."""
+    """One searchable field. `tag` compares whole values or, with `multiple`, comma-separated ones.
+
+    Of a `text` the engine finds words, English ones in any form; one that `holds_stems` is a list of
+    words, blanks between them, that were brought to their stems beforehand and are compared as they are.
+    """
 
     name: str
     kind: Literal["tag", "number", "text"]
     multiple: bool = False
     sortable: bool = False
+    holds_stems: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +177,46 @@ class Neighbours(list[Neighbour]):
         self.exhausted = exhausted
 
 
+class Word(NamedTuple):
+    """A word to search for: `text` as it is written, in lower case, and its `stem` for fields that hold stems.
+
+    Both consist of letters, digits and underscores.
+    """
+
+    text: str
+    stem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What to find: up to `count` records that pass `filter`, the nearest.
+
+    With `words` only records that have at least one of them in one of their text fields. `scope_size` is
+    how many records are thought to pass the filter, None where nobody knows: it decides only how the
+    engine goes about it.
+    """
+
+    count: int
+    filter: Filter
+    words: tuple[Word, ...] = ()
+    scope_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What to count: records that pass the engine's prefilter of `filter` and, unless None, have `word`."""
+
+    filter: Filter
+    word: Word | None = None
+
+
+class Answers(NamedTuple):
+    """What `Records.search_many` found and counted, in the order in which it was asked."""
+
+    neighbours: tuple[Neighbours, ...]
+    tallies: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """Rows that passed the engine's prefilter, how many pass it in all, and how far the page went.
@@ -246,6 +291,15 @@ class Records(Protocol):
 
     async def nearest(self, vector: bytes, *, count: int, filter: Filter, fields: Sequence[str]) -> Neighbours:
         """Up to `count` records nearest to `vector` (float32, little-endian), nearest first."""
+
+    async def search_many(
+        self, vector: bytes, searches: Sequence[Search], *, fields: Sequence[str], tallies: Sequence[Tally] = ()
+    ) -> Answers:
+        """Several searches around one `vector`, and counts beside them, in one round trip.
+
+        Each answer is as that of `nearest`. A tally is the engine's own count, which may include records that
+        the filter refuses and a few that have just expired: for statistics, not for totals.
+        """
 
     async def select(
         self,

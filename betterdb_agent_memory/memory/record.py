@@ -40,6 +40,11 @@ DATE = "date"
 OCCURRED_AT = "occurred_at"
 METADATA = "metadata"
 VERSION = "version"
+SESSION = "session"
+TURN = "turn"
+SPEAKER = "speaker"
+WORDS = "words"
+"""The stems of the content, where the search engine cannot find them itself: other languages than English."""
 DERIVED = "derived"
 """Whether a memory is a product of consolidation: one of the three values below."""
 
@@ -62,7 +67,11 @@ MEMORY_SCHEMA = IndexSchema(
         SchemaField(ACCESS_COUNT, "number"),
         SchemaField(CONTENT, "text"),
     ),
-    own=(SchemaField(SUBJECT, "tag"), SchemaField(OCCURRED_AT, "number")),
+    own=(
+        SchemaField(SUBJECT, "tag"),
+        SchemaField(OCCURRED_AT, "number"),
+        SchemaField(WORDS, "text", holds_stems=True),
+    ),
 )
 
 
@@ -87,10 +96,28 @@ ITEM_FIELDS = (
     OCCURRED_AT,
     METADATA,
     VERSION,
+    SESSION,
+    TURN,
+    SPEAKER,
 )
 """What reading a memory asks for: everything but the vector."""
 
-OPTIONAL_FIELDS = (TAGS, THREAD, AGENT, NAMESPACE, SOURCE, SUBJECT, DATE, OCCURRED_AT, METADATA, DERIVED)
+OPTIONAL_FIELDS = (
+    TAGS,
+    THREAD,
+    AGENT,
+    NAMESPACE,
+    SOURCE,
+    SUBJECT,
+    DATE,
+    OCCURRED_AT,
+    METADATA,
+    DERIVED,
+    SESSION,
+    TURN,
+    SPEAKER,
+    WORDS,
+)
 """Fields that a memory may lack; its version is kept apart, since it outlives what it counts."""
 
 MATCH_ALL_MEMORY_QUERY = f"@{CREATED_AT}:[-inf +inf]"
@@ -112,7 +139,8 @@ class MemoryItem:
     """A memory as stored. Times are milliseconds since the epoch.
 
     `created_at` is when it was written, `occurred_at` when what it tells happened. `version` is 1 at
-    first and goes up with each change of what the memory says; recalling it changes no version.
+    first and goes up with each change of what the memory says; recalling it changes no version. A turn of
+    a conversation has its `session`, its place there (`turn`, from 0) and whoever spoke.
     """
 
     id: str
@@ -131,6 +159,9 @@ class MemoryItem:
     occurred_at: int | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     version: int = FIRST_VERSION
+    session: str | None = None
+    turn: int | None = None
+    speaker: str | None = None
 
     @property
     def cursor(self) -> str:
@@ -158,6 +189,10 @@ class NewMemory:
     occurred_at_ms: int | None = None
     metadata: str | None = None
     derived: str | None = None
+    session: str | None = None
+    turn: int | None = None
+    speaker: str | None = None
+    words: str | None = None
 
 
 def encode_memory(memory: NewMemory, vector: bytes) -> dict[str, bytes]:
@@ -182,6 +217,10 @@ def encode_memory(memory: NewMemory, vector: bytes) -> dict[str, bytes]:
         OCCURRED_AT: None if memory.occurred_at_ms is None else str(memory.occurred_at_ms),
         METADATA: memory.metadata,
         DERIVED: memory.derived,
+        SESSION: memory.session,
+        TURN: None if memory.turn is None else str(memory.turn),
+        SPEAKER: memory.speaker,
+        WORDS: memory.words,
     }
     return fields | {field: text.encode() for field, text in optional.items() if text is not None}
 
@@ -214,6 +253,7 @@ def _plain_memory(id: str, fields: Fields) -> MemoryItem:
     source, subject, date = fields.get(SOURCE), fields.get(SUBJECT), fields.get(DATE)
     thread, agent, namespace = fields.get(THREAD), fields.get(AGENT), fields.get(NAMESPACE)
     occurred_at, metadata, version = fields.get(OCCURRED_AT), fields.get(METADATA), fields.get(VERSION)
+    session, turn, speaker = fields.get(SESSION), fields.get(TURN), fields.get(SPEAKER)
     return MemoryItem(
         id,
         fields[CONTENT].decode(),
@@ -231,6 +271,9 @@ def _plain_memory(id: str, fields: Fields) -> MemoryItem:
         None if occurred_at is None else int(occurred_at),
         {} if metadata is None else _json_object(metadata),
         FIRST_VERSION if version is None else int(version),
+        None if session is None else session.decode(),
+        None if turn is None else int(turn),
+        None if speaker is None else speaker.decode(),
     )
 
 
@@ -255,6 +298,9 @@ def _odd_memory(id: str, fields: Fields) -> tuple[MemoryItem, int]:
         occurred_at=int(reader.number(OCCURRED_AT)) if OCCURRED_AT in fields else None,
         metadata=reader.json_object(METADATA),
         version=(int(reader.number(VERSION)) if VERSION in fields else 0) or FIRST_VERSION,
+        session=reader.text(SESSION),
+        turn=int(reader.number(TURN)) if TURN in fields else None,
+        speaker=reader.text(SPEAKER),
     )
     return item, reader.unreadable
 

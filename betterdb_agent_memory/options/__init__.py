@@ -36,17 +36,27 @@ from betterdb_agent_memory.options.memory import (
     Reinforcement,
 )
 from betterdb_agent_memory.options.names import DEFAULT_NAME, checked_name
+from betterdb_agent_memory.options.recall import (
+    DEFAULT_EXACT_BUDGET,
+    DEFAULT_LANGUAGE,
+    RETRIEVALS,
+    HybridOptions,
+    Retrieval,
+)
 
 __all__ = [
     "CONTRACT_WEIGHTS",
+    "DEFAULT_EXACT_BUDGET",
     "DEFAULT_HALF_LIFE_SECONDS",
     "DEFAULT_HEARTBEAT_INTERVAL_MS",
+    "DEFAULT_LANGUAGE",
     "DEFAULT_MAX_CONTENT_BYTES",
     "DEFAULT_NAME",
     "DEFAULT_REFRESH_INTERVAL_MS",
     "MAX_THRESHOLD",
     "MAX_TTL_SECONDS",
     "MIN_REFRESH_INTERVAL_MS",
+    "RETRIEVALS",
     "AgentCacheOptions",
     "AgentMemoryConfig",
     "AgentMemoryOptions",
@@ -59,6 +69,7 @@ __all__ = [
     "DeferredReinforcement",
     "DiscoveryOptions",
     "EmbeddingCacheOptions",
+    "HybridOptions",
     "MemoryConfigRefreshConfig",
     "MemoryDiscoveryConfig",
     "MemoryOptions",
@@ -67,6 +78,7 @@ __all__ = [
     "ModelCost",
     "RecallWeights",
     "Reinforcement",
+    "Retrieval",
     "TelemetryOptions",
     "TierDefaults",
     "checked_name",

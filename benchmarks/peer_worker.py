@@ -15,8 +15,9 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import version
+from inspect import signature
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from types import TracebackType
 from typing import Any
 
@@ -145,6 +146,60 @@ class _Package:
         seconds, _ = await _timed(texts, lambda text: self._client.execute_command(*commands[text]))
         return {"seconds": seconds, "after_seconds": 0.0}
 
+    async def many_callers(
+        self,
+        asked: Sequence[tuple[str, dict[str, str]]],
+        callers: int,
+        at_most_seconds: float,
+        recall: dict[str, Any] | None = None,
+        command: Sequence[str | None] | None = None,
+    ) -> dict[str, Any]:
+        """Texts and their scopes, taken one after the other by so many tasks until all are asked or time is over.
+
+        `recall` has the `store` and the `options` of each call; else `command` is sent, with None replaced by the
+        vector and `<name>` by what the scope has under that name. Seconds of each call, of all of them together,
+        of the flush afterwards, and CPU seconds of this process until the flush is over.
+        """
+        one = self._recalling(**recall) if recall is not None else self._commanding(command or ())
+        waiting = iter(asked)
+        seconds: list[float] = []
+        cpu, began = process_time(), perf_counter()
+
+        async def caller() -> None:
+            for text, scope in waiting:
+                start = perf_counter()
+                await one(text, scope)
+                end = perf_counter()
+                seconds.append(end - start)
+                if end - began > at_most_seconds:
+                    return
+
+        await asyncio.gather(*[caller() for _ in range(callers)])
+        flushing = perf_counter()
+        memory = self._stores[recall["store"]] if recall is not None else None
+        if memory is not None and hasattr(memory, "flush"):
+            await memory.flush()
+        return {
+            "seconds": seconds,
+            "wall_seconds": flushing - began,
+            "after_seconds": perf_counter() - flushing,
+            "cpu_seconds": process_time() - cpu,
+        }
+
+    async def takes(self, store: str, option: str) -> bool:
+        """Whether `recall` of this package has an option."""
+        return option in signature(type(self._stores[store]).recall).parameters
+
+    def _recalling(self, store: str, options: dict[str, Any]) -> Callable[[str, dict[str, str]], Awaitable[Any]]:
+        memory = self._stores[store]
+        return lambda text, scope: memory.recall(text, threshold=NO_CEILING, **options, **scope)
+
+    def _commanding(self, command: Sequence[str | None]) -> Callable[[str, dict[str, str]], Awaitable[Any]]:
+        def filled(text: str, scope: dict[str, str]) -> list[str | bytes]:
+            return [self._blobs[text] if part is None else _with_scope(part, scope) for part in command]
+
+        return lambda text, scope: self._client.execute_command(*filled(text, scope))
+
     async def open_cache(self, name: str, ttl: int | None = None) -> None:
         """An `AgentCache` for the cache calls from here on, nothing in its background."""
         from betterdb_agent_memory import AgentCache, AgentCacheOptions, DiscoveryOptions
@@ -195,6 +250,12 @@ def _wordllama() -> Callable[[str], Awaitable[list[float]]]:
         return vector
 
     return embed
+
+
+def _with_scope(part: str, scope: dict[str, str]) -> str:
+    for name, value in scope.items():
+        part = part.replace(f"<{name}>", value)
+    return part
 
 
 async def _timed(texts: Sequence[str], call: Callable[[str], Awaitable[Any]]) -> tuple[list[float], list[Any]]:

@@ -90,6 +90,9 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.errors import ValkeyCommandError as ValkeyCommandError
     from betterdb_agent_memory.errors import VersionConflictError as VersionConflictError
     from betterdb_agent_memory.live_config import MemoryConfigSnapshot as MemoryConfigSnapshot
+    from betterdb_agent_memory.memory.calibration import AnsweredQuestion as AnsweredQuestion
+    from betterdb_agent_memory.memory.calibration import Calibration as Calibration
+    from betterdb_agent_memory.memory.calibration import CeilingRates as CeilingRates
     from betterdb_agent_memory.memory.consolidation.facts import AddOp as AddOp
     from betterdb_agent_memory.memory.consolidation.facts import ConsolidateFactsResult as ConsolidateFactsResult
     from betterdb_agent_memory.memory.consolidation.facts import ConsolidateResult as ConsolidateResult
@@ -110,11 +113,13 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.memory.drafts import RememberResult as RememberResult
     from betterdb_agent_memory.memory.generations.migration import EmbeddingMigration as EmbeddingMigration
     from betterdb_agent_memory.memory.generations.migration import MigrationStatus as MigrationStatus
+    from betterdb_agent_memory.memory.near_misses import NearMisses as NearMisses
     from betterdb_agent_memory.memory.progress import Progress as Progress
     from betterdb_agent_memory.memory.progress import ProgressFn as ProgressFn
-    from betterdb_agent_memory.memory.ranking import Component as Component
-    from betterdb_agent_memory.memory.ranking import Explanation as Explanation
-    from betterdb_agent_memory.memory.ranking import MemoryHit as MemoryHit
+    from betterdb_agent_memory.memory.recalling.explaining import Component as Component
+    from betterdb_agent_memory.memory.recalling.explaining import Explanation as Explanation
+    from betterdb_agent_memory.memory.recalling.explaining import MemoryHit as MemoryHit
+    from betterdb_agent_memory.memory.recalling.explaining import Relevance as Relevance
     from betterdb_agent_memory.memory.record import MATCH_ALL_MEMORY_QUERY as MATCH_ALL_MEMORY_QUERY
     from betterdb_agent_memory.memory.record import MemoryItem as MemoryItem
     from betterdb_agent_memory.memory.requests import MemoryListOptions as MemoryListOptions
@@ -151,6 +156,7 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.options import DeferredReinforcement as DeferredReinforcement
     from betterdb_agent_memory.options import DiscoveryOptions as DiscoveryOptions
     from betterdb_agent_memory.options import EmbeddingCacheOptions as EmbeddingCacheOptions
+    from betterdb_agent_memory.options import HybridOptions as HybridOptions
     from betterdb_agent_memory.options import MemoryConfigRefreshConfig as MemoryConfigRefreshConfig
     from betterdb_agent_memory.options import MemoryDiscoveryConfig as MemoryDiscoveryConfig
     from betterdb_agent_memory.options import MemoryOptions as MemoryOptions
@@ -204,6 +210,7 @@ _PLACES: Final = {
         "PartialBatchError SearchModuleMissingError SearchTimeoutError ValkeyCommandError VersionConflictError"
     ),
     "live_config": "MemoryConfigSnapshot",
+    "memory.calibration": "AnsweredQuestion Calibration CeilingRates",
     "memory.consolidation.facts": (
         "AddOp ConsolidateFactsResult ConsolidateResult DeleteOp Fact FactExtractor FactOp NoopOp SummarizeFn "
         "UnmatchedTombstoneOp UpdateOp apply_ops reconcile subject_key"
@@ -211,8 +218,9 @@ _PLACES: Final = {
     "memory.consolidation.language_model": "LanguageModel",
     "memory.drafts": "MemoryDraft OnDuplicate RememberResult",
     "memory.generations.migration": "EmbeddingMigration MigrationStatus",
+    "memory.near_misses": "NearMisses",
     "memory.progress": "Progress ProgressFn",
-    "memory.ranking": "Component Explanation MemoryHit",
+    "memory.recalling.explaining": "Component Explanation MemoryHit Relevance",
     "memory.record": "MATCH_ALL_MEMORY_QUERY MemoryItem",
     "memory.requests": "MemoryListOptions",
     "memory.results": "MemoryListResult MemoryStats ReindexResult",
@@ -224,8 +232,8 @@ _PLACES: Final = {
     "options": (
         "AgentCacheOptions AgentMemoryConfig AgentMemoryOptions AgentMemoryRecallConfig Analytics AnalyticsOptions "
         "CacheOptions ConfigRefreshOptions ConsolidationConfig DeferredReinforcement DiscoveryOptions "
-        "EmbeddingCacheOptions MemoryConfigRefreshConfig MemoryDiscoveryConfig MemoryOptions MemoryStoreClient "
-        "MemoryTelemetryOptions ModelCost RecallWeights TelemetryOptions TierDefaults"
+        "EmbeddingCacheOptions HybridOptions MemoryConfigRefreshConfig MemoryDiscoveryConfig MemoryOptions "
+        "MemoryStoreClient MemoryTelemetryOptions ModelCost RecallWeights TelemetryOptions TierDefaults"
     ),
     "telemetry": "DEFAULT_METRICS_PREFIX DEFAULT_TRACER_NAME MemoryMetrics MemoryTelemetry create_memory_telemetry",
 }

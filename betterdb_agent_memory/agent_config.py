@@ -10,8 +10,10 @@ from betterdb_agent_memory.caches.policies import ToolPolicies, ToolPolicy
 from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.errors import EngineError
 from betterdb_agent_memory.live_config import SETTINGS, LiveConfig, MemoryConfigSnapshot, Resolved
+from betterdb_agent_memory.live_config.fields import value_of
+from betterdb_agent_memory.live_config.texts import Value
 from betterdb_agent_memory.live_config.writing import fields_to_remove, fields_to_write
-from betterdb_agent_memory.options import RecallWeights
+from betterdb_agent_memory.options import HybridOptions, RecallWeights, Retrieval
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,7 @@ class SettingInForce:
     `ignored` is what the live configuration holds for it when that cannot be used.
     """
 
-    value: float | None
+    value: Value | None
     source: Literal["constructor", "live"]
     ignored: str | None = None
 
@@ -40,7 +42,7 @@ class ConfigInForce:
     settings: Mapping[str, SettingInForce]
     tool_ttl_seconds: Mapping[str, int]
     ignored_tools: Mapping[str, str]
-    live: Mapping[str, float | None] = field(default_factory=dict)
+    live: Mapping[str, Value | None] = field(default_factory=dict)
     follows: bool = True
 
 
@@ -77,24 +79,41 @@ class AgentConfig:
         weights: RecallWeights | None = None,
         half_life_seconds: float | None = None,
         max_items_per_scope: int | None = None,
+        retrieval: Retrieval | None = None,
+        exact: bool | None = None,
+        diversity: float | None = None,
+        hybrid: HybridOptions | Mapping[str, float] | None = None,
     ) -> ConfigInForce:
         """Change the long-term tier of every worker; what is None stays as it is. Two round trips.
 
         `threshold` is the largest cosine distance of a hit, 0 to 2; `half_life_seconds` is above 0;
-        `max_items_per_scope` is 1 or more. Returns what is in force here afterwards.
+        `max_items_per_scope` is 1 or more; `diversity` is 0 to 1. `hybrid` is `HybridOptions(...)`, of which all
+        are set, or a mapping such as `{"words_weight": 0.5}`. Returns what is in force here afterwards.
 
         Raises:
             InvalidInputError: a value cannot be used, or there is none; nothing was written.
             EngineError: it was not written, or, for an OutcomeUnknownError, perhaps.
         """
-        fields = fields_to_write(threshold, weights, half_life_seconds, max_items_per_scope)
+        fields = fields_to_write(
+            {
+                "threshold": threshold,
+                "weights": weights,
+                "half_life_seconds": half_life_seconds,
+                "max_items_per_scope": max_items_per_scope,
+                "retrieval": retrieval,
+                "exact": exact,
+                "diversity": diversity,
+                "hybrid": hybrid,
+            }
+        )
         await self._values.write_map(self._memory.key, fields)
         return self._in_force(await self._memory.look())
 
     async def reset(self, *names: str) -> ConfigInForce:
         """Let each worker's constructor decide again: about the settings named as in `set`, or about all.
 
-        Tool policies stay. Two round trips.
+        Single ones have names of their own, such as `weights.recency` and `hybrid.words_weight`. Tool policies
+        stay. Two round trips.
 
         Raises:
             InvalidInputError: there is no such setting; nothing was written.
@@ -116,12 +135,11 @@ class AgentConfig:
 
     def _in_force(self, found: Resolved) -> ConfigInForce:
         resolved = self._memory.resolved
-        values, live = _by_name(resolved.config), _by_name(found.config)
         return ConfigInForce(
             memory=resolved.config,
             settings={
                 setting.name: SettingInForce(
-                    values[setting.name],
+                    value_of(resolved.config, setting.name),
                     "live" if setting.field in resolved.live else "constructor",
                     found.ignored.get(setting.field),
                 )
@@ -129,17 +147,6 @@ class AgentConfig:
             },
             tool_ttl_seconds={tool: policy.ttl for tool, policy in sorted(self._policies.current.items())},
             ignored_tools=dict(self._policies.unusable),
-            live={setting.name: live[setting.name] for setting in SETTINGS if setting.field in found.live},
+            live={s.name: value_of(found.config, s.name) for s in SETTINGS if s.field in found.live},
             follows=self._memory.follows,
         )
-
-
-def _by_name(config: MemoryConfigSnapshot) -> dict[str, float | None]:
-    return {
-        "threshold": config.threshold,
-        "weights.similarity": config.weights.similarity,
-        "weights.recency": config.weights.recency,
-        "weights.importance": config.weights.importance,
-        "half_life_seconds": config.half_life_seconds,
-        "max_items_per_scope": config.max_items_per_scope,
-    }

@@ -32,7 +32,7 @@ from betterdb_agent_memory.options import (
     MemoryTelemetryOptions,
     RecallWeights,
 )
-from betterdb_agent_memory.options.environment import from_environment
+from betterdb_agent_memory.options.environment import from_environment, with_environment
 
 URL_VARIABLE = "BETTERDB_URL"
 TIE_BREAKER_WEIGHTS = RecallWeights(similarity=0.97, recency=0.02, importance=0.01)
@@ -134,6 +134,13 @@ class AgentMemory(Caches):
             telemetry=options.telemetry
             or MemoryTelemetryOptions(registry=caches.telemetry.registry if caches.telemetry else None),
             reinforcement=options.reinforcement,
+            retrieval=options.retrieval,
+            hybrid=options.hybrid,
+            language=options.language,
+            exact=options.exact,
+            exact_budget=options.exact_budget,
+            diversity=options.diversity,
+            reranker=options.reranker,
             max_content_bytes=options.max_content_bytes,
             clock=clock,
         )
@@ -148,19 +155,18 @@ class AgentMemory(Caches):
         caches: CacheOptions | None = None,
         clock: Clock = system_clock,
     ) -> AgentMemory:
-        """Open what the environment names: BETTERDB_URL, BETTERDB_NAME, BETTERDB_EMBEDDER, BETTERDB_THRESHOLD.
+        """Open what the environment names: BETTERDB_URL, BETTERDB_NAME, BETTERDB_EMBEDDER, BETTERDB_THRESHOLD,
+        BETTERDB_RETRIEVAL, BETTERDB_LANGUAGE.
 
         The same variables, with the same meanings, as those of the command line; one that is not set has the
-        default of `open`. A threshold in `memory` goes before the variable. `environment` is that of the process
+        default of `open`. What `memory` says goes before a variable. `environment` is that of the process
         by default. An embedder that is made from its name is closed with the agent.
 
         Raises:
             ConfigurationError: a variable cannot be used; the message names it.
         """
         settings = from_environment(os.environ if environment is None else environment)
-        options = _checked("memory", memory, MemoryOptions) or MemoryOptions()
-        if options.threshold is None:
-            options = options.model_copy(update={"threshold": settings["threshold"]})
+        options = with_environment(_checked("memory", memory, MemoryOptions) or MemoryOptions(), settings)
         embedder = _named_embedder(settings["embedder"])
         agent = cls.open(
             settings["url"] or default_file(),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 _T = TypeVar("_T")
@@ -27,6 +27,43 @@ def end_if_cancelled() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
+
+
+class Together(Generic[_T]):
+    """Does what several tasks of a loop ask for at the same time once, for all of them.
+
+    The first does it and hands out what came of it, also its failure; whoever asks later has it done anew. When the
+    first is cancelled, another one begins again.
+    """
+
+    def __init__(self) -> None:
+        self._under_way: dict[tuple[asyncio.AbstractEventLoop, Hashable], asyncio.Future[_T | None]] = {}
+
+    async def once(self, key: Hashable, work: Callable[[], Awaitable[_T]]) -> _T:
+        """What `work()` returns, by the call that is under way for this key if there is one."""
+        loop = asyncio.get_running_loop()
+        place = (loop, key)
+        while (under_way := self._under_way.get(place)) is not None:
+            # Shielded: a task that stops waiting must not take the answer from the others.
+            result = await asyncio.shield(under_way)
+            if result is not None:
+                return result
+        answer: asyncio.Future[_T | None] = loop.create_future()
+        self._under_way[place] = answer
+        try:
+            result = await work()
+        except Exception as error:
+            answer.set_exception(error)
+            answer.exception()  # nobody may be waiting
+            raise
+        except BaseException:
+            answer.set_result(None)
+            raise
+        else:
+            answer.set_result(result)
+            return result
+        finally:
+            del self._under_way[place]
 
 
 class LoopLock:

@@ -86,6 +86,7 @@ class MemoryMetrics:
     fact_tombstone_unmatched: Counter
     # ours
     recall_refills: Counter
+    recall_inexact: Counter
     unreadable_records: Counter
     background_failures: Counter
     reinforcements_pending: Gauge
@@ -163,9 +164,14 @@ class MemoryTelemetry:
     @contextmanager
     def span(self, name: str, attributes: Mapping[str, Attribute]) -> Iterator[Span]:
         """A span that ends OK, or as ERROR with one exception event when the block raises."""
-        with self.tracer.start_as_current_span(
+        span = self.tracer.start_span(
             name, attributes=attributes, record_exception=False, set_status_on_exception=False
-        ) as span:
+        )
+        if span is trace.INVALID_SPAN:
+            # Nobody traces, neither here nor above: nothing has to become the current span, or to end.
+            yield span
+            return
+        with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
             try:
                 yield span
             except BaseException as error:
@@ -296,6 +302,9 @@ def create_memory_telemetry(options: MemoryTelemetryOptions | None = None) -> Me
         ),
         recall_refills=counter(
             "recall_refills_total", "Extra searches because the index returned memories of other scopes"
+        ),
+        recall_inexact=counter(
+            "recall_inexact_total", "Recalls whose hits may not be the best of their scope: the bound did not hold"
         ),
         unreadable_records=counter("unreadable_records_total", "Records or fields that could not be read"),
         background_failures=counter(

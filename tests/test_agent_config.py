@@ -18,10 +18,13 @@ from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from betterdb_agent_memory.errors import EngineError
+from betterdb_agent_memory.options import HybridOptions
 from tests.embedding import embed
 from tests.servers import ValkeyServer
 
 WEIGHTS = RecallWeights(similarity=0.5, recency=0.3, importance=0.2)
+
+HYBRID_ZERO = {f"{sign}_weight": 0 for sign in ("similarity", "words", "date", "actor")}
 
 
 @dataclass
@@ -67,6 +70,30 @@ async def test_what_one_worker_sets_all_get(engine: Engine, store_name: str) -> 
         "recall.weights.importance": b"0.5",
         "maxItemsPerScope": b"100",
     }
+
+
+async def test_how_recall_finds_is_set_for_all_workers(engine: Engine, store_name: str) -> None:
+    mine, theirs = worker(engine, store_name), worker(engine, store_name)
+    assert mine.store.current_config().retrieval == "vector", "the published default"
+    await mine.config.set(retrieval="hybrid", exact=True, diversity=0.5, hybrid={"words_weight": 0.6, "candidates": 32})
+    seen = await theirs.config.get()
+    memory = theirs.store.current_config()
+    assert (memory.retrieval, memory.exact, memory.diversity) == ("hybrid", True, 0.5)
+    assert memory.hybrid == HybridOptions(words_weight=0.6, candidates=32)
+    assert seen.settings["retrieval"] == SettingInForce("hybrid", "live")
+    assert seen.settings["exact"] == SettingInForce(True, "live")
+    assert seen.settings["hybrid.words_weight"] == SettingInForce(0.6, "live")
+    assert seen.settings["hybrid.date_weight"] == SettingInForce(HybridOptions().date_weight, "constructor")
+    assert await engine.values.read_map(f"{store_name}:__mem_config") == {
+        "recall.retrieval": b"hybrid",
+        "recall.exact": b"true",
+        "recall.diversity": b"0.5",
+        "recall.hybrid.wordsWeight": b"0.6",
+        "recall.hybrid.candidates": b"32",
+    }
+    left = await mine.config.reset("hybrid.words_weight", "exact")
+    assert left.live == {"retrieval": "hybrid", "diversity": 0.5, "hybrid.candidates": 32}
+    assert (await mine.config.reset("retrieval", "diversity", "hybrid")).live == {}
 
 
 async def test_a_worker_that_does_not_follow_shows_and_writes_without_obeying(engine: Engine, store_name: str) -> None:
@@ -118,6 +145,15 @@ async def test_what_is_reset_is_each_constructors_again(engine: Engine, store_na
         ({"max_items_per_scope": 0}, r"max_items_per_scope must be a whole number from 1 to"),
         ({"max_items_per_scope": 2.5}, "max_items_per_scope must be a whole number"),
         ({"max_items_per_scope": 2**53}, "max_items_per_scope must be a whole number"),
+        ({"retrieval": "words"}, "retrieval must be 'vector' or 'hybrid', got 'words'"),
+        ({"exact": 1}, "exact must be true or false, got 1"),
+        ({"diversity": 2}, "diversity is a share from 0 to 1, got 2"),
+        ({"diversity": "much"}, "diversity must be a finite number"),
+        ({"hybrid": 0.5}, r"hybrid must be HybridOptions\(...\) or a mapping"),
+        ({"hybrid": {}}, "hybrid must name what is set, such as 'words_weight'"),
+        ({"hybrid": {"word_weight": 1}}, "hybrid cannot be set: HybridOptions.word_weight is unknown"),
+        ({"hybrid": {"candidates": 1.5}}, "HybridOptions.candidates must be a whole number from 1 to 2500, got 1.5"),
+        ({"hybrid": HYBRID_ZERO}, "must not all be 0"),
         ({}, "nothing to set: give at least one of threshold, weights"),
     ],
 )

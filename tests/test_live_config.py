@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,10 @@ from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from betterdb_agent_memory.errors import EngineError
 from betterdb_agent_memory.live_config import SETTINGS, LiveConfig, resolve
-from betterdb_agent_memory.live_config.fields import MAX_WHOLE_NUMBER, read_number, write_number
+from betterdb_agent_memory.live_config.fields import BY_NAME, MAX_WHOLE_NUMBER, NOT_ALL_ZERO, value_of
+from betterdb_agent_memory.live_config.texts import read_number, write_number
 from betterdb_agent_memory.live_config.writing import NAMES, fields_to_remove, fields_to_write
+from betterdb_agent_memory.options import RETRIEVALS, HybridOptions
 from tests.proxy import Proxy
 from tests.servers import ValkeyServer
 
@@ -27,7 +31,31 @@ BASE = MemoryConfigSnapshot(0.3, RecallWeights(0.6, 0.25, 0.15), 1000.0, None)
 
 texts = st.one_of(
     st.floats(allow_nan=True, allow_infinity=True).map(str),
-    st.sampled_from(["", " ", "0", " 1 ", "-1", "0x1", "1_000", "NaN", "inf", "1e3", "+.5", "5.", "٣", "1,5", "many"]),
+    st.sampled_from(
+        [
+            "true",
+            "false",
+            "vector",
+            "hybrid",
+            "64",
+            "2500",
+            "",
+            " ",
+            "0",
+            " 1 ",
+            "-1",
+            "0x1",
+            "1_000",
+            "NaN",
+            "inf",
+            "1e3",
+            "+.5",
+            "5.",
+            "٣",
+            "1,5",
+            "many",
+        ]
+    ),
     st.text(max_size=4),
 )
 hashes = st.dictionaries(st.sampled_from([setting.field for setting in SETTINGS] + ["unknown"]), texts).map(
@@ -92,35 +120,108 @@ def test_a_number_is_read_as_it_was_written_by_us_by_json_and_by_the_published_p
     assert not text.endswith(b".")
 
 
-@given(
-    threshold=st.none() | st.floats(0, 2),
-    weights=st.none() | st.builds(RecallWeights, st.floats(0, 1e30), st.floats(0, 1e30), st.floats(1e-300, 1e30)),
-    half_life=st.none() | st.floats(1e-300, 1e300),
-    limit=st.none() | st.integers(1, MAX_WHOLE_NUMBER),
+def optional(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.none() | values
+
+
+settable = st.fixed_dictionaries(
+    {
+        "threshold": optional(st.floats(0, 2)),
+        "weights": optional(st.builds(RecallWeights, st.floats(0, 1e30), st.floats(0, 1e30), st.floats(1e-300, 1e30))),
+        "half_life_seconds": optional(st.floats(1e-300, 1e300)),
+        "max_items_per_scope": optional(st.integers(1, MAX_WHOLE_NUMBER)),
+        "retrieval": optional(st.sampled_from(RETRIEVALS)),
+        "exact": optional(st.booleans()),
+        "diversity": optional(st.floats(0, 1)),
+        "hybrid": optional(
+            st.builds(HybridOptions, candidates=st.integers(1, 2_500), words_weight=st.floats(1e-300, 1_000))
+        ),
+    }
 )
-def test_what_is_set_is_in_force_and_nothing_else(
-    threshold: float | None, weights: RecallWeights | None, half_life: float | None, limit: int | None
-) -> None:
-    given = (threshold, weights, half_life, limit)
-    if all(value is None for value in given):
+
+
+@given(said=settable)
+def test_what_is_set_is_in_force_and_nothing_else(said: dict[str, Any]) -> None:
+    said = {name: value for name, value in said.items() if value is not None}
+    if not said:
         with pytest.raises(InvalidInputError, match="nothing to set"):
-            fields_to_write(*given)
+            fields_to_write(said)
         return
-    resolved = resolve(fields_to_write(*given), BASE)
-    config = resolved.config
+    fields = fields_to_write(said)
+    resolved = resolve(fields, BASE)
     assert resolved.ignored == {}
-    assert config.threshold == (BASE.threshold if threshold is None else threshold)
-    assert config.weights == (BASE.weights if weights is None else weights)
-    assert config.half_life_seconds == (BASE.half_life_seconds if half_life is None else half_life)
-    assert config.max_items_per_scope == limit
-    said = [name for name, value in zip(NAMES, given, strict=True) if value is not None]
-    assert set(fields_to_remove(said)) == set(fields_to_write(*given))
+    assert resolved.config == replace(BASE, **said)
+    assert set(fields_to_remove(list(said))) == set(fields)
+
+
+def test_single_signs_of_relevance_can_be_set_and_taken_away() -> None:
+    fields = fields_to_write({"hybrid": {"words_weight": 0.5, "candidates": 32}})
+    assert fields == {"recall.hybrid.candidates": b"32", "recall.hybrid.wordsWeight": b"0.5"}
+    assert resolve(fields, BASE).config.hybrid == replace(BASE.hybrid, words_weight=0.5, candidates=32)
+    assert fields_to_remove(["hybrid.words_weight"]) == ["recall.hybrid.wordsWeight"]
+    assert len(fields_to_remove(["hybrid", "hybrid.words_weight"])) == len(dataclasses.fields(HybridOptions))
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "name", "value"),
+    [
+        ("recall.retrieval", b" hybrid\n", "retrieval", "hybrid"),
+        ("recall.exact", b"true", "exact", True),
+        ("recall.diversity", b"0.25", "diversity", 0.25),
+        ("recall.hybrid.similarityWeight", b"2", "hybrid.similarity_weight", 2),
+        ("recall.hybrid.wordMatches", b"1e3", "hybrid.word_matches", 1000),
+        ("recall.hybrid.typicalWords", b"12", "hybrid.typical_words", 12),
+    ],
+)
+def test_a_field_is_read_as_its_kind(field: str, text: bytes, name: str, value: object) -> None:
+    resolved = resolve({field: text}, BASE)
+    assert value_of(resolved.config, name) == value
+    assert type(value_of(resolved.config, name)) is type(value) or name == "hybrid.similarity_weight"
+    assert (resolved.live, resolved.ignored) == ({field}, {})
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("recall.retrieval", b"Hybrid"),
+        ("recall.retrieval", b""),
+        ("recall.exact", b"1"),
+        ("recall.exact", b"yes"),
+        ("recall.diversity", b"1.01"),
+        ("recall.hybrid.candidates", b"64.5"),
+        ("recall.hybrid.candidates", b"0"),
+        ("recall.hybrid.wordsWeight", b"-1"),
+        ("recall.hybrid.neighbourShare", b"2"),
+        ("recall.hybrid.saturation", b"\xff"),
+    ],
+)
+def test_what_a_field_does_not_accept_changes_nothing_and_is_named(field: str, text: bytes) -> None:
+    resolved = resolve({field: text}, BASE)
+    assert (resolved.config, resolved.live) == (BASE, frozenset())
+    assert resolved.ignored == {field: text.decode(errors="replace")}
+
+
+def test_signs_of_relevance_that_all_count_nothing_are_ignored() -> None:
+    names = [name for names in NOT_ALL_ZERO for name in names if name.startswith("hybrid.")]
+    assert names == [f"hybrid.{sign}_weight" for sign in ("similarity", "words", "date", "actor")]
+    weights = {BY_NAME[name].field: b"0" for name in names}
+    resolved = resolve({**weights, "recall.hybrid.candidates": b"9"}, BASE)
+    assert resolved.config.hybrid == replace(BASE.hybrid, candidates=9)
+    assert set(resolved.ignored) == set(weights)
+    # One that the constructor lets count is enough.
+    some = {field: text for field, text in weights.items() if "words" not in field}
+    assert resolve(some, BASE).config.hybrid.similarity_weight == 0
+    assert resolve(some, BASE).ignored == {}
 
 
 def test_every_field_has_a_name_to_set_it_by() -> None:
-    assert {field for fields in NAMES.values() for field in fields} == {setting.field for setting in SETTINGS}
     assert {setting.name.partition(".")[0] for setting in SETTINGS} == set(NAMES)
-    assert set(fields_to_remove([])) == {setting.field for setting in SETTINGS}
+    assert set(fields_to_remove(NAMES)) == set(fields_to_remove([])) == {setting.field for setting in SETTINGS}
+    for setting in SETTINGS:
+        assert fields_to_remove([setting.name]) == [setting.field] or setting.name in NAMES
+        assert value_of(BASE, setting.name) is not None or setting.name in ("max_items_per_scope", "diversity")
+    options = [f"hybrid.{option.name}" for option in dataclasses.fields(HybridOptions)]
+    assert [setting.name for setting in SETTINGS if setting.name.startswith("hybrid.")] == options
     with pytest.raises(InvalidInputError, match=r"'recall.threshold'; known are threshold, weights"):
         fields_to_remove(["threshold", "recall.threshold"])
 

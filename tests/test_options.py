@@ -34,11 +34,13 @@ from betterdb_agent_memory import (
     TelemetryOptions,
     TierDefaults,
 )
-from betterdb_agent_memory.options import checked_name
-from betterdb_agent_memory.options.environment import KEYS, from_environment
+from betterdb_agent_memory.options import HybridOptions, checked_name
+from betterdb_agent_memory.options.environment import KEYS, from_environment, with_environment
 from tests.embedding import embed
 
 CLIENT = valkey.asyncio.Valkey()
+
+HYBRID_WEIGHTS = ("similarity_weight", "words_weight", "date_weight", "actor_weight")
 
 WRONG: list[tuple[type, dict[str, Any], str]] = [
     (AgentCacheOptions, {"client": CLIENT, "name": ""}, "AgentCacheOptions.name"),
@@ -99,6 +101,20 @@ WRONG: list[tuple[type, dict[str, Any], str]] = [
     (MemoryOptions, {"max_items_per_scope": 0}, "MemoryOptions.max_items_per_scope"),
     (MemoryOptions, {"reinforcement": "sometimes"}, "MemoryOptions.reinforcement must be 'immediate'"),
     (MemoryOptions, {"minimum_ef": 5000}, "MemoryOptions.minimum_ef must be a whole number from 1 to 4096"),
+    (MemoryOptions, {"retrieval": "words"}, "MemoryOptions.retrieval must be 'vector' or 'hybrid', got 'words'"),
+    (MemoryOptions, {"hybrid": 0.5}, r"MemoryOptions.hybrid must be HybridOptions\("),
+    (MemoryOptions, {"hybrid": {"words_weight": -1}}, "MemoryOptions.hybrid.words_weight must be a number from 0"),
+    (MemoryOptions, {"hybrid": dict.fromkeys(HYBRID_WEIGHTS, 0)}, "HybridOptions.similarity_weight.* must not all be"),
+    (MemoryOptions, {"language": ""}, "MemoryOptions.language must be a text that is not empty"),
+    (MemoryOptions, {"exact": 1}, "MemoryOptions.exact must be true or false, got 1"),
+    (MemoryOptions, {"exact_budget": 0}, "MemoryOptions.exact_budget must be a whole number from 1 to 1000000, got 0"),
+    (MemoryOptions, {"diversity": 1.5}, "MemoryOptions.diversity must be a number from 0 to 1, got 1.5"),
+    (MemoryOptions, {"reranker": "fastembed"}, "MemoryOptions.reranker"),
+    (HybridOptions, {"candidates": 0}, "HybridOptions.candidates must be a whole number from 1 to 2500, got 0"),
+    (HybridOptions, {"words_weight": -0.5}, "HybridOptions.words_weight must be a number from 0 to 1000, got -0.5"),
+    (HybridOptions, {"neighbour_share": float("nan")}, "HybridOptions.neighbour_share must be a number from 0 to 1"),
+    (HybridOptions, {"word_weight": 1}, "HybridOptions.word_weight is unknown; HybridOptions has candidates"),
+    (HybridOptions, dict.fromkeys(HYBRID_WEIGHTS, 0), "HybridOptions.similarity_weight.* must not all be 0"),
     (MemoryOptions, {"tresholt": 1}, "MemoryOptions.tresholt is unknown; MemoryOptions has threshold"),
 ]
 
@@ -179,20 +195,39 @@ def test_names_within_the_keys_of_another_are_refused(part: str) -> None:
 
 
 def test_the_environment_says_what_the_command_line_reads() -> None:
-    assert [key.variable for key in KEYS][:4] == [
+    assert [key.variable for key in KEYS][:6] == [
         "BETTERDB_URL",
         "BETTERDB_NAME",
         "BETTERDB_EMBEDDER",
         "BETTERDB_THRESHOLD",
+        "BETTERDB_RETRIEVAL",
+        "BETTERDB_LANGUAGE",
     ]
     assert from_environment({}) == {
         "url": None,
         "name": "betterdb_ac",
         "embedder": None,
         "threshold": None,
+        "retrieval": None,
+        "language": None,
         "model": None,
     }
     said = from_environment({"BETTERDB_THRESHOLD": "0.5", "BETTERDB_NAME": "n", "BETTERDB_URL": ""})
     assert (said["threshold"], said["name"], said["url"]) == (0.5, "n", None)
     with pytest.raises(ConfigurationError, match="BETTERDB_THRESHOLD"):
         from_environment({"BETTERDB_THRESHOLD": "much"})
+    with pytest.raises(
+        ConfigurationError, match="environment BETTERDB_RETRIEVAL must be 'vector' or 'hybrid', got 'w'"
+    ):
+        from_environment({"BETTERDB_RETRIEVAL": "w"})
+
+
+def test_what_a_program_says_goes_before_the_environment() -> None:
+    settings = from_environment(
+        {"BETTERDB_RETRIEVAL": "vector", "BETTERDB_LANGUAGE": "german", "BETTERDB_THRESHOLD": "0.5"}
+    )
+    found = with_environment(MemoryOptions(exact=True), settings)
+    assert (found.retrieval, found.language, found.threshold, found.exact) == ("vector", "german", 0.5, True)
+    said = with_environment(MemoryOptions(retrieval="hybrid", threshold=0.4), settings)
+    assert (said.retrieval, said.language, said.threshold) == ("hybrid", "german", 0.4)
+    assert with_environment(MemoryOptions(), from_environment({})) == MemoryOptions()

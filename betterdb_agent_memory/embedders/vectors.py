@@ -58,10 +58,16 @@ def checked_vector(
             f"the vector has {numbers.size} numbers, expected {dimensions}; "
             "vectors of different models cannot be mixed in one store"
         )
-    with np.errstate(over="ignore", under="ignore"):
+    if numbers.dtype == np.float32:
         vector = numbers.astype(np.float32)
-    _refuse_not_finite(numbers, vector, error)
-    _refuse_without_direction(vector, error)
+    else:
+        with np.errstate(over="ignore", under="ignore"):
+            vector = numbers.astype(np.float32)
+    wide = vector.astype(np.float64)
+    # A sum of squares within these bounds has no summand that is infinite or no number.
+    if not _SMALLEST_SQUARED_LENGTH <= float(wide @ wide) <= _LARGEST_SQUARED_LENGTH:
+        _refuse_not_finite(numbers, vector, error)
+        _refuse_without_direction(vector, error)
     return vector
 
 

@@ -193,13 +193,14 @@ class Search:
 
     With `words` only records that have at least one of them in one of their text fields. `scope_size` is
     how many records are thought to pass the filter, None where nobody knows: it decides only how the
-    engine goes about it.
+    engine goes about it. `exhaustive` asks it to compare every vector where it otherwise might miss a few.
     """
 
     count: int
     filter: Filter
     words: tuple[Word, ...] = ()
     scope_size: int | None = None
+    exhaustive: bool = False
 
 
 @dataclass(frozen=True, slots=True)

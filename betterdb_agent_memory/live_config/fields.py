@@ -2,57 +2,26 @@
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from decimal import Decimal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from operator import attrgetter
+from typing import Any, Final, get_args, get_type_hints
 
-from betterdb_agent_memory.options import MAX_THRESHOLD, RecallWeights
+from pydantic.alias_generators import to_camel
+from pydantic.fields import FieldInfo
 
-THRESHOLD = "recall.threshold"
-WEIGHT_SIMILARITY = "recall.weights.similarity"
-WEIGHT_RECENCY = "recall.weights.recency"
-WEIGHT_IMPORTANCE = "recall.weights.importance"
-HALF_LIFE = "recall.halfLifeSeconds"
-MAX_ITEMS = "maxItemsPerScope"
+from betterdb_agent_memory.live_config.texts import Reader, Value, accepted, numbers, one_of, rounded_down, switch
+from betterdb_agent_memory.options import MAX_THRESHOLD, RETRIEVALS, HybridOptions, RecallWeights, Retrieval
+from betterdb_agent_memory.options.checks import Accepts
 
-MAX_WHOLE_NUMBER = 2**53 - 1
+MAX_WHOLE_NUMBER: Final = 2**53 - 1
 """The largest whole number that every language reads as the one that was written."""
 
-
-MAX_WEIGHT = 1e30
+MAX_WEIGHT: Final = 1e30
 """Far above any use; scores of weights near the largest float would be infinite, and order nothing."""
 
 
-def _is_weight(value: float) -> bool:
-    return 0 <= value <= MAX_WEIGHT
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One field of the hash: our name for it, what it accepts (in words and as a predicate), what it changes."""
-
-    field: str
-    name: str
-    accepts: str
-    effect: str
-    is_valid: Callable[[float], bool]
-
-
-SETTINGS = (
-    Setting(THRESHOLD, "threshold", "0 to 2", "largest cosine distance of a hit", lambda v: 0 <= v <= MAX_THRESHOLD),
-    Setting(WEIGHT_SIMILARITY, "weights.similarity", "0 to 1e30", "weight of similarity", _is_weight),
-    Setting(WEIGHT_RECENCY, "weights.recency", "0 to 1e30", "weight of recency", _is_weight),
-    Setting(WEIGHT_IMPORTANCE, "weights.importance", "0 to 1e30", "weight of importance", _is_weight),
-    Setting(HALF_LIFE, "half_life_seconds", "above 0", "age in seconds at which recency is one half", lambda v: v > 0),
-    Setting(
-        MAX_ITEMS, "max_items_per_scope", "1 or more, rounded down", "memories kept in one scope", lambda v: v >= 1
-    ),
-)
-"""Every field that is read; the table in docs/live-config.md is made from this."""
-
-WEIGHTS = (WEIGHT_SIMILARITY, WEIGHT_RECENCY, WEIGHT_IMPORTANCE)
+_DEFAULTS: Final = HybridOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +32,99 @@ class MemoryConfigSnapshot:
     weights: RecallWeights
     half_life_seconds: float
     max_items_per_scope: int | None = None
+    retrieval: Retrieval = "vector"
+    exact: bool = False
+    diversity: float | None = None
+    hybrid: HybridOptions = _DEFAULTS
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One field of the hash: our name for it, what it accepts, what it changes, and how its text is read.
+
+    The name is the path of the value in `MemoryConfigSnapshot`.
+    """
+
+    field: str
+    name: str
+    accepts: str
+    effect: str
+    read: Reader
+
+
+_weight: Final = numbers(lambda value: 0 <= value <= MAX_WEIGHT)
+_share: Final = numbers(lambda value: 0 <= value <= 1)
+
+
+def _of_hybrid() -> Iterator[Setting]:
+    """A setting for each of the options of hybrid retrieval: what they accept is said there, and only there."""
+    hints = get_type_hints(HybridOptions, include_extras=True)
+    for option in fields(HybridOptions):
+        kind, *notes = get_args(hints[option.name])
+        [accepts] = (note for note in notes if isinstance(note, Accepts))
+        [effect] = (note.description for note in notes if isinstance(note, FieldInfo))
+        assert accepts.check is not None
+        assert effect is not None
+        yield Setting(
+            f"recall.hybrid.{to_camel(option.name)}",
+            f"hybrid.{option.name}",
+            accepts.words,
+            effect,
+            accepted(accepts.check, whole=kind is int),
+        )
+
+
+SETTINGS: Final = (
+    Setting(
+        "recall.threshold",
+        "threshold",
+        "0 to 2",
+        "largest cosine distance of a hit",
+        numbers(lambda value: 0 <= value <= MAX_THRESHOLD),
+    ),
+    Setting("recall.weights.similarity", "weights.similarity", "0 to 1e30", "weight of similarity", _weight),
+    Setting("recall.weights.recency", "weights.recency", "0 to 1e30", "weight of recency", _weight),
+    Setting("recall.weights.importance", "weights.importance", "0 to 1e30", "weight of importance", _weight),
+    Setting(
+        "recall.halfLifeSeconds",
+        "half_life_seconds",
+        "above 0",
+        "age in seconds at which recency is one half",
+        numbers(lambda value: value > 0),
+    ),
+    Setting(
+        "maxItemsPerScope",
+        "max_items_per_scope",
+        "1 or more, rounded down",
+        "memories kept in one scope",
+        rounded_down(1),
+    ),
+    Setting(
+        "recall.retrieval",
+        "retrieval",
+        " or ".join(f"`{word}`" for word in RETRIEVALS),
+        "whether memories are found by likeness alone, or by words as well",
+        one_of(RETRIEVALS),
+    ),
+    Setting("recall.exact", "exact", "`true` or `false`", "whether a recall searches on until it is exact", switch),
+    Setting(
+        "recall.diversity",
+        "diversity",
+        "0 to 1",
+        "how relevance counts beside being unlike the other hits; 1 is relevance alone",
+        _share,
+    ),
+    *_of_hybrid(),
+)
+"""Every field that is read; the table in docs/live-config.md is made from this."""
+
+BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
+
+NOT_ALL_ZERO: Final = (
+    tuple(setting.name for setting in SETTINGS if setting.name.startswith("weights.")),
+    tuple(setting.name for setting in SETTINGS if setting.name.startswith("hybrid.") and "_weight" in setting.name),
+)
+"""Settings of which one at least must count: where all are 0, every memory would score the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,62 +143,38 @@ def resolve(fields: Mapping[str, bytes], base: MemoryConfigSnapshot) -> Resolved
     """The configuration that `fields` make of the constructor's `base`.
 
     Always computed from `base`, never from what was live before, so that workers started at
-    different times agree. All weights 0 gives the base weights back.
+    different times agree. Weights that come to 0 altogether give the base's back.
     """
-    values = {setting.field: read_number(fields.get(setting.field)) for setting in SETTINGS}
-    valid = {
-        setting.field: value
+    values = {
+        setting.name: value
         for setting in SETTINGS
-        if (value := values[setting.field]) is not None and setting.is_valid(value)
+        if (text := fields.get(setting.field)) is not None and (value := setting.read(text)) is not None
     }
-    weights = base.weights
-    weight_values = (
-        valid.get(WEIGHT_SIMILARITY, base.weights.similarity),
-        valid.get(WEIGHT_RECENCY, base.weights.recency),
-        valid.get(WEIGHT_IMPORTANCE, base.weights.importance),
-    )
-    if any(weight_values):
-        weights = RecallWeights(*weight_values)
-    else:
-        valid = {field: value for field, value in valid.items() if field not in WEIGHTS}
-    limit = valid.get(MAX_ITEMS)
-    config = MemoryConfigSnapshot(
-        threshold=valid.get(THRESHOLD, base.threshold),
-        weights=weights,
-        half_life_seconds=valid.get(HALF_LIFE, base.half_life_seconds),
-        max_items_per_scope=base.max_items_per_scope if limit is None else math.floor(limit),
-    )
+    for names in NOT_ALL_ZERO:
+        if not any(values[name] if name in values else value_of(base, name) for name in names):
+            values = {name: value for name, value in values.items() if name not in names}
+    live = frozenset(BY_NAME[name].field for name in values)
     ignored = {
         setting.field: fields[setting.field].decode(errors="replace")
         for setting in SETTINGS
-        if setting.field in fields and setting.field not in valid
+        if setting.field in fields and setting.field not in live
     }
-    return Resolved(config, frozenset(valid), ignored)
+    return Resolved(_changed(base, values), live, ignored)
 
 
-_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+def value_of(config: MemoryConfigSnapshot, name: str) -> Value | None:
+    """The value of one setting."""
+    value: Value | None = attrgetter(name)(config)
+    return value
 
 
-def read_number(value: bytes | None) -> float | None:
-    """A finite decimal number in ASCII digits with blanks around it allowed; None for anything else, empty included."""
-    if value is None:
-        return None
-    text = value.decode(errors="replace").strip()
-    if not _DECIMAL.fullmatch(text):
-        return None
-    number = float(text)
-    return number if math.isfinite(number) else None
-
-
-def write_number(number: float) -> bytes:
-    """A finite number as plain decimal text, which every published package reads as the same number.
-
-    Round trip: `read_number(write_number(x)) == x`.
-
-    >>> write_number(0.25), write_number(604_800.0), write_number(1e-7)
-    (b'0.25', b'604800', b'0.0000001')
-    """
-    text = f"{Decimal(repr(number)):f}"
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-    return b"0" if text == "-0" else text.encode()
+def _changed(base: MemoryConfigSnapshot, values: Mapping[str, Value]) -> MemoryConfigSnapshot:
+    """`base` with these values in it, by name: `threshold`, `weights.recency` ..."""
+    changes: dict[str, Any] = {name: value for name, value in values.items() if "." not in name}
+    for group in ("weights", "hybrid"):
+        inner = {
+            name.removeprefix(f"{group}."): value for name, value in values.items() if name.startswith(f"{group}.")
+        }
+        if inner:
+            changes[group] = replace(getattr(base, group), **inner)
+    return replace(base, **changes)

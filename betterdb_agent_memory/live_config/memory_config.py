@@ -7,12 +7,23 @@ from collections.abc import Callable, Mapping
 
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.errors import AgentMemoryError, ConfigurationError
-from betterdb_agent_memory.live_config.fields import SETTINGS, WEIGHTS, MemoryConfigSnapshot, Resolved, resolve
+from betterdb_agent_memory.live_config.fields import (
+    BY_NAME,
+    NOT_ALL_ZERO,
+    SETTINGS,
+    MemoryConfigSnapshot,
+    Resolved,
+    resolve,
+)
 from betterdb_agent_memory.live_config.rereading import Rereading
 
 _log = logging.getLogger(__name__)
 
-_ACCEPTS = {setting.field: setting.accepts for setting in SETTINGS}
+_ACCEPTS = {setting.field: setting.accepts for setting in SETTINGS} | {
+    BY_NAME[name].field: f"{BY_NAME[name].accepts}, and not all weights may be 0"
+    for names in NOT_ALL_ZERO
+    for name in names
+}
 
 
 def memory_config_key(name: str) -> str:
@@ -114,10 +125,9 @@ class LiveConfig:
             if former.ignored.get(field) != text:
                 self._on_ignored(field)
                 _log.warning(
-                    "%s of %s holds %r and is ignored: it accepts %s%s",
+                    "%s of %s holds %r and is ignored: it accepts %s",
                     field,
                     self.key,
                     text[:40],
                     _ACCEPTS[field],
-                    ", and not all weights may be 0" if field in WEIGHTS else "",
                 )

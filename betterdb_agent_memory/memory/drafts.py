@@ -239,18 +239,21 @@ def prepare(
     on_duplicate: OnDuplicate,
     max_content_bytes: int,
     reserved_sources: Sequence[str],
+    stored_words: Callable[[str], str | None],
     scope: MemoryScope | None = None,
 ) -> PreparedMemory:
     """Check everything that could be wrong with a draft, and complete it.
 
     `reserved_sources` are labels that consolidation gives its own products: a plain memory that carries
-    one is marked, so that it is never taken for a product.
+    one is marked, so that it is never taken for a product. `stored_words` gives the stems that are stored beside a
+    content, None where the engine finds its words by itself.
     """
     said = _scope_of(draft, scope)
     source = record.checked_label("source", optional_text("source", draft.source))
+    content = checked_content("content", draft.content, max_content_bytes)
     memory = NewMemory(
         id=record.checked_id(new_id() if draft.id is None else draft.id),
-        content=checked_content("content", draft.content, max_content_bytes),
+        content=content,
         importance=record.checked_importance(draft.importance),
         created_at_ms=now_ms,
         tags=checked_tags(draft.tags),
@@ -263,6 +266,7 @@ def prepare(
         occurred_at_ms=None if draft.occurred_at is None else checked_time_ms("occurred_at", draft.occurred_at),
         metadata=record.metadata_text(draft.metadata),
         derived=record.NOT_DERIVED if source in reserved_sources else None,
+        words=stored_words(content),
     )
     if on_duplicate == "merge" and draft.id is None:
         memory = replace(memory, id=content_id(memory))

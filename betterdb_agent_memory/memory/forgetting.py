@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from betterdb_agent_memory.engines.base import Page, Row
 from betterdb_agent_memory.engines.filters import Between, Filter, Not, leading_number
 from betterdb_agent_memory.errors import EngineError
 from betterdb_agent_memory.memory.record import CREATED_AT
 from betterdb_agent_memory.memory.spaces import SearchedRecords
+from betterdb_agent_memory.memory.turns import all_around, ids_around
 
 _log = logging.getLogger(__name__)
 
@@ -24,8 +26,18 @@ _HASTE = 2
 of the past, so the rest is found first, which is faster."""
 
 
-async def forget_matching(records: SearchedRecords, filter: Filter) -> int:
-    """Delete the records that `filter` accepts; returns how many there were.
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """How many memories were deleted, and the ids next to turns that were among them: those may hold a share of
+    what was said there.
+    """
+
+    count: int
+    neighbours: list[str]
+
+
+async def forget_matching(records: SearchedRecords, filter: Filter) -> Forgotten:
+    """Delete the records that `filter` accepts.
 
     Two round trips per 500: one finds, one deletes. One or two more where there are more than that, among
     strangers or remains without a date. What is there when it begins and stays in the scope is deleted,
@@ -40,13 +52,14 @@ async def forget_matching(records: SearchedRecords, filter: Filter) -> int:
     except EngineError as error:
         error.add_note(f"{forgetting.deleted} memories had been forgotten before this")
         raise
-    return forgetting.deleted
+    return Forgotten(forgetting.deleted, all_around(forgetting.turns))
 
 
 class _Forgetting:
     """One call: what it deletes, and how many it has looked at."""
 
     def __init__(self, records: SearchedRecords, filter: Filter) -> None:
+        self.turns: list[str] = []
         self._records = records
         self._filter = filter
         self._fields = tuple(dict.fromkeys((*filter.field_names, CREATED_AT)))
@@ -114,6 +127,7 @@ class _Forgetting:
         matching = [row.id for row in rows if self._filter.accepts(row.id, row.fields)]
         if matching:
             self.deleted += sum(await self._records.delete_many(matching))
+            self.turns += [id for id in matching if ids_around(id)]
         return len(matching)
 
     def _warn(self) -> None:

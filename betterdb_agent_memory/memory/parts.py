@@ -21,16 +21,21 @@ from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.errors import AgentMemoryError
 from betterdb_agent_memory.live_config import LiveConfig, MemoryConfigSnapshot
 from betterdb_agent_memory.memory import record
+from betterdb_agent_memory.memory.appending import Appender
 from betterdb_agent_memory.memory.capacity import Capacity
 from betterdb_agent_memory.memory.consolidation.kinds import SUMMARY_SOURCE
 from betterdb_agent_memory.memory.consolidation.request import checked_consolidation
+from betterdb_agent_memory.memory.conversations import Conversations
 from betterdb_agent_memory.memory.embedding import CheckedEmbedder
 from betterdb_agent_memory.memory.generations.following import Follower
 from betterdb_agent_memory.memory.generations.layout import Models
+from betterdb_agent_memory.memory.mending import Mender
+from betterdb_agent_memory.memory.recalling.recaller import Recaller
 from betterdb_agent_memory.memory.record import MemoryItem
 from betterdb_agent_memory.memory.reinforcement import reinforcer_for
 from betterdb_agent_memory.memory.remembering import Remembering
 from betterdb_agent_memory.memory.searching import Searcher
+from betterdb_agent_memory.memory.sessions import Sessions
 from betterdb_agent_memory.memory.settings import (
     base_config,
     checked_callable,
@@ -42,19 +47,25 @@ from betterdb_agent_memory.memory.settings import (
 from betterdb_agent_memory.memory.spaces import VectorSpace
 from betterdb_agent_memory.memory.updating import Updater
 from betterdb_agent_memory.memory.watch import StoreWatch
+from betterdb_agent_memory.memory.words.analysis import Analyzer
 from betterdb_agent_memory.memory.writing import Writer
 from betterdb_agent_memory.options import (
+    DEFAULT_EXACT_BUDGET,
+    DEFAULT_LANGUAGE,
     DEFAULT_MAX_CONTENT_BYTES,
     ConsolidationConfig,
+    HybridOptions,
     MemoryConfigRefreshConfig,
     MemoryDiscoveryConfig,
     MemoryStoreClient,
     MemoryTelemetryOptions,
     RecallWeights,
     Reinforcement,
+    Retrieval,
     checked_name,
     count_of_at_least_one,
 )
+from betterdb_agent_memory.rerankers import CheckedReranker, Reranker, RerankFn, as_reranker
 from betterdb_agent_memory.version import package_version
 
 EVICTIONS = "evictions"
@@ -86,6 +97,13 @@ class StoreParts:
         telemetry: MemoryTelemetryOptions | None = None,
         analytics: bool = True,
         reinforcement: Reinforcement = "immediate",
+        retrieval: Retrieval = "vector",
+        hybrid: HybridOptions | None = None,
+        language: str = DEFAULT_LANGUAGE,
+        exact: bool = False,
+        exact_budget: int = DEFAULT_EXACT_BUDGET,
+        diversity: float | None = None,
+        reranker: Reranker | RerankFn | None = None,
         max_content_bytes: int = DEFAULT_MAX_CONTENT_BYTES,
         clock: Clock = system_clock,
         new_id: Callable[[], str] = random_id,
@@ -119,8 +137,18 @@ class StoreParts:
         )
         self._searcher = Searcher(self._models, on_use=self._start_background_work, on_unindexed=self._watch.unindexed)
         self._follower = Follower(name, on_failure=lambda: self._watch.background_failed("generation"))
-        self._writer = Writer(self._records, self._follower)
-        self._updater = Updater(self._records, self._models, self._follower, get=self._read_one)
+        self._analyzer = Analyzer(language)
+        self._writer = Writer(self._records, self._follower, stored_words=self._analyzer.stored)
+        self._mender = Mender(self._records, self._models, self._follower)
+        self._sessions = Sessions(self._engine.values, self._records, name)
+        self._updater = Updater(
+            self._records,
+            self._models,
+            self._follower,
+            self._mender,
+            stored_words=self._analyzer.stored,
+            get=self._read_one,
+        )
         self._reinforcer = reinforcer_for(
             reinforcement, self._records, on_failure=lambda: self._watch.background_failed("reinforcement")
         )
@@ -128,6 +156,11 @@ class StoreParts:
             checked_type("consolidation", consolidation, ConsolidationConfig) or ConsolidationConfig()
         )
         self._max_content_bytes = count_of_at_least_one("max_content_bytes", max_content_bytes)
+        self._recaller = Recaller(
+            self._analyzer,
+            reranker=None if reranker is None else CheckedReranker(as_reranker(reranker)),
+            exact_budget=count_of_at_least_one("exact_budget", exact_budget),
+        )
         self._clock = checked_callable("clock", clock)
         self._new_id = checked_callable("new_id", new_id)
         self._on_use = on_use
@@ -148,7 +181,19 @@ class StoreParts:
             new_id=self._new_id,
             max_content_bytes=self._max_content_bytes,
             reserved_sources=self._reserved_sources,
+            stored_words=self._analyzer.stored,
             on_use=self._start_background_work,
+        )
+        self._conversations = Conversations(
+            self._remembering,
+            Appender(
+                self._records,
+                self._models,
+                self._writer,
+                self._sessions,
+                self._mender,
+                on_failure=lambda: self._watch.background_failed("window"),
+            ),
         )
         self._states_threshold = default_threshold is not None
         interval_seconds = refresh_interval_seconds(config_refresh)
@@ -162,6 +207,10 @@ class StoreParts:
                 weights=weights,
                 half_life_seconds=half_life_seconds,
                 max_items_per_scope=max_items_per_scope,
+                retrieval=retrieval,
+                hybrid=hybrid,
+                exact=exact,
+                diversity=diversity,
             ),
             interval_seconds=interval_seconds or 30.0,
             watched=wants_live_updates(config_refresh),

@@ -330,6 +330,13 @@ def scored_numbers(records: Sequence[Fields]) -> NDArray[np.float64]:
     return numbers
 
 
+def moments_ms(records: Sequence[Fields]) -> NDArray[np.float64]:
+    """When what each record tells happened, in ms, or else when it was written: an array (n,)."""
+    readers = [_Reader(fields) for fields in records]
+    names = [OCCURRED_AT if OCCURRED_AT in fields else CREATED_AT for fields in records]
+    return np.array([reader.number(name) for reader, name in zip(readers, names, strict=True)], dtype=np.float64)
+
+
 class _Reader:
     """Reads fields and counts those that hold something else than they should."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,7 @@ class Remembering:
         new_id: Callable[[], str],
         max_content_bytes: int,
         reserved_sources: Sequence[str],
+        stored_words: Callable[[str], str | None],
         on_use: Callable[[], None],
     ) -> None:
         self._models = models
@@ -64,11 +65,12 @@ class Remembering:
         self._new_id = new_id
         self._max_content_bytes = max_content_bytes
         self._reserved_sources = reserved_sources
+        self._stored_words = stored_words
         self._on_use = on_use
 
     async def one(self, draft: MemoryDraft, on_duplicate: OnDuplicate, scope: MemoryScope) -> str:
         """Store one memory; its id. Raises what stood in the way."""
-        prepared = self._prepared(draft, on_duplicate, scope)
+        prepared = self.prepared(draft, on_duplicate, scope)
         memory = prepared.memory
         with (
             self._watch.remembering(memory.content, memory.importance, prepared.ttl_seconds) as remembered,
@@ -120,7 +122,17 @@ class Remembering:
             results += [_rejected(item, failure) for item in untried]
         return results
 
-    def _prepared(self, draft: MemoryDraft, on_duplicate: OnDuplicate, scope: MemoryScope) -> PreparedMemory:
+    async def storing(
+        self, memories: Sequence[PreparedMemory], store: Callable[[], Awaitable[list[RememberResult]]]
+    ) -> list[RememberResult]:
+        """What `store` does to these memories, measured, and room made for them afterwards."""
+        with self._watch.remembering_many(len(memories)):
+            results = await store()
+        await self._make_room(memories, results)
+        return results
+
+    def prepared(self, draft: MemoryDraft, on_duplicate: OnDuplicate, scope: MemoryScope) -> PreparedMemory:
+        """The memory of a draft. Raises what is wrong with it."""
         return prepare(
             draft,
             new_id=self._new_id,
@@ -128,28 +140,20 @@ class Remembering:
             on_duplicate=on_duplicate,
             max_content_bytes=self._max_content_bytes,
             reserved_sources=self._reserved_sources,
+            stored_words=self._stored_words,
             scope=scope,
         )
 
     def _prepared_or_rejected(
         self, batch: Sequence[object], on_duplicate: OnDuplicate, scope: MemoryScope
     ) -> list[PreparedMemory | RememberResult]:
-        prepared: list[PreparedMemory | RememberResult] = []
-        for given in batch:
-            try:
-                prepared.append(self._prepared(as_draft(given), on_duplicate, scope))
-            except InvalidInputError as error:
-                prepared.append(RememberResult("rejected", None, error))
-            except Exception as error:  # noqa: BLE001 - a value of the caller's that raises when it is looked at
-                refused = InvalidInputError(f"the memory cannot be read: {type(error).__name__}: {error}")
-                prepared.append(RememberResult("rejected", None, refused))
-        return prepared
+        return prepared_or_rejected(batch, lambda given: self.prepared(as_draft(given), on_duplicate, scope))
 
     async def _embedded(self, given: Sequence[object], on_duplicate: OnDuplicate, scope: MemoryScope) -> _Batch:
         prepared = await off_loop(len(given), self._prepared_or_rejected, given, on_duplicate, scope)
         batch = _Batch(prepared)
         try:
-            batch.embedded = await self._writer.embed(batch.valid, await self._layout())
+            batch.embedded = await self._writer.embed(batch.valid, await self.layout())
         except AgentMemoryError as error:
             batch.failure = error
         return batch
@@ -173,10 +177,10 @@ class Remembering:
             results = [_rejected(item, failure) for item in valid] if failure is not None else []
         outcomes = iter(results)
         answered = [next(outcomes) if isinstance(item, PreparedMemory) else item for item in batch.prepared]
-        return answered, failure or _hopeless(results)
+        return answered, failure or hopeless(results)
 
     async def _written_alone(self, prepared: PreparedMemory) -> RememberResult:
-        layout = await self._layout()
+        layout = await self.layout()
         try:
             embedded = await self._writer.embed([prepared], layout)
         except IndexMismatchError as refusal:
@@ -207,11 +211,28 @@ class Remembering:
                 with self._capacity.protecting(ids[-limit:]):
                     await self._capacity.make_room([bucket])
 
-    async def _layout(self) -> Layout:
+    async def layout(self) -> Layout:
+        """Where memories are written now. Raises ConfigurationError for a store without an embedder."""
         layout = await self._models.layout()
         layout.main.embedder.require("remember")
         self._on_use()
         return layout
+
+
+def prepared_or_rejected(
+    batch: Sequence[object], prepare: Callable[[object], PreparedMemory]
+) -> list[PreparedMemory | RememberResult]:
+    """What `prepare` makes of each; what is wrong with one is in its place and harms no other."""
+    prepared: list[PreparedMemory | RememberResult] = []
+    for given in batch:
+        try:
+            prepared.append(prepare(given))
+        except InvalidInputError as error:
+            prepared.append(RememberResult("rejected", None, error))
+        except Exception as error:  # noqa: BLE001 - a value of the caller's that raises when it is looked at
+            refused = InvalidInputError(f"the memory cannot be read: {type(error).__name__}: {error}")
+            prepared.append(RememberResult("rejected", None, refused))
+    return prepared
 
 
 class _Run:
@@ -278,7 +299,7 @@ class _Batch:
         """Why the next batch need not be tried, as far as embedding tells."""
         if self.failure is not None or self.embedded is None or self.embedded.items:
             return self.failure
-        return _hopeless(list(self.embedded.results.values()))
+        return hopeless(list(self.embedded.results.values()))
 
 
 async def _stopped(task: asyncio.Task[Any] | None) -> None:
@@ -291,7 +312,7 @@ def _rejected(item: PreparedMemory | RememberResult, failure: AgentMemoryError) 
     return item.rejected(failure) if isinstance(item, PreparedMemory) else item
 
 
-def _hopeless(results: Sequence[RememberResult]) -> AgentMemoryError | None:
+def hopeless(results: Sequence[RememberResult]) -> AgentMemoryError | None:
     """The error that all of a batch ended with, where the next batch would end so, too."""
     errors = {id(result.error): result.error for result in results}
     [error] = errors.values() if len(errors) == 1 else [None]

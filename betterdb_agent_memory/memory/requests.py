@@ -5,6 +5,7 @@ from __future__ import annotations
 import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -12,11 +13,12 @@ from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.live_config import MemoryConfigSnapshot
 from betterdb_agent_memory.memory.conditions import checked_where
-from betterdb_agent_memory.memory.ranking import RankingRules
+from betterdb_agent_memory.memory.recalling.question import Reach
+from betterdb_agent_memory.memory.recalling.ranking import RankingRules
 from betterdb_agent_memory.memory.scope import MemoryScope, checked_scope, checked_tags, optional_text, scope_filter
 from betterdb_agent_memory.memory.times import MAX_TIME_MS
 from betterdb_agent_memory.memory.where import Where
-from betterdb_agent_memory.options import MAX_THRESHOLD, RecallWeights, is_number
+from betterdb_agent_memory.options import MAX_THRESHOLD, RETRIEVALS, HybridOptions, RecallWeights, Retrieval, is_number
 
 DEFAULT_K = 8
 MAX_K = 2_500
@@ -78,7 +80,7 @@ class ListRequest:
 
 @dataclass(frozen=True, slots=True)
 class RecallRequest:
-    """A validated question: the exact scope, how many, and what overrides the live configuration."""
+    """A validated question: the exact scope, how many, and what overrides the live configuration (None: nothing)."""
 
     filter: Filter
     k: int
@@ -86,16 +88,32 @@ class RecallRequest:
     weights: RecallWeights | None
     reinforce: bool
     now_ms: int | None
+    retrieval: Retrieval | None = None
+    exact: bool | None = None
+    diversity: float | None = None
+    rerank: bool = True
 
     @classmethod
     def validated(
-        cls, filter: Filter, k: object, threshold: object, weights: object, reinforce: object, now_ms: object
+        cls,
+        filter: Filter,
+        k: object,
+        threshold: object,
+        weights: object,
+        reinforce: object,
+        now_ms: object,
+        retrieval: object = None,
+        exact: object = None,
+        diversity: object = None,
+        rerank: object = None,
     ) -> RecallRequest:
         """Check everything that could be wrong with a question, apart from its text or vector."""
         if weights is not None and not isinstance(weights, RecallWeights):
             raise InvalidInputError(f"weights must be RecallWeights(similarity, recency, importance), got {weights!r}")
         if threshold is not None and not (is_number(threshold) and 0 <= threshold <= MAX_THRESHOLD):
             raise InvalidInputError(f"threshold is a cosine distance from 0 to 2, got {threshold!r}")
+        if diversity is not None and not (is_number(diversity) and 0 <= diversity <= 1):
+            raise InvalidInputError(f"diversity is a number from 0 to 1 (1: by score alone), got {diversity!r:.80}")
         return cls(
             filter=filter,
             k=checked_integer("k", k, DEFAULT_K, 1, MAX_K),
@@ -103,20 +121,56 @@ class RecallRequest:
             weights=weights,
             reinforce=_flag("reinforce", reinforce),
             now_ms=None if now_ms is None else checked_integer("now", now_ms, 0, 0, MAX_TIME_MS),
+            retrieval=_retrieval(retrieval),
+            exact=None if exact is None else _flag("exact", exact),
+            diversity=None if diversity is None else float(diversity),
+            rerank=_flag("rerank", rerank),
         )
 
-    @property
-    def wanted_candidates(self) -> int:
-        """How many neighbours are ranked: four times k, at least 32, at most 4,096."""
-        return min(max(OVERFETCH * self.k, MIN_CANDIDATES), MAX_CANDIDATES)
-
-    def rules(self, config: MemoryConfigSnapshot) -> RankingRules:
-        """An argument of the call overrides the live configuration."""
-        return RankingRules(
-            threshold=config.threshold if self.threshold is None else self.threshold,
-            weights=self.weights or config.weights,
-            half_life_seconds=config.half_life_seconds,
+    def in_force(self, config: MemoryConfigSnapshot, *, now_ms: int, clock_ms: int) -> RecallSettings:
+        """What an argument of the call says, else the live configuration; `clock_ms` is the time of the clock."""
+        threshold = config.threshold if self.threshold is None else self.threshold
+        retrieval = self.retrieval or config.retrieval
+        hybrid = config.hybrid if retrieval == "hybrid" else None
+        nearest = min(max(OVERFETCH * self.k, MIN_CANDIDATES), MAX_CANDIDATES)
+        if hybrid is not None:
+            nearest = max(nearest, hybrid.candidates)
+        exact = config.exact if self.exact is None else self.exact
+        return RecallSettings(
+            rules=RankingRules(
+                threshold=threshold,
+                weights=self.weights or config.weights,
+                half_life_seconds=config.half_life_seconds,
+                youngest_seconds=min(0.0, (now_ms - clock_ms) / 1000),
+            ),
+            reach=Reach(
+                nearest=nearest,
+                holding=0 if hybrid is None or not hybrid.words_weight else max(hybrid.word_candidates, self.k),
+                needed=self.k,
+                threshold=threshold,
+                word_matches=1 if hybrid is None else hybrid.word_matches,
+                exhaustive=exact,
+            ),
+            hybrid=hybrid,
+            exact=exact,
+            diversity=config.diversity if self.diversity is None else self.diversity,
+            now_ms=now_ms,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class RecallSettings:
+    """What one recall goes by: how it ranks, how far it looks, and what is done with what it found.
+
+    `hybrid` is None in vector retrieval, `diversity` None where the best are taken as they come.
+    """
+
+    rules: RankingRules
+    reach: Reach
+    hybrid: HybridOptions | None
+    exact: bool
+    diversity: float | None
+    now_ms: int
 
 
 def exact_filter(
@@ -129,12 +183,31 @@ def exact_filter(
     where: Where | None = None,
 ) -> Filter:
     """The filter of a scope said in any of the ways it can be said, and of conditions, validated."""
+    if scope is None and tags is None and subject is None and where is None:
+        return _filter_of_names(
+            optional_text("thread_id", thread_id),
+            optional_text("agent_id", agent_id),
+            optional_text("namespace", namespace),
+        )
     return scope_filter(
         checked_scope(scope, thread_id, agent_id, namespace),
         checked_tags(tags),
         optional_text("subject", subject),
         checked_where(where),
     )
+
+
+@lru_cache(maxsize=4096)
+def _filter_of_names(thread_id: str | None, agent_id: str | None, namespace: str | None) -> Filter:
+    """Kept, since nearly every question is about one of a few scopes."""
+    return scope_filter(MemoryScope(thread_id, agent_id, namespace))
+
+
+def _retrieval(value: object) -> Retrieval | None:
+    for known in (None, *RETRIEVALS):
+        if value == known:
+            return known
+    raise InvalidInputError(f"retrieval must be {' or '.join(map(repr, RETRIEVALS))}, got {value!r:.80}")
 
 
 def _flag(name: str, value: object) -> bool:

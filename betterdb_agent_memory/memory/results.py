@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from betterdb_agent_memory.live_config import MemoryConfigSnapshot
+from betterdb_agent_memory.memory.near_misses import NearMisses
 from betterdb_agent_memory.memory.record import MemoryItem
+
+_NONE: Final = NearMisses()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,8 @@ class MemoryStats:
     are fields of ours that the index lacks, because another client created it: filters on them
     are applied after the search. `index_failures` counts records the server could not index and
     `indexing` is true while it still takes in existing ones; `ignored_config_fields` are
-    fields of the live configuration that hold nothing usable.
+    fields of the live configuration that hold nothing usable. `near_misses` are recalls that found nothing
+    while a memory lay just beyond the threshold, and what would have admitted it.
     """
 
     item_count: int
@@ -41,6 +46,7 @@ class MemoryStats:
     index_failures: int = 0
     indexing: bool = False
     ignored_config_fields: tuple[str, ...] = ()
+    near_misses: NearMisses = _NONE
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,12 @@ from betterdb_agent_memory.options import (
     DEFAULT_REFRESH_INTERVAL_MS,
     MAX_THRESHOLD,
     MIN_REFRESH_INTERVAL_MS,
+    RETRIEVALS,
+    HybridOptions,
     MemoryConfigRefreshConfig,
     MemoryDiscoveryConfig,
     RecallWeights,
+    Retrieval,
     count_of_at_least_one,
     finite_number,
 )
@@ -31,8 +34,16 @@ def base_config(
     weights: RecallWeights | None,
     half_life_seconds: float | None,
     max_items_per_scope: int | None,
+    retrieval: Retrieval = "vector",
+    hybrid: HybridOptions | None = None,
+    exact: bool = False,
+    diversity: float | None = None,
 ) -> MemoryConfigSnapshot:
-    """The configuration that live configuration starts from and falls back to."""
+    """The configuration that live configuration starts from and falls back to.
+
+    Raises:
+        ConfigurationError: a value cannot be used; the message names the argument.
+    """
     threshold = embedder_threshold if threshold is None else finite_number("default_threshold", threshold)
     if not 0 <= threshold <= MAX_THRESHOLD:
         raise ConfigurationError(f"default_threshold is a cosine distance from 0 to 2, got {threshold!r}")
@@ -47,7 +58,24 @@ def base_config(
         raise ConfigurationError(f"weights must be RecallWeights(similarity, recency, importance), got {weights!r}")
     if max_items_per_scope is not None:
         count_of_at_least_one("max_items_per_scope", max_items_per_scope)
-    return MemoryConfigSnapshot(threshold, weights or CONTRACT_WEIGHTS, half_life, max_items_per_scope)
+    if retrieval not in RETRIEVALS:
+        raise ConfigurationError(f"retrieval must be {' or '.join(map(repr, RETRIEVALS))}, got {retrieval!r:.80}")
+    if hybrid is not None and not isinstance(hybrid, HybridOptions):
+        raise ConfigurationError(f"hybrid must be HybridOptions(...), got {hybrid!r:.80}")
+    if not isinstance(exact, bool):
+        raise ConfigurationError(f"exact must be true or false, got {exact!r:.80}")
+    if diversity is not None and not 0 <= finite_number("diversity", diversity) <= 1:
+        raise ConfigurationError(f"diversity is a share from 0 to 1, or None, got {diversity!r}")
+    return MemoryConfigSnapshot(
+        threshold=threshold,
+        weights=weights or CONTRACT_WEIGHTS,
+        half_life_seconds=half_life,
+        max_items_per_scope=max_items_per_scope,
+        retrieval=retrieval,
+        exact=exact,
+        diversity=None if diversity is None else float(diversity),
+        hybrid=hybrid or HybridOptions(),
+    )
 
 
 def refresh_interval_seconds(config: bool | MemoryConfigRefreshConfig | None) -> float | None:

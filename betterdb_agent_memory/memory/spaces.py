@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from betterdb_agent_memory.engines.base import Expected, Neighbours, Page, Position, Row
+from betterdb_agent_memory.engines.base import Answers, Expected, Page, Position, Row, Search, Tally
 from betterdb_agent_memory.engines.filters import Fields, Filter
 from betterdb_agent_memory.memory.embedding import CheckedEmbedder
 from betterdb_agent_memory.memory.index import MemoryIndex
@@ -17,10 +17,12 @@ class SearchedRecords(Protocol):
 
     @property
     def max_neighbours(self) -> int:
-        """Largest `count` that `nearest` takes."""
+        """Largest `count` that a search takes."""
 
-    async def nearest(self, vector: bytes, *, count: int, filter: Filter, fields: Sequence[str]) -> Neighbours:
-        """Up to `count` memories nearest to `vector`, nearest first."""
+    async def search_many(
+        self, vector: bytes, searches: Sequence[Search], *, fields: Sequence[str], tallies: Sequence[Tally] = ()
+    ) -> Answers:
+        """Several searches around one `vector`, and counts beside them."""
 
     async def select(
         self,
@@ -35,7 +37,7 @@ class SearchedRecords(Protocol):
         """A page of memories."""
 
     async def read_many(self, ids: Sequence[str], fields: Sequence[str]) -> list[Fields | None]:
-        """The asked-for fields of each id; the vector is the one that `nearest` compares."""
+        """The asked-for fields of each id; the vector is the one that searches compare."""
 
     async def delete_many(self, ids: Sequence[str], *, expected: Sequence[Expected] | None = None) -> list[bool]:
         """Delete memories; true where there was one."""

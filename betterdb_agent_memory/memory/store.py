@@ -74,6 +74,7 @@ class MemoryStore(RememberVerbs, RecallVerbs, ForgetVerbs, ConsolidateVerbs, Mai
             index_failures=index.failures,
             indexing=index.indexing,
             ignored_config_fields=self._live_config.ignored_fields,
+            near_misses=self._watch.near_misses(),
         )
 
     async def refresh_config(self) -> None:

@@ -9,8 +9,9 @@ from enum import Enum
 from typing import Any, Final, Literal, TypeAlias
 
 from betterdb_agent_memory.engines.base import Expected, Expiry, Outcome, RecordChange, Records
-from betterdb_agent_memory.engines.filters import TAG_SEPARATOR
+from betterdb_agent_memory.engines.filters import TAG_SEPARATOR, Fields
 from betterdb_agent_memory.errors import (
+    AgentMemoryError,
     IndexMismatchError,
     InvalidInputError,
     MemoryNotFoundError,
@@ -20,10 +21,13 @@ from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.drafts import checked_content
 from betterdb_agent_memory.memory.generations.following import Follower
 from betterdb_agent_memory.memory.generations.layout import Layout, Models
+from betterdb_agent_memory.memory.mending import Mender
 from betterdb_agent_memory.memory.record import MemoryItem
 from betterdb_agent_memory.memory.scope import checked_tags, optional_text
 from betterdb_agent_memory.memory.times import checked_time_ms
+from betterdb_agent_memory.memory.turns import Window, ids_around, window_of
 from betterdb_agent_memory.memory.where import Moment
+from betterdb_agent_memory.memory.windows import embed_windows, read_around
 
 _ATTEMPTS = 5
 
@@ -104,14 +108,26 @@ class Update:
             raise InvalidInputError("update needs something to change, such as content= or importance=")
         return update
 
-    def change(self, *, vector: bytes | None, expected: Expected, stored_version: bytes | None = None) -> RecordChange:
-        """The change of the record; `vector` belongs to a content that is new, None leaves both as they are.
+    def change(
+        self,
+        *,
+        vector: bytes | None,
+        expected: Expected,
+        words: str | None = None,
+        stored_version: bytes | None = None,
+    ) -> RecordChange:
+        """The change of the record; `vector` and `words` belong to a content that is new, a vector of None leaves
+        all three as they are.
 
         `stored_version` is how the record spells the version that is asked for, if not as we do.
         """
-        sets = dict(self.sets)
+        sets, removes = dict(self.sets), self.removes
         if vector is not None and self.content is not None:
             sets |= {record.CONTENT: self.content.encode(), record.VECTOR: vector}
+            if words is None:
+                removes = (*removes, record.WORDS)
+            else:
+                sets[record.WORDS] = words.encode()
         version: dict[str, bytes | None] = {}
         if self.if_version is not None:
             version[record.VERSION] = stored_version or record.version_field(self.if_version)
@@ -119,7 +135,7 @@ class Update:
             self.id,
             expected={**expected, **version},
             sets=sets,
-            removes=self.removes,
+            removes=removes,
             revision_field=record.VERSION,
             expiry=self.expiry,
         )
@@ -133,12 +149,16 @@ class Updater:
         records: Records,
         models: Models,
         follower: Follower,
+        mender: Mender,
         *,
+        stored_words: Callable[[str], str | None],
         get: Callable[[str], Awaitable[MemoryItem | None]],
     ) -> None:
         self._records = records
         self._models = models
         self._follower = follower
+        self._mender = mender
+        self._stored_words = stored_words
         self._get = get
 
     async def update(self, update: Update) -> MemoryItem:
@@ -152,10 +172,10 @@ class Updater:
         spelling: bytes | None = None
         for _ in range(_ATTEMPTS):
             try:
-                outcome = await self._once(update, layout, spelling)
+                outcome, mixed = await self._once(update, layout, spelling)
             except (IndexMismatchError, InvalidInputError) as refusal:  # embedded for an index that has gone meanwhile
                 layout = await self._models.moved_from(layout, refusal)
-                outcome = await self._once(update, layout, spelling)
+                outcome, mixed = await self._once(update, layout, spelling)
             item = None if outcome is Outcome.MISSING else await self._get(update.id)
             if item is None:
                 raise MemoryNotFoundError(
@@ -163,6 +183,8 @@ class Updater:
                 )
             if outcome is Outcome.CHANGED:
                 await self._follower.follow(layout.generation, [update.id])
+                if update.content is not None and ids_around(update.id):
+                    await self._mix_neighbours(update.id, mixed, layout)
                 return item
             if update.if_version is not None and item.version != update.if_version:
                 raise VersionConflictError(
@@ -177,20 +199,56 @@ class Updater:
             f"memory {update.id!r} was changed by others {_ATTEMPTS} times meanwhile; try again", current=version
         )
 
-    async def _once(self, update: Update, layout: Layout, spelling: bytes | None) -> Outcome:
+    async def _once(self, update: Update, layout: Layout, spelling: bytes | None) -> tuple[Outcome, _Mixed | None]:
+        """What became of the change, and what a turn with another content was mixed from."""
         vector: bytes | None = None
+        words: str | None = None
+        mixed: _Mixed | None = None
         expected: dict[str, bytes | None] = {}
         if update.content is not None:
-            [stored] = await self._records.read_many([update.id], (record.CONTENT,))
-            if stored is None:
-                return Outcome.MISSING
+            around = await read_around(self._records, [update.id], reach=2)
+            stored = around[update.id]
+            if stored is None or record.CONTENT not in stored:
+                return Outcome.MISSING, None
             if stored[record.CONTENT] == update.content.encode():
                 expected = {record.CONTENT: stored[record.CONTENT]}
             else:
-                space = layout.main
-                dimensions = await space.index.find(space.embedder.dimensions)
-                vector = await space.embedder.embed_document(update.content, dimensions)
+                around[update.id] = {**stored, record.CONTENT: update.content.encode()}
+                mixed = await _mixed(update.id, around, layout)
+                vector, words = mixed.vector, self._stored_words(update.content)
         [outcome] = await self._records.change_many(
-            [update.change(vector=vector, expected=expected, stored_version=spelling)]
+            [update.change(vector=vector, words=words, expected=expected, stored_version=spelling)]
         )
-        return outcome
+        return outcome, mixed
+
+    async def _mix_neighbours(self, id: str, mixed: _Mixed | None, layout: Layout) -> None:
+        known, marks = (None, None) if mixed is None else (mixed.known, {id: mixed.window.mark})
+        try:
+            await self._mender.mend([*ids_around(id), id], layout=layout, known=known, marks=marks)
+        except AgentMemoryError as error:
+            error.add_note(
+                f"memory {id!r} has its new content by now, but the vectors of the turns next to it still hold a share "
+                "of the former one; set the content once more to have them mixed anew"
+            )
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Mixed:
+    """The new vector of a memory, the window that it stands for, and the vectors of texts that were made for it."""
+
+    vector: bytes
+    window: Window
+    known: dict[str, bytes]
+
+
+async def _mixed(id: str, around: Mapping[str, Fields | None], layout: Layout) -> _Mixed:
+    """The vector of memory `id`, with the texts that its neighbours' vectors will need: one embedding call."""
+    space = layout.main
+    windows = [window_of(one, around) for one in (id, *ids_around(id)) if around.get(one)]
+    known: dict[str, bytes] = {}
+    dimensions = await space.index.find(space.embedder.dimensions)
+    [vector, *_] = await embed_windows(space.embedder, windows, dimensions, known)
+    if not isinstance(vector, bytes):
+        raise vector
+    return _Mixed(vector, windows[0], known)

@@ -11,7 +11,8 @@ from opentelemetry.trace import Span
 
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.memory.consolidation.facts import ConsolidateFactsResult
-from betterdb_agent_memory.memory.ranking import Ranking
+from betterdb_agent_memory.memory.near_misses import NearMisses, NearMissLog, is_near_miss, threshold_admitting
+from betterdb_agent_memory.memory.recalling.ranking import Ranking
 from betterdb_agent_memory.memory.record import memory_collection
 from betterdb_agent_memory.memory.reinforcement import ReinforcementStatistics
 from betterdb_agent_memory.options import MemoryTelemetryOptions
@@ -30,8 +31,6 @@ from betterdb_agent_memory.telemetry import (
 
 _log = logging.getLogger(__name__)
 
-NEAR_MISS_FACTOR = 2.0
-
 
 class StoreWatch:
     """Counts and measures on behalf of one store."""
@@ -47,12 +46,14 @@ class StoreWatch:
         self._recalls_with_hits = metrics.recall_hits.labels(store_name)
         self._recalls_empty = metrics.recall_empty.labels(store_name)
         self._near_misses = metrics.recall_near_miss.labels(store_name)
+        self._near_miss_log = NearMissLog()
         self._recall_seconds = metrics.recall_latency.labels(store_name)
         self._embedding_calls = metrics.embedding_calls.labels(store_name)
         self._evictions = metrics.evictions.labels(store_name)
         self._consolidations = metrics.consolidations.labels(store_name)
         self._unmatched_tombstones = metrics.fact_tombstone_unmatched.labels(store_name)
         self._refills = metrics.recall_refills.labels(store_name)
+        self._inexact = metrics.recall_inexact.labels(store_name)
         self._unreadable = metrics.unreadable_records.labels(store_name)
         self._pending = metrics.reinforcements_pending.labels(store_name)
         self._lost = metrics.reinforcements_lost.labels(store_name)
@@ -112,20 +113,28 @@ class StoreWatch:
 
     def recalled(self, span: Span, ranking: Ranking, *, nearest_distance: float | None, threshold: float) -> None:
         """What a recall found."""
-        span.set_attribute("recall.candidate_count", ranking.within_threshold)
+        span.set_attribute("recall.candidate_count", ranking.related)
         span.set_attribute("recall.result_count", len(ranking.hits))
         span.set_attribute("gen_ai.memory.record.count", len(ranking.hits))
+        span.set_attribute("recall.exact", ranking.exact)
+        if not ranking.exact:
+            self._inexact.inc()
         if ranking.hits:
             span.set_attribute("cache.matched_key", self._key_prefix + ranking.hits[0].item.id)
         self.unreadable(ranking.unreadable)
         (self._recalls_with_hits if ranking.hits else self._recalls_empty).inc()
         if ranking.hits or nearest_distance is None:
             return
-        if threshold < nearest_distance <= NEAR_MISS_FACTOR * threshold:
+        if is_near_miss(nearest_distance, threshold):
             span.set_attribute("recall.zero_hits_near_threshold", True)
             span.set_attribute("recall.nearest_distance", nearest_distance)
             self._near_misses.inc()
+            self._near_miss_log.note(nearest_distance)
             self._warn_of_near_miss(nearest_distance, threshold)
+
+    def near_misses(self) -> NearMisses:
+        """Recalls that nearly found something."""
+        return self._near_miss_log.summary()
 
     @contextmanager
     def consolidating(self) -> Iterator[Span]:
@@ -222,13 +231,14 @@ class StoreWatch:
         if not self._warned_of_near_miss:
             self._warned_of_near_miss = True
             _log.warning(
-                "a recall on store %s found nothing within distance %.3f while the nearest memory was at %.3f: if that "
-                "one was meant, raise the threshold to about %.2f: default_threshold= of the store, "
-                "MemoryOptions(threshold=), threshold= of the call, or recall.threshold in %s:__mem_config. "
-                "This is said once; the metric recall_near_miss_total counts on.",
+                "a recall on store %s found nothing within distance %.3f while the nearest memory was at %.3f. If that "
+                "one was meant, a threshold of %.2f admits it: threshold= of the call, MemoryOptions(threshold=) or "
+                "default_threshold= of the store, or agent.config.set(threshold=) for all workers (recall.threshold in "
+                "%s:__mem_config). What else that lets in, `calibrate` of the store or of betterdb-memory measures on "
+                "your own memories. This is said once; stats().near_misses and recall_near_miss_total count on.",
                 self._store_name,
                 threshold,
                 distance,
-                min(2.0, distance * 1.05),
+                threshold_admitting(distance),
                 self._store_name,
             )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from betterdb_agent_memory.engines.base import Outcome, Records, RecordWrite
 from betterdb_agent_memory.errors import AgentMemoryError, EngineError, OutcomeUnknownError, PartialBatchError
@@ -38,9 +38,10 @@ class EmbeddedBatch:
 class Writer:
     """Writes batches of prepared memories; each gets a result, none loses its neighbours."""
 
-    def __init__(self, records: Records, follower: Follower) -> None:
+    def __init__(self, records: Records, follower: Follower, *, stored_words: Callable[[str], str | None]) -> None:
         self._records = records
         self._follower = follower
+        self._stored_words = stored_words
 
     async def embed(self, batch: Sequence[PreparedMemory], layout: Layout) -> EmbeddedBatch:
         """The first half of storing a batch, at most a few hundred: merge what is there, embed the rest.
@@ -70,6 +71,13 @@ class Writer:
         await self._follower.follow(batch.layout.generation, kept)
         return [results[place] for place in range(len(results))]
 
+    async def store_embedded(
+        self, memories: Sequence[tuple[PreparedMemory, bytes]], layout: Layout
+    ) -> list[RememberResult]:
+        """Store memories that have their vectors already, made with `layout`: as `store`."""
+        items = [_Item(place, prepared, vector) for place, (prepared, vector) in enumerate(memories)]
+        return await self.store(EmbeddedBatch(layout, items, {}))
+
     async def write_made(
         self,
         memories: Sequence[NewMemory],
@@ -85,11 +93,14 @@ class Writer:
         await space.index.ensure(len(vectors[0]) // 4)
         await self._records.write_many(
             [
-                RecordWrite(memory.id, encode_memory(memory, vector), ttl_seconds, expires_at_ms, is_new=True)
+                RecordWrite(memory.id, self._encoded(memory, vector), ttl_seconds, expires_at_ms, is_new=True)
                 for memory, vector in zip(memories, vectors, strict=True)
             ]
         )
         await self._follower.follow(layout.generation, [memory.id for memory in memories])
+
+    def _encoded(self, memory: NewMemory, vector: bytes) -> dict[str, bytes]:
+        return encode_memory(replace(memory, words=self._stored_words(memory.content)), vector)
 
     async def _merge_existing(self, items: Sequence[_Item], results: dict[int, RememberResult]) -> list[_Item]:
         """Reinforce those of the memories to be merged that are there already; the others."""

@@ -39,6 +39,7 @@ from betterdb_agent_memory.options.names import DEFAULT_NAME, checked_name
 from betterdb_agent_memory.options.recall import (
     DEFAULT_EXACT_BUDGET,
     DEFAULT_LANGUAGE,
+    MAX_EXACT_BUDGET,
     RETRIEVALS,
     HybridOptions,
     Retrieval,
@@ -53,6 +54,7 @@ __all__ = [
     "DEFAULT_MAX_CONTENT_BYTES",
     "DEFAULT_NAME",
     "DEFAULT_REFRESH_INTERVAL_MS",
+    "MAX_EXACT_BUDGET",
     "MAX_THRESHOLD",
     "MAX_TTL_SECONDS",
     "MIN_REFRESH_INTERVAL_MS",

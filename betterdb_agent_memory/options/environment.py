@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from betterdb_agent_memory.errors import ConfigurationError
-from betterdb_agent_memory.options.memory import MAX_THRESHOLD
+from betterdb_agent_memory.options.memory import MAX_THRESHOLD, MemoryOptions
 from betterdb_agent_memory.options.names import DEFAULT_NAME
+from betterdb_agent_memory.options.recall import RETRIEVALS
 from betterdb_agent_memory.options.secrets import masked
 
 
@@ -29,6 +30,12 @@ def _threshold(value: object) -> float:
     if not 0 <= number <= MAX_THRESHOLD:
         raise ValueError(f"a number from 0 to {MAX_THRESHOLD:g}")
     return number
+
+
+def _retrieval(value: object) -> str:
+    if value not in RETRIEVALS:
+        raise ValueError(" or ".join(map(repr, RETRIEVALS)))
+    return str(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,8 @@ KEYS: Final = (
     Key("name", "--name", "the store's name", default=DEFAULT_NAME),
     Key("embedder", "--embedder", "what makes vectors, by name; by default the offline embedder"),
     Key("threshold", "--threshold", "largest cosine distance of a memory that `recall` finds", _threshold),
+    Key("retrieval", "--retrieval", "`hybrid` (words count, too) or `vector`; by default hybrid", _retrieval),
+    Key("language", "--language", "the language whose endings are taken off words; by default english"),
     Key("model", "--model", "the language model of `consolidate`, as pydantic-ai names it"),
 )
 
@@ -83,3 +92,17 @@ def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         else key.default
         for key in KEYS
     }
+
+
+_OF_MEMORY: Final = ("threshold", "retrieval", "language")
+
+
+def with_environment(options: MemoryOptions, settings: Mapping[str, Any]) -> MemoryOptions:
+    """`options` completed by `settings` (by name, None for one that is not set); what the caller said stays.
+
+    Raises:
+        ConfigurationError: a setting cannot be used.
+    """
+    said = {name: getattr(options, name) for name in options.model_fields_set}
+    found = {name: settings[name] for name in _OF_MEMORY if settings.get(name) is not None}
+    return MemoryOptions(**{**found, **{name: value for name, value in said.items() if value is not None}})

@@ -22,6 +22,15 @@ from betterdb_agent_memory.options.checks import (
     text,
     whole_number,
 )
+from betterdb_agent_memory.options.recall import (
+    DEFAULT_EXACT_BUDGET,
+    DEFAULT_LANGUAGE,
+    MAX_EXACT_BUDGET,
+    HybridOptions,
+    Retrieval,
+)
+from betterdb_agent_memory.rerankers.base import Reranker, RerankFn
+from betterdb_agent_memory.rerankers.function import as_reranker
 
 MAX_THRESHOLD = 2.0
 DEFAULT_HALF_LIFE_SECONDS = 604_800.0
@@ -33,7 +42,13 @@ Threshold: TypeAlias = Annotated[float, number(0, MAX_THRESHOLD)]
 HalfLife: TypeAlias = Annotated[float, number(0, above=True, unit=" of seconds")]
 MaxItems: TypeAlias = Annotated[int, whole_number(1)]
 Switch: TypeAlias = Annotated[bool, switch()]
+Diversity: TypeAlias = Annotated[float, number(0, 1)]
 Registry: TypeAlias = Annotated[CollectorRegistry, Accepts("a prometheus_client.CollectorRegistry")]
+
+
+def _reranker(value: Any) -> Any:
+    as_reranker(value)
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +191,20 @@ class MemoryOptions(OptionsModel):
     """Age at which the recency term is one half."""
     max_items_per_scope: MaxItems | None = None
     """Memories kept in one exact scope; above it the least valuable leave."""
+    retrieval: Annotated[Retrieval, Accepts("'vector' or 'hybrid'")] = "hybrid"
+    """Whether memories are found by likeness alone, or by the words, dates and persons of the question as well."""
+    hybrid: HybridOptions = HybridOptions()
+    """How much each sign of relevance counts in hybrid retrieval, and how many memories are looked at."""
+    language: Annotated[str, text()] = DEFAULT_LANGUAGE
+    """The language whose endings are taken off words: "english", "german" ...; all workers of a store agree on it."""
+    exact: Switch = False
+    """Whether a recall searches on until no better memory can be left, within the budget."""
+    exact_budget: Annotated[int, whole_number(1, MAX_EXACT_BUDGET)] = DEFAULT_EXACT_BUDGET
+    """Memories that one exact recall looks at, at most."""
+    diversity: Diversity | None = None
+    """How relevance counts beside being unlike the other hits (MMR's lambda): 1 is relevance alone, None is off."""
+    reranker: Annotated[RerankFn | Reranker, Accepts("an async function or a Reranker", _reranker)] | None = None
+    """What reads question and hits together and puts the first ones in order."""
     reinforcement: Annotated[
         Reinforcement, Accepts("'immediate', 'deferred' or DeferredReinforcement(interval_seconds, max_pending)")
     ] = "deferred"

@@ -10,9 +10,11 @@ import typer
 
 from betterdb_agent_memory.apps.cli import (
     asking,
+    calibrating,
     changing,
     configuring,
     demonstration,
+    evaluating,
     forgetting,
     keeping,
     transferring,
@@ -45,6 +47,9 @@ def session(
     url: Annotated[str | None, typer.Option("--url", help="Server URL or file.", show_default=False)] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the store.")] = None,
     embedder: Annotated[str | None, typer.Option("--embedder", help="What makes vectors, by name.")] = None,
+    language: Annotated[
+        str | None, typer.Option("--language", help="Whose endings are taken off words: english, german ...")
+    ] = None,
     config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="A TOML file of settings.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
@@ -54,14 +59,18 @@ def session(
 ) -> None:
     """What an agent remembers: store it, ask for it, look after it."""
     del version
-    flags = {"url": url, "name": name, "embedder": embedder}
+    flags = {"url": url, "name": name, "embedder": embedder, "language": language}
     context.obj = Session(flags, config, as_json, debug)
 
 
-for _module in (changing, asking, configuring, forgetting, keeping, transferring, demonstration):
+_MODULES: Final = (
+    *(changing, asking, configuring, forgetting, keeping, transferring),
+    *(calibrating, evaluating, demonstration),
+)
+for _module in _MODULES:
     _module.add_to(app)
 
-_WITH_VALUE: Final = ("--url", "--name", "--embedder", "--config")
+_WITH_VALUE: Final = ("--url", "--name", "--embedder", "--language", "--config")
 _ALONE: Final = ("--json", "--debug")
 
 

@@ -136,8 +136,9 @@ def stats(context: typer.Context) -> None:
         if session.json:
             output.print_json(values)
         else:
-            flat = {name: value for name, value in values.items() if name != "config"}
-            flat.update({f"config.{name}": value for name, value in values["config"].items()})
+            flat = {name: value for name, value in values.items() if not isinstance(value, dict)}
+            for group in ("near_misses", "config"):
+                flat.update({f"{group}.{name}": value for name, value in values[group].items()})
             output.pairs_table({name: _readable("", value) for name, value in flat.items()})
         return Exit.OK
 

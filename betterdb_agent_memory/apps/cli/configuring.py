@@ -55,6 +55,19 @@ def config_set(
         str | None, typer.Option("--half-life", metavar="DURATION", help="Age at which recency is one half: 7d ...")
     ] = None,
     max_items: Annotated[int | None, typer.Option("--max-items", help="Memories kept in one scope.")] = None,
+    retrieval: Annotated[
+        str | None, typer.Option("--retrieval", help="vector: likeness alone; hybrid: words as well.")
+    ] = None,
+    exact: Annotated[
+        bool | None, typer.Option("--exact/--no-exact", help="Whether a recall searches on until it is exact.")
+    ] = None,
+    diversity: Annotated[
+        float | None, typer.Option("--diversity", help="0 to 1: how relevance counts beside being unlike other hits.")
+    ] = None,
+    hybrid: Annotated[
+        list[str] | None,
+        typer.Option("--hybrid", metavar="NAME=NUMBER", help="words_weight=0.5 and the like; repeatable."),
+    ] = None,
     tool_ttl: Annotated[
         list[str] | None,
         typer.Option("--tool-ttl", metavar="TOOL=DURATION", help="How long a tool's results are kept; repeatable."),
@@ -69,6 +82,10 @@ def config_set(
             "weights": _weights(weights),
             "half_life_seconds": seconds("--half-life", half_life),
             "max_items_per_scope": max_items,
+            "retrieval": retrieval,
+            "exact": exact,
+            "diversity": diversity,
+            "hybrid": _hybrid(hybrid),
         }
         # All is checked before anything is written.
         ttls = [_tool_ttl(text) for text in tool_ttl or []]
@@ -76,7 +93,7 @@ def config_set(
             await agent.config.set(**given)
         for tool, policy in ttls:
             await agent.config.set_tool_ttl(tool, policy.ttl)
-        _report(session, await agent.config.get())
+        _report(session, await agent.config.get(), whole=False)
         return Exit.OK
 
     session.run_agent(work)
@@ -86,7 +103,7 @@ def config_reset(
     context: typer.Context,
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SETTING]...", help="threshold, weights, half_life_seconds, max_items_per_scope."),
+        typer.Argument(metavar="[SETTING]...", help="threshold, weights, retrieval, hybrid, hybrid.words_weight ..."),
     ] = None,
     tool: Annotated[
         list[str] | None, typer.Option("--tool", help="Take away this tool's policy; repeat it for several.")
@@ -99,7 +116,7 @@ def config_reset(
         removed = [await agent.config.remove_tool_policy(name) for name in tool or []]
         if names or not tool:
             await agent.config.reset(*names or [])
-        _report(session, await agent.config.get())
+        _report(session, await agent.config.get(), whole=False)
         return Exit.OK if all(removed) else Exit.NOTHING
 
     session.run_agent(work)
@@ -117,6 +134,20 @@ def _weights(text: str | None) -> RecallWeights | None:
     return RecallWeights(similarity, recency, importance)
 
 
+def _hybrid(texts: list[str] | None) -> dict[str, float] | None:
+    said: dict[str, float] = {}
+    for text in texts or []:
+        name, _, number = text.partition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            raise InvalidInputError(
+                f"--hybrid is a name and a number such as words_weight=0.5, got {text!r:.60}"
+            ) from None
+        said[name] = int(value) if value.is_integer() else value
+    return said or None
+
+
 def _tool_ttl(text: str) -> tuple[str, ToolPolicy]:
     from betterdb_agent_memory import ToolPolicy
 
@@ -127,7 +158,8 @@ def _tool_ttl(text: str) -> tuple[str, ToolPolicy]:
     return checked_tool_name(tool), ToolPolicy(ttl_seconds)
 
 
-def _report(session: Session, config: ConfigInForce) -> None:
+def _report(session: Session, config: ConfigInForce, *, whole: bool = True) -> None:
+    """What is in force; not `whole` leaves out signs of relevance that nobody has set."""
     if session.json:
         output.print_json(
             {
@@ -139,11 +171,19 @@ def _report(session: Session, config: ConfigInForce) -> None:
         return
     rows: list[tuple[str, object, str]] = []
     for name, setting in config.settings.items():
+        if not whole and name.startswith("hybrid.") and setting.source == "constructor" and setting.ignored is None:
+            continue
         why = "" if setting.ignored is None else f", since {setting.ignored!r} cannot be used"
-        rows.append((name, "" if setting.value is None else f"{setting.value:.15g}", setting.source + why))
+        rows.append((name, _shown(setting.value), setting.source + why))
     rows += [(f"tool_ttl_seconds {tool}", ttl, "live") for tool, ttl in config.tool_ttl_seconds.items()]
     rows += [(f"tool_ttl_seconds {tool}", "", f"ignored: {why}") for tool, why in config.ignored_tools.items()]
     output.print_table(("setting", "value", "source"), rows)
+
+
+def _shown(value: float | int | bool | str | None) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    return str(value).lower() if isinstance(value, bool) else f"{value:.15g}"
 
 
 def add_to(app: typer.Typer) -> None:

@@ -72,17 +72,20 @@ class Session:
         written before it ends.
         """
         from betterdb_agent_memory import AgentMemory, CacheOptions, MemoryConfigRefreshConfig, MemoryOptions
+        from betterdb_agent_memory.options.environment import with_environment
 
         return AgentMemory.open(
             self.url,
             name=self.settings["name"].value,
             embedder=self._embedder(self.settings["embedder"].value),
             next_embedder=self._embedder(next_embedder),
-            memory=MemoryOptions(
-                threshold=self.settings["threshold"].value,
-                discovery=False,
-                reinforcement="immediate",
-                config_refresh=MemoryConfigRefreshConfig(live_updates=False),
+            memory=with_environment(
+                MemoryOptions(
+                    discovery=False,
+                    reinforcement="immediate",
+                    config_refresh=MemoryConfigRefreshConfig(live_updates=False),
+                ),
+                {name: setting.value for name, setting in self.settings.items()},
             ),
             caches=CacheOptions(discovery=False, config_refresh=False),
         )

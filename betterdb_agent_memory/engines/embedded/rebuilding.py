@@ -6,7 +6,7 @@ from __future__ import annotations
 import apsw
 
 from betterdb_agent_memory.engines.base import Collection
-from betterdb_agent_memory.engines.embedded import coarse, schema
+from betterdb_agent_memory.engines.embedded import coarse, schema, words
 from betterdb_agent_memory.engines.embedded.erasing import note_erasure
 from betterdb_agent_memory.engines.embedded.indexing import reindex
 from betterdb_agent_memory.engines.embedded.queries import rows, scalar
@@ -16,7 +16,7 @@ _BATCH = 1000
 
 
 def rebuild(connection: apsw.Connection, tables: Tables, collection: Collection, dimensions: int) -> Tables:
-    """Columns, tags and coarse blocks anew from the records that are there, for vectors of `dimensions`.
+    """Columns, tags, words and coarse blocks anew from the records that are there, for vectors of `dimensions`.
 
     A vector of another length stays where it is, noted as unfit. About 30 us a record of 384 dimensions.
     """
@@ -24,6 +24,7 @@ def rebuild(connection: apsw.Connection, tables: Tables, collection: Collection,
     if missing:
         tables = schema.add_fields(connection, tables, missing)
     reindex(connection, tables, tables.columns + tables.multiple_tags)
+    words.refill(connection, tables)
     resized = schema.resize_tables(connection, tables, dimensions)
     connection.execute(f"DELETE FROM {resized.coarse}")
     connection.execute(f"DELETE FROM {resized.unfit}")

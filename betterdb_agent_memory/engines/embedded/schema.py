@@ -11,6 +11,7 @@ from typing import Any
 import apsw
 
 from betterdb_agent_memory.engines.base import Collection, SchemaField
+from betterdb_agent_memory.engines.embedded import words
 from betterdb_agent_memory.engines.embedded.coarse import slots_per_block
 from betterdb_agent_memory.engines.embedded.indexing import reindex
 from betterdb_agent_memory.engines.embedded.queries import rows, scalar
@@ -60,7 +61,14 @@ def _expiring_maps(connection: apsw.Connection) -> None:
     connection.execute("CREATE INDEX lease_borrowed ON lease (until_ms) WHERE lasting = 0")
 
 
-MIGRATIONS: tuple[Callable[[apsw.Connection], None], ...] = (_first_format, _leases_and_walks, _expiring_maps)
+def _words(connection: apsw.Connection) -> None:
+    """Words of texts are found."""
+    for tables in all_tables(connection):
+        words.create(connection, tables)
+        words.refill(connection, tables)
+
+
+MIGRATIONS: tuple[Callable[[apsw.Connection], None], ...] = (_first_format, _leases_and_walks, _expiring_maps, _words)
 """One function for each version of the format: the n-th makes version n out of version n - 1."""
 
 
@@ -159,6 +167,7 @@ def create_tables(connection: apsw.Connection, collection: Collection, dimension
     )
     for statement in tables.statements():
         connection.execute(statement)
+    words.create(connection, tables)
     return tables
 
 
@@ -174,6 +183,8 @@ def add_fields(connection: apsw.Connection, tables: Tables, fields: tuple[Schema
     for statement in grown.column_statements(fields):
         connection.execute(statement)
     reindex(connection, grown, [field.name for field in fields])
+    if grown.text_fields != tables.text_fields:
+        words.refill(connection, grown)
     connection.execute("UPDATE collection SET fields = ? WHERE number = ?", (_described(grown), grown.number))
     return grown
 

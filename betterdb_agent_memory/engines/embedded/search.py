@@ -1,18 +1,22 @@
-"""The nearest records: compared one by one in a small scope, through the coarse blocks in a large one."""
+"""The nearest records: compared one by one where they are few, through the coarse blocks where they are many."""
 
 # ruff: noqa: S608 - table names are made of our own numbers, values are always bound
 from __future__ import annotations
 
 import json
+from functools import cached_property
 
 import apsw
 import numpy as np
-import numpy.typing as npt
 
+from betterdb_agent_memory.engines.base import Search, Tally, Word
+from betterdb_agent_memory.engines.embedded import words
 from betterdb_agent_memory.engines.embedded.coarse import Floats, rounding, similarities
-from betterdb_agent_memory.engines.embedded.matching import Condition
-from betterdb_agent_memory.engines.embedded.queries import rows, scalar, values
+from betterdb_agent_memory.engines.embedded.queries import rows, scalar
+from betterdb_agent_memory.engines.embedded.scope import Scope
 from betterdb_agent_memory.engines.embedded.tables import Tables
+from betterdb_agent_memory.engines.embedded.words import Keys
+from betterdb_agent_memory.engines.filters import Filter
 
 Found = tuple[int, str, float]
 """Key, id and distance."""
@@ -27,28 +31,124 @@ COARSE_GAIN = 8
 _DISTANCE = "min(max(coalesce(vec_distance_cosine(v.vector, ?), 1.0), 0.0), 2.0)"
 
 
-def nearest(
-    connection: apsw.Connection,
-    tables: Tables,
-    vector: bytes,
-    count: int,
-    condition: Condition,
-    *,
-    filtered: bool,
-    now_ms: int,
-) -> list[Found]:
-    """Up to `count` records that meet `condition`, nearest first, then by id. Exact.
+class Surroundings:
+    """Searches around one vector, and counts, in one read transaction. Exact.
 
-    `filtered` says whether the condition asks for more than not being expired.
+    What several of them need is looked up once: the coarse pass, the records of a filter, those of a word.
     """
-    slots = scalar(connection, f"SELECT coalesce(max(key) + 1, 0) FROM {tables.record}")
-    one_by_one = max(SMALL_SCOPE, slots // COARSE_GAIN, 2 * count)
-    query = _unit(vector)
-    if query is None or slots <= one_by_one or _at_most(connection, tables, condition, one_by_one):
-        return _compare_scope(connection, tables, vector, count, condition)
-    keys = _keys(connection, tables, condition) if filtered else None
-    candidates = _candidates(connection, tables, query, count, keys, now_ms)
-    return _compare_keys(connection, tables, vector, count, candidates)
+
+    def __init__(self, connection: apsw.Connection, tables: Tables, vector: bytes, now_ms: int) -> None:
+        self._connection = connection
+        self._tables = tables
+        self._vector = vector
+        self._now_ms = now_ms
+        self._direction = _unit(vector)
+        self._scopes: dict[Filter, Scope] = {}
+        self._keys: dict[Word, Keys] = {}
+
+    def nearest(self, search: Search) -> list[Found]:
+        """Up to `search.count` records, nearest first, then by id."""
+        scope = self._scope(search.filter)
+        one_by_one = max(SMALL_SCOPE, self._slots // COARSE_GAIN, 2 * search.count)
+        holders = self._having(search.words) if search.words else None
+        if holders is not None and len(holders) <= one_by_one:
+            return self._compare_keys(holders, search.count, scope)
+        if self._is_small(scope, search, one_by_one):
+            if holders is not None:
+                return self._compare_keys(scope.only(holders), search.count, None)
+            return self._compare_scope(scope, search.count)
+        if holders is not None:
+            keys: Keys | None = scope.only(holders)
+        else:
+            keys = scope.keys if scope.filtered else None
+        return self._compare_keys(self._candidates(scope, search.count, keys), search.count, None)
+
+    def count(self, tally: Tally) -> int:
+        """How many records there are."""
+        scope = self._scope(tally.filter)
+        return scope.size if tally.word is None else scope.count(self._having((tally.word,)))
+
+    def _scope(self, filter: Filter) -> Scope:
+        scope = self._scopes.get(filter)
+        if scope is None:
+            scope = self._scopes[filter] = Scope(self._connection, self._tables, filter, self._now_ms)
+        return scope
+
+    def _having(self, wanted: tuple[Word, ...]) -> Keys:
+        """The records that have one of the words, in ascending order."""
+        for word in wanted:
+            if word not in self._keys:
+                keys = words.find(self._connection, self._tables, word)
+                # A process with an earlier release, which deletes records without their words, may leave larger ones.
+                self._keys[word] = keys[: np.searchsorted(keys, self._slots)]
+        found = [self._keys[word] for word in wanted]
+        if len(found) == 1:
+            return found[0]
+        # Less than sorting them all: some words are in most of the records.
+        has = np.zeros(self._slots, dtype=bool)
+        for keys in found:
+            has[keys] = True
+        return np.flatnonzero(has)
+
+    def _is_small(self, scope: Scope, search: Search, one_by_one: int) -> bool:
+        if self._direction is None or self._slots <= one_by_one:
+            return True
+        if search.scope_size is not None:
+            return search.scope_size <= one_by_one
+        return scope.has_at_most(one_by_one)
+
+    @cached_property
+    def _slots(self) -> int:
+        return int(scalar(self._connection, f"SELECT coalesce(max(key) + 1, 0) FROM {self._tables.record}"))
+
+    @cached_property
+    def _similarities(self) -> tuple[Floats, Floats]:
+        assert self._direction is not None
+        return similarities(self._connection, self._tables, self._direction)
+
+    def _compare_scope(self, scope: Scope, count: int) -> list[Found]:
+        return rows(
+            self._connection,
+            f"SELECT r.key, r.id, {_DISTANCE} AS distance "
+            f"FROM {self._tables.record} AS r CROSS JOIN {self._tables.vector} AS v ON v.key = r.key "
+            f"WHERE length(v.vector) = ? AND {scope.condition.sql} ORDER BY distance, r.id LIMIT ?",
+            (self._vector, self._tables.vector_bytes, *scope.condition.parameters, count),
+        )
+
+    def _compare_keys(self, keys: Keys, count: int, scope: Scope | None) -> list[Found]:
+        """The nearest of the records with these keys, unless the `scope` excludes them."""
+        condition = f"AND {scope.condition.sql}" if scope else ""
+        return rows(
+            self._connection,
+            f"SELECT r.key, r.id, {_DISTANCE} AS distance FROM json_each(?) AS candidate "
+            f"CROSS JOIN {self._tables.record} AS r ON r.key = candidate.value "
+            f"CROSS JOIN {self._tables.vector} AS v ON v.key = r.key "
+            f"WHERE length(v.vector) = ? {condition} ORDER BY distance, r.id LIMIT ?",
+            (
+                *(self._vector, json.dumps(keys.tolist()), self._tables.vector_bytes),
+                *(scope.condition.parameters if scope else ()),
+                count,
+            ),
+        )
+
+    def _candidates(self, scope: Scope, count: int, keys: Keys | None) -> Keys:
+        """Keys among which the `count` nearest certainly are; `keys` None stands for every living record."""
+        cosines, margins = self._similarities
+        if keys is None:
+            margins = margins.copy()
+            margins[scope.expired[scope.expired < len(margins)]] = 0.0
+            keys = np.flatnonzero(margins)
+        else:
+            keys = keys[keys < len(margins)]
+            keys = keys[margins[keys] > 0.0]
+        if len(keys) <= count or not count:
+            return keys
+        slack = margins[keys] + np.float32(rounding(self._tables.dimensions))
+        lower = cosines[keys] - slack
+        upper = cosines[keys] + slack
+        least = np.partition(lower, len(lower) - count)[len(lower) - count]
+        near: Keys = keys[upper >= least]
+        return near
 
 
 def _unit(vector: bytes) -> Floats | None:
@@ -56,73 +156,3 @@ def _unit(vector: bytes) -> Floats | None:
     query = np.frombuffer(vector, dtype="<f4").astype(np.float64)
     norm = float(np.sqrt(query @ query))
     return (query / norm).astype(np.float32) if 1e-12 < norm < 1e12 else None
-
-
-def _at_most(connection: apsw.Connection, tables: Tables, condition: Condition, limit: int) -> bool:
-    found = scalar(
-        connection,
-        f"SELECT count(*) FROM (SELECT 1 FROM {tables.record} AS r WHERE {condition.sql} LIMIT ?)",
-        (*condition.parameters, limit + 1),
-    )
-    return bool(found <= limit)
-
-
-def _compare_scope(
-    connection: apsw.Connection, tables: Tables, vector: bytes, count: int, condition: Condition
-) -> list[Found]:
-    return rows(
-        connection,
-        f"SELECT r.key, r.id, {_DISTANCE} AS distance "
-        f"FROM {tables.record} AS r CROSS JOIN {tables.vector} AS v ON v.key = r.key "
-        f"WHERE length(v.vector) = ? AND {condition.sql} ORDER BY distance, r.id LIMIT ?",
-        (vector, tables.vector_bytes, *condition.parameters, count),
-    )
-
-
-def _compare_keys(
-    connection: apsw.Connection, tables: Tables, vector: bytes, count: int, keys: npt.NDArray[np.int64]
-) -> list[Found]:
-    return rows(
-        connection,
-        f"SELECT r.key, r.id, {_DISTANCE} AS distance FROM json_each(?) AS candidate "
-        f"CROSS JOIN {tables.vector} AS v ON v.key = candidate.value "
-        f"CROSS JOIN {tables.record} AS r ON r.key = v.key ORDER BY distance, r.id LIMIT ?",
-        (vector, json.dumps(keys.tolist()), count),
-    )
-
-
-def _keys(connection: apsw.Connection, tables: Tables, condition: Condition) -> npt.NDArray[np.int64]:
-    """The keys of a scope. Joined inside SQLite, which takes half the time of fetching them as rows."""
-    joined = scalar(
-        connection,
-        f"SELECT coalesce(group_concat(r.key), '') FROM {tables.record} AS r WHERE {condition.sql}",
-        condition.parameters,
-    )
-    return np.fromstring(joined, dtype=np.int64, sep=",") if joined else np.empty(0, dtype=np.int64)
-
-
-def _candidates(
-    connection: apsw.Connection,
-    tables: Tables,
-    query: Floats,
-    count: int,
-    keys: npt.NDArray[np.int64] | None,
-    now_ms: int,
-) -> npt.NDArray[np.int64]:
-    """Keys among which the `count` nearest certainly are; `keys` None stands for every living record."""
-    cosines, margins = similarities(connection, tables, query)
-    if keys is None:
-        expired = values(connection, f"SELECT key FROM {tables.record} WHERE expires_at_ms <= ?", (now_ms,))
-        margins[[key for key in expired if key < len(margins)]] = 0.0
-        keys = np.flatnonzero(margins)
-    else:
-        keys = keys[keys < len(margins)]
-        keys = keys[margins[keys] > 0.0]
-    if len(keys) <= count:
-        return keys
-    slack = margins[keys] + np.float32(rounding(tables.dimensions))
-    lower = cosines[keys] - slack
-    upper = cosines[keys] + slack
-    least = np.partition(lower, len(lower) - count)[len(lower) - count]
-    near: npt.NDArray[np.int64] = keys[upper >= least]
-    return near

@@ -4,7 +4,8 @@
 holds the fields as they came, `vector` the vectors, `tag` the single values of comma-separated
 fields, `coarse` the quantised vectors in blocks of slots (a record's slot is its `key`), `free` the
 keys that deletions left, to be used again so that blocks stay dense, and `unfit` the keys of vectors
-of another length than the collection's, which no search compares.
+of another length than the collection's, which no search compares. `word` and `stem` say which records
+have a word, see words.py.
 """
 
 from __future__ import annotations
@@ -15,6 +16,15 @@ from functools import cached_property, lru_cache
 
 from betterdb_agent_memory.engines.base import SchemaField
 
+_CHARACTERS = ("categories", "L* M* N* Co", "tokenchars", "_")
+"""A word is made of letters, their marks, digits and underscores."""
+
+WORD_TOKENIZER = ("porter", "unicode61", "remove_diacritics", "2", *_CHARACTERS)
+"""English stems, without accents."""
+
+STEM_TOKENIZER = ("unicode61", "remove_diacritics", "0", *_CHARACTERS)
+"""Words as they are, but for upper and lower case."""
+
 
 @lru_cache
 def column(field: str) -> str:
@@ -24,6 +34,13 @@ def column(field: str) -> str:
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+def _words_statement(table: str, tokenizer: Sequence[str]) -> str:
+    spelled = " ".join("'" + part + "'" for part in tokenizer)
+    return (
+        f"CREATE VIRTUAL TABLE {table} USING fts5(text, content='', columnsize=0, detail=none, tokenize=\"{spelled}\")"
+    )
 
 
 def whole_number(field: str) -> str:
@@ -82,9 +99,22 @@ class Tables:
         return f"unfit_{self.number}"
 
     @cached_property
+    def word(self) -> str:
+        """Which records have a word in a text that holds no stems."""
+        return f"word_{self.number}"
+
+    @cached_property
+    def stem(self) -> str:
+        """Which records have a word in a text that holds stems."""
+        return f"stem_{self.number}"
+
+    @cached_property
     def all_names(self) -> tuple[str, ...]:
         """Every table of the collection."""
-        return self.record, self.body, self.vector, self.tag, self.coarse, self.free, self.unfit
+        return (
+            *(self.record, self.body, self.vector, self.tag, self.coarse, self.free, self.unfit),
+            *(self.word, self.stem),
+        )
 
     @cached_property
     def order_field(self) -> str | None:
@@ -105,6 +135,21 @@ class Tables:
     def numbers(self) -> tuple[str, ...]:
         """Fields that can be ordered by."""
         return tuple(field.name for field in self.fields if field.kind == "number")
+
+    @cached_property
+    def texts(self) -> tuple[str, ...]:
+        """Text fields whose words are brought to English stems."""
+        return tuple(field.name for field in self.fields if field.kind == "text" and not field.holds_stems)
+
+    @cached_property
+    def stems(self) -> tuple[str, ...]:
+        """Text fields that hold stems."""
+        return tuple(field.name for field in self.fields if field.kind == "text" and field.holds_stems)
+
+    @cached_property
+    def text_fields(self) -> frozenset[str]:
+        """Fields in which words are found."""
+        return frozenset(self.texts + self.stems)
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
@@ -136,6 +181,11 @@ class Tables:
     def unfit_statement(self) -> str:
         """What creates the table that the first format lacks."""
         return f"CREATE TABLE {self.unfit} (key INTEGER PRIMARY KEY)"
+
+    @property
+    def word_statements(self) -> list[str]:
+        """What creates the tables that the first three formats lack."""
+        return [_words_statement(self.word, WORD_TOKENIZER), _words_statement(self.stem, STEM_TOKENIZER)]
 
     def walk_statement(self, field: str) -> str:
         """What creates the index of records that the index of a sortable number has in no place of a walk.

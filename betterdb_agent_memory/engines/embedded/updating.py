@@ -6,7 +6,7 @@ from __future__ import annotations
 import apsw
 
 from betterdb_agent_memory.engines.base import Outcome, RecordChange
-from betterdb_agent_memory.engines.embedded import coarse
+from betterdb_agent_memory.engines.embedded import coarse, words
 from betterdb_agent_memory.engines.embedded.body import pack, unpack
 from betterdb_agent_memory.engines.embedded.changes import Record, apply
 from betterdb_agent_memory.engines.embedded.erasing import note_erasure
@@ -50,7 +50,7 @@ class Updates:
         if not apply(change, record, self._now_ms):
             return Outcome.REFUSED
         if record.touched:
-            self._store(key, record)
+            self._store(key, record, body)
         if record.expires_at_ms != expires_at_ms:
             self._connection.execute(
                 f"UPDATE {self._tables.record} SET expires_at_ms = ? WHERE key = ?", (record.expires_at_ms, key)
@@ -68,9 +68,12 @@ class Updates:
         if vector is not None:
             record.fields[self._tables.vector_field] = vector
 
-    def _store(self, key: int, record: Record) -> None:
+    def _store(self, key: int, record: Record, former: bytes) -> None:
         tables, touched = self._tables, record.touched
         vector = record.fields.pop(tables.vector_field, None)
+        if not touched.isdisjoint(tables.text_fields):
+            words.remove(self._connection, tables, [(key, unpack(former))])
+            words.insert(self._connection, tables, [(key, record.fields)])
         self._connection.execute(f"UPDATE {tables.body} SET fields = ? WHERE key = ?", (pack(record.fields), key))
         columns = [name for name in tables.columns if name in touched]
         if columns:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import apsw
 
 from betterdb_agent_memory.engines.base import Expected, Outcome, RecordWrite
-from betterdb_agent_memory.engines.embedded import coarse
+from betterdb_agent_memory.engines.embedded import coarse, words
 from betterdb_agent_memory.engines.embedded.body import pack
 from betterdb_agent_memory.engines.embedded.changes import LATEST_MS, Record, apply, expiry_ms, holds
 from betterdb_agent_memory.engines.embedded.erasing import note_erasure
@@ -101,6 +101,7 @@ def _insert(connection: apsw.Connection, tables: Tables, stored: Sequence[tuple[
         tables,
         [row for key, _, record in stored for row in tag_rows(tables.multiple_tags, record.fields, key)],
     )
+    words.insert(connection, tables, [(key, record.fields) for key, _, record in stored])
     vectors = {
         key: record.fields[tables.vector_field] for key, _, record in stored if tables.vector_field in record.fields
     }
@@ -183,6 +184,7 @@ def _discard(connection: apsw.Connection, tables: Tables, keys: Sequence[int]) -
 def _remove(connection: apsw.Connection, tables: Tables, keys: Sequence[int]) -> None:
     if keys:
         note_erasure(connection)
+        words.remove_stored(connection, tables, keys)
     names = [tables.record, tables.body, tables.vector, tables.tag]
     if keys and first(connection, f"SELECT 1 FROM {tables.unfit} LIMIT 1"):
         names.append(tables.unfit)

@@ -6,15 +6,12 @@ from collections.abc import Sequence
 
 from betterdb_agent_memory.engines.base import Collection
 from betterdb_agent_memory.engines.filters import TAG_SEPARATOR
+from betterdb_agent_memory.engines.valkey.effort import LARGEST_EF
 from betterdb_agent_memory.engines.valkey.packing import Argument, Command
-
-DISTANCE_FIELD = "__score"
+from betterdb_agent_memory.engines.valkey.returning import DISTANCE_FIELD, returning
 
 LARGEST_LIMIT = 1_000_000
 """RediSearch refuses a larger LIMIT."""
-
-LARGEST_EF = 4096
-"""valkey-search refuses a larger EF_RUNTIME."""
 
 MAX_GROUPS = 10_000
 """Distinct combinations of values up to which counting is left to the server."""
@@ -28,6 +25,8 @@ def create_index(collection: Collection, dimensions: int) -> Command:
     arguments += ["TYPE", "FLOAT32", "DIM", str(dimensions), "DISTANCE_METRIC", "COSINE"]
     for field in (*schema.shared, *schema.own):
         arguments += [field.name, {"tag": "TAG", "number": "NUMERIC", "text": "TEXT"}[field.kind]]
+        if field.holds_stems:
+            arguments.append("NOSTEM")
         if field.multiple:
             arguments += ["SEPARATOR", TAG_SEPARATOR]
         if field.sortable:
@@ -44,17 +43,25 @@ def nearest(
     ef: int | None,
     fields: Sequence[str],
     timeout_ms: int,
+    in_batches: bool = False,
 ) -> Command:
-    """FT.SEARCH for the `count` records nearest to `vector`. `ef` None leaves it to the index."""
+    """FT.SEARCH for the `count` records nearest to `vector`; `returning` says what the answer calls `fields`.
+
+    `ef` None leaves it to the index.
+    `in_batches` is for RediSearch alone.
+    """
     effort = "" if ef is None else f" EF_RUNTIME {min(ef, LARGEST_EF)}"
+    if in_batches:
+        effort += " HYBRID_POLICY BATCHES"
     # The blob is a parameter of the KNN clause only: never of the filter.
     knn = f"{text}=>[KNN {count} @{collection.schema.vector_field} $vec{effort} AS {DISTANCE_FIELD}]"
-    returned = (DISTANCE_FIELD, *fields)
     # The default LIMIT is ten, whatever the KNN count. Not sorted here: SORTBY the distance is an
     # error on valkey-search.
     return (
-        *("FT.SEARCH", collection.index_name, knn, "PARAMS", "2", "vec", vector),
-        *("RETURN", str(len(returned)), *returned, "LIMIT", "0", str(count), *_tail(timeout_ms)),
+        # Bytes wherever nothing changes: clients would encode a text once more for every search.
+        *("FT.SEARCH", collection.index_name, knn, b"PARAMS", b"2", b"vec", vector),
+        *returning(tuple(fields)).arguments,
+        *(b"LIMIT", b"0", b"%d" % count, b"TIMEOUT", b"%d" % timeout_ms, b"DIALECT", b"2"),
     )
 
 

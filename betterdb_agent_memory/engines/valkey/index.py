@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from time import monotonic
 from typing import Any
 
 from betterdb_agent_memory.engines.base import Collection, IndexState
@@ -15,6 +17,10 @@ LARGE_INDEX = 2_000
 """Records from which on a question without a filter walks the graph instead of comparing all."""
 
 
+_STALE_SECONDS = 30.0
+"""Age from which on the number of records is asked for again, beside a search."""
+
+
 class Index:
     """What is known about a collection's index; until it was looked at, the contract is assumed."""
 
@@ -25,6 +31,8 @@ class Index:
         self._shared = frozenset(field.name for field in collection.schema.shared)
         self._searchable: tuple[IndexInfo | None, frozenset[str]] = (None, self._shared)
         self._overlapped = False
+        self._documents = 0
+        self._counted_at = -math.inf
 
     @property
     def searchable(self) -> frozenset[str]:
@@ -41,9 +49,26 @@ class Index:
         return not vector or vector.algorithm != "FLAT"
 
     @property
+    def takes_policy(self) -> bool:
+        """Whether a query may say how to search in a scope: RediSearch only, and only through a graph."""
+        return self._info is not None and self._info.takes_policy and self.takes_ef
+
+    @property
+    def documents(self) -> int:
+        """How many records there were when last looked at; 0 before."""
+        return self._documents
+
+    @property
     def is_large(self) -> bool:
         """Whether comparing every vector would be dear, by what was there when last looked at."""
-        return self._info is not None and self._info.documents >= LARGE_INDEX
+        return self._documents >= LARGE_INDEX
+
+    def begins_look(self) -> bool:
+        """Whether it is time to look again how many records there are; whoever is told so does it."""
+        if monotonic() - self._counted_at <= _STALE_SECONDS:
+            return False
+        self._counted_at = monotonic()
+        return True
 
     @property
     def returns_numbers(self) -> bool:
@@ -57,6 +82,12 @@ class Index:
     def note_foreign_key(self) -> None:
         """A search returned somebody else's key."""
         self._overlapped = True
+
+    def note_documents(self, info: Any) -> None:
+        """Learn from a reply to FT.INFO how many records there are."""
+        # Not every user may ask.
+        if not isinstance(info, Exception):
+            self._documents = parse_info(info).documents
 
     async def prepare(self, dimensions: int | None) -> IndexState:
         """Find, or create when `dimensions` is given. One round trip when it exists, else three."""
@@ -103,6 +134,7 @@ class Index:
         if isinstance(answer, Exception):
             raise answer
         self._info = parse_info(answer)
+        self._documents, self._counted_at = self._info.documents, monotonic()
         self.note_names(names)
         return self._info
 

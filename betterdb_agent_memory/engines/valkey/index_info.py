@@ -45,6 +45,8 @@ class IndexInfo:
     returns_numbers: bool
     """Whether a search returns numbers whatever else it returns; valkey-search may cut them to six digits."""
     indexed_fraction: float
+    takes_policy: bool
+    """Whether a query may say how to search in a scope: RediSearch since 2.4."""
 
     def mismatch(self, collection: Collection, dimensions: int | None) -> IndexMismatchError | None:
         """Why this index cannot serve `collection` with vectors of `dimensions` numbers, if so."""
@@ -116,6 +118,7 @@ def parse_info(reply: Any) -> IndexInfo:
         indexing=as_int(info.get("indexing", 0)) != 0 or as_int(info.get("backfill_in_progress", 0)) != 0,
         returns_numbers="percent_indexed" in info and "backfill_in_progress" not in info,
         indexed_fraction=_fraction(info.get("percent_indexed", info.get("backfill_complete_percent"))),
+        takes_policy="dialect_stats" in info and "backfill_in_progress" not in info,
     )
 
 

@@ -38,7 +38,7 @@ query on valkey-search."""
 _MAX_TAG_BYTES = 1000
 """RediSearch cuts stored tags at 4,096 bytes; far below that a piece compares whole everywhere."""
 
-_ROOM_BYTES = MAX_FILTER_BYTES - 256
+ROOM_BYTES = MAX_FILTER_BYTES - 256
 """Room for the filter: something is kept free for what follows it."""
 
 _BLANKS = " \t\n\v\f\r"
@@ -61,13 +61,14 @@ def prefilter(
     everything: str | None = None,
     *,
     wording: Wording | None = None,
+    room: int = ROOM_BYTES,
 ) -> str:
-    """The text of `filter`, as far as an index with the `searchable` fields can express it.
+    """The text of `filter`, as far as an index with the `searchable` fields can express it in `room` bytes.
 
     `everything` is the text when nothing of it can be expressed: by default a range that all pass.
     `wording` is one kept for these fields.
     """
-    parts = (wording or Wording(schema, searchable)).all_of(filter.clauses, _ROOM_BYTES)
+    parts = (wording or Wording(schema, searchable)).all_of(filter.clauses, room)
     return f"({' '.join(parts)})" if parts else everything or match_all(schema)
 
 
@@ -194,7 +195,7 @@ def _as_double(value: float) -> float:
 
 def tag_texts(clause: Equals | HasTag) -> list[str]:
     """What is searched for where `clause` shall hold; empty where nothing can be."""
-    return [f"@{clause.field}:{{{_escaped(piece)}}}" for piece in _tag_pieces(clause.value)]
+    return [f"@{clause.field}:{{{escaped(piece)}}}" for piece in _tag_pieces(clause.value)]
 
 
 def _tag_pieces(value: str) -> Iterator[str]:
@@ -208,7 +209,8 @@ def _tag_pieces(value: str) -> Iterator[str]:
             yield piece
 
 
-def _escaped(piece: str) -> str:
+def escaped(piece: str) -> str:
+    """Literal text in a query."""
     # RediSearch takes a lone underscore for a syntax error, though not one among other characters.
     return "\\_" if piece == "_" else escape_tag(piece)
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Any
 
 from betterdb_agent_memory.background import off_loop
-from betterdb_agent_memory.engines.base import Collection, Row
+from betterdb_agent_memory.engines.base import Collection, Row, Word
 from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.engines.valkey import commands, query, reply
 from betterdb_agent_memory.engines.valkey.client import ValkeyClient
 from betterdb_agent_memory.engines.valkey.index import Index
 from betterdb_agent_memory.engines.valkey.packing import Command
+from betterdb_agent_memory.engines.valkey.words import WordClauses
+
+_WORDS_BYTES = 4096
+"""Room for words in one query text; the filter has what they leave of it."""
 
 
 class Questions:
@@ -24,19 +28,37 @@ class Questions:
         self.index = index
         self.timeout_ms = timeout_ms
         self.order_field = query.order_field(collection.schema).name
-        self._wording = (index.searchable, query.Wording(collection.schema, index.searchable))
+        schema, searchable = collection.schema, index.searchable
+        self._wording = (searchable, query.Wording(schema, searchable), WordClauses(schema, searchable))
         self.unreadable_rows = 0
         self._prefix = collection.key_prefix.encode()
         fields = (*collection.schema.shared, *collection.schema.own)
         self._numbers = frozenset(field.name for field in fields if field.kind == "number")
         self._texts = [field.name for field in collection.schema.shared if field.kind == "text"]
 
-    def prefilter(self, filter: Filter, everything: str | None = None) -> str:
-        """The query text of `filter`, as far as the index can express it."""
-        searchable, schema = self.index.searchable, self.collection.schema
-        if self._wording[0] is not searchable:
-            self._wording = (searchable, query.Wording(schema, searchable))
-        return query.prefilter(filter, schema, searchable, everything, wording=self._wording[1])
+    def prefilter(self, filter: Filter, everything: str | None = None, *, room: int = query.ROOM_BYTES) -> str:
+        """The query text of `filter`, as far as the index can express it in `room` bytes."""
+        self._understand()
+        searchable, wording, _ = self._wording
+        return query.prefilter(filter, self.collection.schema, searchable, everything, wording=wording, room=room)
+
+    def texts(self, filter: Filter, words: Sequence[Word]) -> list[str]:
+        """Query texts of what passes `filter` and has one of `words`: each such record is found by one at least.
+
+        Nearly always one; none where no word can be searched for.
+        """
+        self._understand()
+        clauses = self._wording[2].clauses(words, _WORDS_BYTES)
+        if not clauses:
+            return []
+        room = query.ROOM_BYTES - max(len(clause.encode()) for clause in clauses)
+        scope = self.prefilter(filter, query.EVERYTHING, room=room)
+        # In brackets as a whole: RediSearch takes two expressions before a KNN clause for a syntax error.
+        return clauses if scope == query.EVERYTHING else [f"({scope} {clause})" for clause in clauses]
+
+    def count_command(self, text: str) -> Command:
+        """FT.SEARCH for how many records there are."""
+        return self.select_command(text, (), 0, 0, None, False)
 
     def select_command(
         self, text: str, fields: Sequence[str], offset: int, limit: int, order_by: str | None, descending: bool
@@ -59,6 +81,24 @@ class Questions:
         answer = await self.client.ask(*command)
         return await self.read(answer, names, limit, monotonic() - began)
 
+    async def ask(self, commands: Sequence[Command]) -> tuple[list[Any], float]:
+        """The answers to several searches and how long all of them took together. One round trip.
+
+        How many records there are is asked beside them once in a while.
+        """
+        looks = self.index.begins_look()
+        began = monotonic()
+        answers = await self.client.ask_many(
+            [*commands, ("FT.INFO", self.collection.index_name)] if looks else commands
+        )
+        elapsed = monotonic() - began
+        if looks:
+            self.index.note_documents(answers.pop())
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers, elapsed
+
     async def search_beside_names(self, command: Command, names: Sequence[str], limit: int) -> reply.Found:
         """The same; a neighbour who has moved in below our prefix is noticed. One round trip."""
         answer, elapsed = await self.answer_beside_names(command)
@@ -76,11 +116,17 @@ class Questions:
             raise answer
         return answer, elapsed
 
-    async def read(self, answer: Any, names: Sequence[str], limit: int, elapsed: float) -> reply.Found:
+    async def read(
+        self, answer: Any, names: Sequence[str] | Mapping[bytes, str], limit: int, elapsed: float
+    ) -> reply.Found:
         """An FT.SEARCH reply, unless it may have been cut short."""
         found = await off_loop(limit, reply.parse_search, answer, names)
-        reply.check_complete(found.complete, elapsed_seconds=elapsed, timeout_ms=self.timeout_ms)
+        self.check_complete(found.complete, elapsed)
         return found
+
+    def check_complete(self, complete: bool | None, elapsed: float) -> None:
+        """Refuse an answer that may have been cut short; `complete` None where it does not say."""
+        reply.check_complete(complete, elapsed_seconds=elapsed, timeout_ms=self.timeout_ms)
 
     def returned(self, fields: Sequence[str]) -> Sequence[str]:
         """What to ask for to get `fields`: also the order field, which every record has, since a row without
@@ -96,6 +142,11 @@ class Questions:
     def rounds_numbers_of(self, fields: Sequence[str]) -> bool:
         """Whether a search may return rounded numbers for `fields`; the order field has whole ones."""
         return not self._numbers.isdisjoint(field for field in fields if field != self.order_field)
+
+    def _understand(self) -> None:
+        searchable, schema = self.index.searchable, self.collection.schema
+        if self._wording[0] is not searchable:
+            self._wording = (searchable, query.Wording(schema, searchable), WordClauses(schema, searchable))
 
     def own_rows(self, found: reply.Found, fields: Sequence[str]) -> tuple[Row, ...]:
         """The rows that are records, with `fields`."""

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from betterdb_agent_memory.engines.base import (
+    Answers,
     Collection,
     Expected,
     IndexState,
@@ -16,19 +17,23 @@ from betterdb_agent_memory.engines.base import (
     RecordChange,
     RecordWrite,
     Row,
+    Search,
+    Tally,
 )
 from betterdb_agent_memory.engines.filters import Fields, Filter
 from betterdb_agent_memory.engines.valkey import query, reply
 from betterdb_agent_memory.engines.valkey.by_key import ByKey
 from betterdb_agent_memory.engines.valkey.client import ValkeyClient
+from betterdb_agent_memory.engines.valkey.effort import MAX_NEIGHBOURS
 from betterdb_agent_memory.engines.valkey.expiries import read_expiries
 from betterdb_agent_memory.engines.valkey.index import Index
 from betterdb_agent_memory.engines.valkey.keyspace import own_ids
 from betterdb_agent_memory.engines.valkey.limits import MAX_POSITION, check_change, check_write, is_own
+from betterdb_agent_memory.engines.valkey.nearest import Nearest
 from betterdb_agent_memory.engines.valkey.packing import Command
 from betterdb_agent_memory.engines.valkey.questions import Questions
 from betterdb_agent_memory.engines.valkey.scripts import run_many
-from betterdb_agent_memory.engines.valkey.search import MAX_NEIGHBOURS, Search
+from betterdb_agent_memory.engines.valkey.search import Selection
 from betterdb_agent_memory.engines.valkey.walk import Walk
 from betterdb_agent_memory.engines.valkey.writing import (
     change_command,
@@ -66,7 +71,8 @@ class ValkeyRecords:
             vector_field=collection.schema.vector_field,
         )
         self._walk = Walk(self._questions, self._by_key)
-        self._search = Search(self._questions, self._by_key, self._walk, ef=minimum_ef)
+        self._nearest = Nearest(self._questions, self._by_key, ef=minimum_ef)
+        self._selection = Selection(self._questions, self._by_key, self._walk)
         texts = [field.name for field in collection.schema.shared if field.kind == "text"]
         self._whole_field = texts[0] if texts else collection.schema.vector_field
 
@@ -200,13 +206,25 @@ class ValkeyRecords:
             IndexMissingError: there is no index; `prepare` makes one.
             SearchTimeoutError: it took longer than the search timeout.
         """
-        if count > MAX_NEIGHBOURS:
-            raise InvalidInputError(f"at most {MAX_NEIGHBOURS} neighbours at once, not {count}")
-        if count < 1:
-            return Neighbours(exhausted=False)
-        if filter.required_ids is not None:
-            return await self._by_key.nearest(filter.required_ids, vector, count=count, filter=filter, fields=fields)
-        return await self._search.nearest(vector, count=count, filter=filter, fields=fields)
+        answers = await self.search_many(vector, (Search(count, filter),), fields=fields)
+        return answers.neighbours[0]
+
+    async def search_many(
+        self, vector: bytes, searches: Sequence[Search], *, fields: Sequence[str], tallies: Sequence[Tally] = ()
+    ) -> Answers:
+        """Several searches around one `vector`, and counts beside them, in one round trip.
+
+        Each answer is as that of `nearest`, whose further round trips the searches share. Words that servers never
+        index ("the") are left out of a search: one that has no others is answered without asking. One that
+        names ids reads these (with words also those of all records that have one), a round trip or more of its own.
+        Raises as `nearest`.
+        """
+        for search in searches:
+            if search.count > MAX_NEIGHBOURS:
+                raise InvalidInputError(f"at most {MAX_NEIGHBOURS} neighbours at once, not {search.count}")
+        if any(search.filter.required_ids is not None for search in searches):
+            return await self._nearest.with_ids(vector, searches, fields=fields, tallies=tallies)
+        return await self._nearest.search_many(vector, searches, fields=fields, tallies=tallies)
 
     async def select(
         self,
@@ -235,7 +253,7 @@ class ValkeyRecords:
                 order_by=order_by,
                 descending=descending,
             )
-        return await self._search.select(
+        return await self._selection.select(
             filter, fields=fields, limit=limit, offset=offset, order_by=order_by, descending=descending
         )
 
@@ -251,7 +269,7 @@ class ValkeyRecords:
         """
         if filter.required_ids is not None:
             return await self._by_key.count(filter.required_ids, filter)
-        return await self._search.count(filter)
+        return await self._selection.count(filter)
 
     async def walk(
         self, filter: Filter, *, fields: Sequence[str], after: Position | None = None, page_size: int = _PAGE

@@ -79,9 +79,9 @@ def parse_fields(value: Any, names: Sequence[str]) -> dict[str, bytes] | None:
     return fields or None
 
 
-def parse_search(value: Any, names: Sequence[str]) -> Found:
-    """FT.SEARCH with content: of every row the fields called `names`."""
-    wanted = {name.encode(): name for name in names}
+def parse_search(value: Any, names: Sequence[str] | Mapping[bytes, str]) -> Found:
+    """FT.SEARCH with content: of every row the fields called `names`, by what these mean if a mapping says so."""
+    wanted = names if isinstance(names, Mapping) else {name.encode(): name for name in names}
     if isinstance(value, Mapping):
         reply = dict(as_pairs(value))
         if "total_results" not in reply or not isinstance(reply.get("results"), list):
@@ -115,7 +115,7 @@ def _flat_rows(value: Sequence[Any], wanted: Mapping[bytes, str]) -> list[FoundK
 
 
 def _wanted_fields(value: Any, wanted: Mapping[bytes, str]) -> dict[str, bytes]:
-    return {name: item for name, item in _fields(value).items() if name.encode() in wanted}
+    return {wanted[called]: item for name, item in _fields(value).items() if (called := name.encode()) in wanted}
 
 
 def parse_groups(value: Any, count_field: str = "__count") -> tuple[tuple[Group, ...], bool | None]:

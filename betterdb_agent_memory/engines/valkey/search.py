@@ -1,57 +1,30 @@
-"""Finding records: by vector, by filter, and counting them."""
+"""Finding records by filter, and counting them."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator, Sequence
-from operator import attrgetter
-from typing import TypeVar
 
 from betterdb_agent_memory.background import off_loop
-from betterdb_agent_memory.engines.base import Neighbour, Neighbours, Page, Row
+from betterdb_agent_memory.engines.base import Page, Row
 from betterdb_agent_memory.engines.filters import Equals, Filter, HasTag
-from betterdb_agent_memory.engines.valkey import commands, query, reply, rounding
+from betterdb_agent_memory.engines.valkey import commands, query, reply
 from betterdb_agent_memory.engines.valkey.by_key import ByKey
-from betterdb_agent_memory.engines.valkey.packing import Command
+from betterdb_agent_memory.engines.valkey.doubts import exact_rows
 from betterdb_agent_memory.engines.valkey.questions import Questions
 from betterdb_agent_memory.engines.valkey.walk import Walk
 
-MAX_NEIGHBOURS = 4096
-"""Largest KNN count that every supported search module takes."""
-
 _PAGE = 1000
 
-_WHOLE_GRAPH_EFFORT = 4
-"""At 50,000 x 384 an EF of 100 finds .95 of the true 8 nearest among 64 candidates, one of 400 .99."""
 
-_Found = TypeVar("_Found", Row, Neighbour)
+class Selection:
+    """Pages and counts of one collection's records, as the search module tells them."""
 
-
-class Search:
-    """Questions about one collection's records that the search module answers."""
-
-    def __init__(self, questions: Questions, by_key: ByKey, walk: Walk, *, ef: int) -> None:
+    def __init__(self, questions: Questions, by_key: ByKey, walk: Walk) -> None:
         self._questions = questions
         self._index = questions.index
         self._collection = questions.collection
         self._by_key = by_key
         self._walk = walk
-        self._ef = ef
-        self._prefix = questions.collection.key_prefix.encode()
-
-    async def nearest(self, vector: bytes, *, count: int, filter: Filter, fields: Sequence[str]) -> Neighbours:
-        """See `Records.nearest`. One round trip, more only where rows had to be dropped or read again."""
-        asked = count
-        while True:
-            command = self._nearest_command(vector, asked, filter, fields)
-            found = await self._questions.search(command, (commands.DISTANCE_FIELD, *fields), asked)
-            neighbours = await off_loop(asked, self._neighbours, found)
-            # Fewer rows than asked for: the server has no more. Otherwise some were dropped here.
-            exhausted = len(found.rows) < asked
-            if len(neighbours) >= count or exhausted or asked == MAX_NEIGHBOURS:
-                exact = await self._exact(neighbours[:count], filter)
-                return Neighbours(exact, exhausted=exhausted and len(neighbours) <= count)
-            asked = min(MAX_NEIGHBOURS, 2 * asked)
 
     async def select(
         self,
@@ -75,7 +48,9 @@ class Search:
             found = await ask(command, self._questions.returned(fields), limit)
             rows = await off_loop(limit, self._questions.own_rows, found, fields)
             if not self._index.is_overlapped():
-                return Page(tuple(await self._exact(rows, filter)), found.total, len(found.rows))
+                return Page(
+                    tuple(await exact_rows(self._questions, self._by_key, rows, filter)), found.total, len(found.rows)
+                )
         return await self._select_own(filter, fields, offset, limit, order_by, descending)
 
     async def count(self, filter: Filter) -> int:
@@ -91,7 +66,7 @@ class Search:
             return await self._count_rows(filter)
         text, tags = wording
         if not tags.clauses:
-            command = self._questions.select_command(text, (), 0, 0, None, False)
+            command = self._questions.count_command(text)
             found = await self._questions.search_beside_names(command, (), 0)
             # Few are looked at one by one: the server may count some that have expired.
             is_counted_by_row = self._index.is_overlapped() or (filter.clauses and 0 < found.total < _PAGE)
@@ -130,17 +105,6 @@ class Search:
     async def _count_rows(self, filter: Filter) -> int:
         return sum([len(rows) async for rows in self._walk.pages(filter, fields=(), after=None, page_size=_PAGE)])
 
-    async def _exact(self, rows: Sequence[_Found], filter: Filter) -> Sequence[_Found]:
-        """The rows, those in doubt with the numbers as stored: another round trip per 500 of them."""
-        doubtful = rounding.in_doubt(filter, rows, self._collection.schema, self._index.searchable)
-        if not doubtful:
-            return rows
-        stored = await self._by_key.read([rows[index].id for index in doubtful], rounding.range_fields(filter))
-        exact = list(rows)
-        for index, fields in zip(doubtful, stored, strict=True):
-            exact[index] = rows[index]._replace(fields={**rows[index].fields, **(fields or {})})
-        return exact
-
     async def _select_own(
         self, filter: Filter, fields: Sequence[str], offset: int, limit: int, order_by: str | None, descending: bool
     ) -> Page:
@@ -164,50 +128,10 @@ class Search:
         while True:
             command = self._questions.select_command(text, names, offset, _PAGE, order_by, descending)
             found = await self._questions.search(command, self._questions.returned(names), _PAGE)
-            for row in await self._exact(self._questions.own_rows(found, names), filter):
+            rows = self._questions.own_rows(found, names)
+            for row in await exact_rows(self._questions, self._by_key, rows, filter):
                 if filter.accepts(row.id, row.fields):
                     yield row
             offset += _PAGE
             if offset >= found.total or not found.rows:
                 return
-
-    def _effort(self, count: int, text: str) -> int:
-        """EF_RUNTIME. A walk over the whole graph has more to miss than a search in a narrow scope."""
-        least = self._ef * _WHOLE_GRAPH_EFFORT if text == query.EVERYTHING else self._ef
-        return max(2 * count, least)
-
-    def _nearest_command(self, vector: bytes, count: int, filter: Filter, fields: Sequence[str]) -> Command:
-        # Through the graph only where it pays: among few records, or many equal vectors, it misses some.
-        through_graph = self._index.is_large and not self._index.is_overlapped()
-        text = self._questions.prefilter(filter, query.EVERYTHING if through_graph else None)
-        return commands.nearest(
-            self._collection,
-            text,
-            vector,
-            count=count,
-            ef=self._effort(count, text) if self._index.takes_ef else None,
-            fields=self._questions.returned(fields),
-            timeout_ms=self._questions.timeout_ms,
-        )
-
-    def _neighbours(self, found: reply.Found) -> list[Neighbour]:
-        neighbours = []
-        prefix, length = self._prefix, len(self._prefix)
-        for key, fields in found.rows:
-            if not fields:
-                continue
-            try:
-                # Written out for the shape of nearly every row; anything odd is looked at below.
-                id = key[length:].decode() if key[:length] == prefix else ""
-                distance = float(fields.pop(commands.DISTANCE_FIELD))
-            except (UnicodeDecodeError, KeyError, ValueError):
-                id, distance = "", math.nan
-            if distance == distance and id and ":" not in id:
-                neighbours.append(Neighbour(id, distance, fields))
-            elif self._questions.own_id(key) is not None:
-                self._questions.unreadable_rows += 1
-        neighbours.sort(key=_by_distance)
-        return neighbours
-
-
-_by_distance = attrgetter("distance")

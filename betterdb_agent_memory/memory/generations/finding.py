@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from betterdb_agent_memory.engines.base import Expected, Neighbours, Page, Position, Records, Row
+from betterdb_agent_memory.engines.base import (
+    Answers,
+    Expected,
+    Page,
+    Position,
+    Records,
+    Row,
+    Search,
+    Tally,
+)
 from betterdb_agent_memory.engines.filters import Fields, Filter, leading_number
 from betterdb_agent_memory.errors import IndexMissingError
 from betterdb_agent_memory.memory import record
@@ -34,10 +43,12 @@ class OwnRecords:
         """See `SearchedRecords.max_neighbours`."""
         return self._memories.max_neighbours
 
-    async def nearest(self, vector: bytes, *, count: int, filter: Filter, fields: Sequence[str]) -> Neighbours:
-        """See `SearchedRecords.nearest`."""
+    async def search_many(
+        self, vector: bytes, searches: Sequence[Search], *, fields: Sequence[str], tallies: Sequence[Tally] = ()
+    ) -> Answers:
+        """See `SearchedRecords.search_many`."""
         await self._ready()
-        return await self._memories.nearest(vector, count=count, filter=filter, fields=fields)
+        return await self._memories.search_many(vector, searches, fields=fields, tallies=tallies)
 
     async def select(
         self,
@@ -98,9 +109,11 @@ class FoundRecords:
         """See `SearchedRecords.max_neighbours`."""
         return self._max_neighbours
 
-    async def nearest(self, vector: bytes, *, count: int, filter: Filter, fields: Sequence[str]) -> Neighbours:
-        """See `SearchedRecords.nearest`."""
-        return await self._ask(lambda found: found.nearest(vector, count=count, filter=filter, fields=fields))
+    async def search_many(
+        self, vector: bytes, searches: Sequence[Search], *, fields: Sequence[str], tallies: Sequence[Tally] = ()
+    ) -> Answers:
+        """See `SearchedRecords.search_many`."""
+        return await self._ask(lambda found: found.search_many(vector, searches, fields=fields, tallies=tallies))
 
     async def select(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
@@ -16,9 +15,11 @@ from betterdb_agent_memory.memory.embedding import CheckedEmbedder
 from betterdb_agent_memory.memory.generations.joined import MIRRORED, SCHEMA, Joined
 from betterdb_agent_memory.memory.index import MemoryIndex
 from betterdb_agent_memory.memory.spaces import VectorSpace
+from betterdb_agent_memory.memory.turns import TURN_FIELDS, Window, all_around, window_of
+from betterdb_agent_memory.memory.windows import embed_windows, read_around
 
 EMBEDDED = "embedded"
-"""Says which content the vector stands for, without holding it."""
+"""Says which texts the vector stands for: the content, of a turn also what was said before and after it."""
 
 Standing: TypeAlias = Literal["closed", "open", "replacing", "replaced"]
 """What a generation is now: not there, filled or searched, on its way into the memories, or in them for good."""
@@ -107,7 +108,8 @@ class Generation:
         return VectorSpace(self._embedder or otherwise, self.index, self.joined)
 
     async def sync(self, ids: Sequence[str]) -> SyncResult:
-        """What follows each write of memories: their vectors of this model, wherever these belong by now.
+        """What follows each write of memories: their vectors of this model, wherever these belong by now, and those of
+        the turns next to them.
 
         Nothing while the generation is not there. As `refresh` while it is. While it replaces the memories' own
         vectors, these are replaced, too; and for good where that ended between the beginning of the
@@ -116,6 +118,7 @@ class Generation:
         standing = await self._standing()
         if standing == "closed" or not ids:
             return SyncResult()
+        ids = [*ids, *all_around(ids)]
         if standing == "replaced":
             return await self._replace(ids)
         result = await self.refresh(ids)
@@ -173,12 +176,12 @@ class Generation:
         if gone:
             await self.records.delete_many(gone)
         behind = {id: now for id, now in seen.items() if now.memory is not None and now.is_behind}
-        texts = {id: now.content for id, now in behind.items() if now.mirror_of != now.content_mark}
-        made, failed = await self._embedded(texts)
+        windows = {id: now.window for id, now in behind.items() if now.mirror_of != now.window.mark}
+        made, failed = await self._embedded(windows)
         writes = [
             RecordWrite(id, now.mirrored(made.get(id)), expires_at_ms=now.expires_at_ms)
             for id, now in behind.items()
-            if id in made or id not in texts
+            if id in made or id not in windows
         ]
         # Embedding may have taken long: nothing is written into what was deleted meanwhile.
         if writes and await self._standing() in ("open", "replacing"):
@@ -190,9 +193,9 @@ class Generation:
 
     async def _replace(self, ids: Sequence[str]) -> SyncResult:
         """Embed these memories anew and put the vectors straight into them."""
-        own = await self._memories.read_many(ids, (record.CONTENT, record.VECTOR))
-        there = {id: fields for id, fields in zip(ids, own, strict=True) if fields and record.is_memory(fields)}
-        made, failed = await self._embedded({id: _text(fields) for id, fields in there.items()})
+        around = await read_around(self._memories, ids, fields=(*TURN_FIELDS, record.VECTOR))
+        there = {id: fields for id in ids if (fields := around[id]) and record.is_memory(fields)}
+        made, failed = await self._embedded({id: window_of(id, around) for id in there})
         changes = [
             RecordChange(id, expected={record.CONTENT: there[id][record.CONTENT]}, sets={record.VECTOR: vector})
             for id, vector in made.items()
@@ -202,14 +205,14 @@ class Generation:
             await self._memories.change_many(changes)
         return SyncResult(len(made), len(changes), failed)
 
-    async def _embedded(self, texts: dict[str, str]) -> tuple[dict[str, bytes], dict[str, AgentMemoryError]]:
+    async def _embedded(self, windows: dict[str, Window]) -> tuple[dict[str, bytes], dict[str, AgentMemoryError]]:
         """The vectors, and the errors of texts that could not be embedded. Neither without the embedder."""
-        if self._embedder is None or not texts:
+        if self._embedder is None or not windows:
             return {}, {}
-        vectors = await self._embedder.embed_each(list(texts.values()), self._embedder.dimensions)
+        vectors = await embed_windows(self._embedder, list(windows.values()), self._embedder.dimensions)
         made: dict[str, bytes] = {}
         failed: dict[str, AgentMemoryError] = {}
-        for id, vector in zip(texts, vectors, strict=True):
+        for id, vector in zip(windows, vectors, strict=True):
             if isinstance(vector, bytes):
                 made[id] = vector
             else:
@@ -218,25 +221,34 @@ class Generation:
 
     async def _look(self, ids: Sequence[str]) -> dict[str, _Seen]:
         mirror_fields = (record.VECTOR, EMBEDDED, *MIRRORED)
-        memories, expiries, mirrors, mirror_expiries = await asyncio.gather(
-            self._memories.read_many(ids, (record.CONTENT, record.VERSION, *MIRRORED)),
+        around, expiries, mirrors, mirror_expiries = await asyncio.gather(
+            read_around(self._memories, ids, fields=_LOOKED_AT),
             self._memories.read_expiries(ids),
             self.records.read_many(ids, mirror_fields),
             self.records.read_expiries(ids),
         )
         return {
-            id: _Seen(memory if memory and record.is_memory(memory) else None, expiry, mirror, mirror_expiry)
-            for id, memory, expiry, mirror, mirror_expiry in zip(
-                ids, memories, expiries, mirrors, mirror_expiries, strict=True
-            )
+            id: _Seen(_memory_in(around[id]), window_of(id, around), expiry, mirror, mirror_expiry)
+            for id, expiry, mirror, mirror_expiry in zip(ids, expiries, mirrors, mirror_expiries, strict=True)
         }
 
     async def _overtaken(self, written: dict[str, _Seen]) -> list[str]:
-        """Memories that were changed while their vector was made."""
+        """Memories that were changed, or whose window was, while their vector was made."""
         if not written:
             return []
-        now = await self._memories.read_many(list(written), (record.CONTENT, *MIRRORED, record.VERSION))
-        return [id for (id, seen), memory in zip(written.items(), now, strict=True) if memory != seen.memory]
+        now = await read_around(self._memories, list(written), fields=_LOOKED_AT)
+        return [
+            id
+            for id, seen in written.items()
+            if _memory_in(now[id]) != seen.memory or window_of(id, now) != seen.window
+        ]
+
+
+_LOOKED_AT = tuple(dict.fromkeys((*TURN_FIELDS, record.VERSION, *MIRRORED)))
+
+
+def _memory_in(fields: Fields | None) -> Fields | None:
+    return fields if fields and record.is_memory(fields) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,21 +262,14 @@ class _Seen:
     """A memory and its mirror as they were read; `memory` None when it is gone."""
 
     memory: Fields | None
+    window: Window
     expires_at_ms: int | None
     mirror: Fields | None
     mirror_expires_at_ms: int | None
 
     @property
-    def content(self) -> str:
-        return _text(self.memory or {})
-
-    @property
-    def content_mark(self) -> bytes:
-        return hashlib.sha256(self.content.encode()).hexdigest()[:32].encode()
-
-    @property
     def mirror_of(self) -> bytes | None:
-        """The mark of the content that the mirror's vector stands for."""
+        """The mark of the texts that the mirror's vector stands for."""
         return self.mirror.get(EMBEDDED) if self.mirror and record.VECTOR in self.mirror else None
 
     @property
@@ -278,8 +283,4 @@ class _Seen:
         memory, mirror = self.memory or {}, self.mirror or {}
         kept = vector if vector is not None else mirror.get(record.VECTOR, b"")
         fields = {name: memory[name] for name in MIRRORED if name in memory}
-        return {record.VECTOR: kept, EMBEDDED: self.content_mark, **fields}
-
-
-def _text(memory: Fields) -> str:
-    return memory.get(record.CONTENT, b"").decode(errors="replace")
+        return {record.VECTOR: kept, EMBEDDED: self.window.mark, **fields}

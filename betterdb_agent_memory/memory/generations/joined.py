@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 from betterdb_agent_memory.engines.base import (
+    Answers,
     Expected,
     IndexSchema,
     Neighbour,
@@ -13,6 +15,8 @@ from betterdb_agent_memory.engines.base import (
     Position,
     Records,
     Row,
+    Search,
+    Tally,
 )
 from betterdb_agent_memory.engines.filters import Clause, Fields, Filter, IdIn, leaves
 from betterdb_agent_memory.memory import record
@@ -27,8 +31,11 @@ MIRRORED = (
     record.CREATED_AT,
     record.SUBJECT,
     record.OCCURRED_AT,
+    record.CONTENT,
+    record.WORDS,
 )
-"""What a generation's records hold beside the vector: what searches narrow by and reinforcement does not change."""
+"""What a generation's records hold beside the vector: what searches narrow by, words among it, and reinforcement does
+not change."""
 
 SCHEMA = IndexSchema(
     vector_field=record.VECTOR,
@@ -55,13 +62,27 @@ class Joined:
         """See `SearchedRecords.max_neighbours`."""
         return self._generation.max_neighbours
 
-    async def nearest(self, vector: bytes, *, count: int, filter: Filter, fields: Sequence[str]) -> Neighbours:
-        """Two round trips: the generation's index, then the memories it names. A memory that is gone is left out."""
-        narrowed = _narrowed(filter)
-        near = await self._generation.nearest(vector, count=count, filter=narrowed, fields=narrowed.field_names)
-        memories = await self._memories.read_many([row.id for row in near], fields)
-        rows = [Neighbour(row.id, row.distance, memory) for row, memory in zip(near, memories, strict=True) if memory]
-        return Neighbours(rows, exhausted=near.exhausted)
+    async def search_many(
+        self, vector: bytes, searches: Sequence[Search], *, fields: Sequence[str], tallies: Sequence[Tally] = ()
+    ) -> Answers:
+        """Two round trips: the generation's index, then the memories it names. A memory that is gone is left out.
+
+        Tallies count what the generation holds.
+        """
+        narrowed = [replace(search, filter=_narrowed(search.filter)) for search in searches]
+        counted = [replace(tally, filter=_narrowed(tally.filter)) for tally in tallies]
+        needed = dict.fromkeys(name for search in narrowed for name in search.filter.field_names)
+        near = await self._generation.search_many(vector, narrowed, fields=tuple(needed), tallies=counted)
+        ids = list(dict.fromkeys(row.id for found in near.neighbours for row in found))
+        memories = dict(zip(ids, await self._memories.read_many(ids, fields), strict=True)) if ids else {}
+        joined = (
+            Neighbours(
+                [Neighbour(row.id, row.distance, memory) for row in found if (memory := memories[row.id])],
+                exhausted=found.exhausted,
+            )
+            for found in near.neighbours
+        )
+        return Answers(tuple(joined), near.tallies)
 
     async def select(
         self,

@@ -349,6 +349,9 @@ _READABLE: Final = {
         (record.METADATA, "metadata", _object, _object_bytes),
         (record.VERSION, "version", _COUNT.form, _COUNT.stored),
         (record.DERIVED, "derived", _text, _text_bytes),
+        (record.SESSION, "session", _text, _text_bytes),
+        (record.TURN, "turn", _COUNT.form, _COUNT.stored),
+        (record.SPEAKER, "speaker", _text, _text_bytes),
     )
 }
 _BY_NAME: Final = {readable.name: readable for readable in _READABLE.values()}

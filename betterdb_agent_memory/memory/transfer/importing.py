@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Final, Literal, TypeAlias
 
 from betterdb_agent_memory.clock import system_clock
-from betterdb_agent_memory.engines.base import Outcome, RecordChange, RecordWrite
+from betterdb_agent_memory.engines.base import Outcome, RecordChange, Records, RecordWrite
+from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.errors import (
     AgentMemoryError,
     EngineUnavailableError,
@@ -28,6 +29,7 @@ from betterdb_agent_memory.memory.transfer.files import LineReader, NumberedLine
 from betterdb_agent_memory.memory.transfer.place import TransferPlace
 from betterdb_agent_memory.memory.transfer.planning import Made, Planning, Vectors, make_vectors
 from betterdb_agent_memory.memory.transfer.results import ImportResult
+from betterdb_agent_memory.memory.turns import TURN_FIELDS, all_around, is_turn, window_of
 
 BATCH_LINES: Final = 500
 BATCH_BYTES: Final = 8 * 1024 * 1024
@@ -99,7 +101,7 @@ async def _import(
         await asyncio.to_thread(reader.seek, resumed.offset, resumed.line)
         done = resumed
     run = _Import(place, plan, done, replaces=on_existing == "replace")
-    while batch := await asyncio.to_thread(_read_batch, reader, header):
+    while batch := await asyncio.to_thread(_read_batch, reader, header, place.stored_words):
         await run.take_in(batch)
         run.done = replace(run.done, line=reader.number, offset=reader.offset)
         if checkpoint is not None:
@@ -141,11 +143,11 @@ class _Parsed:
     reason: str = ""
 
 
-def _read_batch(reader: LineReader, header: form.Header) -> list[_Parsed]:
-    return [_parsed(line, header) for line in reader.batch()]
+def _read_batch(reader: LineReader, header: form.Header, stored_words: Callable[[str], str | None]) -> list[_Parsed]:
+    return [_parsed(line, header, stored_words) for line in reader.batch()]
 
 
-def _parsed(line: NumberedLine, header: form.Header) -> _Parsed:
+def _parsed(line: NumberedLine, header: form.Header, stored_words: Callable[[str], str | None]) -> _Parsed:
     if line.text is None:
         return _Parsed(line.number, None, "the line is too long to be a memory")
     try:
@@ -155,7 +157,16 @@ def _parsed(line: NumberedLine, header: form.Header) -> _Parsed:
     if record.CREATED_AT not in memory.fields:
         # Without it no list and no walk would ever come by.
         memory = replace(memory, fields={**memory.fields, record.CREATED_AT: b"%d" % header.exported_at})
-    return _Parsed(line.number, memory)
+    return _Parsed(line.number, _with_words(memory, stored_words))
+
+
+def _with_words(memory: form.Exported, stored_words: Callable[[str], str | None]) -> form.Exported:
+    """The memory with the stems that this store finds it by: where it comes from may have had another language."""
+    words = stored_words(memory.fields[record.CONTENT].decode(errors="replace"))
+    if words is None and record.WORDS not in memory.fields:
+        return memory
+    fields = {name: value for name, value in memory.fields.items() if name != record.WORDS}
+    return replace(memory, fields=fields if words is None else {**fields, record.WORDS: words.encode()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +203,9 @@ class _Import:
         vectors, made, ready, written = await self._stored(wanted)
         await self._place.keep_in_step(vectors.generation, [ready[line].id for line in written.lines])
         await self._put_right({line: wanted[line] for line in written.lines}, ready, vectors)
+        await self._into_sessions(
+            [ready[line] for line in written.lines], [ready[line].id for line in made.vectors.keys() & written.lines]
+        )
         if made.given_up is not None:
             raise made.given_up
         done = self.done
@@ -206,6 +220,23 @@ class _Import:
             replaced=done.replaced + len(there & written.lines),
         )
 
+    async def _into_sessions(self, written: Sequence[form.Exported], embedded: Sequence[str]) -> None:
+        """Let the sessions of turns go on behind them, and mix those that stand next to newly `embedded` ones.
+
+        Two round trips for turns and none otherwise; one to three more where vectors were made for them.
+        """
+        lengths: dict[str, int] = {}
+        for memory in written:
+            if is_turn(memory.id, memory.fields):
+                key, _, turn = memory.id.rpartition("-")
+                lengths[key] = max(lengths.get(key, 0), int(turn) + 1)
+        if not lengths:
+            return
+        await self._place.sessions.raise_to(lengths)
+        neighbours = all_around(embedded)
+        if neighbours:
+            await self._place.mender.mend(neighbours)
+
     async def _there(self, memories: Mapping[int, form.Exported]) -> frozenset[int]:
         """The lines whose memory is there already. With "skip" they are neither embedded nor sent."""
         fields = (record.CREATED_AT, record.IMPORTANCE)
@@ -218,7 +249,7 @@ class _Import:
         """Give each memory a vector that is right at the moment, and write it."""
         for _ in range(_ATTEMPTS):
             vectors = await self._plan.now()
-            made, ready = await _with_vectors(wanted, vectors)
+            made, ready = await _with_vectors(self._place.records, wanted, vectors)
             if made.vectors and not (await self._plan.now()).are_as(vectors):
                 continue
             try:
@@ -285,7 +316,7 @@ class _Import:
                 now = await self._plan.now()
                 if now.are_as(vectors):
                     return
-                made, others = await _with_vectors(wanted, now)
+                made, others = await _with_vectors(self._place.records, wanted, now)
                 if made.given_up is not None:
                     raise made.given_up
                 if made.refused:
@@ -328,15 +359,20 @@ def _unexpired(memories: Mapping[int, form.Exported]) -> dict[int, form.Exported
 
 
 async def _with_vectors(
-    memories: Mapping[int, form.Exported], vectors: Vectors
+    records: Records, memories: Mapping[int, form.Exported], vectors: Vectors
 ) -> tuple[Made, dict[int, form.Exported]]:
-    """The memories that have a vector that is right, the file's or a new one of their content."""
-    needed = {
-        line: memory.fields[record.CONTENT].decode(errors="replace")
-        for line, memory in memories.items()
-        if not vectors.fit(memory)
-    }
-    made = await make_vectors(needed, vectors) if needed else Made({}, {})
+    """The memories that have a vector that is right, the file's or a new one of their content.
+
+    That of a turn is mixed with those of its neighbours in this batch and in the store.
+    """
+    needed = {line: memory for line, memory in memories.items() if not vectors.fit(memory)}
+    if not needed:
+        return Made({}, {}), dict(memories)
+    texts: dict[str, Fields | None] = {memory.id: memory.fields for memory in memories.values()}
+    elsewhere = [id for id in all_around([memory.id for memory in needed.values()]) if id not in texts]
+    if elsewhere:
+        texts.update(zip(elsewhere, await records.read_many(elsewhere, TURN_FIELDS), strict=True))
+    made = await make_vectors({line: window_of(memory.id, texts) for line, memory in needed.items()}, vectors)
     ready = {line: memory for line, memory in memories.items() if line not in needed or line in made.vectors}
     for line, vector in made.vectors.items():
         ready[line] = replace(ready[line], fields={**ready[line].fields, record.VECTOR: vector})

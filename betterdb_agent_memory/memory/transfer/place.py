@@ -12,7 +12,9 @@ from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.errors import ConfigurationError, IndexNotReadyError
 from betterdb_agent_memory.memory.generations.generation import Generation
 from betterdb_agent_memory.memory.generations.layout import Models
+from betterdb_agent_memory.memory.mending import Mender
 from betterdb_agent_memory.memory.searching import Searcher, itself
+from betterdb_agent_memory.memory.sessions import Sessions
 from betterdb_agent_memory.memory.spaces import VectorSpace
 
 REPLACING: Final = ("finishing", "closing")
@@ -35,7 +37,8 @@ class SettledModel:
 class TransferPlace:
     """The store that memories leave or enter.
 
-    `keep_in_step` brings the next model's vectors up to date where models are being changed.
+    `keep_in_step` brings the next model's vectors up to date where models are being changed. `stored_words` gives
+    the stems that this store keeps beside a content, None where the engine finds its words by itself.
     """
 
     name: str
@@ -44,6 +47,9 @@ class TransferPlace:
     models: Models
     searcher: Searcher
     keep_in_step: Callable[[Generation | None, Sequence[str]], Awaitable[None]]
+    mender: Mender
+    sessions: Sessions
+    stored_words: Callable[[str], str | None]
 
     async def settled_model(self) -> SettledModel:
         """The model of all vectors in the memories, as far as it changes. One round trip.

@@ -17,6 +17,8 @@ from betterdb_agent_memory.memory.embedding import PROBE_TEXT, CheckedEmbedder
 from betterdb_agent_memory.memory.generations.generation import Generation
 from betterdb_agent_memory.memory.transfer.form import Exported, Header
 from betterdb_agent_memory.memory.transfer.place import REPLACING, TransferPlace
+from betterdb_agent_memory.memory.turns import Window
+from betterdb_agent_memory.memory.windows import embed_windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +112,8 @@ class Planning:
         return ""
 
 
-async def make_vectors(texts: dict[int, str], vectors: Vectors) -> Made:
-    """A vector for each text, one call where all goes well.
+async def make_vectors(windows: dict[int, Window], vectors: Vectors) -> Made:
+    """A vector for each line's window, one call where all goes well.
 
     Raises:
         AgentMemoryError: texts failed, and one that is known to be good fails, too: the embedder it is then,
@@ -119,10 +121,10 @@ async def make_vectors(texts: dict[int, str], vectors: Vectors) -> Made:
     """
     if not vectors.embedder.is_there:
         reason = "its vector is missing or unusable, and the store has no embedder to make another"
-        return Made({}, dict.fromkeys(texts, reason))
-    found = await vectors.embedder.embed_each(list(texts.values()), vectors.dimensions)
-    made = {line: vector for line, vector in zip(texts, found, strict=True) if isinstance(vector, bytes)}
-    refused = {line: str(vector) for line, vector in zip(texts, found, strict=True) if not isinstance(vector, bytes)}
+        return Made({}, dict.fromkeys(windows, reason))
+    found = await embed_windows(vectors.embedder, list(windows.values()), vectors.dimensions)
+    made = {line: vector for line, vector in zip(windows, found, strict=True) if isinstance(vector, bytes)}
+    refused = {line: str(vector) for line, vector in zip(windows, found, strict=True) if not isinstance(vector, bytes)}
     if refused and found.given_up is None:
         await vectors.embedder.embed_document(PROBE_TEXT, vectors.dimensions)
     return Made(made, refused, found.given_up)

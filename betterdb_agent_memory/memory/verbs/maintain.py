@@ -6,15 +6,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from betterdb_agent_memory.errors import InvalidInputError
+from betterdb_agent_memory.memory.calibrating import calibrate
+from betterdb_agent_memory.memory.calibration import (
+    DEFAULT_FALSE_ACCEPT_RATE,
+    DEFAULT_SAMPLE,
+    MAX_SAMPLE,
+    MIN_SAMPLE,
+    AnsweredQuestion,
+    Calibration,
+    checked_questions,
+    checked_rate,
+)
 from betterdb_agent_memory.memory.generations.migration import EmbeddingMigration
 from betterdb_agent_memory.memory.generations.reindexing import Reindexing
 from betterdb_agent_memory.memory.parts import StoreParts
 from betterdb_agent_memory.memory.progress import ProgressFn
-from betterdb_agent_memory.memory.requests import (
-    exact_filter,
-)
+from betterdb_agent_memory.memory.requests import checked_integer, exact_filter
 from betterdb_agent_memory.memory.results import ReindexResult
 from betterdb_agent_memory.memory.scope import MemoryScope
+from betterdb_agent_memory.memory.searching import recall_space
+from betterdb_agent_memory.memory.spaces import VectorSpace
+from betterdb_agent_memory.memory.transfer.arguments import check_progress
 from betterdb_agent_memory.memory.transfer.exporting import export_jsonl
 from betterdb_agent_memory.memory.transfer.importing import OnExisting, import_jsonl
 from betterdb_agent_memory.memory.transfer.place import TransferPlace
@@ -23,7 +36,7 @@ from betterdb_agent_memory.memory.where import Where
 
 
 class MaintainVerbs(StoreParts):
-    """export_to, import_from, reindex, migration."""
+    """export_to, import_from, reindex, migration, calibrate."""
 
     async def export_to(
         self,
@@ -109,6 +122,65 @@ class MaintainVerbs(StoreParts):
         """
         return await Reindexing(self._engine, self.name, self._records, self._models).run(on_progress)
 
+    async def calibrate(
+        self,
+        *,
+        questions: Sequence[str | tuple[str, Sequence[str]] | AnsweredQuestion] | None = None,
+        sample: int = DEFAULT_SAMPLE,
+        false_accept_rate: float = DEFAULT_FALSE_ACCEPT_RATE,
+        thread_id: str | None = None,
+        agent_id: str | None = None,
+        namespace: str | None = None,
+        scope: MemoryScope | None = None,
+        tags: Sequence[str] | None = None,
+        where: Where | None = None,
+        on_progress: ProgressFn | None = None,
+    ) -> Calibration:
+        """Measure which distance counts as related in this store: what each ceiling lets in, and what it keeps.
+
+        Recommends the largest threshold that admits at most `false_accept_rate` (above 0, below 1) of the memories
+        that do not answer a question. `questions` are yours, about 50 or more: texts, pairs of a text and the ids of
+        the memories that answer it, or `AnsweredQuestion`. With answers it also tells which share of them each
+        ceiling keeps. Without questions 100 are made up from the memories, which tells the threshold within a
+        few hundredths and says nothing about answers (docs/thresholds.md).
+
+        They are compared with a `sample` (20 to 5,000) of the scope, evenly spread by age. Nothing is written; set
+        it with `agent.config.set(threshold=...)`, `default_threshold=` or `threshold=` of a call.
+
+        About 25 round trips, in which the vectors of the sample are read once (500 of 384 numbers: 0.8 MB), one
+        embedding call a question, and one for 128 answers that are texts.
+
+        Raises:
+            InvalidInputError: an argument cannot be used, an expected memory is not there, or there is too little
+                to tell the rate from; nothing was embedded.
+            ConfigurationError: the store has no embedder.
+            EmbeddingError, EngineError: something failed on the way.
+        """
+        filter = exact_filter(scope, thread_id, agent_id, namespace, tags, where=where)
+        asked = checked_questions(questions)
+        sample_size = checked_integer("sample", sample, DEFAULT_SAMPLE, MIN_SAMPLE, MAX_SAMPLE)
+        rate = checked_rate(false_accept_rate)
+        check_progress(on_progress)
+        self._embedder.require("calibrate")
+
+        async def measure(space: VectorSpace) -> Calibration | None:
+            return await calibrate(
+                space,
+                filter,
+                questions=asked,
+                sample_size=sample_size,
+                false_accept_rate=rate,
+                current=self._config_for(space).threshold,
+                on_progress=on_progress,
+            )
+
+        found = await self._searcher.within(
+            recall_space, lambda space: self._searcher.ask(space, lambda: measure(space), None, filter=filter)
+        )
+        if found is None:
+            raise InvalidInputError("calibrate needs memories to compare with, and the store has none")
+        return found
+
     def _transfer_place(self) -> TransferPlace:
         return TransferPlace(
             name=self.name,
@@ -117,4 +189,7 @@ class MaintainVerbs(StoreParts):
             models=self._models,
             searcher=self._searcher,
             keep_in_step=self._follower.follow,
+            mender=self._mender,
+            sessions=self._sessions,
+            stored_words=self._analyzer.stored,
         )

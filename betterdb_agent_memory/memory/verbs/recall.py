@@ -7,18 +7,15 @@ from collections.abc import AsyncIterator, Sequence
 
 from opentelemetry.trace import Span
 
-from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.embedders.base import VectorLike
 from betterdb_agent_memory.engines.base import Page
 from betterdb_agent_memory.memory import record
-from betterdb_agent_memory.memory.candidates import NearestResult, nearest_in_scope
-from betterdb_agent_memory.memory.drafts import (
-    checked_content,
-)
+from betterdb_agent_memory.memory.drafts import checked_content
 from betterdb_agent_memory.memory.embedding import given_vector
 from betterdb_agent_memory.memory.listing import list_matching
 from betterdb_agent_memory.memory.parts import StoreParts
-from betterdb_agent_memory.memory.ranking import MemoryHit, rank
+from betterdb_agent_memory.memory.recalling.explaining import MemoryHit
+from betterdb_agent_memory.memory.recalling.recaller import NOTHING
 from betterdb_agent_memory.memory.record import MemoryItem
 from betterdb_agent_memory.memory.requests import (
     MAX_LIST_LIMIT,
@@ -33,9 +30,7 @@ from betterdb_agent_memory.memory.scope import MemoryScope
 from betterdb_agent_memory.memory.searching import itself, recall_space
 from betterdb_agent_memory.memory.spaces import VectorSpace
 from betterdb_agent_memory.memory.where import Where
-from betterdb_agent_memory.options import (
-    RecallWeights,
-)
+from betterdb_agent_memory.options import RecallWeights, Retrieval
 
 
 class RecallVerbs(StoreParts):
@@ -57,30 +52,46 @@ class RecallVerbs(StoreParts):
         subject: str | None = None,
         where: Where | None = None,
         now: int | None = None,
+        retrieval: Retrieval | None = None,
+        exact: bool | None = None,
+        diversity: float | None = None,
+        rerank: bool | None = None,
     ) -> builtins.list[MemoryHit]:
         """Return the `k` memories that matter most for `query`, best first.
 
         Only memories whose scope values equal the ones given, byte for byte, and that carry all
         `tags`; what is not given is not asked about. `where` adds conditions (docs/filters.md). `k` is 8 by
         default, at most 2,500; `threshold` and `weights` override the configuration; `reinforce=False`
-        leaves the hits untouched; `now` (ms) replaces the clock. One round trip, and one more for
-        immediate reinforcement; more only if the index returned memories that are not asked for: those
-        of other scopes, or those that a condition excludes which it cannot tell (a negated tag or label).
+        leaves the hits untouched; `now` (ms) replaces the clock, and dates in the question are understood
+        relative to it.
+
+        `retrieval` "hybrid" finds and weighs memories by the words, dates and persons of the question as well
+        as by likeness, "vector" by likeness alone. `exact` searches on until no better memory can be left, or the
+        budget is used up; `hit.explain.exact` says whether that is so. `diversity` (0 to 1, 1 is the score alone)
+        chooses hits that are unlike each other. `rerank=False` leaves the store's reranker out.
+
+        One round trip, in hybrid retrieval two while it is not known how frequent the words are, and one more each
+        for immediate reinforcement and for diversity; more if `exact` needs them, or if the index returned memories
+        that are not asked for: those of other scopes, or those that a condition excludes which it cannot tell (a
+        negated tag or label).
 
         Raises:
             InvalidInputError: something is refused, before the embedder was called.
             EmbeddingError: the embedder failed.
+            RerankingError: the reranker failed; `rerank=False` does without.
             EngineError: the server said no, or did not answer in time.
         """
         checked_content("query", query, self._max_content_bytes)
         filter = exact_filter(scope, thread_id, agent_id, namespace, tags, subject, where)
-        request = RecallRequest.validated(filter, k, threshold, weights, reinforce, now)
+        request = RecallRequest.validated(
+            filter, k, threshold, weights, reinforce, now, retrieval, exact, diversity, rerank
+        )
 
         async def search(space: VectorSpace) -> builtins.list[MemoryHit]:
             dimensions = await space.index.find(space.embedder.dimensions)
             vector = await space.embedder.embed_query(query, dimensions)
             await space.index.ensure(len(vector) // 4)
-            return await self._recall(space, vector, request, span)
+            return await self._recall(space, vector, query, request, span)
 
         with self._watch.recalling(request.k, query) as span:
             self._embedder.require("recall by text")
@@ -102,23 +113,34 @@ class RecallVerbs(StoreParts):
         subject: str | None = None,
         where: Where | None = None,
         now: int | None = None,
+        query: str | None = None,
+        retrieval: Retrieval | None = None,
+        exact: bool | None = None,
+        diversity: float | None = None,
+        rerank: bool | None = None,
     ) -> builtins.list[MemoryHit]:
         """`recall` for a vector that you have already: no embedder is needed. The same otherwise.
+
+        `query` is the question that the vector was made from: without it hybrid retrieval knows no words, and
+        nothing is reranked.
 
         Raises:
             InvalidInputError: also for a vector that is empty, not finite, all zero, or of another
                 length than the stored ones.
         """
         given_vector(vector, None)
+        text = "" if query is None else checked_content("query", query, self._max_content_bytes)
         filter = exact_filter(scope, thread_id, agent_id, namespace, tags, subject, where)
-        request = RecallRequest.validated(filter, k, threshold, weights, reinforce, now)
+        request = RecallRequest.validated(
+            filter, k, threshold, weights, reinforce, now, retrieval, exact, diversity, rerank
+        )
 
         async def search(space: VectorSpace) -> builtins.list[MemoryHit]:
             dimensions = await space.index.find(space.embedder.dimensions)
             checked = given_vector(vector, dimensions or space.embedder.dimensions)
-            return await self._recall(space, checked, request, span)
+            return await self._recall(space, checked, text, request, span)
 
-        with self._watch.recalling(request.k) as span:
+        with self._watch.recalling(request.k, query) as span:
             return await self._searcher.within(recall_space, search)
 
     async def get(self, id: str) -> MemoryItem | None:
@@ -175,30 +197,24 @@ class RecallVerbs(StoreParts):
                     yield item
 
     async def _recall(
-        self, space: VectorSpace, vector: bytes, request: RecallRequest, span: Span
+        self, space: VectorSpace, vector: bytes, text: str, request: RecallRequest, span: Span
     ) -> builtins.list[MemoryHit]:
-        rules = request.rules(self._config_for(space))
+        clock_ms = self._clock()
+        now_ms = clock_ms if request.now_ms is None else request.now_ms
+        settings = request.in_force(self._config_for(space), now_ms=now_ms, clock_ms=clock_ms)
+        question = await self._recaller.question(vector, text, settings)
         found = await self._searcher.ask(
             space,
-            lambda: nearest_in_scope(
-                space.records,
-                vector,
-                wanted=request.wanted_candidates,
-                needed=request.k,
-                filter=request.filter,
-                threshold=rules.threshold,
-            ),
-            NearestResult([]),
+            lambda: self._recaller.recall(space, question, request, settings),
+            NOTHING,
             filter=request.filter,
         )
+        hits = found.ranking.hits
         self._watch.refilled(found.refills)
-        now_ms = self._clock() if request.now_ms is None else request.now_ms
-        ranking = await off_loop(
-            len(found.neighbours), lambda: rank(found.neighbours, k=request.k, rules=rules, now_ms=now_ms)
+        self._watch.recalled(
+            span, found.ranking, nearest_distance=found.nearest_distance, threshold=settings.rules.threshold
         )
-        nearest = found.neighbours[0].distance if found.neighbours else None
-        self._watch.recalled(span, ranking, nearest_distance=nearest, threshold=rules.threshold)
-        if request.reinforce and ranking.hits:
-            await self._reinforcer.reinforce([hit.item.id for hit in ranking.hits], now_ms)
+        if request.reinforce and hits:
+            await self._reinforcer.reinforce([hit.item.id for hit in hits], now_ms)
             self._watch.reinforcements(self._reinforcer.statistics())
-        return ranking.hits
+        return hits

@@ -5,9 +5,18 @@ from __future__ import annotations
 import builtins
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 from betterdb_agent_memory.errors import InvalidInputError
+from betterdb_agent_memory.memory.conversations import (
+    ConversationMessage,
+    MessageDefaults,
+    checked_context,
+    checked_session,
+    said_in_draft,
+    said_in_message,
+)
 from betterdb_agent_memory.memory.drafts import (
     MemoryDraft,
     OnDuplicate,
@@ -23,7 +32,7 @@ from betterdb_agent_memory.memory.where import Moment
 
 
 class RememberVerbs(StoreParts):
-    """remember, remember_many, update."""
+    """remember, remember_many, remember_conversation, update."""
 
     async def remember(
         self,
@@ -82,6 +91,7 @@ class RememberVerbs(StoreParts):
         namespace: str | None = None,
         scope: MemoryScope | None = None,
         on_duplicate: OnDuplicate = "keep",
+        context: Literal["window"] | None = None,
         on_progress: ProgressFn | None = None,
     ) -> builtins.list[RememberResult]:
         """Store many memories; what became of each, in order.
@@ -91,11 +101,14 @@ class RememberVerbs(StoreParts):
         and one round trip per 500 memories; a capacity limit is enforced after each 500 (so that memories
         of the same call may be evicted), with one round trip for each scope and set of tags among them.
 
+        With `context="window"` they are the turns of a conversation, in order: stored as `remember_conversation`
+        does it, those of each thread as one session that goes on with every call.
+
         What is wrong with one memory is in its result and harms no other. After the embedder failed for a whole
         batch, or the server is not to be reached, the rest is rejected with that error and not tried.
 
         Raises:
-            InvalidInputError: `memories` is a text, or `on_duplicate` or the scope is refused.
+            InvalidInputError: `memories` is a text, or `on_duplicate`, `context` or the scope is refused.
             ConfigurationError: the store has no embedder.
         """
         if isinstance(memories, str | bytes | Mapping) or not isinstance(memories, Iterable):
@@ -105,8 +118,61 @@ class RememberVerbs(StoreParts):
             )
         checked_on_duplicate(on_duplicate)
         said = checked_scope(scope, thread_id, agent_id, namespace)
+        is_window = checked_context(context, on_duplicate)
         self._embedder.require("remember")
+        if is_window:
+            return await self._conversations.remember(memories, said_in_draft, None, said, on_progress)
         return await self._remembering.many(memories, on_duplicate, said, on_progress)
+
+    async def remember_conversation(
+        self,
+        messages: Iterable[str | ConversationMessage | Mapping[str, Any]],
+        *,
+        session: str | None = None,
+        thread_id: str | None = None,
+        agent_id: str | None = None,
+        namespace: str | None = None,
+        scope: MemoryScope | None = None,
+        tags: Sequence[str] | None = None,
+        importance: float | None = None,
+        ttl: int | timedelta | None = None,
+        source: str | None = None,
+        on_progress: ProgressFn | None = None,
+    ) -> builtins.list[RememberResult]:
+        """Store what was said, in order; what became of each message, in that order.
+
+        Each is a text, a `ConversationMessage`, or a mapping with its fields or with those of a chat (`role`,
+        `name`, `content`). `tags`, `importance`, `ttl` and `source` are for those that do not say it themselves.
+
+        Each message is a memory with its `session`, its `turn` there (from 0) and its `speaker`. A call with the same
+        session in the same scope goes on where that one ends, also from several workers at once: up to 500
+        messages of one call stay together. Without `session` a thread is one session; without a thread each call is a
+        new one, whose name the memories tell.
+
+        The content is what was said; what is embedded has the speaker's name before it. The vector is half the
+        turn's own, half that of the turns before, itself and after together, so that "yes, that one" is found by
+        what it answers. The turn before the first message is mixed anew. One call of the embedder and four round
+        trips per 500 messages, six where the session goes on; with a capacity limit one more to count.
+
+        What is wrong with one message is in its result and harms no other, as with `remember_many`. One
+        that was not stored leaves no place in the session.
+
+        Raises:
+            InvalidInputError: `messages` is a single one, or `session` or the scope is refused.
+            ConfigurationError: the store has no embedder.
+        """
+        if isinstance(messages, str | bytes | Mapping | ConversationMessage) or not isinstance(messages, Iterable):
+            raise InvalidInputError(
+                f"remember_conversation takes a list of messages, got {type(messages).__name__}; put a single one into "
+                "a list"
+            )
+        said = checked_scope(scope, thread_id, agent_id, namespace)
+        named = checked_session(session)
+        self._embedder.require("remember")
+        defaults = MessageDefaults(tags, importance, ttl, source)
+        return await self._conversations.remember(
+            messages, partial(said_in_message, defaults=defaults), named, said, on_progress
+        )
 
     async def update(
         self,
@@ -128,7 +194,8 @@ class RememberVerbs(StoreParts):
         None takes a field away (and sets importance to 0.5 and the time to live to for ever); `ttl` counts from
         now. All in one atomic step, which raises the memory's `version` by one if anything differs. `if_version`
         makes it happen only to the version that you have read. A content that is another than the stored one
-        is embedded; any other change is not. Two round trips, with `content` three.
+        is embedded; any other change is not. Two round trips, with `content` three. With the content of a turn of a
+        conversation its vector and those of the turns next to it are mixed anew: six, and one embedding call.
 
         Raises:
             InvalidInputError: a value is refused, or nothing is to be changed.

@@ -10,7 +10,7 @@ import apsw
 import pytest
 
 from betterdb_agent_memory.engines.base import RecordChange
-from betterdb_agent_memory.engines.embedded import EmbeddedEngine, database
+from betterdb_agent_memory.engines.embedded import EmbeddedEngine, database, words
 from betterdb_agent_memory.engines.embedded.records import EmbeddedRecords
 from betterdb_agent_memory.engines.filters import Filter
 from tests.engines.embedded.support import collection, record
@@ -183,3 +183,52 @@ async def test_closing_does_not_wait_for_a_reader_and_does_not_fail(path: Path) 
     # The last one to close the file empties the log.
     reader.close()
     assert pieces_left(path) == 0
+
+
+SECRETS = [os.urandom(8).hex() for _ in range(20)]
+"""Words of which the index may leave out the beginnings, where the one before begins alike."""
+
+
+def secrets_left(path: Path) -> int:
+    content = b"".join(file.read_bytes() for file in path.parent.iterdir())
+    return sum(secret[6:].encode() in content for secret in SECRETS)
+
+
+@pytest.mark.parametrize("cost", [0, 1_000_000], ids=["word by word", "all anew"])
+@pytest.mark.parametrize("way", ["delete", "replace", "change", "expire", "rebuild", "many"])
+async def test_words_of_a_text_that_is_gone_are_in_no_index(
+    path: Path, clock, monkeypatch: pytest.MonkeyPatch, cost: int, way: str
+) -> None:
+    monkeypatch.setattr(words, "_ALL_FOR_ONE", cost)
+    engine, records = await opened(path, clock)
+    stays = [record(f"{i}", content=f"{os.urandom(8).hex()} and other words stay") for i in range(3000)]
+    await records.write_many(stays[:1500])
+    secret, ttl = " ".join(SECRETS[:10]), 10 if way == "expire" else None
+    await records.write_many([record("gone", content=secret, words=" ".join(SECRETS[10:]), ttl_seconds=ttl)])
+    await records.write_many(stays[1500:])
+    await engine.close()
+    engine, records = await opened(path, clock)
+    assert secrets_left(path) == len(SECRETS)
+    match way:
+        case "delete":
+            await records.delete_many(["gone"])
+        case "many":
+            await records.delete_many(["gone", *(f"{i}" for i in range(1000, 1500))])
+        case "replace":
+            await records.write_many([record("gone", content="shorter")])
+        case "change":
+            await records.change_many([RecordChange("gone", sets={"content": b"shorter"}, removes=("words",))])
+        case "expire":
+            clock.seconds += 10
+        case _:
+            await records.delete_many(["gone"])
+            await records.rebuild(2)
+    await engine.close()
+    assert secrets_left(path) == 0
+    database = apsw.Connection(str(path))
+    for table in ("word_1", "stem_1"):
+        database.execute(f"CREATE VIRTUAL TABLE temp.{table}_terms USING fts5vocab(main, {table}, row)")
+        terms = {term for (term,) in database.execute(f"SELECT term FROM {table}_terms")}
+        assert not terms & set(SECRETS)
+        assert ("other" in terms) == (table == "word_1")
+    database.close()

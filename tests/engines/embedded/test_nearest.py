@@ -73,13 +73,13 @@ async def test_both_ways_of_searching_give_the_same_rows(monkeypatch: pytest.Mon
     await records.prepare(48)
     await records.write_many([record(f"{i:05}", v, agentId=str(i % 2)) for i, v in enumerate(vectors)])
     asked: list[int] = []
-    compare_keys = search._compare_keys
+    compare_keys = search.Surroundings._compare_keys
 
-    def compared(connection, tables, vector, count, keys):
+    def compared(around, keys, count, scope):
         asked.append(len(keys))
-        return compare_keys(connection, tables, vector, count, keys)
+        return compare_keys(around, keys, count, scope)
 
-    monkeypatch.setattr(search, "_compare_keys", compared)
+    monkeypatch.setattr(search.Surroundings, "_compare_keys", compared)
     for filter in (Filter(), Filter((Equals("agentId", "1"),))):
         for query in vectors[7:200:16]:
             found = []

@@ -1,4 +1,4 @@
-"""Files of the first format open, and mean what new ones mean."""
+"""Files of earlier formats open, and mean what new ones mean."""
 
 from __future__ import annotations
 
@@ -9,23 +9,29 @@ from pathlib import Path
 
 import pytest
 
-from betterdb_agent_memory.engines.base import Collection, IndexState, RecordChange, SchemaField
+from betterdb_agent_memory.engines.base import Collection, IndexState, RecordChange, SchemaField, Search, Word
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
+from betterdb_agent_memory.engines.embedded.records import EmbeddedRecords
 from betterdb_agent_memory.engines.filters import Between, Equals, Filter, HasTag
 from betterdb_agent_memory.memory.record import MEMORY_SCHEMA
 from tests.engines.embedded.support import collection, encoded, python, record
 
-ZEROS = "00" * 10_190
-DUMP = Path(__file__).with_name("format_1.sql")
+ZEROS = {1: 10_190, 3: 10_180}
 IDS = {"plain", "odd", "fraction", "nothing", "short"}
+
+
+def restored(path: Path, version: int) -> Path:
+    """A file of this format."""
+    dump = Path(__file__).with_name(f"format_{version}.sql").read_text()
+    database = sqlite3.connect(path)
+    database.executescript(dump.replace("{zeros}", "00" * ZEROS[version]))
+    database.close()
+    return path
 
 
 @pytest.fixture
 def older(path: Path) -> Path:
-    database = sqlite3.connect(path)
-    database.executescript(DUMP.read_text().replace("{zeros}", ZEROS))
-    database.close()
-    return path
+    return restored(path, 1)
 
 
 async def test_everything_in_it_is_found(older: Path) -> None:
@@ -86,6 +92,36 @@ async def test_a_number_that_became_searchable_is_found_in_older_records(older: 
     walked = [row.id async for page in records.walk(Filter(), fields=[]) for row in page]
     assert walked == ["fraction", "nothing", "short", "odd", "plain"]
     await engine.close()
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+async def test_words_are_found_in_the_texts_of_a_file_without_an_index_of_them(path: Path, prepared: bool) -> None:
+    engine = EmbeddedEngine(restored(path, 3), clock=lambda: 1_750_000_001.0)
+    records = engine.records(collection())
+    if prepared:
+        # Only now the field is known that holds the stems of other languages.
+        assert await records.prepare(2) == IndexState(2)
+    assert await holders(records, "runs", "run") == ["english", "passing"]
+    assert await holders(records, "munchen", "munch") == ["english"]
+    assert await holders(records, "gelaufen", "lauf") == (["german"] if prepared else [])
+    assert await holders(records, "走る", "走る") == (["japanese"] if prepared else [])
+    assert await holders(records, "gone", "gone") == []
+    await records.write_many([record("new", content="a run")])
+    await records.delete_many(["english"])
+    assert await holders(records, "runs", "run") == ["new", "passing"]
+    await engine.close()
+
+
+async def test_words_of_the_first_format_are_found(older: Path) -> None:
+    engine = EmbeddedEngine(older)
+    assert await holders(engine.records(collection()), "texts", "text") == ["fraction", "odd", "plain", "short"]
+    await engine.close()
+
+
+async def holders(records: EmbeddedRecords, text: str, stem: str) -> list[str]:
+    """Ids of the records with a vector that have the word."""
+    search = Search(9, Filter(), (Word(text, stem),))
+    return sorted(row.id for row in (await records.search_many(encoded([1, 0]), [search], fields=[])).neighbours[0])
 
 
 OPENER = """

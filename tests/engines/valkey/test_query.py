@@ -87,8 +87,9 @@ def test_nearest_returns_distance_and_never_the_vector() -> None:
     )
     assert command == (
         *("FT.SEARCH", "n:mem:idx", "(@threadId:{t})=>[KNN 32 @vector $vec EF_RUNTIME 100 AS __score]"),
-        *("PARAMS", "2", "vec", b"\x01", "RETURN", "3", "__score", "content", "tags"),
-        *("LIMIT", "0", "32", "TIMEOUT", "50", "DIALECT", "2"),
+        *(b"PARAMS", b"2", b"vec", b"\x01"),
+        *(b"RETURN", b"7", b"__score", b"content", b"AS", b"a", b"tags", b"AS", b"b"),
+        *(b"LIMIT", b"0", b"32", b"TIMEOUT", b"50", b"DIALECT", b"2"),
     )
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from betterdb_agent_memory import ConfigurationError, RecallWeights, composite_score
+from betterdb_agent_memory import ConfigurationError, MemoryHit, RecallWeights, composite_score
 from betterdb_agent_memory.engines.base import Neighbour
-from betterdb_agent_memory.memory.ranking import RankingRules, rank
+from betterdb_agent_memory.memory.recalling.gathering import Gathered, Limits
+from betterdb_agent_memory.memory.recalling.question import Question
+from betterdb_agent_memory.memory.recalling.ranking import Ranking, RankingRules, rank
+from betterdb_agent_memory.memory.words.analysis import Analyzer
 
 NOW_MS = 1_750_000_000_000
 
@@ -22,6 +27,11 @@ def candidate(
     accessed = created if idle_seconds is None else NOW_MS - round(idle_seconds * 1000)
     fields = {"content": id, "importance": repr(importance), "created_at": created, "last_accessed_at": accessed}
     return Neighbour(id, distance, {name: str(value).encode() for name, value in fields.items()})
+
+
+def ranked(rows: Sequence[Neighbour], *, k: int, rules: RankingRules, unseen_from: float | None = None) -> Ranking:
+    gathered = Gathered([*rows], Limits(unseen_from))
+    return rank(gathered, Question(b""), k=k, rules=rules, now_ms=NOW_MS, analyzer=Analyzer())
 
 
 candidates = st.lists(
@@ -47,19 +57,19 @@ rules = st.builds(
 
 @given(candidates, rules, st.integers(1, 40))
 def test_the_best_k_are_chosen_in_a_total_order(given: list[Neighbour], rules: RankingRules, k: int) -> None:
-    ranking = rank(given, k=k, rules=rules, now_ms=NOW_MS)
-    everything = rank(given, k=len(given) + 1, rules=rules, now_ms=NOW_MS).hits
+    ranking = ranked(given, k=k, rules=rules)
+    everything = ranked(given, k=len(given) + 1, rules=rules).hits
     assert ranking.hits == everything[:k]
-    assert ranking.within_threshold == sum(one.distance <= rules.threshold for one in given)
+    assert ranking.related == sum(one.distance <= rules.threshold for one in given)
     keys = [(-hit.score, -hit.item.created_at, hit.item.id) for hit in everything]
     assert keys == sorted(keys)
-    backwards = rank(list(reversed(given)), k=k, rules=rules, now_ms=NOW_MS)
+    backwards = ranked(list(reversed(given)), k=k, rules=rules)
     assert backwards.hits == ranking.hits
 
 
 @given(candidates, rules)
 def test_explanations_add_up(given: list[Neighbour], rules: RankingRules) -> None:
-    for hit in rank(given, k=50, rules=rules, now_ms=NOW_MS).hits:
+    for hit in ranked(given, k=50, rules=rules).hits:
         assert hit.explain is not None
         assert hit.explain.score == pytest.approx(hit.score)
         assert hit.explain.distance == hit.distance <= hit.explain.threshold
@@ -67,18 +77,17 @@ def test_explanations_add_up(given: list[Neighbour], rules: RankingRules) -> Non
 
 def test_age_counts_from_the_last_access() -> None:
     rules = RankingRules(2.0, RecallWeights(0, 1, 0), 100.0)
-    hits = rank(
+    hits = ranked(
         [candidate("unused", 0, 500, 0.5), candidate("used", 0, 1000, 0.5, idle_seconds=100)],
         k=2,
         rules=rules,
-        now_ms=NOW_MS,
     ).hits
     assert [(hit.item.id, round(hit.score, 9)) for hit in hits] == [("used", 0.5), ("unused", 0.03125)]
 
 
 def test_a_clock_far_ahead_is_counted_and_not_silently_ranked_first() -> None:
     rules = RankingRules(2.0, RecallWeights(1, 1, 1), 1.0)
-    ranking = rank([candidate("sane", 0, 10, 0.5), candidate("ahead", 0, -1e9, 0.5)], k=2, rules=rules, now_ms=NOW_MS)
+    ranking = ranked([candidate("sane", 0, 10, 0.5), candidate("ahead", 0, -1e9, 0.5)], k=2, rules=rules)
     assert [hit.item.id for hit in ranking.hits] == ["sane"]
     assert ranking.unreadable == 1
 
@@ -104,7 +113,7 @@ def test_unusable_weights_are_refused_when_they_are_made(weights: tuple) -> None
 
 def test_weight_0_takes_a_term_out_whatever_its_value() -> None:
     rules = RankingRules(2.0, RecallWeights(1, 0, 0), 1.0)
-    ranking = rank([candidate("ahead", 0.5, -1e9, 0.5)], k=1, rules=rules, now_ms=NOW_MS)
+    ranking = ranked([candidate("ahead", 0.5, -1e9, 0.5)], k=1, rules=rules)
     assert [(hit.item.id, hit.score) for hit in ranking.hits] == [("ahead", 0.75)]
     assert ranking.hits[0].explain is not None
     assert ranking.hits[0].explain.score == 0.75
@@ -113,6 +122,35 @@ def test_weight_0_takes_a_term_out_whatever_its_value() -> None:
 def test_a_fragment_is_counted_and_never_a_hit() -> None:
     rules = RankingRules(2.0, RecallWeights(1, 1, 1), 1.0)
     fragment = Neighbour("f", 0.0, {"last_accessed_at": b"1", "access_count": b"3"})
-    ranking = rank([fragment, candidate("whole", 0.5, 1, 0.5)], k=5, rules=rules, now_ms=NOW_MS)
+    ranking = ranked([fragment, candidate("whole", 0.5, 1, 0.5)], k=5, rules=rules)
     assert [hit.item.id for hit in ranking.hits] == ["whole"]
-    assert (ranking.within_threshold, ranking.unreadable) == (1, 1)
+    assert (ranking.related, ranking.unreadable) == (1, 1)
+
+
+@given(candidates, rules, st.integers(1, 8), st.integers(0, 30))
+def test_the_bound_never_claims_what_an_unseen_memory_refutes(
+    given: list[Neighbour], rules: RankingRules, k: int, seen: int
+) -> None:
+    nearest_first = sorted(
+        (one for one in given if int(one.fields["created_at"]) <= NOW_MS), key=lambda one: one.distance
+    )
+    candidates, unseen = nearest_first[:seen], nearest_first[seen:]
+    ranking = ranked(candidates, k=k, rules=rules, unseen_from=unseen[0].distance if unseen else None)
+    if ranking.exact:
+        assert ranking.hits == [replaced_exact(hit) for hit in ranked(nearest_first, k=k, rules=rules).hits]
+
+
+def replaced_exact(hit: MemoryHit) -> MemoryHit:
+    return replace(hit, explain=replace(hit.explain, exact=True) if hit.explain else None)
+
+
+def test_the_bound_holds_where_nothing_unseen_can_score_as_high() -> None:
+    rules = RankingRules(2.0, RecallWeights(1, 0, 0.01), 1.0)
+    rows = [candidate("near", 0.2, 5, 0.5), candidate("far", 0.9, 5, 0.5)]
+    assert ranked(rows, k=1, rules=rules, unseen_from=0.9).exact
+    assert not ranked(rows, k=2, rules=rules, unseen_from=0.9).exact
+    assert not ranked(rows, k=3, rules=rules, unseen_from=0.9).exact
+    assert ranked(rows, k=3, rules=RankingRules(0.85, rules.weights, 1.0), unseen_from=0.9).exact
+    # Seen from an earlier now, what was written since counts as younger than new.
+    earlier = RankingRules(2.0, RecallWeights(1, 1, 0), 1.0, youngest_seconds=-3.0)
+    assert not ranked([candidate("near", 0.0, 0, 0.5)], k=1, rules=earlier, unseen_from=0.1).exact

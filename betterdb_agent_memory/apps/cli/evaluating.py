@@ -1,0 +1,123 @@
+"""The command that measures how well recall finds what it should."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from betterdb_agent_memory.apps.cli import output
+from betterdb_agent_memory.apps.cli.exits import Exit
+from betterdb_agent_memory.apps.cli.session import Session, session_of
+from betterdb_agent_memory.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from betterdb_agent_memory.evaluation import Dataset, Evaluation, Strategy
+
+_DATASET: Final = typer.Argument(
+    metavar="[DATASET]",
+    help="LoCoMo's file, or JSON lines of your own (docs/evaluation.md); without one, a small set of ours.",
+    show_default=False,
+)
+
+
+def evaluate(
+    context: typer.Context,
+    dataset: Annotated[Path | None, _DATASET] = None,
+    strategies: Annotated[
+        str | None,
+        typer.Option("--strategies", metavar="A,B", help="Ways to recall: default, vector, hybrid, hybrid+exact ..."),
+    ] = None,
+    embedders: Annotated[
+        str | None, typer.Option("--embedders", metavar="A,B", help="Several embedders, by name; else --embedder.")
+    ] = None,
+    questions: Annotated[
+        int | None, typer.Option("--questions", min=1, metavar="N", help="Only N of the questions, drawn at random.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a report with plots, too.")] = None,
+) -> None:
+    """Measure how well and how fast recall finds what a dataset expects, several ways side by side.
+
+    Works in a temporary file, or with --url in that file or on that server, under a name that is removed afterwards.
+    """
+    session = session_of(context)
+
+    def work() -> int:
+        from betterdb_agent_memory.evaluation import EXAMPLE, load_dataset
+        from betterdb_agent_memory.evaluation import strategies as ways
+        from betterdb_agent_memory.evaluation.report import html_report
+        from betterdb_agent_memory.evaluation.strategies import DEFAULT_STRATEGIES
+
+        chosen = ways(DEFAULT_STRATEGIES if strategies is None else strategies)
+        models = _models(session, embedders)
+        if html is not None and not html.parent.is_dir():
+            raise InvalidInputError(f"--html: there is no folder {html.parent}")
+        loaded = load_dataset(EXAMPLE if dataset is None else dataset)
+        if questions is not None:
+            loaded = loaded.sampled(questions)
+        found = asyncio.run(_evaluated(session, loaded, chosen, models))
+        if html is not None:
+            html.write_text(html_report(found), encoding="utf-8")
+        if session.json:
+            output.print_json(found)
+        else:
+            _print(found)
+        return Exit.OK
+
+    session.finish(work)
+
+
+def _models(session: Session, embedders: str | None) -> list[str]:
+    """Names of embedders: those of `--embedders`, else that of the settings."""
+    from betterdb_agent_memory.embedders.named import DEFAULT_NAME
+
+    if embedders is None:
+        return [session.settings["embedder"].value or DEFAULT_NAME]
+    names = list(dict.fromkeys(name.strip() for name in embedders.split(",") if name.strip()))
+    if not names:
+        raise InvalidInputError(f"--embedders names none: {embedders!r:.80}")
+    return names
+
+
+async def _evaluated(
+    session: Session, dataset: Dataset, chosen: Sequence[Strategy], models: Sequence[str]
+) -> Evaluation:
+    from betterdb_agent_memory import MemoryOptions
+    from betterdb_agent_memory.embedders.named import close_embedder, embedder_from_name
+    from betterdb_agent_memory.evaluation import evaluate as run
+
+    made = {name: embedder_from_name(name) for name in models}
+    place = session.flags.get("url")
+    try:
+        with output.progress_bar() as follow:
+            return await run(
+                dataset,
+                chosen,
+                made,
+                url=None if place is None else str(place),
+                memory=MemoryOptions(threshold=session.settings["threshold"].value),
+                on_progress=follow,
+            )
+    finally:
+        for embedder in made.values():
+            await close_embedder(embedder)
+
+
+def _print(found: Evaluation) -> None:
+    from betterdb_agent_memory.evaluation import report
+
+    output.say(f"{found.dataset}: {report.summary(found)}")
+    output.print_table(report.QUALITY_COLUMNS, report.quality_rows(found), numbers=report.QUALITY_COLUMNS[1:])
+    if found.categories:
+        columns = report.category_columns(found)
+        output.say(f"R@{report.CATEGORY_DEPTH} by kind of question")
+        output.print_table(columns, report.category_rows(found), numbers=columns[1:])
+    output.print_table(report.SPEED_COLUMNS, report.speed_rows(found), numbers=report.SPEED_COLUMNS[1:])
+
+
+def add_to(app: typer.Typer) -> None:
+    """Make this a command of the program."""
+    app.command("eval")(evaluate)

@@ -1,0 +1,205 @@
+"""Finding records by vector: several searches and counts in one round trip."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from betterdb_agent_memory.background import ROWS_ON_THE_LOOP, off_loop
+from betterdb_agent_memory.engines.base import Answers, Neighbour, Neighbours, Search, Tally
+from betterdb_agent_memory.engines.valkey import commands, query, reply
+from betterdb_agent_memory.engines.valkey.by_key import ByKey
+from betterdb_agent_memory.engines.valkey.doubts import exact_rows
+from betterdb_agent_memory.engines.valkey.effort import MAX_NEIGHBOURS, Scope, ef_runtime, pays_in_batches
+from betterdb_agent_memory.engines.valkey.neighbours import by_distance, parse_plainly
+from betterdb_agent_memory.engines.valkey.packing import Command
+from betterdb_agent_memory.engines.valkey.questions import Questions
+from betterdb_agent_memory.engines.valkey.returning import DISTANCE_FIELD, returning
+
+
+@dataclass(slots=True)
+class _Hunt:
+    """A search that goes on until enough has been found.
+
+    `texts` are its query texts, whose answers are put together; `asked` is how many neighbours each is asked for.
+    `in_batches` says that the scope is walked through instead of compared, which may miss some.
+    """
+
+    place: int
+    search: Search
+    texts: Sequence[str]
+    asked: int
+    in_batches: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What one query text brought. `is_all` means that the server had no more."""
+
+    neighbours: list[Neighbour]
+    is_all: bool
+
+
+class Nearest:
+    """Searches by vector in one collection."""
+
+    def __init__(self, questions: Questions, by_key: ByKey, *, ef: int) -> None:
+        self._questions = questions
+        self._index = questions.index
+        self._collection = questions.collection
+        self._by_key = by_key
+        self._least_ef = ef
+        self._prefix = questions.collection.key_prefix.encode()
+
+    async def search_many(
+        self, vector: bytes, searches: Sequence[Search], *, fields: Sequence[str], tallies: Sequence[Tally]
+    ) -> Answers:
+        """See `Records.search_many`. One round trip, more only where rows had to be dropped or read again."""
+        answers = [Neighbours(exhausted=search.count > 0) for search in searches]
+        hunts = [hunt for place, search in enumerate(searches) if (hunt := self._hunt(place, search)) is not None]
+        counted = [self._tally_text(tally) for tally in tallies]
+        counting = [self._questions.count_command(text) for text in counted if text is not None]
+        totals: list[int] = []
+        while hunts or counting:
+            sent = [[self._command(vector, hunt, text, fields) for text in hunt.texts] for hunt in hunts]
+            replies, elapsed = await self._questions.ask([*(one for many in sent for one in many), *counting])
+            again: list[_Hunt] = []
+            for hunt in hunts:
+                answered = [replies.pop(0) for _ in hunt.texts]
+                found = [await self._found(one, hunt.asked, fields, elapsed) for one in answered]
+                more = await self._settle(hunt, found, answers)
+                again += [more] if more is not None else []
+            totals += [(await self._questions.read(one, (), 0, elapsed)).total for one in replies]
+            hunts, counting = again, []
+        rest = iter(totals)
+        return Answers(tuple(answers), tuple(0 if text is None else next(rest) for text in counted))
+
+    async def with_ids(
+        self, vector: bytes, searches: Sequence[Search], *, fields: Sequence[str], tallies: Sequence[Tally]
+    ) -> Answers:
+        """The same where some filters name the only ids that can pass: those are read by their keys."""
+        others = [search for search in searches if search.filter.required_ids is None]
+        found, totals = await self.search_many(vector, others, fields=fields, tallies=tallies)
+        rest = iter(found)
+        answers = [
+            next(rest) if search.filter.required_ids is None else await self._among_ids(vector, search, fields)
+            for search in searches
+        ]
+        return Answers(tuple(answers), totals)
+
+    async def _among_ids(self, vector: bytes, search: Search, fields: Sequence[str]) -> Neighbours:
+        ids = search.filter.required_ids or frozenset()
+        if search.count < 1:
+            return Neighbours(exhausted=False)
+        if search.words:
+            ids &= await self._ids_with_words(search)
+        return await self._by_key.nearest(ids, vector, count=search.count, filter=search.filter, fields=fields)
+
+    async def _ids_with_words(self, search: Search) -> frozenset[str]:
+        """Ids of all records that have one of the words and pass the prefilter. One round trip."""
+        texts = self._questions.texts(search.filter, search.words)
+        if not texts:
+            return frozenset()
+        limit, names = commands.LARGEST_LIMIT, (self._questions.order_field,)
+        sent = [self._questions.select_command(text, names, 0, limit, None, False) for text in texts]
+        replies, elapsed = await self._questions.ask(sent)
+        found = [await self._questions.read(one, names, ROWS_ON_THE_LOOP + 1, elapsed) for one in replies]
+        return frozenset(row.id for one in found for row in self._questions.own_rows(one, names))
+
+    def _hunt(self, place: int, search: Search) -> _Hunt | None:
+        """How a search begins; None where nothing can be found."""
+        if search.count < 1:
+            return None
+        if search.words:
+            texts = self._questions.texts(search.filter, search.words)
+            return _Hunt(place, search, texts, search.count) if texts else None
+        text = self._questions.prefilter(search.filter, query.EVERYTHING if self._walks_graph(search) else None)
+        in_batches = text != query.EVERYTHING and self._walks_graph(search) and self._pays_in_batches(search)
+        return _Hunt(place, search, (text,), search.count, in_batches)
+
+    def _walks_graph(self, search: Search) -> bool:
+        # Only where it pays: among few records, or many equal vectors, it misses some.
+        return self._index.is_large and not self._index.is_overlapped() and not search.exhaustive
+
+    def _pays_in_batches(self, search: Search) -> bool:
+        scope = Scope(search.scope_size, self._index.documents)
+        return self._index.takes_policy and pays_in_batches(search.count, scope)
+
+    async def _settle(self, hunt: _Hunt, found: Sequence[_Found], answers: list[Neighbours]) -> _Hunt | None:
+        """Leave the answer in its place, or say how to go on."""
+        search = hunt.search
+        is_all = all(one.is_all for one in found)
+        neighbours = found[0].neighbours if len(found) == 1 else _merged(found)
+        if hunt.in_batches and len(neighbours) < search.count:
+            return _Hunt(hunt.place, search, hunt.texts, search.count)
+        enough = all(one.is_all or len(one.neighbours) >= search.count for one in found)
+        if not enough and hunt.asked < MAX_NEIGHBOURS:
+            # Some rows were dropped here.
+            return _Hunt(hunt.place, search, hunt.texts, min(MAX_NEIGHBOURS, 2 * hunt.asked))
+        exact = await exact_rows(self._questions, self._by_key, neighbours[: search.count], search.filter)
+        answers[hunt.place] = Neighbours(exact, exhausted=is_all and len(neighbours) <= search.count)
+        return None
+
+    def _command(self, vector: bytes, hunt: _Hunt, text: str, fields: Sequence[str]) -> Command:
+        search = hunt.search
+        is_whole = text == query.EVERYTHING or hunt.in_batches
+        size = None if search.words else search.scope_size
+        share = 1.0 if is_whole else Scope(size, self._index.documents).share
+        ef = ef_runtime(hunt.asked, share, least=self._least_ef, exhaustive=search.exhaustive)
+        return commands.nearest(
+            self._collection,
+            text,
+            vector,
+            count=hunt.asked,
+            ef=ef if self._index.takes_ef else None,
+            in_batches=hunt.in_batches,
+            fields=self._questions.returned(fields),
+            timeout_ms=self._questions.timeout_ms,
+        )
+
+    def _tally_text(self, tally: Tally) -> str | None:
+        """What to count; None where a word cannot be searched for, so that nothing has it."""
+        if tally.word is None:
+            return self._questions.prefilter(tally.filter)
+        return next(iter(self._questions.texts(tally.filter, (tally.word,))), None)
+
+    async def _found(self, answer: Any, asked: int, fields: Sequence[str], elapsed: float) -> _Found:
+        returned = self._questions.returned(fields)
+        names = returning(tuple(returned)).names
+        if len(returned) == len(fields):
+            plain = await off_loop(asked, parse_plainly, answer, names, self._prefix)
+            if plain is not None:
+                # RESP2 does not say whether an answer is complete.
+                self._questions.check_complete(None, elapsed)
+                return _Found(plain, len(plain) < asked)
+        else:
+            names = {called: name for called, name in names.items() if name in (*fields, DISTANCE_FIELD)}
+        found = await self._questions.read(answer, names, asked, elapsed)
+        return _Found(await off_loop(asked, self._neighbours, found), len(found.rows) < asked)
+
+    def _neighbours(self, found: reply.Found) -> list[Neighbour]:
+        neighbours = []
+        for key, fields in found.rows:
+            if not fields or (id := self._questions.own_id(key)) is None:
+                continue
+            distance = _distance(fields.pop(DISTANCE_FIELD, b"nan"))
+            if distance == distance:
+                neighbours.append(Neighbour(id, distance, fields))
+            else:
+                self._questions.unreadable_rows += 1
+        neighbours.sort(key=by_distance)
+        return neighbours
+
+
+def _distance(text: bytes) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _merged(found: Sequence[_Found]) -> list[Neighbour]:
+    rows = {row.id: row for one in found for row in one.neighbours}
+    return sorted(rows.values(), key=by_distance)

@@ -1,0 +1,133 @@
+"""Two kinds of plots as inline SVG: lines over steps, and bars in groups. Pure; units are pixels.
+
+Series differ in colour, in the shape of their marks and in their dashes, and each is named beside its mark.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from betterdb_agent_memory.evaluation.markup import Node, node
+
+WIDTH: Final = 736
+_LEFT: Final = 56
+_RIGHT: Final = 16
+_TOP: Final = 12
+_HEIGHT: Final = 240
+_LINE: Final = 20
+_BAR: Final = 16
+_COLOURS: Final = 6
+_DASHES: Final = ("none", "7 4", "2 3", "9 3 2 3")
+_STEPS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A name, and one value (not negative) for each step or group."""
+
+    name: str
+    values: Sequence[float]
+
+
+def lines(title: str, steps: Sequence[str], series: Sequence[Series], *, unit: str = "") -> Node:
+    """A line for each series, one point a step."""
+    top = _ceiling(value for one in series for value in one.values)
+    across = (WIDTH - _LEFT - _RIGHT) / max(len(steps) - 1, 1)
+
+    def point(step: int, value: float) -> tuple[float, float]:
+        return _LEFT + step * across, _TOP + _HEIGHT * (1 - value / top)
+
+    drawn = [*_grid(top, unit)]
+    for step, name in enumerate(steps):
+        anchor = "start" if step == 0 else "end" if step == len(steps) - 1 else "middle"
+        drawn.append(_text(point(step, 0)[0], _TOP + _HEIGHT + _LINE, name, anchor=anchor))
+    for place, one in enumerate(series):
+        points = [point(step, value) for step, value in enumerate(one.values)]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        style = {"fill": "none", "stroke": _colour(place), "stroke_width": 2, "stroke_dasharray": _dash(place)}
+        drawn.append(node("polyline", points=path, **style))
+        drawn += [_mark(place, x, y) for x, y in points]
+    below = _TOP + _HEIGHT + 2 * _LINE
+    drawn += _legend(series, below)
+    return _svg(title, below + _LINE * len(series), drawn)
+
+
+def bars(title: str, groups: Sequence[str], series: Sequence[Series], *, unit: str = "", digits: int = 1) -> Node:
+    """A horizontal bar for each series in each group, with its value behind it."""
+    top = _ceiling(value for one in series for value in one.values)
+    room = WIDTH - _LEFT - _RIGHT - 80
+    drawn: list[Node] = []
+    y = float(_TOP)
+    for group, name in enumerate(groups):
+        drawn.append(_text(0, y + _LINE - 6, name))
+        y += _LINE
+        for place, one in enumerate(series):
+            length = max(room * one.values[group] / top, 1)
+            drawn.append(
+                node("rect", x=_LEFT, y=f"{y:.1f}", width=f"{length:.1f}", height=_BAR - 3, fill=_colour(place))
+            )
+            drawn.append(_mark(place, _LEFT - 12, y + _BAR / 2 - 1.5))
+            drawn.append(_text(_LEFT + length + 6, y + _BAR - 5, f"{one.values[group]:.{digits}f}{unit}"))
+            y += _BAR
+        y += 8
+    drawn += _legend(series, y + 8)
+    return _svg(title, y + 8 + _LINE * len(series), drawn)
+
+
+def _svg(title: str, height: float, drawn: Sequence[Node]) -> Node:
+    return node("svg", node("title", title), *drawn, role="img", viewBox=f"0 0 {WIDTH} {height + 4:.0f}")
+
+
+def _grid(top: float, unit: str) -> Iterator[Node]:
+    for step in range(_STEPS + 1):
+        y = _TOP + _HEIGHT * (1 - step / _STEPS)
+        yield node("line", x1=_LEFT, x2=WIDTH - _RIGHT, y1=f"{y:.1f}", y2=f"{y:.1f}", class_="rule")
+        yield _text(_LEFT - 8, y + 4, f"{top * step / _STEPS:g}{unit}", anchor="end", faint=True)
+
+
+def _legend(series: Sequence[Series], y: float) -> Iterator[Node]:
+    for place, one in enumerate(series):
+        yield _mark(place, _LEFT - 12, y + place * _LINE + 8)
+        yield _text(_LEFT, y + place * _LINE + 12, one.name)
+
+
+def _text(x: float, y: float, text: str, *, anchor: str = "start", faint: bool = False) -> Node:
+    made = node("text", text, x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor)
+    if faint:
+        made.set("class", "faint")
+    return made
+
+
+def _mark(place: int, x: float, y: float) -> Node:
+    """Round, square, a triangle, a diamond, and so on again."""
+    corners = (0, 4, 3, 4)[place % 4]
+    if corners == 0:
+        return node("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=4, fill=_colour(place))
+    turned = math.pi / 4 if place % 4 == 1 else math.pi / 2
+    around = (turned + 2 * math.pi * corner / corners for corner in range(corners))
+    points = " ".join(f"{x + 5 * math.cos(angle):.1f},{y - 5 * math.sin(angle):.1f}" for angle in around)
+    return node("polygon", points=points, fill=_colour(place))
+
+
+def _colour(place: int) -> str:
+    return f"var(--s{place % _COLOURS})"
+
+
+def _dash(place: int) -> str:
+    return _DASHES[place % len(_DASHES)]
+
+
+def _ceiling(values: Iterator[float]) -> float:
+    """A round number that no value exceeds: 1, 2, 4 or 8 times a power of ten.
+
+    >>> _ceiling(iter([0.3, 71.2])), _ceiling(iter([0.0])), _ceiling(iter([100.0]))
+    (80.0, 1.0, 100.0)
+    """
+    largest = max(values, default=0)
+    if largest <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(largest))
+    return next(power * factor for factor in (1, 2, 4, 8, 10) if power * factor >= largest)

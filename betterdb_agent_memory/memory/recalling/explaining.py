@@ -1,0 +1,124 @@
+"""A memory that was recalled, and why it ranked where it did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from betterdb_agent_memory.memory.record import MemoryItem
+from betterdb_agent_memory.memory.scoring import recency_decay, similarity_from_distance
+from betterdb_agent_memory.options import HybridOptions, RecallWeights
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One term of a score: `value` times `weight`."""
+
+    name: str
+    value: float
+    weight: float
+
+    @property
+    def contribution(self) -> float:
+        """What the term adds to the score; nothing without a weight, whatever the value."""
+        return self.value * self.weight if self.weight else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Relevance:
+    """What makes a memory relevant in hybrid retrieval: four signs from 0 to 1, and their weighted mean.
+
+    `similarity` is 1 - distance / 2; `words` the share of the question's words that the memory has, or was
+    `lent` by the turn beside it; `date` and `actor` are 1 where the question names the memory's day or person.
+    `matched` are the words of the question that the memory itself has.
+    """
+
+    similarity: float
+    words: float
+    date: float
+    actor: float
+    weights: HybridOptions
+    matched: tuple[str, ...] = ()
+    lent: bool = False
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """The signs with their shares of the mean."""
+        weights, total = self.weights, total_weight(self.weights)
+        return (
+            Component("similarity", self.similarity, weights.similarity_weight / total),
+            Component("words", self.words, weights.words_weight / total),
+            Component("date", self.date, weights.date_weight / total),
+            Component("actor", self.actor, weights.actor_weight / total),
+        )
+
+    @property
+    def value(self) -> float:
+        """The weighted mean of the signs, 0 to 1."""
+        return sum(component.contribution for component in self.components)
+
+
+def total_weight(weights: HybridOptions) -> float:
+    """What the weights of the four signs sum up to."""
+    return weights.similarity_weight + weights.words_weight + weights.date_weight + weights.actor_weight
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a hit ranked where it did.
+
+    `distance` is the cosine distance to the query (0 to 2), `threshold` the largest that counted,
+    `age_seconds` the age that recency was computed from: since creation or last access, whichever is
+    later. `importance` is the memory's. `relevance` says what hybrid retrieval made of the memory, None in
+    vector retrieval. `exact` tells whether no memory beside those looked at could have been among the hits;
+    `rerank_score` is the reranker's, by which the hits are ordered where there is one.
+    """
+
+    distance: float
+    threshold: float
+    age_seconds: float
+    importance: float
+    half_life_seconds: float
+    weights: RecallWeights
+    relevance: Relevance | None = None
+    exact: bool = False
+    rerank_score: float | None = None
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """The terms of the score: similarity, in hybrid retrieval words, date and actor, then recency, importance."""
+        similarity = self.weights.similarity
+        relevant = (
+            (Component("similarity", similarity_from_distance(self.distance), similarity),)
+            if self.relevance is None
+            else tuple(Component(one.name, one.value, one.weight * similarity) for one in self.relevance.components)
+        )
+        recency = float(recency_decay(self.age_seconds, self.half_life_seconds))
+        return (
+            *relevant,
+            Component("recency", recency, self.weights.recency),
+            Component("importance", self.importance, self.weights.importance),
+        )
+
+    @property
+    def score(self) -> float:
+        """The sum of the contributions."""
+        return sum(component.contribution for component in self.components)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryHit:
+    """A memory that was recalled.
+
+    `score` is the composite it was ranked by, higher is better. `similarity` is the published name
+    of the cosine *distance*, lower is closer; `distance` is the same under its right name.
+    """
+
+    item: MemoryItem
+    similarity: float
+    score: float
+    explain: Explanation | None = None
+
+    @property
+    def distance(self) -> float:
+        """Cosine distance to the query, 0 to 2."""
+        return self.similarity

@@ -1,0 +1,194 @@
+"""Finding the candidates of a recall that are exactly in scope.
+
+Search indexes fold case, trim and split, so what they return may include strangers. Dropping those
+must not shorten the answer: more is asked for until enough are left, nothing else can qualify, or
+the engine gives no more; past that point every memory of the scope is compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from betterdb_agent_memory.background import off_loop
+from betterdb_agent_memory.engines.base import Neighbour, Neighbours, Search, Tally, Word
+from betterdb_agent_memory.engines.filters import Filter
+from betterdb_agent_memory.memory.recalling.question import Question, Reach, in_periods
+from betterdb_agent_memory.memory.recalling.scope_statistics import ScopeStatistics
+from betterdb_agent_memory.memory.recalling.whole_scope import compare_whole_scope
+from betterdb_agent_memory.memory.record import ITEM_FIELDS
+from betterdb_agent_memory.memory.spaces import SearchedRecords
+from betterdb_agent_memory.memory.words.rare import rarest
+
+_WIDENING = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Frequencies:
+    """How many memories the scope has (`size`), and how many of them have each word of the question."""
+
+    size: int
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is known about memories that are no candidates.
+
+    `nearest` is the distance that none of them is below, None where there are none. `holding` is the same for those
+    that have one of the words `searched`, and `dated` for those of the periods; None where all of these were seen.
+    """
+
+    nearest: float | None
+    holding: float | None = None
+    searched: frozenset[str] = frozenset()
+    dated: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Candidates that are exactly in scope, each once, those by vector first and nearest first.
+
+    `frequencies` is None where the question has no words; `refills` counts searches that strangers made necessary.
+    """
+
+    rows: list[Neighbour]
+    limits: Limits
+    frequencies: Frequencies | None = None
+    refills: int = 0
+
+
+class Gatherer:
+    """Finds candidates in the records of one space; what it counts it leaves in `statistics`."""
+
+    def __init__(self, records: SearchedRecords, statistics: ScopeStatistics, *, unindexed: Sequence[str] = ()) -> None:
+        self._records = records
+        self._statistics = statistics
+        self._unindexed = unindexed
+        self._refills = 0
+
+    async def gather(self, question: Question, filter: Filter, reach: Reach) -> Gathered:
+        """The nearest memories; in hybrid retrieval also those of a day that the question names, and those that
+        have its rare words.
+
+        One round trip, and a second one for the words where it was not known how many memories have them and the
+        first did not bring the whole scope.
+        """
+        self._refills = 0
+        tallies = question.tallies(filter)
+        unknown = [tally for tally in tallies if self._statistics.known(tally) is None]
+        searches = [self._nearest(filter, reach)]
+        if question.periods:
+            searches.append(self._dated(question, filter, reach))
+        rare = () if unknown else self._rare(question, tallies, reach)
+        if rare:
+            searches.append(self._holding(filter, reach, rare))
+        asked = self._asked(unknown, filter)
+        found, counts = await self._records.search_many(question.vector, searches, fields=ITEM_FIELDS, tallies=asked)
+        for tally, count in zip(asked, counts, strict=True):
+            self._statistics.note(tally, count)
+        nearest, nearest_limit = await self._all_of(
+            question.vector, filter, found[0], searches[0].count, reach, wanted=searches[0].count
+        )
+        if nearest_limit is None:
+            return self._gathered([nearest], Limits(None), tallies)
+        dates = found[1] if question.periods else Neighbours(exhausted=True)
+        dated, dated_limit = await self._kept(filter, dates)
+        if unknown and question.words and (rare := self._rare(question, tallies, reach)):
+            [holders], _ = await self._records.search_many(
+                question.vector, [self._holding(filter, reach, rare)], fields=ITEM_FIELDS
+            )
+        else:
+            holders = found[-1] if rare else Neighbours(exhausted=True)
+        holding, holding_limit = await self._kept(filter, holders)
+        limits = Limits(nearest_limit, holding_limit, frozenset(word.stem for word in rare), dated_limit)
+        return self._gathered([nearest, dated, holding], limits, tallies)
+
+    async def gather_all(self, question: Question, filter: Filter, *, most: int) -> Gathered | None:
+        """Every memory of the scope, each with its distance; None if there are more than `most`.
+
+        About one round trip per 2,000 memories.
+        """
+        rows = await compare_whole_scope(self._records, question.vector, filter, most=most)
+        if rows is None:
+            return None
+        tallies = question.tallies(filter)
+        unknown = [tally for tally in tallies if self._statistics.known(tally) is None]
+        if unknown:
+            _, counts = await self._records.search_many(question.vector, (), fields=ITEM_FIELDS, tallies=unknown)
+            for tally, count in zip(unknown, counts, strict=True):
+                self._statistics.note(tally, count)
+        return self._gathered([rows], Limits(None), tallies)
+
+    def _asked(self, unknown: list[Tally], filter: Filter) -> list[Tally]:
+        """What to count in passing: without words the size of the scope, by which the engine chooses how to search."""
+        if unknown or not filter.clauses or filter.required_ids is not None:
+            return unknown
+        size = Tally(filter)
+        return [size] if self._statistics.known(size) is None else []
+
+    def _nearest(self, filter: Filter, reach: Reach) -> Search:
+        count = min(reach.nearest, self._records.max_neighbours)
+        size = self._statistics.known(Tally(filter)) if filter.clauses else None
+        return Search(count, filter, scope_size=size, exhaustive=reach.exhaustive)
+
+    def _dated(self, question: Question, filter: Filter, reach: Reach) -> Search:
+        narrowed = in_periods(filter, question.periods, unindexed=self._unindexed)
+        return Search(min(reach.nearest, self._records.max_neighbours), narrowed, exhaustive=reach.exhaustive)
+
+    def _holding(self, filter: Filter, reach: Reach, words: tuple[Word, ...]) -> Search:
+        return Search(min(reach.holding, self._records.max_neighbours), filter, words, exhaustive=reach.exhaustive)
+
+    def _rare(self, question: Question, tallies: Sequence[Tally], reach: Reach) -> tuple[Word, ...]:
+        if not question.words or not reach.holding:
+            return ()
+        if reach.word_matches is None:
+            return question.words
+        counts = [self._statistics.known(tally) or 0 for tally in tallies[1:]]
+        # A word that nothing had a minute ago may be in what was just remembered, and costs next to nothing.
+        new = tuple(word for word, count in zip(question.words, counts, strict=True) if not count)
+        return (*rarest(question.words, counts, reach.word_matches).searched, *new)
+
+    def _gathered(self, parts: Sequence[Sequence[Neighbour]], limits: Limits, tallies: Sequence[Tally]) -> Gathered:
+        merged = list({row.id: row for part in parts for row in part}.values())
+        frequencies = None
+        if tallies:
+            size, *counts = [self._statistics.known(tally) or 0 for tally in tallies]
+            frequencies = Frequencies(size, tuple(counts))
+        return Gathered(merged, limits, frequencies, self._refills)
+
+    async def _kept(self, filter: Filter, rows: Neighbours) -> tuple[list[Neighbour], float | None]:
+        """Those of the rows that are exactly in scope, and the distance that none of the others is below."""
+        kept = await off_loop(len(rows), _accepted, rows, filter)
+        return kept, None if rows.exhausted else (rows[-1].distance if rows else 0.0)
+
+    async def _all_of(
+        self, vector: bytes, filter: Filter, rows: Neighbours, count: int, reach: Reach, *, wanted: int
+    ) -> tuple[list[Neighbour], float | None]:
+        """As `_kept`, and more is asked for while strangers take the places of memories that are needed."""
+        while True:
+            kept = await off_loop(len(rows), _accepted, rows, filter)
+            nothing_left = rows.exhausted or (bool(rows) and rows[-1].distance > reach.threshold)
+            at_limit = count >= self._records.max_neighbours
+            if len(kept) >= wanted or nothing_left or (at_limit and len(kept) >= reach.needed):
+                limit = None if rows.exhausted and len(kept) <= wanted else _limit(rows, kept, wanted)
+                return kept[:wanted], limit
+            self._refills += 1
+            if at_limit:
+                break
+            count = min(count * _WIDENING, self._records.max_neighbours)
+            search = replace(self._nearest(filter, reach), count=count)
+            [rows], _ = await self._records.search_many(vector, [search], fields=ITEM_FIELDS)
+        every = await compare_whole_scope(self._records, vector, filter, most=None)
+        kept = every or []
+        return kept[:wanted], kept[wanted - 1].distance if len(kept) > wanted else None
+
+
+def _limit(rows: Neighbours, kept: Sequence[Neighbour], wanted: int) -> float:
+    return kept[wanted - 1].distance if len(kept) > wanted else rows[-1].distance if rows else 0.0
+
+
+def _accepted(rows: list[Neighbour], filter: Filter) -> list[Neighbour]:
+    if not filter.clauses:
+        return rows
+    return [row for row in rows if filter.accepts(row.id, row.fields)]

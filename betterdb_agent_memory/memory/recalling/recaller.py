@@ -1,0 +1,176 @@
+"""Recalling: candidates found, ranked, looked for further if that is asked for, and put in their final order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from betterdb_agent_memory.background import Together, off_loop
+from betterdb_agent_memory.embedders.vectors import decode_float32
+from betterdb_agent_memory.engines.base import Tally
+from betterdb_agent_memory.memory.diversity import diversify
+from betterdb_agent_memory.memory.recalling.explaining import MemoryHit
+from betterdb_agent_memory.memory.recalling.gathering import Gathered, Gatherer
+from betterdb_agent_memory.memory.recalling.question import Question, Reach
+from betterdb_agent_memory.memory.recalling.ranking import Ranking, rank, reordered
+from betterdb_agent_memory.memory.recalling.scope_statistics import ScopeStatistics
+from betterdb_agent_memory.memory.record import VECTOR
+from betterdb_agent_memory.memory.requests import RecallRequest, RecallSettings
+from betterdb_agent_memory.memory.spaces import SearchedRecords, VectorSpace
+from betterdb_agent_memory.memory.words.analysis import Analyzer
+from betterdb_agent_memory.memory.words.dates import Period, may_name_period, named_periods
+from betterdb_agent_memory.options import HybridOptions
+from betterdb_agent_memory.rerankers import CheckedReranker
+
+RERANKED = 20
+"""Hits that are put to a reranker, if so many are found."""
+
+_WIDENING = 4
+_CHOSEN_FROM = 4
+"""Hits of which diversity chooses one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """What a recall found: the ranking, the distance of the nearest memory, searches that strangers made necessary."""
+
+    ranking: Ranking
+    nearest_distance: float | None = None
+    refills: int = 0
+
+
+NOTHING = Recalled(Ranking([], 0, 0, exact=True))
+
+
+class Recaller:
+    """Answers questions from the records of a space; `exact_budget` is how many memories an exact recall looks at."""
+
+    def __init__(self, analyzer: Analyzer, *, reranker: CheckedReranker | None, exact_budget: int) -> None:
+        self._analyzer = analyzer
+        self._reranker = reranker
+        self._exact_budget = exact_budget
+        self._statistics = ScopeStatistics()
+        self._together: Together[Gathered] = Together()
+
+    async def question(self, vector: bytes, text: str, settings: RecallSettings) -> Question:
+        """A question with what hybrid retrieval makes of its text. No round trip."""
+        if settings.hybrid is None or not text:
+            return Question(vector, text, hybrid=settings.hybrid)
+        return await self._understood(vector, text, settings, settings.hybrid)
+
+    async def recall(
+        self, space: VectorSpace, question: Question, request: RecallRequest, settings: RecallSettings
+    ) -> Recalled:
+        """The hits in their final order. Callers who ask the same at the same time share the search.
+
+        One search, or two in hybrid retrieval; for diversity one more round trip; more for `exact`.
+        """
+        pool = self._pool(request, settings, question)
+        gatherer = Gatherer(space.records, self._statistics, unindexed=space.index.unindexed)
+        gathered = await self._together.once(
+            (space.records, question, request.filter, settings.reach),
+            lambda: gatherer.gather(question, request.filter, settings.reach),
+        )
+        ranking = await self._ranked(gathered, question, pool, settings)
+        refills = gathered.refills
+        if settings.exact and not ranking.exact:
+            gathered, ranking = await self._widened(
+                space.records, gatherer, gathered, question, request, settings, pool
+            )
+        ranking = await self._reranked(ranking, question, request)
+        ranking = await self._diversified(ranking, space.records, request.k, settings)
+        ranking = replace(ranking, hits=ranking.hits[: request.k])
+        nearest = min((row.distance for row in gathered.rows), default=None)
+        return Recalled(ranking, nearest, refills)
+
+    async def _understood(self, vector: bytes, text: str, settings: RecallSettings, hybrid: HybridOptions) -> Question:
+        words = self._analyzer.query(text) if hybrid.words_weight else ()
+        periods: tuple[Period, ...] = ()
+        if hybrid.date_weight and may_name_period(text, self._analyzer.language):
+            # The parser takes milliseconds, once in a process a tenth of a second.
+            periods = await asyncio.to_thread(named_periods, text, settings.now_ms, self._analyzer.language)
+        stop_words = bool(words) and not self._analyzer.stems(text)
+        return Question(vector, text, words, stop_words, periods, hybrid)
+
+    def _pool(self, request: RecallRequest, settings: RecallSettings, question: Question) -> int:
+        """How many of the best are needed to choose the hits from."""
+        pool = request.k
+        if self._reranker is not None and request.rerank and question.text:
+            pool = max(pool, RERANKED)
+        return pool if settings.diversity is None else max(pool, _CHOSEN_FROM * request.k)
+
+    async def _ranked(self, gathered: Gathered, question: Question, pool: int, settings: RecallSettings) -> Ranking:
+        # Words are looked up in every candidate's text, which costs several times a row of numbers.
+        effort = len(gathered.rows) * (2 if question.words else 1)
+        return await off_loop(
+            effort,
+            lambda: rank(
+                gathered, question, k=pool, rules=settings.rules, now_ms=settings.now_ms, analyzer=self._analyzer
+            ),
+        )
+
+    async def _widened(
+        self,
+        records: SearchedRecords,
+        gatherer: Gatherer,
+        gathered: Gathered,
+        question: Question,
+        request: RecallRequest,
+        settings: RecallSettings,
+        pool: int,
+    ) -> tuple[Gathered, Ranking]:
+        """The ranking once it is exact, or as exact as the budget allows: each search goes four times as far."""
+        reach, ranking = settings.reach, await self._ranked(gathered, question, pool, settings)
+        most = min(records.max_neighbours, self._exact_budget)
+        while not ranking.exact and reach.nearest < most:
+            reach = self._next(reach, request, most)
+            gathered = await gatherer.gather(question, request.filter, reach)
+            ranking = await self._ranked(gathered, question, pool, settings)
+        if not ranking.exact:
+            every = await gatherer.gather_all(question, request.filter, most=self._exact_budget)
+            if every is not None:
+                gathered, ranking = every, await self._ranked(every, question, pool, settings)
+        return gathered, ranking
+
+    def _next(self, reach: Reach, request: RecallRequest, most: int) -> Reach:
+        size = self._statistics.known(Tally(request.filter))
+        whole = size is not None and size < most
+        return reach.widened(most if whole else _WIDENING, most)
+
+    async def _reranked(self, ranking: Ranking, question: Question, request: RecallRequest) -> Ranking:
+        if self._reranker is None or not request.rerank or not question.text or not ranking.hits:
+            return ranking
+        first, rest = ranking.hits[:RERANKED], range(RERANKED, len(ranking.hits))
+        scores = await self._reranker.scores(question.text, [hit.item.content for hit in first])
+        order = np.argsort(-scores, kind="stable").tolist()
+        return reordered(ranking, [*order, *rest], rerank_scores=scores.tolist())
+
+    async def _diversified(
+        self, ranking: Ranking, records: SearchedRecords, k: int, settings: RecallSettings
+    ) -> Ranking:
+        if settings.diversity is None or len(ranking.hits) < 2:
+            return ranking
+        stored = await records.read_many([hit.item.id for hit in ranking.hits], [VECTOR])
+        length = max((len(fields.get(VECTOR, b"")) for fields in stored if fields), default=0)
+        # A memory that was deleted meanwhile has no vector, and is like nothing.
+        raw = [fields.get(VECTOR, b"") if fields else b"" for fields in stored]
+        vectors = np.array(
+            [decode_float32(one) if len(one) == length and length else np.zeros(length // 4) for one in raw],
+            dtype=np.float64,
+        )
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+        places = await off_loop(len(raw), diversify, _on_a_scale(ranking.hits, settings), unit, k, settings.diversity)
+        return reordered(ranking, places)
+
+
+def _on_a_scale(hits: Sequence[MemoryHit], settings: RecallSettings) -> np.ndarray:
+    """What the hits are worth, from 0 to 1: by the reranker if there is one, else by their scores."""
+    reranked = [hit.explain.rerank_score for hit in hits if hit.explain is not None]
+    if any(score is not None for score in reranked):
+        return np.linspace(1.0, 0.0, num=len(hits))
+    weights = settings.rules.weights
+    return np.array([hit.score for hit in hits]) / (weights.similarity + weights.recency + weights.importance)

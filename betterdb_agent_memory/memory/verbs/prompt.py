@@ -1,0 +1,97 @@
+"""Memories for a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from betterdb_agent_memory.background import off_loop
+from betterdb_agent_memory.errors import InvalidInputError
+from betterdb_agent_memory.memory.prompting import DEFAULT_HEADING, CountTokens, MemoryContext, Packing
+from betterdb_agent_memory.memory.requests import MAX_K, checked_integer
+from betterdb_agent_memory.memory.scope import MemoryScope
+from betterdb_agent_memory.memory.verbs.recall import RecallVerbs
+from betterdb_agent_memory.memory.where import Where
+from betterdb_agent_memory.options import RecallWeights, Retrieval
+
+DEFAULT_BUDGET_TOKENS = 1_000
+DEFAULT_CANDIDATES = 32
+MAX_BUDGET_TOKENS = 10_000_000
+
+
+class PromptVerbs(RecallVerbs):
+    """context."""
+
+    async def context(
+        self,
+        query: str,
+        *,
+        budget_tokens: int | None = None,
+        k: int | None = None,
+        heading: str = DEFAULT_HEADING,
+        count_tokens: CountTokens | None = None,
+        sources: Sequence[str] | None = None,
+        threshold: float | None = None,
+        tags: Sequence[str] | None = None,
+        weights: RecallWeights | None = None,
+        reinforce: bool | None = None,
+        thread_id: str | None = None,
+        agent_id: str | None = None,
+        namespace: str | None = None,
+        scope: MemoryScope | None = None,
+        subject: str | None = None,
+        where: Where | None = None,
+        now: int | None = None,
+        retrieval: Retrieval | None = None,
+        exact: bool | None = None,
+        diversity: float | None = None,
+        rerank: bool | None = None,
+    ) -> MemoryContext:
+        """What is remembered about `query`, as a text for a prompt of at most `budget_tokens` (1,000 by default).
+
+        The best of `k` recalled memories (32 by default), best first as long as there is room, without those that
+        say the same; then in the order of time, each with its sources. They are delimited as data, and no content
+        can break out of that (docs/context.md). `heading` is the first line, put there as it is; "" leaves it out.
+        `sources` are those of "id", "time", "date", "speaker", "agent", "source" and "tags" that a line tells, by
+        default all.
+        `count_tokens` is the model's tokenizer, a function from a text to a number; without one tokens are
+        estimated. The budget holds for the whole text. Only memories that are in it are reinforced. The
+        rest is as for `recall`, round trips included.
+
+        Raises:
+            InvalidInputError: something is refused, before the embedder was called; or `count_tokens` failed.
+            EmbeddingError: the embedder failed.
+            RerankingError: the reranker failed.
+            EngineError: the server said no, or did not answer in time.
+        """
+        budget = checked_integer("budget_tokens", budget_tokens, DEFAULT_BUDGET_TOKENS, 1, MAX_BUDGET_TOKENS)
+        count = checked_integer("k", k, DEFAULT_CANDIDATES, 1, MAX_K)
+        if reinforce is not None and not isinstance(reinforce, bool | np.bool_):
+            raise InvalidInputError(f"reinforce must be true or false, got {reinforce!r:.80}")
+        packing = Packing(budget_tokens=budget, heading=heading, count_tokens=count_tokens, sources=sources)
+        hits = await self.recall(
+            query,
+            k=count,
+            threshold=threshold,
+            tags=tags,
+            weights=weights,
+            reinforce=False,
+            thread_id=thread_id,
+            agent_id=agent_id,
+            namespace=namespace,
+            scope=scope,
+            subject=subject,
+            where=where,
+            now=now,
+            retrieval=retrieval,
+            exact=exact,
+            diversity=diversity,
+            rerank=rerank,
+        )
+        context = await off_loop(len(hits), packing.pack, hits)
+        if context.hits and (reinforce is None or reinforce):
+            now_ms = self._clock() if now is None else now
+            await self._reinforcer.reinforce([hit.item.id for hit in context.hits], now_ms)
+            self._watch.reinforcements(self._reinforcer.statistics())
+        return context

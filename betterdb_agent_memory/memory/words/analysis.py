@@ -1,0 +1,112 @@
+"""What is compared of a text: the stems of its words, without those that every text has.
+
+A stem is what the Snowball algorithms (Porter, "An algorithm for suffix stripping", 1980, and its successors)
+leave of a word: "adopted" and "adoption" are both "adopt".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from itertools import chain, islice
+from threading import Lock
+
+import Stemmer
+
+from betterdb_agent_memory.engines.base import Word
+from betterdb_agent_memory.memory.words.languages import NO_LANGUAGE, language_name
+from betterdb_agent_memory.memory.words.stop_words import stop_words
+from betterdb_agent_memory.memory.words.tokens import is_unspaced, runs, tokens, words_of
+
+CACHED_WORDS = 1 << 15
+"""Distinct words of a language whose stems this process remembers: a few MB."""
+
+LONGEST_WORD = 64
+"""Characters of a word that count: what is longer is a key or a hash, and its beginning tells it from others."""
+
+QUERY_WORDS = 64
+"""Distinct words of a question that count, the first ones: each costs a look into the index."""
+
+
+class Analyzer:
+    """Brings texts and questions of one language to stems; safe to share between threads.
+
+    `language` is the name of a language with a stemmer (or its two-letter code), or "none" for words as they
+    are written. Text in scripts without blanks is understood whatever the language.
+
+    Raises:
+        ConfigurationError: the language is not known; the message lists those that are.
+
+    >>> Analyzer().stems("Caroline's agencies were researching adoption.")
+    ['carolin', 'agenc', 'research', 'adopt']
+    """
+
+    __slots__ = ("_all_stems", "_stems", "language")
+
+    def __init__(self, language: str = "english") -> None:
+        self.language = language_name(language)
+        self._all_stems, self._stems = _caches(self.language)
+
+    def stems(self, text: str, *, stop_words: bool = False) -> list[str]:
+        """The stems of `text` in its order, those of the words that every text has only with `stop_words`."""
+        stems = self._all_stems if stop_words else self._stems
+        return list(chain.from_iterable(map(stems.__getitem__, runs(text, self.language))))
+
+    def query(self, text: str) -> tuple[Word, ...]:
+        """The words of a question, each stem once, in order; at most the first 64.
+
+        Of a question that consists of stop words alone all words remain.
+        """
+        found = tokens(text, self.language)
+        for stems in (self._stems, self._all_stems):
+            words: dict[str, str] = {}
+            for token in found:
+                for stem in stems[token]:
+                    words.setdefault(stem, token)
+            if words:
+                return tuple(Word(token[:LONGEST_WORD], stem) for stem, token in islice(words.items(), QUERY_WORDS))
+        return ()
+
+    def stored(self, text: str) -> str | None:
+        """What a record stores so that its text is found: its stems with blanks between them.
+
+        None for English text with blanks between its words: search engines bring that to stems themselves.
+        """
+        if self.language == "english" and not is_unspaced(text):
+            return None
+        return " ".join(self.stems(text))
+
+
+class _Stems(dict[str, tuple[str, ...]]):
+    """The stems in a run of letters, mostly one, worked out when first asked for."""
+
+    def __init__(self, language: str, ignored: frozenset[str]) -> None:
+        super().__init__()
+        self._language = language
+        self._ignored = ignored
+        self._stem = _stemmer(language)
+        self._lock = Lock()
+
+    def __missing__(self, run: str) -> tuple[str, ...]:
+        with self._lock:  # a stemmer has a state of its own
+            words = words_of(run, self._language)
+            stems = tuple(self._stem(word[:LONGEST_WORD]) for word in words if word not in self._ignored)
+            if len(run) <= LONGEST_WORD:
+                if len(self) >= CACHED_WORDS:
+                    self.clear()
+                self[run] = stems
+        return stems
+
+
+@cache
+def _caches(language: str) -> tuple[_Stems, _Stems]:
+    """The stems of all words of a language, and those of all but its stop words; one each per process."""
+    return _Stems(language, frozenset()), _Stems(language, stop_words(language))
+
+
+def _stemmer(language: str) -> Callable[[str], str]:
+    if language == NO_LANGUAGE:
+        return str
+    stem: Callable[[str], str] = Stemmer.Stemmer(language, 0).stemWord
+    # A stemmer may leave nothing of a word that is all ending.
+    return lambda word: stem(word) or word

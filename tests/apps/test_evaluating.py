@@ -1,0 +1,86 @@
+"""`betterdb-memory eval`: figures for people, for programs and on a page, and nothing left where it measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.apps.conftest import Run
+from tests.servers import ValkeyServer
+
+LINES = """\
+{"id": "walnut", "text": "Maya is allergic to walnuts."}
+{"id": "key", "text": "The spare key is under the blue pot."}
+{"question": "Where is the spare key?", "expected": ["key"], "category": "<places>"}
+{"question": "What is Maya allergic to?", "expected": ["walnut"]}
+"""
+
+
+def dataset(tmp_path: Path) -> str:
+    (tmp_path / "mine.jsonl").write_text(LINES)
+    return "mine.jsonl"
+
+
+def test_tables_json_and_a_page(run: Run, tmp_path: Path) -> None:
+    file = dataset(tmp_path)
+    before = set(tmp_path.iterdir())
+    told = run("eval", file, "--strategies", "vector,hybrid")
+    assert told.code == 0, told.err
+    assert "mine.jsonl: 2 questions about 2 memories in a file" in told.out
+    assert all(word in told.out for word in ("R@10", "MRR", "p99 ms", "vector", "hybrid", "<places> (1)", "100.0"))
+    assert set(tmp_path.iterdir()) == before
+
+    told = run("eval", file, "--html", "report.html", "--embedders", "wordllama,wordllama:64", "--json")
+    assert told.code == 0, told.err
+    found = told.json
+    assert [(one["embedder"], one["strategy"]) for one in found["results"]] == [
+        ("wordllama", "vector"),
+        ("wordllama", "hybrid"),
+        ("wordllama:64", "vector"),
+        ("wordllama:64", "hybrid"),
+    ]
+    assert set(found["results"][0]) == {"embedder", "strategy", "overall", "categories", "latency", "cost"}
+    assert found["results"][1]["overall"]["recall"]["1"] == 1
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.startswith("<!DOCTYPE html>")
+    assert "&lt;places&gt;" in page
+
+
+def test_a_server_is_measured_and_left_as_it_was(run: Run, tmp_path: Path, valkey_server: ValkeyServer) -> None:
+    with valkey_server.blocking_client() as client:
+        before = set(client.keys("*"))
+        told = run("--url", valkey_server.url, "eval", dataset(tmp_path), "--questions", "1", "--json")
+        assert told.code == 0, told.err
+        assert (told.json["engine"], told.json["questions"]) == ("server", 1)
+        assert told.json["results"][0]["cost"]["round_trips"] >= 1
+        assert set(client.keys("*")) == before
+
+
+def test_only_a_url_that_is_given_is_measured(run: Run, tmp_path: Path) -> None:
+    told = run("eval", dataset(tmp_path), "--json", env={"BETTERDB_URL": "valkey://127.0.0.1:1"})
+    assert (told.code, told.json["engine"]) == (0, "file")
+
+
+def test_without_a_dataset_it_is_a_set_of_ours(run: Run) -> None:
+    told = run("eval", "--questions", "5", "--strategies", "hybrid", "--json")
+    assert told.code == 0, told.err
+    assert told.json["questions"] == 5
+    assert told.json["results"][0]["overall"]["questions"] == 5
+
+
+def test_what_cannot_be_is_refused_before_anything_is_measured(run: Run, tmp_path: Path) -> None:
+    file = dataset(tmp_path)
+    for arguments, complaint in (
+        ((file, "--strategies", "dense"), "no strategy is named 'dense'"),
+        ((file, "--embedders", "nobody"), "no embedder is named 'nobody'"),
+        ((file, "--embedders", ","), "--embedders names none"),
+        ((file, "--html", "no/such/folder.html"), "there is no folder"),
+    ):
+        told = run("eval", *arguments)
+        assert (told.code, told.out) == (3, "")
+        assert complaint in told.err
+    (tmp_path / "bad.jsonl").write_text(LINES + json.dumps({"id": "x"}))
+    told = run("eval", "bad.jsonl")
+    assert told.code == 3
+    assert "bad.jsonl, line 5" in told.err
+    assert run("eval", "missing.json").code == 4

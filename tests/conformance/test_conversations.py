@@ -1,0 +1,450 @@
+"""Conversations: turns in order, found by what they answer, whatever happens to them or around them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from io import BytesIO
+
+import numpy as np
+import pytest
+
+from betterdb_agent_memory import (
+    ConfigurationError,
+    EmbeddingError,
+    InvalidInputError,
+    MemoryDraft,
+    MemoryItem,
+    MemoryScope,
+    MemoryStore,
+    Progress,
+    RememberResult,
+)
+from betterdb_agent_memory.engines.base import Engine
+from betterdb_agent_memory.memory import record
+from betterdb_agent_memory.memory.conversations import ConversationMessage
+from betterdb_agent_memory.memory.generations.generation import generation_collection
+from betterdb_agent_memory.memory.turns import session_key, turn_id
+from tests.conformance.conftest import FILE, MEMORY, URL, MakeStore
+
+# What differs between clients is below the verbs used here.
+pytestmark = pytest.mark.parametrize("configuration", [FILE, MEMORY, URL, "redis-resp3-decoded"], indirect=True)
+
+
+class WordEmbedder:
+    """Words hashed into a vector; another seed is another model. It refuses texts that hold `refuses`."""
+
+    default_threshold = 2.0
+
+    def __init__(self, name: str = "words", dimensions: int = 16, seed: int = 1) -> None:
+        self.name = name
+        self.dimensions = dimensions
+        self.refuses: str | None = None
+        self.calls: list[list[str]] = []
+        self._seed = seed
+
+    def vector(self, text: str) -> np.ndarray:
+        vector = np.zeros(self.dimensions)
+        for word in text.lower().split():
+            vector += np.random.default_rng([self._seed, *word.encode()]).standard_normal(self.dimensions)
+        return vector
+
+    async def embed_query(self, text: str) -> np.ndarray:
+        return self.vector(text)
+
+    async def embed_documents(self, texts: Sequence[str]) -> list[np.ndarray]:
+        if self.refuses is not None and any(self.refuses in text for text in texts):
+            raise ValueError("cannot embed this")
+        self.calls.append([*texts])
+        return [self.vector(text) for text in texts]
+
+
+@pytest.fixture
+def words() -> WordEmbedder:
+    return WordEmbedder()
+
+
+@pytest.fixture
+def talk(make_store: MakeStore, words: WordEmbedder) -> MemoryStore:
+    return make_store(embed_fn=words)
+
+
+def expected(embedder: WordEmbedder, own: str, *neighbours: str) -> np.ndarray:
+    """The vector of a turn by the formula that the documentation states."""
+
+    def unit(vector: np.ndarray) -> np.ndarray:
+        return vector / np.linalg.norm(vector)
+
+    u = unit(embedder.vector(own))
+    window = unit(u + sum((unit(embedder.vector(text)) for text in neighbours), np.zeros(embedder.dimensions)))
+    return unit(0.5 * u + 0.5 * window)
+
+
+async def vector_of(store: MemoryStore, engine: Engine, id: str | None, generation: int | None = None) -> np.ndarray:
+    """The vector in a memory, or the one of the next model beside it."""
+    assert id is not None
+    memories = record.memory_collection(store.name)
+    collection = memories if generation is None else generation_collection(store.name, generation)
+    [fields] = await engine.records(collection).read_many([id], (record.VECTOR,))
+    assert fields is not None
+    return np.frombuffer(fields[record.VECTOR], "<f4")
+
+
+async def assert_windows(
+    store: MemoryStore, engine: Engine, embedder: WordEmbedder, session: str, generation: int | None = None
+) -> None:
+    """Every turn of the session has the vector of its neighbours as they are now."""
+    items = {item.turn: item async for item in store.iterate() if item.session == session and item.turn is not None}
+    assert items
+
+    def said(turn: int) -> list[str]:
+        item = items.get(turn)
+        if item is None:
+            return []
+        return [f"{item.speaker}: {item.content}" if item.speaker else item.content]
+
+    for turn, item in items.items():
+        vector = expected(embedder, *said(turn), *said(turn - 1), *said(turn + 1))
+        stored = await vector_of(store, engine, item.id, generation)
+        assert stored == pytest.approx(vector, abs=1e-5), (turn, item.content)
+
+
+def ids_of(results: Sequence[RememberResult]) -> list[str]:
+    assert [result.outcome for result in results] == ["stored"] * len(results)
+    return [result.id for result in results if result.id is not None]
+
+
+async def items_of(store: MemoryStore, results: Sequence[RememberResult]) -> list[MemoryItem]:
+    return [item for item in await store.get_many(ids_of(results)) if item is not None]
+
+
+async def test_a_short_answer_is_found_by_what_it_answers(make_store: MakeStore) -> None:
+    talk = make_store(embed_fn=WordEmbedder(dimensions=64))
+    said = ["shall we take the hotel at the river in lisbon", "yes, that one", "good"]
+    other = [f"bananas ripen slowly number {number}" for number in range(20)]
+    await talk.remember_conversation([*other, *said], thread_id="mixed")
+    await talk.remember_many([*other, *said], thread_id="plain")
+
+    async def similarity_of_the_answer(thread: str) -> tuple[int, float]:
+        """Its place among the hits, and 1 - distance."""
+        hits = await talk.recall("the hotel at the river in lisbon", k=23, thread_id=thread, reinforce=False)
+        place = [hit.item.content for hit in hits].index("yes, that one")
+        return place, 1 - hits[place].distance
+
+    place, mixed = await similarity_of_the_answer("mixed")
+    _, plain = await similarity_of_the_answer("plain")
+    assert place == 1
+    assert mixed > plain + 0.2
+
+
+async def test_order_session_speaker_and_time_are_kept(talk: MemoryStore, clock: object) -> None:
+    when = datetime(2023, 5, 8, 13, 56, tzinfo=UTC)
+    results = await talk.remember_conversation(
+        [
+            ConversationMessage("Hi!", speaker="Ann", occurred_at=when, metadata={"channel": 3}),
+            {"content": "Hello.", "speaker": "Ben", "importance": 0.9, "tags": ["own"]},
+            {"role": "assistant", "content": "How can I help?"},
+            {"role": "user", "name": "Ann", "content": [{"type": "text", "text": "Where"}, {"text": "is it?"}]},
+            "no name",
+        ],
+        session="8 May",
+        thread_id="t",
+        namespace="team",
+        tags=["all"],
+        importance=0.3,
+        source="chat",
+    )
+    items = await items_of(talk, results)
+    assert [item.content for item in items] == ["Hi!", "Hello.", "How can I help?", "Where\nis it?", "no name"]
+    assert [item.speaker for item in items] == ["Ann", "Ben", "assistant", "Ann", None]
+    assert [item.turn for item in items] == [0, 1, 2, 3, 4]
+    assert {item.session for item in items} == {"8 May"}
+    assert {(item.thread_id, item.namespace, item.source) for item in items} == {("t", "team", "chat")}
+    assert [item.occurred_at for item in items] == [round(when.timestamp() * 1000), None, None, None, None]
+    assert [item.importance for item in items] == [0.3, 0.9, 0.3, 0.3, 0.3]
+    assert [item.tags for item in items] == [["all"], ["own"], ["all"], ["all"], ["all"]]
+    assert items[0].metadata == {"channel": 3}
+    key = session_key("8 May", MemoryScope("t", None, "team"))
+    assert [item.id for item in items] == [turn_id(key, turn) for turn in range(5)]
+    assert [item.turn async for item in talk.iterate(thread_id="t")] == [0, 1, 2, 3, 4]
+
+
+async def test_a_later_call_goes_on_and_mixes_the_turn_before_anew(
+    talk: MemoryStore, engine: Engine, words: WordEmbedder
+) -> None:
+    first = await talk.remember_conversation([{"content": "alpha", "speaker": "Ann"}, "beta"], thread_id="t")
+    assert await vector_of(talk, engine, first[1].id) == pytest.approx(
+        expected(words, "beta", "Ann: alpha"), abs=1e-5
+    )
+    words.calls.clear()
+    second = await talk.remember_conversation(["gamma"], thread_id="t")
+    assert len(words.calls) == 1
+    assert [item.turn for item in await items_of(talk, [*first, *second])] == [0, 1, 2]
+    assert await vector_of(talk, engine, first[1].id) == pytest.approx(
+        expected(words, "beta", "Ann: alpha", "gamma"), abs=1e-5
+    )
+    await assert_windows(talk, engine, words, "t")
+    assert [item.version for item in await items_of(talk, first)] == [1, 1]
+
+
+async def test_sessions_of_a_thread_are_apart(talk: MemoryStore, engine: Engine, words: WordEmbedder) -> None:
+    for session in ("monday", "tuesday"):
+        await talk.remember_conversation([f"{session} one", f"{session} two"], session=session, thread_id="t")
+    await talk.remember_conversation(["elsewhere"], session="monday", thread_id="other")
+    for session in ("monday", "tuesday"):
+        items = [item async for item in talk.iterate(thread_id="t") if item.session == session]
+        assert [item.turn for item in items] == [0, 1]
+        for item, neighbour in zip(items, reversed(items), strict=True):
+            vector = expected(words, item.content, neighbour.content)
+            assert await vector_of(talk, engine, item.id) == pytest.approx(vector, abs=1e-5)
+
+
+async def test_without_thread_and_session_each_call_is_a_session_of_its_own(talk: MemoryStore) -> None:
+    one = await items_of(talk, await talk.remember_conversation(["a", "b"]))
+    two = await items_of(talk, await talk.remember_conversation(["c"]))
+    assert [item.turn for item in (*one, *two)] == [0, 1, 0]
+    assert one[0].session == one[1].session != two[0].session
+    go_on = await items_of(talk, await talk.remember_conversation(["d"], session=one[0].session))
+    assert (go_on[0].turn, go_on[0].session) == (2, one[0].session)
+
+
+async def test_workers_that_append_at_once_lose_nothing(
+    make_store: MakeStore, engine: Engine, words: WordEmbedder
+) -> None:
+    workers = [make_store(embed_fn=words) for _ in range(4)]
+    await workers[0].remember_conversation(["the beginning"], thread_id="t")
+    results = await asyncio.gather(
+        *(
+            workers[number % 4].remember_conversation([f"{number} says one", f"{number} says two"], thread_id="t")
+            for number in range(12)
+        )
+    )
+    for result in results:
+        first, second = await items_of(workers[0], result)
+        assert (first.turn or 0) + 1 == second.turn
+    turns = [item.turn async for item in workers[0].iterate(thread_id="t")]
+    assert sorted(turn for turn in turns if turn is not None) == list(range(25))
+    await assert_windows(workers[0], engine, words, "t")
+
+
+async def test_an_update_mixes_the_turn_and_its_neighbours_anew(
+    talk: MemoryStore, engine: Engine, words: WordEmbedder
+) -> None:
+    ids = ids_of(await talk.remember_conversation(["one", "two", "three", "four", "five"], thread_id="t"))
+    words.calls.clear()
+    item = await talk.update(ids[2], content="something else")
+    assert (item.content, item.turn, item.version) == ("something else", 2, 2)
+    assert len(words.calls) == 1
+    await assert_windows(talk, engine, words, "t")
+    unchanged = await vector_of(talk, engine, ids[2])
+    await talk.update(ids[2], importance=0.9)
+    assert (await vector_of(talk, engine, ids[2]) == unchanged).all()
+
+
+async def test_nothing_of_a_forgotten_turn_stays_in_its_neighbours(
+    talk: MemoryStore, engine: Engine, words: WordEmbedder
+) -> None:
+    ids = ids_of(await talk.remember_conversation(["one", "two", "three", "four", "five"], thread_id="t"))
+    assert await talk.forget(ids[2])
+    assert await vector_of(talk, engine, ids[1]) == pytest.approx(expected(words, "two", "one"), abs=1e-5)
+    assert await vector_of(talk, engine, ids[3]) == pytest.approx(expected(words, "four", "five"), abs=1e-5)
+    assert await talk.forget_many([ids[0], ids[1], "nobody"]) == [True, True, False]
+    await assert_windows(talk, engine, words, "t")
+    after = ids_of(await talk.remember_conversation(["six"], thread_id="t"))
+    assert [item.turn for item in await talk.get_many(after) if item] == [5]
+    await assert_windows(talk, engine, words, "t")
+
+
+async def test_what_remains_of_a_scope_holds_nothing_of_the_rest(
+    talk: MemoryStore, engine: Engine, words: WordEmbedder
+) -> None:
+    said = [{"content": f"number {number}", "tags": ["secret"] if number in (1, 2, 5) else []} for number in range(7)]
+    await talk.remember_conversation(said, thread_id="t")
+    assert await talk.forget_by_scope(thread_id="t", tags=["secret"]) == 3
+    assert sorted([item.turn or 0 async for item in talk.iterate()]) == [0, 3, 4, 6]
+    await assert_windows(talk, engine, words, "t")
+    assert await talk.forget_by_scope(thread_id="t") == 4
+
+
+async def test_forgetting_says_when_a_share_of_the_text_is_left_and_can_be_repeated(
+    talk: MemoryStore, make_store: MakeStore, engine: Engine, words: WordEmbedder
+) -> None:
+    ids = ids_of(await talk.remember_conversation(["one", "two", "three"], thread_id="t"))
+    words.refuses = "one"
+    with pytest.raises(EmbeddingError) as failure:
+        await talk.forget(ids[1])
+    assert "forget the same ids once more" in "".join(failure.value.__notes__)
+    assert await talk.get(ids[1]) is None
+    words.refuses = None
+    with pytest.raises(ConfigurationError):
+        await make_store(embed_fn=None).forget(ids[1])
+    assert await talk.forget(ids[1]) is False
+    await assert_windows(talk, engine, words, "t")
+
+
+@pytest.mark.parametrize("dimensions", [16, 24], ids=["the same length", "another length"])
+async def test_a_change_of_models_redoes_the_windows(
+    make_store: MakeStore,
+    engine: Engine,
+    words: WordEmbedder,
+    dimensions: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("_GRACE_SECONDS", "_FIRST_GRACE_SECONDS"):
+        monkeypatch.setattr(f"betterdb_agent_memory.memory.generations.migration.{name}", 0)
+    following = WordEmbedder("following", dimensions, seed=2)
+    store = make_store(embed_fn=words, next_embed_fn=following)
+    said = [{"content": f"number {number}", "speaker": "Ann"} for number in range(9)]
+    ids = ids_of(await store.remember_conversation(said, thread_id="t"))
+    await store.migration.start()
+    await store.migration.run(batch_size=4)
+    await store.update(ids[2], content="changed meanwhile")
+    await store.forget(ids[6])
+    await store.remember_conversation(["said meanwhile"], thread_id="t")
+    await store.migration.switch()
+    await assert_windows(store, engine, words, "t")
+    await assert_windows(store, engine, following, "t", generation=1)
+    await store.migration.finish(batch_size=4)
+    await assert_windows(store, engine, following, "t")
+    await store.remember_conversation(["said afterwards"], thread_id="t")
+    await assert_windows(store, engine, following, "t")
+
+
+@pytest.mark.parametrize("vectors", [True, False], ids=["with vectors", "without"])
+async def test_an_export_brings_conversations_along_and_they_go_on(
+    make_store: MakeStore, engine: Engine, words: WordEmbedder, vectors: bool
+) -> None:
+    store = make_store(embed_fn=words)
+    said = [{"content": f"number {number}", "speaker": "Ann", "occurred_at": number} for number in range(5)]
+    results = await store.remember_conversation(said, thread_id="t", session="s")
+    before = await items_of(store, results)
+    file = BytesIO()
+    await store.export_to(file, vectors=vectors)
+    other = make_store(embed_fn=words, name=f"{store.name}2")
+    file.seek(0)
+    assert (await other.import_from(file)).imported == 5
+    assert await items_of(other, results) == before
+    await assert_windows(other, engine, words, "s")
+    [later] = await items_of(other, await other.remember_conversation(["number 5"], thread_id="t", session="s"))
+    assert later.turn == 5
+    await assert_windows(other, engine, words, "s")
+
+
+async def test_turns_that_are_imported_one_by_one_find_their_neighbours(
+    make_store: MakeStore, engine: Engine, words: WordEmbedder
+) -> None:
+    store = make_store(embed_fn=words)
+    await store.remember_conversation(["one", "two", "three", "four"], thread_id="t")
+    file = BytesIO()
+    await store.export_to(file, vectors=False)
+    header, *lines = file.getvalue().splitlines(keepends=True)
+    other = make_store(embed_fn=words, name=f"{store.name}2")
+    for line in (lines[2], lines[0], lines[3], lines[1]):
+        await other.import_from(BytesIO(header + line))
+    await assert_windows(other, engine, words, "t")
+
+
+async def test_a_lost_count_overwrites_nothing(talk: MemoryStore, engine: Engine, words: WordEmbedder) -> None:
+    for lost in range(2):
+        await talk.remember_conversation([f"{lost} {number}" for number in range(3)], thread_id="t")
+        await engine.values.delete(f"{talk.name}:__mem_sessions")
+    await talk.remember_conversation(["at the end"], thread_id="t")
+    found = {item.turn: item.content async for item in talk.iterate()}
+    assert [found[turn] for turn in sorted(turn for turn in found if turn is not None)] == [
+        *(f"{lost} {number}" for lost in range(2) for number in range(3)),
+        "at the end",
+    ]
+
+
+async def test_what_cannot_be_embedded_leaves_no_gap(talk: MemoryStore, engine: Engine, words: WordEmbedder) -> None:
+    words.refuses = "bad"
+    results = await talk.remember_conversation(["one", {"content": 7}, "bad", "two", {"kontent": "x"}], thread_id="t")
+    assert [result.outcome for result in results] == ["stored", "rejected", "rejected", "stored", "rejected"]
+    assert isinstance(results[1].error, InvalidInputError)
+    assert isinstance(results[2].error, EmbeddingError)
+    assert [item.turn for item in await items_of(talk, [results[0], results[3]])] == [0, 1]
+    await assert_windows(talk, engine, words, "t")
+
+
+async def test_long_conversations_are_told_of_and_mixed_across_batches(
+    talk: MemoryStore, engine: Engine, words: WordEmbedder
+) -> None:
+    told: list[Progress] = []
+    results = await talk.remember_conversation(
+        [f"number {number}" for number in range(520)], thread_id="t", on_progress=told.append
+    )
+    assert [(progress.done, progress.total) for progress in told] == [(500, 520), (520, 520)]
+    assert [item.turn for item in await items_of(talk, results)] == list(range(520))
+    for turn in (498, 499, 500, 501):
+        vector = expected(words, *(f"number {near}" for near in (turn, turn - 1, turn + 1)))
+        assert await vector_of(talk, engine, results[turn].id) == pytest.approx(vector, abs=1e-5)
+
+
+async def test_remember_many_mixes_with_context_only(talk: MemoryStore, engine: Engine, words: WordEmbedder) -> None:
+    plain = ids_of(await talk.remember_many(["one", "two"], thread_id="t"))
+    raw = words.vector("one").astype(np.float32)
+    assert (await vector_of(talk, engine, plain[0]) == raw).all()
+    drafts = [MemoryDraft("three", subject="x", thread_id="t"), "four", {"content": "five", "thread_id": "u"}]
+    turns = await talk.remember_many([drafts[0], drafts[2]], context="window")
+    assert [(item.thread_id, item.session, item.turn, item.subject) for item in await items_of(talk, turns)] == [
+        ("t", "t", 0, "x"),
+        ("u", "u", 0, None),
+    ]
+    await talk.remember_many([drafts[1]], thread_id="t", context="window")
+    await assert_windows(talk, engine, words, "t")
+    await assert_windows(talk, engine, words, "u")
+
+
+async def test_bad_arguments_are_refused_before_anything_is_paid_for(talk: MemoryStore, words: WordEmbedder) -> None:
+    for context in ("windows", 1, True):
+        with pytest.raises(InvalidInputError, match=f"context is 'window' or None, got {context!r}"):
+            await talk.remember_many(["x"], context=context)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="on_duplicate must be 'keep', got 'merge'"):
+        await talk.remember_many(["x"], context="window", on_duplicate="merge")
+    for messages in ("x", {"content": "x"}, ConversationMessage("x"), 7):
+        with pytest.raises(InvalidInputError, match="takes a list of messages"):
+            await talk.remember_conversation(messages)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="session must be text, got int"):
+        await talk.remember_conversation(["x"], session=7)  # type: ignore[arg-type]
+    [own_id] = await talk.remember_many([MemoryDraft("x", id="mine")], context="window")
+    assert "cannot be 'mine'" in str(own_id.error)
+    results = await talk.remember_conversation(
+        [{"speaker": "Ann"}, {"content": "x", "speaker": 7}, {"content": ["x"]}, {"content": "x", "who": 1}, 7]
+    )
+    assert [str(result.error).partition(",")[0].partition(";")[0] for result in results] == [
+        "a message needs content",
+        "speaker must be text",
+        "a part of a message's content must be a mapping with a text",
+        "a message has no field 'who'",
+        "a message is given as text",
+    ]
+    assert not words.calls
+
+
+async def test_a_limit_of_a_scope_holds_for_conversations(make_store: MakeStore, words: WordEmbedder) -> None:
+    store = make_store(embed_fn=words, max_items_per_scope=3)
+    ids_of(await store.remember_conversation([f"number {number}" for number in range(5)], thread_id="t"))
+    assert len([item async for item in store.iterate()]) == 3
+
+
+async def test_round_trips(talk: MemoryStore, engine: Engine) -> None:
+    await talk.remember_conversation(["warm"], thread_id="warm")
+    await talk.update(ids_of(await talk.remember_conversation(["warm", "warm"], thread_id="warm"))[0], content="warmer")
+    if not engine.round_trips:
+        pytest.skip("a file is asked without any")
+
+    async def cost(turns: int, thread: str) -> int:
+        before = engine.round_trips
+        ids_of(await talk.remember_conversation([f"number {n}" for n in range(turns)], thread_id=thread))
+        return engine.round_trips - before
+
+    assert [await cost(turns, str(turns)) for turns in (1, 500)] == [4, 4]
+    assert [await cost(turns, "500") for turns in (1, 500)] == [6, 6]
+    ids = ids_of(await talk.remember_conversation(["one", "two", "three"], thread_id="t"))
+    before = engine.round_trips
+    await talk.update(ids[1], content="other")
+    assert engine.round_trips - before == 6
+    before = engine.round_trips
+    await talk.forget(ids[1])
+    assert engine.round_trips - before == 4

@@ -1,0 +1,104 @@
+"""The stems beside a content, where the engine cannot find its words by itself; kept by every way of writing."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import pytest
+
+from betterdb_agent_memory import MemoryDraft, MemoryStore
+from betterdb_agent_memory.engines.base import Engine, Search, Tally, Word
+from betterdb_agent_memory.engines.filters import Equals, Filter
+from betterdb_agent_memory.memory import record
+from betterdb_agent_memory.memory.generations.generation import generation_collection
+from betterdb_agent_memory.memory.generations.joined import Joined
+from tests.conformance.conftest import FILE, MEMORY, URL, MakeStore
+from tests.conformance.test_conversations import WordEmbedder
+
+pytestmark = pytest.mark.parametrize("configuration", [FILE, MEMORY, URL], indirect=True)
+
+HOUSES = "Die alten Häuser am Fluss"
+
+
+async def words_of(store: MemoryStore, engine: Engine, id: str | None) -> str | None:
+    assert id is not None
+    memories = engine.records(record.memory_collection(store.name))
+    [fields] = await memories.read_many([id], (record.CONTENT, record.WORDS))
+    assert fields is not None
+    words = fields.get(record.WORDS)
+    return None if words is None else words.decode()
+
+
+async def test_every_way_of_writing_stores_the_stems_of_another_language(
+    make_store: MakeStore, engine: Engine
+) -> None:
+    store = make_store(language="german")
+    alone = await store.remember(HOUSES)
+    [many] = await store.remember_many([MemoryDraft(HOUSES, thread_id="t")])
+    [turn] = await store.remember_conversation([HOUSES], thread_id="t")
+    stems = await words_of(store, engine, alone)
+    assert stems is not None
+    assert "haus" in stems.split()
+    assert [await words_of(store, engine, result.id) for result in (many, turn)] == [stems, stems]
+    await store.update(alone, content="Drei Katzen")
+    assert (await words_of(store, engine, alone) or "").split()[-1] == "katz"
+    await store.update(alone, importance=1)
+    assert (await words_of(store, engine, alone) or "").split()[-1] == "katz"
+
+
+async def test_an_english_text_needs_none_and_one_without_blanks_does(make_store: MakeStore, engine: Engine) -> None:
+    store = make_store()
+    id = await store.remember("The old houses at the river")
+    assert await words_of(store, engine, id) is None
+    await store.update(id, content="東京の古い家")
+    assert await words_of(store, engine, id)
+    await store.update(id, content="The old houses once more")
+    assert await words_of(store, engine, id) is None
+
+
+async def test_what_is_imported_is_found_by_the_language_of_its_new_store(
+    make_store: MakeStore, engine: Engine
+) -> None:
+    german = make_store(language="german")
+    id = await german.remember(HOUSES)
+    file = BytesIO()
+    await german.export_to(file)
+    for language, has_words in (("english", False), ("german", True)):
+        other = make_store(language=language, name=f"{german.name}-{language}")
+        file.seek(0)
+        await other.import_from(file)
+        assert await words_of(other, engine, id) == (await words_of(german, engine, id) if has_words else None)
+
+
+async def test_words_find_memories_while_the_model_is_changed(
+    make_store: MakeStore, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_GRACE_SECONDS", "_FIRST_GRACE_SECONDS"):
+        monkeypatch.setattr(f"betterdb_agent_memory.memory.generations.migration.{name}", 0)
+    following = WordEmbedder("following", 24, seed=2)
+    store = make_store(embed_fn=WordEmbedder(), next_embed_fn=following, language="german")
+    first = await store.remember(HOUSES, thread_id="t")
+    await store.remember("Drei Katzen", thread_id="t")
+    await store.remember(HOUSES, thread_id="another")
+    await store.migration.start()
+    await store.migration.run()
+    changed = await store.remember("Zwei Katzen", thread_id="t")
+    await store.update(changed, content="Zwei kleine Häuser")
+
+    found_in = Joined(
+        engine.records(record.memory_collection(store.name)), engine.records(generation_collection(store.name, 1))
+    )
+    scope = Filter((Equals(record.THREAD, "t"),))
+    house, nobody = Word("häusern", "haus"), Word("nobody", "nobody")
+    vector = following.vector(HOUSES).astype("<f4").tobytes()
+    answers = await found_in.search_many(
+        vector,
+        [Search(5, scope), Search(5, scope, (house,)), Search(5, scope, (nobody,)), Search(1, scope, (house, nobody))],
+        fields=(record.CONTENT, record.THREAD),
+        tallies=[Tally(scope), Tally(scope, house), Tally(Filter(()), house), Tally(scope, nobody)],
+    )
+    assert [[row.id for row in found] for found in answers.neighbours][1:] == [[first, changed], [], [first]]
+    assert len(answers.neighbours[0]) == 3
+    assert answers.neighbours[1][0].distance == pytest.approx(0, abs=1e-5)
+    assert answers.neighbours[1][1].fields[record.CONTENT] == "Zwei kleine Häuser".encode()
+    assert answers.tallies == (3, 2, 3, 0)

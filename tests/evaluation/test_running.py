@@ -1,0 +1,90 @@
+"""An evaluation on each engine: right figures, and nothing left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from betterdb_agent_memory import InvalidInputError, MemoryOptions, Progress
+from betterdb_agent_memory.embedders import WordLlamaEmbedder
+from betterdb_agent_memory.evaluation import Collection, Dataset, Entry, Question, evaluate, strategies
+from tests.servers import ValkeyServer
+
+ENTRIES = (
+    Entry("walnut", "Maya is allergic to walnuts."),
+    Entry("key", "The spare key is under the blue pot."),
+    Entry("bus", "The bus to the harbour leaves at seven."),
+)
+QUESTIONS = (
+    Question("Where is the spare key?", ("key",), "places"),
+    Question("Which nuts is Maya allergic to: walnuts?", ("walnut",)),
+)
+TALK = (
+    Entry("ask", "Which pot did you mean, the blue one?", 1_778_250_600_000, "Ann", "1"),
+    Entry("yes", "Yes, that one.", 1_778_250_630_000, "Ben", "1"),
+)
+SMALL = Dataset(
+    "small",
+    (Collection("notes", ENTRIES, QUESTIONS), Collection("talk", TALK, (Question("the blue pot", ("ask", "yes")),))),
+)
+
+
+@pytest.fixture(params=["temporary", "file", "server"])
+def url(request: pytest.FixtureRequest, tmp_path: Path, valkey_server: ValkeyServer) -> str | None:
+    return {"temporary": None, "file": str(tmp_path / "m.db"), "server": valkey_server.url}[request.param]
+
+
+async def test_an_evaluation_measures_each_way_and_leaves_nothing_behind(
+    url: str | None, tmp_path: Path, valkey_server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with valkey_server.blocking_client() as client:
+        keys_before, indexes_before = set(client.keys("*")), client.execute_command("FT._LIST")
+    ways = strategies("vector,hybrid+exact,default")
+    models = {"small": WordLlamaEmbedder(64), "large": WordLlamaEmbedder()}
+    seen: list[Progress] = []
+    found = await evaluate(SMALL, ways, models, url=url, memory=MemoryOptions(threshold=2.0), on_progress=seen.append)
+
+    assert (found.memories, found.questions) == (5, 3)
+    assert found.engine == ("server" if url and "://" in url else "file")
+    assert [(result.embedder, result.strategy) for result in found.results] == [
+        (model, way.name) for model in models for way in ways
+    ]
+    for result in found.results:
+        assert result.overall.questions == 3
+        assert result.overall.recall[5] == 1
+        assert result.categories["places"].questions == 1
+        assert result.categories["places"].recall[1] == 1
+        assert 0 < result.latency.p50_ms <= result.latency.p99_ms
+        if found.engine == "server":
+            assert result.cost is not None
+            assert 1 <= result.cost.round_trips <= 3
+            assert 200 < result.cost.bytes < 20_000
+        else:
+            assert result.cost is None
+    assert set(found.loading_seconds) == set(models)
+    assert (seen[-1].done, seen[-1].total) == (9, 9)
+
+    with valkey_server.blocking_client() as client:
+        assert set(client.keys("*")) == keys_before
+        assert client.execute_command("FT._LIST") == indexes_before
+    assert not list(tmp_path.glob("betterdb-memory-eval-*"))
+
+
+async def test_the_threshold_of_the_options_counts() -> None:
+    models = {"wordllama": WordLlamaEmbedder()}
+    found = await evaluate(SMALL, strategies("vector"), models, memory=MemoryOptions(threshold=0.0))
+    assert found.results[0].overall.hit[20] == 0
+
+
+async def test_a_memory_that_the_store_refuses_ends_it_and_is_named() -> None:
+    refused = Dataset("d", (Collection("c", (Entry("big", "x" * 300_000),), (Question("x?", ("big",)),)),))
+    with pytest.raises(InvalidInputError, match="memory 'big' of c was refused"):
+        await evaluate(refused, strategies("vector"), {"wordllama": WordLlamaEmbedder()})
+
+
+@pytest.mark.parametrize("names", ["dense", "hybrid+fast", "", ","], ids=["unknown", "extra", "empty", "comma"])
+def test_a_strategy_that_is_none_is_refused(names: str) -> None:
+    with pytest.raises(InvalidInputError, match="strateg"):
+        strategies(names)

@@ -1,0 +1,99 @@
+"""`exact=True` finds what looking at every memory finds, and whoever claims to be exact is."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+
+from betterdb_agent_memory import HybridOptions, MemoryHit, MemoryStore, RecallWeights
+from betterdb_agent_memory.engines.base import Engine
+from tests.memory.recalling.brute_force import NOW_MS, Memory, Settings, random_memories, scores_of, write
+
+SIZE = 700
+DIMENSIONS = 8
+WEIGHTS = {
+    "contract": RecallWeights(0.6, 0.25, 0.15),
+    "tie-breakers": RecallWeights(0.97, 0.02, 0.01),
+    "similarity": RecallWeights(1, 0, 0),
+    "importance": RecallWeights(0.1, 0, 1),
+    "recency": RecallWeights(0.05, 1, 0),
+}
+QUESTIONS = {
+    "rare": ("copper summer winter", ("copper", "summer", "winter"), ()),
+    "common": ("stone", ("stone",), ()),
+    "unknown": ("zeppelin", ("zeppelin",), ()),
+    "person": ("Ada and the silver lamp", ("ada", "silver", "lamp"), ("Ada",)),
+    "long": ("stone river lamp cloud garden window", ("stone", "river", "lamp", "cloud", "garden", "window"), ()),
+}
+
+
+@pytest.fixture(scope="module")
+def memories() -> list[Memory]:
+    return random_memories(seed=5, count=SIZE, dimensions=DIMENSIONS)
+
+
+@pytest.fixture
+async def store(engine: Engine, store_name: str, memories: list[Memory]) -> MemoryStore:
+    await write(engine, store_name, memories)
+    return MemoryStore(client=engine, name=store_name, clock=lambda: NOW_MS)
+
+
+def refute(hits: list[MemoryHit], expected: list[tuple[float, int, str]], k: int) -> None:
+    """Fails unless the hits are the first k of `expected`; those with one score up to rounding may change places."""
+    by_id = {id: (score, created_at) for score, created_at, id in expected}
+    assert len(hits) == min(k, len(expected))
+    for hit, (score, _, _) in zip(hits, expected, strict=False):
+        assert hit.score == pytest.approx(score, abs=2e-6)
+        assert by_id[hit.item.id][0] == pytest.approx(hit.score, abs=2e-6)
+    for one, other in pairwise(hits):
+        if one.score == other.score:
+            assert (-one.item.created_at, one.item.id) < (-other.item.created_at, other.item.id)
+
+
+@pytest.mark.parametrize("retrieval", ["vector", "hybrid"])
+@pytest.mark.parametrize("weights", WEIGHTS)
+async def test_exact_recall_is_that_of_looking_at_all(
+    store: MemoryStore, memories: list[Memory], retrieval: Any, weights: str
+) -> None:
+    chance = np.random.default_rng(7)
+    claims = 0
+    for text, words, names in QUESTIONS.values():
+        vector = chance.standard_normal(DIMENSIONS).astype(np.float32)
+        for k, threshold in ((1, 2.0), (8, 2.0), (8, 0.6), (40, 0.3)):
+            hybrid = HybridOptions() if retrieval == "hybrid" else None
+            expected = scores_of(
+                memories,
+                vector,
+                Settings(WEIGHTS[weights], threshold, hybrid=hybrid, words=words, names=names),
+            )
+            asked: dict[str, Any] = {
+                "query": text,
+                "k": k,
+                "threshold": threshold,
+                "weights": WEIGHTS[weights],
+                "retrieval": retrieval,
+                "reinforce": False,
+                "now": NOW_MS,
+            }
+            found = await store.recall_by_vector(vector.tolist(), exact=True, **asked)
+            refute(found, expected, k)
+            assert all(hit.explain is not None and hit.explain.exact for hit in found)
+            default = await store.recall_by_vector(vector.tolist(), **asked)
+            if default and default[0].explain is not None and default[0].explain.exact:
+                claims += 1
+                refute(default, expected, k)
+    if weights == "similarity" and retrieval == "vector":
+        assert claims == len(QUESTIONS) * 4  # by likeness alone the nearest are the best
+
+
+async def test_a_budget_that_is_too_small_is_said(engine: Engine, store_name: str, memories: list[Memory]) -> None:
+    await write(engine, store_name, memories)
+    store = MemoryStore(client=engine, name=store_name, clock=lambda: NOW_MS, exact_budget=50)
+    vector = [1.0] * DIMENSIONS
+    weights = RecallWeights(0.01, 0.5, 0.5)
+    hits = await store.recall_by_vector(vector, weights=weights, threshold=2.0, exact=True, reinforce=False)
+    assert len(hits) == 8
+    assert [hit.explain is not None and hit.explain.exact for hit in hits] == [False] * 8

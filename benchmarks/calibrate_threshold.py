@@ -56,7 +56,7 @@ def main() -> None:
     conversations = load_conversations(arguments.dataset)
     if len(conversations) < 2:
         raise SystemExit("at least two conversations are needed: unrelated pairs are those across conversations")
-    embedder = _embedder(arguments)
+    embedder = embedder_named(arguments.embedder, arguments.dimensions)
     measured = asyncio.run(distances(embedder, conversations))
     ceilings = [*np.arange(arguments.start, arguments.stop + arguments.step / 2, arguments.step).round(4), NO_CEILING]
     stores = [_whole(conversations, measured)]
@@ -152,10 +152,11 @@ def _print_recommendation(rows: Sequence[Row], max_loss: float, stated: float) -
     )
 
 
-def _embedder(arguments: argparse.Namespace) -> Embedder:
-    if arguments.embedder is None:
-        return WordLlamaEmbedder(arguments.dimensions)
-    module, _, attribute = arguments.embedder.partition(":")
+def embedder_named(place: str | None, dimensions: int = 256) -> Embedder:
+    """What `module:callable` returns as an embedder; the offline one of that length for None."""
+    if place is None:
+        return WordLlamaEmbedder(dimensions)
+    module, _, attribute = place.partition(":")
     return as_embedder(getattr(importlib.import_module(module), attribute)())
 
 

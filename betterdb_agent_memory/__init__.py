@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.errors import MemoryNotFoundError as MemoryNotFoundError
     from betterdb_agent_memory.errors import OutcomeUnknownError as OutcomeUnknownError
     from betterdb_agent_memory.errors import PartialBatchError as PartialBatchError
+    from betterdb_agent_memory.errors import RerankingError as RerankingError
     from betterdb_agent_memory.errors import SearchModuleMissingError as SearchModuleMissingError
     from betterdb_agent_memory.errors import SearchTimeoutError as SearchTimeoutError
     from betterdb_agent_memory.errors import ValkeyCommandError as ValkeyCommandError
@@ -108,6 +109,7 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.memory.consolidation.facts import reconcile as reconcile
     from betterdb_agent_memory.memory.consolidation.facts import subject_key as subject_key
     from betterdb_agent_memory.memory.consolidation.language_model import LanguageModel as LanguageModel
+    from betterdb_agent_memory.memory.conversations import ConversationMessage as ConversationMessage
     from betterdb_agent_memory.memory.drafts import MemoryDraft as MemoryDraft
     from betterdb_agent_memory.memory.drafts import OnDuplicate as OnDuplicate
     from betterdb_agent_memory.memory.drafts import RememberResult as RememberResult
@@ -116,6 +118,8 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.memory.near_misses import NearMisses as NearMisses
     from betterdb_agent_memory.memory.progress import Progress as Progress
     from betterdb_agent_memory.memory.progress import ProgressFn as ProgressFn
+    from betterdb_agent_memory.memory.prompting import CountTokens as CountTokens
+    from betterdb_agent_memory.memory.prompting import MemoryContext as MemoryContext
     from betterdb_agent_memory.memory.recalling.explaining import Component as Component
     from betterdb_agent_memory.memory.recalling.explaining import Explanation as Explanation
     from betterdb_agent_memory.memory.recalling.explaining import MemoryHit as MemoryHit
@@ -166,6 +170,10 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.options import RecallWeights as RecallWeights
     from betterdb_agent_memory.options import TelemetryOptions as TelemetryOptions
     from betterdb_agent_memory.options import TierDefaults as TierDefaults
+    from betterdb_agent_memory.rerankers.base import Reranker as Reranker
+    from betterdb_agent_memory.rerankers.base import RerankFn as RerankFn
+    from betterdb_agent_memory.rerankers.function import FunctionReranker as FunctionReranker
+    from betterdb_agent_memory.rerankers.named import reranker_from_name as reranker_from_name
     from betterdb_agent_memory.telemetry import DEFAULT_METRICS_PREFIX as DEFAULT_METRICS_PREFIX
     from betterdb_agent_memory.telemetry import DEFAULT_TRACER_NAME as DEFAULT_TRACER_NAME
     from betterdb_agent_memory.telemetry import MemoryMetrics as MemoryMetrics
@@ -207,7 +215,8 @@ _PLACES: Final = {
         "ConsolidationError ContentUnavailableError EmbedderOverloadedError EmbedderUnavailableError "
         "EmbeddingError EngineError EngineUnavailableError IndexMismatchError IndexMissingError IndexNotReadyError "
         "InvalidInputError LeaseHeldError LeaseLostError MemoryExistsError MemoryNotFoundError OutcomeUnknownError "
-        "PartialBatchError SearchModuleMissingError SearchTimeoutError ValkeyCommandError VersionConflictError"
+        "PartialBatchError RerankingError SearchModuleMissingError SearchTimeoutError ValkeyCommandError "
+        "VersionConflictError"
     ),
     "live_config": "MemoryConfigSnapshot",
     "memory.calibration": "AnsweredQuestion Calibration CeilingRates",
@@ -216,10 +225,12 @@ _PLACES: Final = {
         "UnmatchedTombstoneOp UpdateOp apply_ops reconcile subject_key"
     ),
     "memory.consolidation.language_model": "LanguageModel",
+    "memory.conversations": "ConversationMessage",
     "memory.drafts": "MemoryDraft OnDuplicate RememberResult",
     "memory.generations.migration": "EmbeddingMigration MigrationStatus",
     "memory.near_misses": "NearMisses",
     "memory.progress": "Progress ProgressFn",
+    "memory.prompting": "CountTokens MemoryContext",
     "memory.recalling.explaining": "Component Explanation MemoryHit Relevance",
     "memory.record": "MATCH_ALL_MEMORY_QUERY MemoryItem",
     "memory.requests": "MemoryListOptions",
@@ -235,6 +246,9 @@ _PLACES: Final = {
         "EmbeddingCacheOptions HybridOptions MemoryConfigRefreshConfig MemoryDiscoveryConfig MemoryOptions "
         "MemoryStoreClient MemoryTelemetryOptions ModelCost RecallWeights TelemetryOptions TierDefaults"
     ),
+    "rerankers.base": "RerankFn Reranker",
+    "rerankers.function": "FunctionReranker",
+    "rerankers.named": "reranker_from_name",
     "telemetry": "DEFAULT_METRICS_PREFIX DEFAULT_TRACER_NAME MemoryMetrics MemoryTelemetry create_memory_telemetry",
 }
 """Every public name, by the module that has it. The imports above tell type checkers the same."""

@@ -9,6 +9,7 @@
     ├── EmbeddingError                           the embedder failed or returned something unusable
     │   ├── EmbedderUnavailableError             no answer in time, no connection, or refused for now
     │   └── EmbedderOverloadedError              too many texts are waiting to be embedded already
+    ├── RerankingError                           the reranker failed or returned something unusable
     ├── ContentUnavailableError                  what a URL in a request leads to could not be fetched
     ├── ConsolidationError                       a summarizer or extractor failed or returned something unusable
     ├── IndexMismatchError                       an existing index does not fit this store
@@ -84,6 +85,10 @@ class EmbedderUnavailableError(EmbeddingError):
 
 class EmbedderOverloadedError(EmbeddingError):
     """More texts are waiting to be embedded than the stated bound; nothing of this call was embedded."""
+
+
+class RerankingError(AgentMemoryError):
+    """The reranker failed, gave no answer in time, or returned something that is not one score a text."""
 
 
 class ContentUnavailableError(AgentMemoryError):

@@ -51,10 +51,13 @@ ATTRIBUTES = {"MemoryStore": {"name": "str"}}
 WAITING = {"cached_anthropic", "cached_openai_chat", "cached_openai_responses", "fetch_and_hash"}
 """Functions that wait for something, or wrap what does: their twins are in sync/wrapping.py."""
 
-WITHOUT_TWIN = {"Analytics", "CachedEmbedder", "CoalescingEmbedder", "Embedder", "FunctionEmbedder"}
+WITHOUT_TWIN = {
+    *("Analytics", "CachedEmbedder", "CoalescingEmbedder", "Embedder", "FunctionEmbedder"),
+    *("FunctionReranker", "Reranker"),
+}
 """What the asynchronous core itself waits for, and what means nothing: handed over as it is."""
 
-FUNCTIONS = {"embed_fn", "next_embed_fn", "embedder", "next_embedder", "summarize", "extract_facts", "call"}
+FUNCTIONS = {"embed_fn", "next_embed_fn", "embedder", "next_embedder", "summarize", "extract_facts", "call", "reranker"}
 """Parameters that take an asynchronous function: a plain one is taken too, and run in a thread."""
 
 OPTION_CLASSES = {"AgentMemoryOptions": f"{PACKAGE}.options"}

@@ -34,8 +34,10 @@ from betterdb_agent_memory import (
     TelemetryOptions,
     TierDefaults,
 )
+from betterdb_agent_memory.live_config import SETTINGS
 from betterdb_agent_memory.options import HybridOptions, checked_name
 from betterdb_agent_memory.options.environment import KEYS, from_environment, with_environment
+from tests.docs.pages import ROOT, table
 from tests.embedding import embed
 
 CLIENT = valkey.asyncio.Valkey()
@@ -231,3 +233,16 @@ def test_what_a_program_says_goes_before_the_environment() -> None:
     said = with_environment(MemoryOptions(retrieval="hybrid", threshold=0.4), settings)
     assert (said.retrieval, said.language, said.threshold) == ("hybrid", "german", 0.4)
     assert with_environment(MemoryOptions(), from_environment({})) == MemoryOptions()
+
+
+def test_the_table_of_hybrid_options_says_what_they_are() -> None:
+    documented = {row[0]: row[1:] for row in table(ROOT / "docs" / "configuration.md", "hybrid")}
+    settings = {setting.name: setting for setting in SETTINGS}
+    assert documented == {
+        option.name: [
+            repr(option.default),
+            settings[f"hybrid.{option.name}"].effect,
+            settings[f"hybrid.{option.name}"].accepts,
+        ]
+        for option in dataclasses.fields(HybridOptions)
+    }

@@ -1,4 +1,7 @@
-"""RedisVL on a server: its vector query and its hybrid query, each with its defaults, over a flat index."""
+"""RedisVL on a server: its vector query and its hybrid query, each with its defaults, over a flat index.
+
+Its `HybridQuery` is newer and needs a server with FT.HYBRID; this one runs on any RediSearch.
+"""
 
 from __future__ import annotations
 

@@ -22,6 +22,8 @@ _BAR: Final = 16
 _COLOURS: Final = 6
 _DASHES: Final = ("none", "7 4", "2 3", "9 3 2 3")
 _STEPS: Final = 4
+_LEAST: Final = 1e-9
+"""Less than this is drawn as nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ def _ceiling(values: Iterator[float]) -> float:
     (80.0, 1.0, 100.0)
     """
     largest = max(values, default=0)
-    if largest <= 0:
+    if largest < _LEAST:
         return 1.0
     power = 10.0 ** math.floor(math.log10(largest))
     return next(power * factor for factor in (1, 2, 4, 8, 10) if power * factor >= largest)

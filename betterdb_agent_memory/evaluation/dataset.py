@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -62,13 +61,18 @@ class Dataset:
 
     @property
     def entry_count(self) -> int:
-        """Memories of all collections."""
-        return sum(len(collection.entries) for collection in self.collections)
+        """Memories of all collections that something is asked about."""
+        return sum(len(collection.entries) for collection in self.asked)
 
     @property
     def question_count(self) -> int:
         """Questions of all collections."""
         return sum(len(collection.questions) for collection in self.collections)
+
+    @property
+    def asked(self) -> tuple[Collection, ...]:
+        """The collections that something is asked about."""
+        return tuple(collection for collection in self.collections if collection.questions)
 
     def sampled(self, count: int, *, seed: int = 0) -> Dataset:
         """At most `count` of the questions, drawn at random, the same for the same seed; all entries about them.
@@ -86,8 +90,4 @@ class Dataset:
             replace(one, questions=tuple(asked for j, asked in enumerate(one.questions) if (i, j) in chosen))
             for i, one in enumerate(self.collections)
         )
-        return replace(self, collections=tuple(_with_questions(drawn)))
-
-
-def _with_questions(collections: Iterable[Collection]) -> Iterable[Collection]:
-    return (collection for collection in collections if collection.questions)
+        return replace(self, collections=tuple(one for one in drawn if one.questions))

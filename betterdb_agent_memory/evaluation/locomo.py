@@ -120,7 +120,7 @@ def read_reduced(name: str, loaded: object) -> Dataset:
 
 def with_caption(text: str, caption: str | None) -> str:
     """A turn with what its picture shows."""
-    return f"{text} [shares {caption}]" if caption else text
+    return f"{text} [shares {caption}]".strip() if caption else text
 
 
 def _collection(sample: _Sample) -> Collection:
@@ -142,13 +142,10 @@ def _entries(conversation: dict[str, Any]) -> Iterator[Entry]:
         said_at = conversation.get(f"session_{number}_date_time")
         starts_ms = None if said_at is None else _milliseconds(number, said_at)
         for place, turn in enumerate(_TURNS.validate_python(conversation[f"session_{number}"])):
-            yield Entry(
-                turn.dia_id,
-                with_caption(turn.text, turn.blip_caption),
-                None if starts_ms is None else starts_ms + place * TURN_MS,
-                turn.speaker,
-                str(number),
-            )
+            text = with_caption(turn.text, turn.blip_caption)
+            time_ms = None if starts_ms is None else starts_ms + place * TURN_MS
+            if text.strip():
+                yield Entry(turn.dia_id, text, time_ms, turn.speaker, str(number))
 
 
 def _milliseconds(session: int, text: object) -> int:

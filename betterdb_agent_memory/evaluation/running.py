@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from betterdb_agent_memory.agent_memory import AgentMemory
 from betterdb_agent_memory.embedders.base import Embedder
 from betterdb_agent_memory.engines import is_server_url, open_engine
+from betterdb_agent_memory.errors import ConfigurationError, InvalidInputError
 from betterdb_agent_memory.evaluation.dataset import Collection, Dataset
 from betterdb_agent_memory.evaluation.loading import StoryClock, load
 from betterdb_agent_memory.evaluation.metrics import DEEPEST, Judged, Latency, Quality
@@ -72,9 +73,15 @@ async def evaluate(
     that of a whole recall, with embedding the question.
 
     Raises:
-        InvalidInputError: a memory or a question was refused.
+        ConfigurationError: a strategy reranks and `memory` has no reranker.
+        InvalidInputError: there is no question, or a memory or a question was refused.
         AgentMemoryError: the engine or an embedder failed.
     """
+    reranked = [strategy.name for strategy in strategies if strategy.needs_reranker]
+    if reranked and (memory is None or memory.reranker is None):
+        raise ConfigurationError(f"{reranked[0]} needs a reranker: MemoryOptions(reranker=...), or --reranker NAME")
+    if not dataset.question_count:
+        raise InvalidInputError(f"{dataset.name} holds no question: nothing to measure")
     on_server = url is not None and is_server_url(url)
     results: list[StrategyResult] = []
     loading_seconds: dict[str, float] = {}
@@ -82,7 +89,7 @@ async def evaluate(
         answers = {strategy.name: _Answers() for strategy in strategies}
         loading_seconds[name] = 0.0
         progress = _Watched(on_progress, name, dataset, len(strategies))
-        for collection in dataset.collections:
+        for collection in dataset.asked:
             async with AsyncExitStack() as cleaning:
                 store = await _opened(cleaning, url, embedder, memory)
                 began = perf_counter()

@@ -28,12 +28,19 @@ class Strategy:
     name: str
     options: Mapping[str, Any]
 
+    @property
+    def needs_reranker(self) -> bool:
+        """Whether it makes no sense for a store without one."""
+        return self.options.get("rerank", False) is True
+
 
 def strategy(name: str) -> Strategy:
     """`default`, `vector` or `hybrid`, with any of `+exact`, `+diverse` and `+rerank` behind it.
 
+    A store's reranker is left out where it is not named, but for `default`.
+
     >>> strategy("hybrid+exact").options
-    {'retrieval': 'hybrid', 'exact': True}
+    {'retrieval': 'hybrid', 'rerank': False, 'exact': True}
 
     Raises:
         InvalidInputError: a part of the name stands for nothing.
@@ -45,7 +52,7 @@ def strategy(name: str) -> Strategy:
             f"no strategy is named {name.strip()!r:.80}: it begins with {' or '.join((AS_OPENED, *RETRIEVALS))}, and "
             f"any of {', '.join(f'+{extra}' for extra in _EXTRAS)} may follow"
         )
-    options: dict[str, Any] = {} if retrieval == AS_OPENED else {"retrieval": retrieval}
+    options: dict[str, Any] = {} if retrieval == AS_OPENED else {"retrieval": retrieval, "rerank": False}
     for extra in extras:
         options |= _EXTRAS[extra]
     return Strategy(name.strip(), options)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.engines.base import Records
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.errors import (
@@ -19,7 +20,16 @@ from betterdb_agent_memory.memory.drafts import PreparedMemory, RememberResult
 from betterdb_agent_memory.memory.generations.layout import Layout, Models
 from betterdb_agent_memory.memory.mending import Mender
 from betterdb_agent_memory.memory.sessions import Sessions
-from betterdb_agent_memory.memory.turns import TURN_FIELDS, Window, all_around, spoken, turn_id, window_of
+from betterdb_agent_memory.memory.turns import (
+    TURN_FIELDS,
+    Window,
+    all_around,
+    is_turn,
+    spoken,
+    stored_vectors,
+    turn_id,
+    window_of,
+)
 from betterdb_agent_memory.memory.windows import embed_windows
 from betterdb_agent_memory.memory.writing import Writer
 
@@ -53,11 +63,25 @@ class Appender:
             if not appending.waiting:
                 break
             try:
-                await appending.once(layout)
-            except (IndexMismatchError, InvalidInputError) as refusal:  # embedded for an index that has gone meanwhile
-                layout = await self.models.moved_from(layout, refusal)
-                await appending.once(layout)
+                layout = await self._once(appending, layout)
+            except AgentMemoryError as error:
+                if not appending.results:
+                    raise
+                appending.refuse_the_rest(error)
         return [appending.results[place] for place in range(len(turns))]
+
+    async def _once(self, appending: _Appending, layout: Layout) -> Layout:
+        try:
+            await appending.once(layout)
+        except (IndexMismatchError, InvalidInputError) as refusal:  # embedded for an index that has gone meanwhile
+            layout = await self.models.moved_from(layout, refusal)
+            await appending.once(layout)
+        return layout
+
+
+def unplaced(error: AgentMemoryError) -> RememberResult:
+    """What became of a turn that got no number, and so no id."""
+    return RememberResult("rejected", None, error)
 
 
 class _Appending:
@@ -72,37 +96,61 @@ class _Appending:
 
     async def once(self, layout: Layout) -> None:
         """Embed, number and store the turns that wait; those whose number was taken go on waiting."""
-        space = layout.main
         length, around = await self._end()
-        known: dict[str, bytes] = {}
         last = turn_id(self._key, length - 1)
-        context = window_of(last, around).texts if around.get(last) else []
-        own = [_spoken(self._turns[place]) for place in self.waiting]
-        dimensions = await space.index.find(space.embedder.dimensions)
-        alone = [Window(text) for text in (*own, *context)]
-        made = (await embed_windows(space.embedder, alone, dimensions, known))[: len(own)]
-        embedded = []
-        for place, vector in zip(self.waiting, made, strict=True):
-            if isinstance(vector, bytes):
-                embedded.append(place)
-            else:
-                self.results[place] = self._turns[place].rejected(vector)
-        self.waiting = embedded
-        if not embedded:
+        context = window_of(last, around).texts if _is_there(last, around) else []
+        known = await self._embedded(context, layout)
+        if not self.waiting:
             return
-        await space.index.ensure(len(known[own[0]] if own[0] in known else next(iter(known.values()))) // 4)
+        embedded = self.waiting
         start = await self._by.sessions.allot(self._key, len(embedded))
-        numbered = [self._numbered(place, start + number) for number, place in enumerate(embedded)]
-        records = {item.memory.id: record.encode_memory(item.memory, b"") for item in numbered}
         continues = start == length and bool(context)
-        window = {**(around if continues else {}), **records}
-        windows = {id: window_of(id, window) for id in records}
-        stored = await self._by.writer.store_embedded(
-            [(item, windows[item.memory.id].vector(known)) for item in numbered], layout
-        )
+        before = context[0] if continues and context[0] in known else None
+        placed = await off_loop(len(embedded), self._placed, embedded, start, before, known)
+        stored = await self._by.writer.store_embedded(placed.memories, layout)
         self._settle(embedded, stored)
-        marks = {result.id: windows[result.id].mark for result in stored if result.outcome == "stored" and result.id}
-        await self._join(list(records), marks, window, [last] if continues else [], known, layout)
+        marks = {
+            result.id: placed.windows[result.id].mark
+            for result in stored
+            if result.outcome == "stored" and result.id is not None
+        }
+        await self._join(placed, marks, around if continues else {}, known, layout)
+
+    async def _embedded(self, context: Sequence[str], layout: Layout) -> dict[str, bytes]:
+        """The vectors of what waits to be stored and of the texts before it; what has none waits no longer."""
+        space = layout.main
+        known: dict[str, bytes] = {}
+        alone = [Window(text) for text in (*(_spoken(self._turns[place]) for place in self.waiting), *context)]
+        dimensions = await space.index.find(space.embedder.dimensions)
+        made = await embed_windows(space.embedder, alone, dimensions, known)
+        waiting = self.waiting
+        self.waiting = []
+        for place, vector in zip(waiting, made, strict=False):
+            if isinstance(vector, bytes):
+                self.waiting.append(place)
+            else:
+                self.results[place] = unplaced(vector)
+        if self.waiting:
+            await space.index.ensure(len(next(iter(known.values()))) // 4)
+        return known
+
+    def _placed(self, places: Sequence[int], start: int, before: str | None, known: Mapping[str, bytes]) -> _Placed:
+        """The turns at these places, numbered from `start`, behind one that said `before`, with their vectors."""
+        said = [_spoken(self._turns[place]) for place in places]
+        windows = [
+            Window(own, previous, following, is_turn=True)
+            for own, previous, following in zip(said, [before, *said], [*said[1:], None], strict=False)
+        ]
+        memories = [self._numbered(place, start + number) for number, place in enumerate(places)]
+        return _Placed(
+            list(zip(memories, stored_vectors(windows, known), strict=True)),
+            {item.memory.id: window for item, window in zip(memories, windows, strict=True)},
+        )
+
+    def refuse_the_rest(self, error: AgentMemoryError) -> None:
+        """Those that wait are not tried again."""
+        self.results.update((place, unplaced(error)) for place in self.waiting)
+        self.waiting = []
 
     def _settle(self, places: Sequence[int], stored: Sequence[RememberResult]) -> None:
         self.results.update(zip(places, stored, strict=True))
@@ -112,19 +160,23 @@ class _Appending:
 
     async def _join(
         self,
-        ids: Sequence[str],
+        placed: _Placed,
         marks: dict[str, bytes],
-        window: dict[str, Fields | None],
-        before: Sequence[str],
+        around: Mapping[str, Fields | None],
         known: dict[str, bytes],
         layout: Layout,
     ) -> None:
-        """Mix the turn before the first one anew, and see that nobody has come between meanwhile."""
+        """Mix the turn before the first one anew, and see that nobody has come between meanwhile.
+
+        `around` are the last two turns that were there before, if these follow them.
+        """
+        ids = list(placed.windows)
         missing = [id for id in ids if id not in marks]
         edges = dict.fromkeys([*all_around(ids), ids[0], ids[-1], *all_around(missing)])
         try:
-            if before and ids[0] in marks:
-                marks |= await self._by.mender.put(before, window, known, layout)
+            if around and ids[0] in marks:
+                first = {ids[0]: record.encode_memory(placed.memories[0][0].memory, b"")}
+                marks |= await self._by.mender.put([list(around)[-1]], {**around, **first}, known, layout)
             await self._by.mender.mend(
                 [id for id in edges if id not in missing], layout=layout, known=known, marks=marks
             )
@@ -150,5 +202,18 @@ class _Appending:
         return replace(item, memory=replace(item.memory, id=turn_id(self._key, turn), turn=turn))
 
 
+def _is_there(id: str, records: Mapping[str, Fields | None]) -> bool:
+    fields = records.get(id)
+    return fields is not None and record.is_memory(fields) and is_turn(id, fields)
+
+
 def _spoken(item: PreparedMemory) -> str:
     return spoken(item.memory.content, item.memory.speaker)
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """Turns with their numbers and vectors, and the windows of these by id, in order."""
+
+    memories: list[tuple[PreparedMemory, bytes]]
+    windows: dict[str, Window]

@@ -11,7 +11,7 @@ from typing import Any
 from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.errors import AgentMemoryError, InvalidInputError
 from betterdb_agent_memory.memory import record
-from betterdb_agent_memory.memory.appending import Appender
+from betterdb_agent_memory.memory.appending import Appender, unplaced
 from betterdb_agent_memory.memory.drafts import MemoryDraft, OnDuplicate, PreparedMemory, RememberResult, as_draft
 from betterdb_agent_memory.memory.progress import Progress, ProgressFn
 from betterdb_agent_memory.memory.remembering import BATCH, Remembering, hopeless, prepared_or_rejected
@@ -212,7 +212,7 @@ class Conversations:
             if failure is None:
                 stored, failure = await self._appended(key, list(items.values()))
             if failure is not None and not stored:
-                stored = [item.rejected(failure) for item in items.values()]
+                stored = [unplaced(failure)] * len(items)
             results.update(zip(items, stored, strict=True))
         return [results[place] for place in range(len(prepared))], failure
 

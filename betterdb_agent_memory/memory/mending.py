@@ -13,7 +13,7 @@ from betterdb_agent_memory.memory.generations.layout import Layout, Models
 from betterdb_agent_memory.memory.turns import is_turn, window_of
 from betterdb_agent_memory.memory.windows import embed_windows, read_around
 
-_ATTEMPTS = 5
+_ATTEMPTS = 20
 _BATCH = 250
 
 

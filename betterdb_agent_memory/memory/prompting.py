@@ -58,7 +58,7 @@ class MemoryContext:
     `text` is empty when there is nothing to tell, otherwise it has `tokens` tokens by the counter that was used,
     never more than the budget. `hits` are the memories in it, in its order. `left_out` are those for which there
     was no room and `repeated` those that say what one in it says, both best first. `is_cut` tells that the
-    only memory is shorter in the text than in the store, since it is longer than the budget.
+    best memory is shorter in the text than in the store, since it alone is longer than the budget.
     """
 
     text: str
@@ -124,10 +124,11 @@ class Packing:
         chosen: list[_Entry] = []
         left_out: list[MemoryHit] = []
         repeated: list[MemoryHit] = []
+        told = ""  # all words so far: of most memories, one search in it tells that they are new
         room = self._budget - self._frame_tokens
         for hit in hits:
             statement = Statement.of(hit.item)
-            if any(statement.repeats(entry.statement) for entry in chosen):
+            if f" {statement.words} " in told and any(statement.repeats(entry.statement) for entry in chosen):
                 repeated.append(hit)
                 continue
             entry = self._fitted(hit, statement, room, may_cut=not chosen)
@@ -136,6 +137,7 @@ class Packing:
             else:
                 room -= entry.tokens
                 chosen.append(entry)
+                told += f" {entry.statement.words} \n"
         return self._context(hits, chosen, left_out, repeated)
 
     def _fitted(self, hit: MemoryHit, statement: Statement, room: int, *, may_cut: bool) -> _Entry | None:
@@ -171,9 +173,12 @@ class Packing:
     ) -> MemoryContext:
         # Tokens of parts need not add up to those of the whole.
         while chosen and self._tokens(self._framed(chosen)) > self._budget:
-            left_out.append(chosen.pop().hit)
+            dropped = chosen.pop()
+            alike = [hit for hit in repeated if Statement.of(hit.item).repeats(dropped.statement)]
+            left_out += [dropped.hit, *alike]
+            repeated = [hit for hit in repeated if not any(hit is one for one in alike)]
         if not chosen:
-            return MemoryContext("", [], 0, list(hits), [])
+            return MemoryContext("", [], 0, left_out=list(hits), repeated=[])
         text = self._framed(chosen)
         places = {id(hit): place for place, hit in enumerate(hits)}
         left_out.sort(key=lambda hit: places[id(hit)])

@@ -13,13 +13,13 @@ from betterdb_agent_memory.memory.results import MemoryStats
 from betterdb_agent_memory.memory.verbs.consolidate import ConsolidateVerbs
 from betterdb_agent_memory.memory.verbs.forget import ForgetVerbs
 from betterdb_agent_memory.memory.verbs.maintain import MaintainVerbs
-from betterdb_agent_memory.memory.verbs.recall import RecallVerbs
+from betterdb_agent_memory.memory.verbs.prompt import PromptVerbs
 from betterdb_agent_memory.memory.verbs.remember import RememberVerbs
 
 _log = logging.getLogger(__name__)
 
 
-class MemoryStore(RememberVerbs, RecallVerbs, ForgetVerbs, ConsolidateVerbs, MaintainVerbs):
+class MemoryStore(RememberVerbs, PromptVerbs, ForgetVerbs, ConsolidateVerbs, MaintainVerbs):
     """Long-term memory under one name: remember, recall, list, forget.
 
     `client` is a `valkey.asyncio` or `redis.asyncio` client, or an engine of this library; it stays
@@ -29,7 +29,10 @@ class MemoryStore(RememberVerbs, RecallVerbs, ForgetVerbs, ConsolidateVerbs, Mai
     `weights` default to 0.6 similarity, 0.25 recency, 0.15 importance with a half-life of
     604,800 s; `max_items_per_scope` to no limit. `reinforcement` says when recalled memories
     are touched: "immediate" (before recall returns) or "deferred". `consolidation` sets label and
-    importance of facts. `next_embed_fn` is the model that the store is to be moved to: see `migration`.
+    importance of facts. How recall finds and orders memories (docs/recall.md): `retrieval`, "vector" or "hybrid", which
+    looks at words, dates and persons as well; its weights `hybrid`, the `language` of the memories, `exact` with its
+    `exact_budget`, `diversity`, `reranker`. `next_embed_fn` is the model that the store is to be moved to: see
+    `migration`.
     `analytics` is accepted as published and means nothing: no usage data is collected, whatever its value.
     `on_use` is called within each call that reaches the index, before work in the background begins.
 

@@ -113,37 +113,48 @@ class Window:
         text = json.dumps([self.previous, self.own, self.following]) if self.is_turn else self.own
         return hashlib.sha256(text.encode()).hexdigest()[:32].encode()
 
-    def vector(self, vectors: Mapping[str, bytes]) -> bytes:
-        """The vector to store, from those of its texts; a neighbour without one is left out.
 
-        That of a turn has length 1; that of any other memory is the embedder's own.
-        """
-        own = vectors[self.own]
-        if not self.is_turn:
-            return own
-        neighbours = [vectors[text] for text in self.texts[1:] if text in vectors]
-        return encode_float32(mixed(decode_float32(own), [decode_float32(vector) for vector in neighbours]))
+def stored_vectors(windows: Sequence[Window], vectors: Mapping[str, bytes]) -> list[bytes]:
+    """The vector to store for each window, from those of its texts; a neighbour without one is left out.
 
-
-def mixed(own: NDArray[np.float32], neighbours: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
-    """The unit vector between `own` and the direction of all of them together, each counted with length 1."""
-    unit = _unit(own)
-    together = unit + sum((_unit(vector) for vector in neighbours), np.zeros_like(unit))
-    return _unit(OWN_SHARE * unit + (1 - OWN_SHARE) * _unit(together, otherwise=unit), otherwise=unit)
+    That of a turn has length 1; that of any other memory is the embedder's own.
+    """
+    turns = [window for window in windows if window.is_turn]
+    mixes = iter(_mixes(turns, vectors) if turns else ())
+    return [next(mixes) if window.is_turn else vectors[window.own] for window in windows]
 
 
-def _unit(
-    vector: NDArray[np.float32] | NDArray[np.float64], *, otherwise: NDArray[np.float64] | None = None
-) -> NDArray[np.float64]:
-    numbers = vector.astype(np.float64)
-    length = float(np.linalg.norm(numbers))
-    # Opposite vectors cancel each other out; what is left of them is rounding, not a direction.
-    if otherwise is not None and length < _NO_DIRECTION:
-        return otherwise
-    return numbers / length
+def _mixes(turns: Sequence[Window], vectors: Mapping[str, bytes]) -> list[bytes]:
+    texts = list(dict.fromkeys(text for turn in turns for text in turn.texts if text in vectors))
+    rows = {text: row for row, text in enumerate(texts)}
+    units = np.array([decode_float32(vectors[text]) for text in texts], dtype=np.float64)
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    units = np.vstack([units, np.zeros(units.shape[1])])  # the last row is that of a neighbour that is not there
+    own = units[[rows[turn.own] for turn in turns]]
+    neighbours = [
+        units[[rows.get(text, -1) if text is not None else -1 for text in texts_there]]
+        for texts_there in ([turn.previous for turn in turns], [turn.following for turn in turns])
+    ]
+    return [encode_float32(row) for row in mixed(own, neighbours[0] + neighbours[1])]
+
+
+def mixed(own: NDArray[np.float64], neighbours: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows of length 1 between those of `own`, which have length 1, and the direction of their windows.
+
+    `neighbours` holds the sum of each row's neighbours, all of length 1, or zeros. Both have the shape (turns,
+    dimensions).
+    """
+    together = _directions(own + neighbours, otherwise=own)
+    return _directions(OWN_SHARE * own + (1 - OWN_SHARE) * together, otherwise=own)
 
 
 _NO_DIRECTION: Final = 1e-6
+"""Opposite vectors cancel each other out; what is left of them is rounding, shorter than this."""
+
+
+def _directions(rows: NDArray[np.float64], *, otherwise: NDArray[np.float64]) -> NDArray[np.float64]:
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.where(lengths < _NO_DIRECTION, otherwise, rows / np.maximum(lengths, _NO_DIRECTION))
 
 
 def is_turn(id: str, fields: Fields) -> bool:

@@ -205,7 +205,7 @@ class StoreWatch:
 
     def background_failed(self, work: str) -> None:
         """Best-effort work that failed: `eviction`, `config_refresh`, `discovery`, `reinforcement`,
-        `generation`.
+        `generation`, `window`.
         """
         self.background_failure_count += 1
         self._telemetry.metrics.background_failures.labels(self._store_name, work).inc()

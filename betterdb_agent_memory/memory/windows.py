@@ -8,7 +8,7 @@ from betterdb_agent_memory.engines.base import Records
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.errors import AgentMemoryError
 from betterdb_agent_memory.memory.embedding import CheckedEmbedder, EmbeddedEach
-from betterdb_agent_memory.memory.turns import TURN_FIELDS, Window, all_around
+from betterdb_agent_memory.memory.turns import TURN_FIELDS, Window, all_around, stored_vectors
 
 
 async def embed_windows(
@@ -31,8 +31,9 @@ async def embed_windows(
             vectors[text] = vector
         else:
             errors[text] = vector
+    stored = iter(stored_vectors([one for one in windows if one.own in vectors], vectors))
     return EmbeddedEach(
-        (errors[one.own] if one.own in errors else one.vector(vectors) for one in windows), given_up=made.given_up
+        (next(stored) if one.own in vectors else errors[one.own] for one in windows), given_up=made.given_up
     )
 
 

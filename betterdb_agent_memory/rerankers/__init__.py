@@ -5,7 +5,7 @@ Importing this loads no model and none of the libraries that run one.
 
 from __future__ import annotations
 
-from betterdb_agent_memory.rerankers.base import Reranker, RerankFn, RerankingError, TimedReranker
+from betterdb_agent_memory.rerankers.base import Reranker, RerankFn, TimedReranker
 from betterdb_agent_memory.rerankers.checked import CheckedReranker
 from betterdb_agent_memory.rerankers.fast_embed import FastEmbedReranker
 from betterdb_agent_memory.rerankers.function import FunctionReranker, as_reranker
@@ -17,7 +17,6 @@ __all__ = [
     "FunctionReranker",
     "RerankFn",
     "Reranker",
-    "RerankingError",
     "TimedReranker",
     "as_reranker",
     "close_reranker",

@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from betterdb_agent_memory.errors import AgentMemoryError
-
 RerankFn: TypeAlias = Callable[[str, Sequence[str]], Awaitable[Sequence[float]]]
 """An async function from a question and texts to one score a text, in order; higher is better."""
-
-
-class RerankingError(AgentMemoryError):
-    """The reranker failed, gave no answer in time, or returned something that is not one score a text."""
 
 
 @runtime_checkable

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betterdb_agent_memory.embedders.failures import cancellations
-from betterdb_agent_memory.errors import AgentMemoryError
-from betterdb_agent_memory.rerankers.base import Reranker, RerankingError, TimedReranker
+from betterdb_agent_memory.errors import AgentMemoryError, RerankingError
+from betterdb_agent_memory.rerankers.base import Reranker, TimedReranker
 
 DEFAULT_TIMEOUT_SECONDS: Final = 30.0
 """After which a call of a reranker that states no limit of its own is given up."""

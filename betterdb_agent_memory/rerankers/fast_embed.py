@@ -12,8 +12,7 @@ from betterdb_agent_memory.embedders.answers import refuse_what_is_not_text
 from betterdb_agent_memory.embedders.extras import require_package
 from betterdb_agent_memory.embedders.limits import CallLimits
 from betterdb_agent_memory.embedders.local_model import ModelThread
-from betterdb_agent_memory.errors import ConfigurationError, EmbeddingError
-from betterdb_agent_memory.rerankers.base import RerankingError
+from betterdb_agent_memory.errors import ConfigurationError, EmbeddingError, RerankingError
 
 if TYPE_CHECKING:
     from fastembed.rerank.cross_encoder import TextCrossEncoder

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from betterdb_agent_memory import (
     AgentMemoryRecallConfig,
     Analytics,
     AnalyticsOptions,
+    AnsweredQuestion,
     AuthenticationFailedError,
     BinaryBlock,
     BinaryNormalizer,
@@ -37,6 +38,8 @@ from betterdb_agent_memory import (
     BlockHints,
     CachedEmbedder,
     CacheOptions,
+    Calibration,
+    CeilingRates,
     CoalescingEmbedder,
     Component,
     ConfigInForce,
@@ -48,6 +51,8 @@ from betterdb_agent_memory import (
     ConsolidationError,
     ContentBlock,
     ContentUnavailableError,
+    ConversationMessage,
+    CountTokens,
     CreatedAt,
     DeferredReinforcement,
     DeleteOp,
@@ -67,6 +72,8 @@ from betterdb_agent_memory import (
     FactExtractor,
     FactOp,
     FunctionEmbedder,
+    FunctionReranker,
+    HybridOptions,
     Id,
     Importance,
     ImportResult,
@@ -86,6 +93,7 @@ from betterdb_agent_memory import (
     LlmStoreOptions,
     MemoryConfigRefreshConfig,
     MemoryConfigSnapshot,
+    MemoryContext,
     MemoryDiscovery,
     MemoryDiscoveryConfig,
     MemoryDraft,
@@ -105,6 +113,7 @@ from betterdb_agent_memory import (
     MemoryTelemetryOptions,
     MigrationStatus,
     ModelCost,
+    NearMisses,
     NoopOp,
     NormalizerConfig,
     OccurredAt,
@@ -117,7 +126,11 @@ from betterdb_agent_memory import (
     ReasoningBlock,
     RecallWeights,
     ReindexResult,
+    Relevance,
     RememberResult,
+    Reranker,
+    RerankFn,
+    RerankingError,
     SearchModuleMissingError,
     SearchTimeoutError,
     SessionStats,
@@ -155,6 +168,7 @@ from betterdb_agent_memory import (
     passthrough,
     recency_decay,
     reconcile,
+    reranker_from_name,
     similarity_from_distance,
     subject_key,
 )
@@ -171,16 +185,25 @@ from betterdb_agent_memory.clock import Clock, system_clock
 from betterdb_agent_memory.embedders.base import VectorLike
 from betterdb_agent_memory.embedders.cached import Kind
 from betterdb_agent_memory.engines.base import Engine
+from betterdb_agent_memory.memory.calibration import DEFAULT_FALSE_ACCEPT_RATE, DEFAULT_SAMPLE
 from betterdb_agent_memory.memory.consolidation.facts import Undated
 from betterdb_agent_memory.memory.consolidation.request import Mode
 from betterdb_agent_memory.memory.generations.migration import DEFAULT_BATCH
 from betterdb_agent_memory.memory.generations.migration import EmbeddingMigration as AsyncEmbeddingMigration
 from betterdb_agent_memory.memory.parts import random_id
+from betterdb_agent_memory.memory.prompting import DEFAULT_HEADING
 from betterdb_agent_memory.memory.store import MemoryStore as AsyncMemoryStore
 from betterdb_agent_memory.memory.transfer.importing import OnExisting
 from betterdb_agent_memory.memory.updating import KEEP, Keep
 from betterdb_agent_memory.memory.where import Moment, Where
-from betterdb_agent_memory.options import DEFAULT_MAX_CONTENT_BYTES, DEFAULT_NAME, Reinforcement
+from betterdb_agent_memory.options import (
+    DEFAULT_EXACT_BUDGET,
+    DEFAULT_LANGUAGE,
+    DEFAULT_MAX_CONTENT_BYTES,
+    DEFAULT_NAME,
+    Reinforcement,
+    Retrieval,
+)
 from betterdb_agent_memory.options import AgentMemoryOptions as AsyncAgentMemoryOptions
 from betterdb_agent_memory.options.caches import Client, Name, Tier, TtlSeconds
 from betterdb_agent_memory.options.checks import Accepts, either
@@ -211,6 +234,7 @@ __all__ = [
     "AgentMemoryRecallConfig",
     "Analytics",
     "AnalyticsOptions",
+    "AnsweredQuestion",
     "AuthenticationFailedError",
     "BinaryBlock",
     "BinaryNormalizer",
@@ -218,6 +242,8 @@ __all__ = [
     "BlockHints",
     "CacheOptions",
     "CachedEmbedder",
+    "Calibration",
+    "CeilingRates",
     "CoalescingEmbedder",
     "Component",
     "ConfigInForce",
@@ -229,6 +255,8 @@ __all__ = [
     "ConsolidationError",
     "ContentBlock",
     "ContentUnavailableError",
+    "ConversationMessage",
+    "CountTokens",
     "CreatedAt",
     "DeferredReinforcement",
     "DeleteOp",
@@ -250,6 +278,8 @@ __all__ = [
     "FactExtractor",
     "FactOp",
     "FunctionEmbedder",
+    "FunctionReranker",
+    "HybridOptions",
     "Id",
     "ImportResult",
     "Importance",
@@ -270,6 +300,7 @@ __all__ = [
     "LlmStoreOptions",
     "MemoryConfigRefreshConfig",
     "MemoryConfigSnapshot",
+    "MemoryContext",
     "MemoryDiscovery",
     "MemoryDiscoveryConfig",
     "MemoryDraft",
@@ -290,6 +321,7 @@ __all__ = [
     "MemoryTelemetryOptions",
     "MigrationStatus",
     "ModelCost",
+    "NearMisses",
     "NoopOp",
     "NormalizerConfig",
     "OccurredAt",
@@ -302,7 +334,11 @@ __all__ = [
     "ReasoningBlock",
     "RecallWeights",
     "ReindexResult",
+    "Relevance",
     "RememberResult",
+    "RerankFn",
+    "Reranker",
+    "RerankingError",
     "SearchModuleMissingError",
     "SearchTimeoutError",
     "SessionCache",
@@ -342,6 +378,7 @@ __all__ = [
     "passthrough",
     "recency_decay",
     "reconcile",
+    "reranker_from_name",
     "similarity_from_distance",
     "subject_key",
 ]
@@ -459,10 +496,11 @@ class AgentMemory(Bridged):
         caches: CacheOptions | None = None,
         clock: Clock = system_clock,
     ) -> AgentMemory:
-        """Open what the environment names: BETTERDB_URL, BETTERDB_NAME, BETTERDB_EMBEDDER, BETTERDB_THRESHOLD.
+        """Open what the environment names: BETTERDB_URL, BETTERDB_NAME, BETTERDB_EMBEDDER, BETTERDB_THRESHOLD,
+        BETTERDB_RETRIEVAL, BETTERDB_LANGUAGE.
 
         The same variables, with the same meanings, as those of the command line; one that is not set has the
-        default of `open`. A threshold in `memory` goes before the variable. `environment` is that of the process
+        default of `open`. What `memory` says goes before a variable. `environment` is that of the process
         by default. An embedder that is made from its name is closed with the agent.
 
         Raises:
@@ -507,7 +545,10 @@ class MemoryStore(Bridged):
     `weights` default to 0.6 similarity, 0.25 recency, 0.15 importance with a half-life of
     604,800 s; `max_items_per_scope` to no limit. `reinforcement` says when recalled memories
     are touched: "immediate" (before recall returns) or "deferred". `consolidation` sets label and
-    importance of facts. `next_embed_fn` is the model that the store is to be moved to: see `migration`.
+    importance of facts. How recall finds and orders memories (docs/recall.md): `retrieval`, "vector" or "hybrid", which
+    looks at words, dates and persons as well; its weights `hybrid`, the `language` of the memories, `exact` with its
+    `exact_budget`, `diversity`, `reranker`. `next_embed_fn` is the model that the store is to be moved to: see
+    `migration`.
     `analytics` is accepted as published and means nothing: no usage data is collected, whatever its value.
     `on_use` is called within each call that reaches the index, before work in the background begins.
 
@@ -541,6 +582,13 @@ class MemoryStore(Bridged):
         telemetry: MemoryTelemetryOptions | None = None,
         analytics: bool = True,
         reinforcement: Reinforcement = "immediate",
+        retrieval: Retrieval = "vector",
+        hybrid: HybridOptions | None = None,
+        language: str = DEFAULT_LANGUAGE,
+        exact: bool = False,
+        exact_budget: int = DEFAULT_EXACT_BUDGET,
+        diversity: float | None = None,
+        reranker: Reranker | RerankFn | Callable[..., Any] | None = None,
         max_content_bytes: int = DEFAULT_MAX_CONTENT_BYTES,
         clock: Clock = system_clock,
         new_id: Callable[[], str] = random_id,
@@ -562,6 +610,13 @@ class MemoryStore(Bridged):
             telemetry=telemetry,
             analytics=analytics,
             reinforcement=reinforcement,
+            retrieval=retrieval,
+            hybrid=hybrid,
+            language=language,
+            exact=exact,
+            exact_budget=exact_budget,
+            diversity=diversity,
+            reranker=as_async(reranker),
             max_content_bytes=max_content_bytes,
             clock=clock,
             new_id=new_id,
@@ -663,6 +718,55 @@ class MemoryStore(Bridged):
             LeaseHeldError: another worker is making it anew, or changing the embedding model.
         """
         return wait(self._inner.reindex(on_progress=on_progress))
+
+    def calibrate(
+        self,
+        *,
+        questions: Sequence[str | tuple[str, Sequence[str]] | AnsweredQuestion] | None = None,
+        sample: int = DEFAULT_SAMPLE,
+        false_accept_rate: float = DEFAULT_FALSE_ACCEPT_RATE,
+        thread_id: str | None = None,
+        agent_id: str | None = None,
+        namespace: str | None = None,
+        scope: MemoryScope | None = None,
+        tags: Sequence[str] | None = None,
+        where: Where | None = None,
+        on_progress: ProgressFn | None = None,
+    ) -> Calibration:
+        """Measure which distance counts as related in this store: what each ceiling lets in, and what it keeps.
+
+        Recommends the largest threshold that admits at most `false_accept_rate` (above 0, below 1) of the memories
+        that do not answer a question. `questions` are yours, about 50 or more: texts, pairs of a text and the ids of
+        the memories that answer it, or `AnsweredQuestion`. With answers it also tells which share of them each
+        ceiling keeps. Without questions 100 are made up from the memories, which tells the threshold within a
+        few hundredths and says nothing about answers (docs/thresholds.md).
+
+        They are compared with a `sample` (20 to 5,000) of the scope, evenly spread by age. Nothing is written; set
+        it with `agent.config.set(threshold=...)`, `default_threshold=` or `threshold=` of a call.
+
+        About 25 round trips, in which the vectors of the sample are read once (500 of 384 numbers: 0.8 MB), one
+        embedding call a question, and one for 128 answers that are texts.
+
+        Raises:
+            InvalidInputError: an argument cannot be used, an expected memory is not there, or there is too little
+                to tell the rate from; nothing was embedded.
+            ConfigurationError: the store has no embedder.
+            EmbeddingError, EngineError: something failed on the way.
+        """
+        return wait(
+            self._inner.calibrate(
+                questions=questions,
+                sample=sample,
+                false_accept_rate=false_accept_rate,
+                thread_id=thread_id,
+                agent_id=agent_id,
+                namespace=namespace,
+                scope=scope,
+                tags=tags,
+                where=where,
+                on_progress=on_progress,
+            )
+        )
 
     def consolidate(
         self,
@@ -797,13 +901,21 @@ class MemoryStore(Bridged):
         )
 
     def forget(self, id: str) -> bool:
-        """Delete one memory; true when there was one. One round trip."""
+        """Delete one memory; true when there was one. One round trip, for a turn of a conversation four.
+
+        Raises as `forget_many`.
+        """
         return wait(self._inner.forget(id))
 
     def forget_many(self, ids: Sequence[str]) -> builtins.list[bool]:
         """Delete memories; true, in order, where there was one. One round trip per 500.
 
+        The vectors of turns that stood next to a turn are mixed anew, so that they hold nothing of it: up to three
+        round trips more and an embedding call.
+
         Raises:
+            EmbeddingError, ConfigurationError: they are deleted, but turns next to them could not be embedded, or
+                there is no embedder: forget them once more when there is one.
             PartialBatchError: some were deleted; it says which.
             OutcomeUnknownError: the connection broke meanwhile; deleting again is harmless.
         """
@@ -821,7 +933,8 @@ class MemoryStore(Bridged):
     ) -> int:
         """Delete every memory of exactly this scope with all these tags, meeting `where`; returns how many.
 
-        Two round trips per 500.
+        Two round trips per 500. Turns of conversations that remain next to forgotten ones are mixed anew, as by
+        `forget_many`.
 
         Raises:
             InvalidInputError: nothing was given; that would be the whole store.
@@ -851,19 +964,33 @@ class MemoryStore(Bridged):
         subject: str | None = None,
         where: Where | None = None,
         now: int | None = None,
+        retrieval: Retrieval | None = None,
+        exact: bool | None = None,
+        diversity: float | None = None,
+        rerank: bool | None = None,
     ) -> builtins.list[MemoryHit]:
         """Return the `k` memories that matter most for `query`, best first.
 
         Only memories whose scope values equal the ones given, byte for byte, and that carry all
         `tags`; what is not given is not asked about. `where` adds conditions (docs/filters.md). `k` is 8 by
         default, at most 2,500; `threshold` and `weights` override the configuration; `reinforce=False`
-        leaves the hits untouched; `now` (ms) replaces the clock. One round trip, and one more for
-        immediate reinforcement; more only if the index returned memories that are not asked for: those
-        of other scopes, or those that a condition excludes which it cannot tell (a negated tag or label).
+        leaves the hits untouched; `now` (ms) replaces the clock, and dates in the question are understood
+        relative to it.
+
+        `retrieval` "hybrid" finds and weighs memories by the words, dates and persons of the question as well
+        as by likeness, "vector" by likeness alone. `exact` searches on until no better memory can be left, or the
+        budget is used up; `hit.explain.exact` says whether that is so. `diversity` (0 to 1, 1 is the score alone)
+        chooses hits that are unlike each other. `rerank=False` leaves the store's reranker out.
+
+        One round trip, in hybrid retrieval two while it is not known how frequent the words are, and one more each
+        for immediate reinforcement and for diversity; more if `exact` needs them, or if the index returned memories
+        that are not asked for: those of other scopes, or those that a condition excludes which it cannot tell (a
+        negated tag or label).
 
         Raises:
             InvalidInputError: something is refused, before the embedder was called.
             EmbeddingError: the embedder failed.
+            RerankingError: the reranker failed; `rerank=False` does without.
             EngineError: the server said no, or did not answer in time.
         """
         return wait(
@@ -881,6 +1008,10 @@ class MemoryStore(Bridged):
                 subject=subject,
                 where=where,
                 now=now,
+                retrieval=retrieval,
+                exact=exact,
+                diversity=diversity,
+                rerank=rerank,
             )
         )
 
@@ -900,8 +1031,16 @@ class MemoryStore(Bridged):
         subject: str | None = None,
         where: Where | None = None,
         now: int | None = None,
+        query: str | None = None,
+        retrieval: Retrieval | None = None,
+        exact: bool | None = None,
+        diversity: float | None = None,
+        rerank: bool | None = None,
     ) -> builtins.list[MemoryHit]:
         """`recall` for a vector that you have already: no embedder is needed. The same otherwise.
+
+        `query` is the question that the vector was made from: without it hybrid retrieval knows no words, and
+        nothing is reranked.
 
         Raises:
             InvalidInputError: also for a vector that is empty, not finite, all zero, or of another
@@ -922,6 +1061,11 @@ class MemoryStore(Bridged):
                 subject=subject,
                 where=where,
                 now=now,
+                query=query,
+                retrieval=retrieval,
+                exact=exact,
+                diversity=diversity,
+                rerank=rerank,
             )
         )
 
@@ -969,6 +1113,74 @@ class MemoryStore(Bridged):
                 where=where,
                 after=after,
                 page_size=page_size,
+            )
+        )
+
+    def context(
+        self,
+        query: str,
+        *,
+        budget_tokens: int | None = None,
+        k: int | None = None,
+        heading: str = DEFAULT_HEADING,
+        count_tokens: CountTokens | None = None,
+        sources: Sequence[str] | None = None,
+        threshold: float | None = None,
+        tags: Sequence[str] | None = None,
+        weights: RecallWeights | None = None,
+        reinforce: bool | None = None,
+        thread_id: str | None = None,
+        agent_id: str | None = None,
+        namespace: str | None = None,
+        scope: MemoryScope | None = None,
+        subject: str | None = None,
+        where: Where | None = None,
+        now: int | None = None,
+        retrieval: Retrieval | None = None,
+        exact: bool | None = None,
+        diversity: float | None = None,
+        rerank: bool | None = None,
+    ) -> MemoryContext:
+        """What is remembered about `query`, as a text for a prompt of at most `budget_tokens` (2,000 by default).
+
+        The best of `k` recalled memories (32 by default), best first as long as there is room, without those that
+        say the same; then in the order of time, each with its sources. They are delimited as data, and no content
+        can break out of that (docs/context.md). `heading` is the first line, put there as it is; "" leaves it out.
+        `sources` are those of "id", "time", "date", "speaker", "agent", "source" and "tags" that a line tells, by
+        default all.
+        `count_tokens` is the model's tokenizer, a function from a text to a number; without one tokens are
+        estimated. The budget holds for the whole text. Only memories that are in it are reinforced. The
+        rest is as for `recall`, round trips included.
+
+        Raises:
+            InvalidInputError: something is refused, before the embedder was called; or `count_tokens` failed.
+            EmbeddingError: the embedder failed.
+            RerankingError: the reranker failed.
+            EngineError: the server said no, or did not answer in time.
+        """
+        return wait(
+            self._inner.context(
+                query,
+                budget_tokens=budget_tokens,
+                k=k,
+                heading=heading,
+                count_tokens=count_tokens,
+                sources=sources,
+                threshold=threshold,
+                tags=tags,
+                weights=weights,
+                reinforce=reinforce,
+                thread_id=thread_id,
+                agent_id=agent_id,
+                namespace=namespace,
+                scope=scope,
+                subject=subject,
+                where=where,
+                now=now,
+                retrieval=retrieval,
+                exact=exact,
+                diversity=diversity,
+                rerank=rerank,
             )
         )
 
@@ -1043,6 +1255,7 @@ class MemoryStore(Bridged):
         namespace: str | None = None,
         scope: MemoryScope | None = None,
         on_duplicate: OnDuplicate = "keep",
+        context: Literal["window"] | None = None,
         on_progress: ProgressFn | None = None,
     ) -> builtins.list[RememberResult]:
         """Store many memories; what became of each, in order.
@@ -1052,11 +1265,14 @@ class MemoryStore(Bridged):
         and one round trip per 500 memories; a capacity limit is enforced after each 500 (so that memories
         of the same call may be evicted), with one round trip for each scope and set of tags among them.
 
+        With `context="window"` they are the turns of a conversation, in order: stored as `remember_conversation`
+        does it, those of each thread as one session that goes on with every call.
+
         What is wrong with one memory is in its result and harms no other. After the embedder failed for a whole
         batch, or the server is not to be reached, the rest is rejected with that error and not tried.
 
         Raises:
-            InvalidInputError: `memories` is a text, or `on_duplicate` or the scope is refused.
+            InvalidInputError: `memories` is a text, or `on_duplicate`, `context` or the scope is refused.
             ConfigurationError: the store has no embedder.
         """
         return wait(
@@ -1067,6 +1283,60 @@ class MemoryStore(Bridged):
                 namespace=namespace,
                 scope=scope,
                 on_duplicate=on_duplicate,
+                context=context,
+                on_progress=on_progress,
+            )
+        )
+
+    def remember_conversation(
+        self,
+        messages: Iterable[str | ConversationMessage | Mapping[str, Any]],
+        *,
+        session: str | None = None,
+        thread_id: str | None = None,
+        agent_id: str | None = None,
+        namespace: str | None = None,
+        scope: MemoryScope | None = None,
+        tags: Sequence[str] | None = None,
+        importance: float | None = None,
+        ttl: int | timedelta | None = None,
+        source: str | None = None,
+        on_progress: ProgressFn | None = None,
+    ) -> builtins.list[RememberResult]:
+        """Store what was said, in order; what became of each message, in that order.
+
+        Each is a text, a `ConversationMessage`, or a mapping with its fields or with those of a chat (`role`,
+        `name`, `content`). `tags`, `importance`, `ttl` and `source` are for those that do not say it themselves.
+
+        Each message is a memory with its `session`, its `turn` there (from 0) and its `speaker`. A call with the same
+        session in the same scope goes on where that one ends, also from several workers at once: up to 500
+        messages of one call stay together. Without `session` a thread is one session; without a thread each call is a
+        new one, whose name the memories tell.
+
+        The content is what was said; what is embedded has the speaker's name before it. The vector is half the
+        turn's own, half that of the turns before, itself and after together, so that "yes, that one" is found by
+        what it answers. The turn before the first message is mixed anew. One call of the embedder and four round
+        trips per 500 messages, six where the session goes on; with a capacity limit one more to count.
+
+        What is wrong with one message is in its result and harms no other, as with `remember_many`. One
+        that was not stored leaves no place in the session.
+
+        Raises:
+            InvalidInputError: `messages` is a single one, or `session` or the scope is refused.
+            ConfigurationError: the store has no embedder.
+        """
+        return wait(
+            self._inner.remember_conversation(
+                messages,
+                session=session,
+                thread_id=thread_id,
+                agent_id=agent_id,
+                namespace=namespace,
+                scope=scope,
+                tags=tags,
+                importance=importance,
+                ttl=ttl,
+                source=source,
                 on_progress=on_progress,
             )
         )
@@ -1091,7 +1361,8 @@ class MemoryStore(Bridged):
         None takes a field away (and sets importance to 0.5 and the time to live to for ever); `ttl` counts from
         now. All in one atomic step, which raises the memory's `version` by one if anything differs. `if_version`
         makes it happen only to the version that you have read. A content that is another than the stored one
-        is embedded; any other change is not. Two round trips, with `content` three.
+        is embedded; any other change is not. Two round trips, with `content` three. With the content of a turn of a
+        conversation its vector and those of the turns next to it are mixed anew: six, and one embedding call.
 
         Raises:
             InvalidInputError: a value is refused, or nothing is to be changed.
@@ -1345,11 +1616,16 @@ class AgentConfig(Bridged):
         weights: RecallWeights | None = None,
         half_life_seconds: float | None = None,
         max_items_per_scope: int | None = None,
+        retrieval: Retrieval | None = None,
+        exact: bool | None = None,
+        diversity: float | None = None,
+        hybrid: HybridOptions | Mapping[str, float] | None = None,
     ) -> ConfigInForce:
         """Change the long-term tier of every worker; what is None stays as it is. Two round trips.
 
         `threshold` is the largest cosine distance of a hit, 0 to 2; `half_life_seconds` is above 0;
-        `max_items_per_scope` is 1 or more. Returns what is in force here afterwards.
+        `max_items_per_scope` is 1 or more; `diversity` is 0 to 1. `hybrid` is `HybridOptions(...)`, of which all
+        are set, or a mapping such as `{"words_weight": 0.5}`. Returns what is in force here afterwards.
 
         Raises:
             InvalidInputError: a value cannot be used, or there is none; nothing was written.
@@ -1361,13 +1637,18 @@ class AgentConfig(Bridged):
                 weights=weights,
                 half_life_seconds=half_life_seconds,
                 max_items_per_scope=max_items_per_scope,
+                retrieval=retrieval,
+                exact=exact,
+                diversity=diversity,
+                hybrid=hybrid,
             )
         )
 
     def reset(self, *names: str) -> ConfigInForce:
         """Let each worker's constructor decide again: about the settings named as in `set`, or about all.
 
-        Tool policies stay. Two round trips.
+        Single ones have names of their own, such as `weights.recency` and `hybrid.words_weight`. Tool policies
+        stay. Two round trips.
 
         Raises:
             InvalidInputError: there is no such setting; nothing was written.

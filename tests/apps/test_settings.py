@@ -28,6 +28,8 @@ def test_what_is_set_nearest_wins(tmp_path: Path) -> None:
         "name": ("from-env", "environment BETTERDB_NAME"),
         "embedder": (None, "default"),
         "threshold": (0.5, f"file {file}"),
+        "retrieval": (None, "default"),
+        "language": (None, "default"),
         "model": (None, "default"),
     }
 
@@ -49,7 +51,7 @@ def test_a_file_is_read_that_is_named_or_lies_in_the_users_folder(run: Run, tmp_
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('colour = "red"', "known are url, name, embedder, threshold, model"),
+        ('colour = "red"', "known are url, name, embedder, threshold, retrieval, language, model"),
         ("threshold = 3", "from 0 to 2"),
         ('threshold = "far"', "from 0 to 2"),
         ("threshold = true", "from 0 to 2"),
@@ -66,11 +68,19 @@ def test_a_file_with_mistakes_is_refused(tmp_path: Path, text: str, reason: str)
 
 def test_settings_are_in_force(run: Run, tmp_path: Path) -> None:
     run("--url", "m.db", "--name", "other", "remember", "The cat is called Minka.")
-    (tmp_path / "c.toml").write_text('url = "m.db"\nname = "other"\nthreshold = 0.0\n')
+    (tmp_path / "c.toml").write_text('url = "m.db"\nname = "other"\nthreshold = 0.0\nretrieval = "vector"\n')
     assert run("--config", "c.toml", "list", "--json").json["total"] == 1
     assert run("--config", "c.toml", "recall", "What is the cat called?").code == 1
     assert run("--config", "c.toml", "recall", "What is the cat called?", "--threshold", "1").code == 0
     assert run("--config", "c.toml", "recall", "What is the cat called?", env={"BETTERDB_THRESHOLD": "1"}).code == 0
+    by_words = {"BETTERDB_RETRIEVAL": "hybrid"}
+    assert run("--config", "c.toml", "recall", "What is the cat called?", env=by_words).code == 0
+    assert run("--config", "c.toml", "recall", "What are the cats?", env=by_words).code == 0
+    assert run("--config", "c.toml", "recall", "What is the cat called?", "--retrieval", "hybrid", "--exact").code == 0
+    assert run("--config", "c.toml", "recall", "What is the cat called?", "--retrieval", "words").code == 3
+    unknown = run("--config", "c.toml", "--language", "klingon", "recall", "What is the cat called?")
+    assert unknown.code == 3
+    assert "klingon" in unknown.err
 
 
 def test_config_show_hides_secrets(run: Run) -> None:

@@ -323,7 +323,7 @@ async def test_conditions_are_exact_on_an_index_without_our_fields(
 @pytest.mark.parametrize("configuration", ON_SERVERS, indirect=True)
 async def test_reindex_makes_our_fields_known_to_the_index(foreign: Library) -> None:
     store = foreign.store
-    assert (await store.stats()).unindexed_fields == ("subject", "occurred_at")
+    assert (await store.stats()).unindexed_fields == ("subject", "occurred_at", "words")
     before = [await found(store, where) for where in APPENDED]
     assert [len(ids) for ids in before] == [expected_count(foreign.items, n) for n in range(len(APPENDED))]
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import BytesIO
 
 import pytest
 
-from betterdb_agent_memory import MemoryDraft, MemoryStore
+from betterdb_agent_memory import MemoryDraft, MemoryItem, MemoryStore
 from betterdb_agent_memory.engines.base import Engine, Search, Tally, Word
 from betterdb_agent_memory.engines.filters import Equals, Filter
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.generations.generation import generation_collection
 from betterdb_agent_memory.memory.generations.joined import Joined
-from tests.conformance.conftest import FILE, MEMORY, URL, MakeStore
+from tests.conformance.conftest import FILE, URL, MakeStore
 from tests.conformance.test_conversations import WordEmbedder
 
-pytestmark = pytest.mark.parametrize("configuration", [FILE, MEMORY, URL], indirect=True)
+pytestmark = pytest.mark.parametrize("configuration", [FILE, URL], indirect=True)
 
 HOUSES = "Die alten Häuser am Fluss"
 
@@ -29,9 +30,7 @@ async def words_of(store: MemoryStore, engine: Engine, id: str | None) -> str | 
     return None if words is None else words.decode()
 
 
-async def test_every_way_of_writing_stores_the_stems_of_another_language(
-    make_store: MakeStore, engine: Engine
-) -> None:
+async def test_every_way_of_writing_stores_the_stems_of_another_language(make_store: MakeStore, engine: Engine) -> None:
     store = make_store(language="german")
     alone = await store.remember(HOUSES)
     [many] = await store.remember_many([MemoryDraft(HOUSES, thread_id="t")])
@@ -44,6 +43,18 @@ async def test_every_way_of_writing_stores_the_stems_of_another_language(
     assert (await words_of(store, engine, alone) or "").split()[-1] == "katz"
     await store.update(alone, importance=1)
     assert (await words_of(store, engine, alone) or "").split()[-1] == "katz"
+
+
+async def test_a_summary_has_its_stems_too(make_store: MakeStore, engine: Engine) -> None:
+    store = make_store(language="german")
+    await store.remember_many(["Eins", "Zwei"], thread_id="t")
+
+    async def summarize(items: Sequence[MemoryItem]) -> str:
+        return HOUSES
+
+    await store.consolidate(summarize=summarize, thread_id="t")
+    [summary] = [item async for item in store.iterate() if item.content == HOUSES]
+    assert "haus" in (await words_of(store, engine, summary.id) or "").split()
 
 
 async def test_an_english_text_needs_none_and_one_without_blanks_does(make_store: MakeStore, engine: Engine) -> None:
@@ -70,35 +81,49 @@ async def test_what_is_imported_is_found_by_the_language_of_its_new_store(
         assert await words_of(other, engine, id) == (await words_of(german, engine, id) if has_words else None)
 
 
+@pytest.mark.parametrize(
+    ("language", "one", "changed", "word"),
+    [
+        ("german", HOUSES, "Zwei kleine Häuser", Word("häusern", "haus")),
+        ("english", "The old houses at the river", "Two small houses", Word("house", "hous")),
+    ],
+    ids=["stems", "content"],
+)
 async def test_words_find_memories_while_the_model_is_changed(
-    make_store: MakeStore, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    make_store: MakeStore,
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    language: str,
+    one: str,
+    changed: str,
+    word: Word,
 ) -> None:
     for name in ("_GRACE_SECONDS", "_FIRST_GRACE_SECONDS"):
         monkeypatch.setattr(f"betterdb_agent_memory.memory.generations.migration.{name}", 0)
     following = WordEmbedder("following", 24, seed=2)
-    store = make_store(embed_fn=WordEmbedder(), next_embed_fn=following, language="german")
-    first = await store.remember(HOUSES, thread_id="t")
+    store = make_store(embed_fn=WordEmbedder(), next_embed_fn=following, language=language)
+    first = await store.remember(one, thread_id="t")
     await store.remember("Drei Katzen", thread_id="t")
-    await store.remember(HOUSES, thread_id="another")
+    await store.remember(one, thread_id="another")
     await store.migration.start()
     await store.migration.run()
-    changed = await store.remember("Zwei Katzen", thread_id="t")
-    await store.update(changed, content="Zwei kleine Häuser")
+    later = await store.remember("Zwei Katzen", thread_id="t")
+    await store.update(later, content=changed)
 
     found_in = Joined(
         engine.records(record.memory_collection(store.name)), engine.records(generation_collection(store.name, 1))
     )
     scope = Filter((Equals(record.THREAD, "t"),))
-    house, nobody = Word("häusern", "haus"), Word("nobody", "nobody")
-    vector = following.vector(HOUSES).astype("<f4").tobytes()
+    nobody = Word("nobody", "nobody")
+    vector = following.vector(one).astype("<f4").tobytes()
     answers = await found_in.search_many(
         vector,
-        [Search(5, scope), Search(5, scope, (house,)), Search(5, scope, (nobody,)), Search(1, scope, (house, nobody))],
+        [Search(5, scope), Search(5, scope, (word,)), Search(5, scope, (nobody,)), Search(1, scope, (word, nobody))],
         fields=(record.CONTENT, record.THREAD),
-        tallies=[Tally(scope), Tally(scope, house), Tally(Filter(()), house), Tally(scope, nobody)],
+        tallies=[Tally(scope), Tally(scope, word), Tally(Filter(()), word), Tally(scope, nobody)],
     )
-    assert [[row.id for row in found] for found in answers.neighbours][1:] == [[first, changed], [], [first]]
+    assert [[row.id for row in found] for found in answers.neighbours][1:] == [[first, later], [], [first]]
     assert len(answers.neighbours[0]) == 3
     assert answers.neighbours[1][0].distance == pytest.approx(0, abs=1e-5)
-    assert answers.neighbours[1][1].fields[record.CONTENT] == "Zwei kleine Häuser".encode()
+    assert answers.neighbours[1][1].fields[record.CONTENT] == changed.encode()
     assert answers.tallies == (3, 2, 3, 0)

@@ -410,6 +410,10 @@ def test_fields_of_a_record_in_the_order_they_are_written() -> None:
         occurred_at_ms=1,
         metadata="{}",
         derived=record.DERIVED_FACT,
+        session="s",
+        turn=0,
+        speaker="s",
+        words="w",
     )
     rows = table(DOCS / "wire-contract.md", "record")
     assert [row[0] for row in rows] == [*record.encode_memory(everything, b"\0\0\0\0"), record.VERSION]

@@ -11,6 +11,8 @@ import pytest
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.evaluation import EXAMPLE, Question, load_dataset
 
+SILENCE = {"dia_id": "D2:3", "speaker": "Ben", "text": " "}
+
 
 def sample(**changes: Any) -> dict[str, Any]:
     """A conversation of our own in the form of LoCoMo's file."""
@@ -22,7 +24,7 @@ def sample(**changes: Any) -> dict[str, Any]:
             "session_10_date_time": "9:05 am on 1 June, 2023",
             "session_10": [{"dia_id": "D10:1", "speaker": "Ann", "text": "June already."}],
             "session_2_date_time": "1:56 pm on 8 May, 2023",
-            "session_2": [*session_2, {"dia_id": "D2:2", "speaker": "Ann", "text": "Tea, then."}],
+            "session_2": [*session_2, {"dia_id": "D2:2", "speaker": "Ann", "text": "Tea, then."}, SILENCE],
             "session_3_date_time": "1:56 pm on 9 May, 2023",
         },
         "qa": [
@@ -50,7 +52,7 @@ def test_locomos_file(tmp_path: Path) -> None:
         ("D10:1", "10"),
     ]
     first, second, _ = collection.entries
-    assert first.spoken == "Ben:  [shares a kettle on a stove]"
+    assert first.spoken == "Ben: [shares a kettle on a stove]"
     assert second.occurred_at_ms == 1_683_554_160_000 + 30_000  # 8 May 2023, 13:56 UTC, and half a minute
     assert [question.expected for question in collection.questions] == [("D2:2",), ("D2:2", "D10:1", "D2:1")]
     assert [question.category for question in collection.questions] == ["single-hop", "temporal"]

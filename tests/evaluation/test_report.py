@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from betterdb_agent_memory.evaluation import DEPTHS, Cost, Evaluation, Judged, Latency, Quality, StrategyResult
@@ -74,6 +75,14 @@ def test_figures_are_in_tables_and_plots() -> None:
     assert speed_rows(evaluation())[1] == ("hybrid", "1.23", "9.88", "–", "–")
 
 
+def test_without_kinds_of_questions_there_is_no_such_part() -> None:
+    found = evaluation()
+    results = [replace(result, categories={}) for result in found.results]
+    page = html_report(replace(found, results=results))
+    assert "Kinds of questions" in html_report(found)
+    assert "Kinds of questions" not in page
+
+
 def test_texts_of_a_dataset_stay_texts() -> None:
     page = html_report(evaluation(dataset=EVIL, category=EVIL, embedder=EVIL))
     assert "<script" not in page
@@ -84,6 +93,7 @@ def test_texts_of_a_dataset_stay_texts() -> None:
 VALUES = st.floats(0, 1e9, allow_nan=False)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(VALUES, min_size=4, max_size=4), min_size=1, max_size=9))
 def test_plots_stay_within_their_frame(rows: list[list[float]]) -> None:
     series = [Series(f"s{number}", row) for number, row in enumerate(rows)]

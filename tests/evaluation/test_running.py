@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from betterdb_agent_memory import InvalidInputError, MemoryOptions, Progress
+from betterdb_agent_memory import ConfigurationError, InvalidInputError, MemoryOptions, Progress
 from betterdb_agent_memory.embedders import WordLlamaEmbedder
 from betterdb_agent_memory.evaluation import Collection, Dataset, Entry, Question, evaluate, strategies
 from tests.servers import ValkeyServer
@@ -82,6 +83,29 @@ async def test_a_memory_that_the_store_refuses_ends_it_and_is_named() -> None:
     refused = Dataset("d", (Collection("c", (Entry("big", "x" * 300_000),), (Question("x?", ("big",)),)),))
     with pytest.raises(InvalidInputError, match="memory 'big' of c was refused"):
         await evaluate(refused, strategies("vector"), {"wordllama": WordLlamaEmbedder()})
+
+
+async def test_reranking_needs_a_reranker_and_is_done_where_it_is_named() -> None:
+    ways, models = strategies("vector,vector+rerank"), {"wordllama": WordLlamaEmbedder()}
+    with pytest.raises(ConfigurationError, match=r"vector\+rerank needs a reranker"):
+        await evaluate(SMALL, ways, models)
+
+    async def by_length(_query: str, texts: Sequence[str]) -> list[float]:
+        return [float(len(text)) for text in texts]
+
+    options = MemoryOptions(threshold=2.0, reranker=by_length)
+    plain, reranked = (await evaluate(SMALL, ways, models, memory=options)).results
+    assert plain.categories["places"].recall[1] == 1, "the key"
+    assert reranked.categories["places"].recall[1] == 0, "the bus: that text is longer"
+
+
+async def test_what_nothing_is_asked_about_is_not_loaded() -> None:
+    models = {"wordllama": WordLlamaEmbedder()}
+    unasked = Collection("unasked", ENTRIES, ())
+    found = await evaluate(Dataset("d", (unasked, *SMALL.collections)), strategies("vector"), models)
+    assert (found.memories, found.questions) == (5, 3)
+    with pytest.raises(InvalidInputError, match="no question"):
+        await evaluate(Dataset("d", (unasked,)), strategies("vector"), models)
 
 
 @pytest.mark.parametrize("names", ["dense", "hybrid+fast", "", ","], ids=["unknown", "extra", "empty", "comma"])

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from betterdb_agent_memory import InvalidInputError, MemoryStore, Tag
+from betterdb_agent_memory import InvalidInputError, MemoryScope, MemoryStore, RecallWeights, Tag
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
-from betterdb_agent_memory.rerankers import FunctionReranker, RerankingError
+from betterdb_agent_memory.errors import RerankingError
+from betterdb_agent_memory.rerankers import FunctionReranker
 from tests.embedding import AHEAD, at_angle, embed
 from tests.proxy import Proxy
 from tests.servers import ValkeyServer
@@ -91,7 +92,16 @@ async def test_what_recall_takes_decides_what_is_found(engine: Engine, store_nam
     assert len((await store.context(AHEAD, where=~Tag("food"))).hits) == 1
     assert len((await store.context(AHEAD, namespace="n", thread_id="u", subject="s")).hits) == 1
     assert len((await store.context(AHEAD, threshold=0.05)).hits) == 1
-    assert len((await store.context(AHEAD, agent_id="waiter", k=1, exact=True)).hits) == 1
+    assert len((await store.context(AHEAD, agent_id="waiter", k=1)).hits) == 1
+    assert (await store.context(AHEAD, scope=MemoryScope(thread_id="nobody"))).text == ""
+    await store.remember(at_angle(-0.5, "of weight"), importance=1)
+    [hit] = (await store.context(AHEAD, k=1, weights=RecallWeights(0, 0, 1), now=NOW + 5_000)).hits
+    assert hit.item.content == at_angle(-0.5, "of weight")
+    assert hit.explain is not None
+    assert hit.explain.age_seconds == 5
+    touched = await store.get(hit.item.id)
+    assert touched is not None
+    assert touched.last_accessed_at == NOW + 5_000
 
 
 async def test_words_dates_and_diversity_of_recall_are_at_hand(engine: Engine, store_name: str) -> None:
@@ -139,6 +149,7 @@ REFUSED = {
     "count_tokens": ({"count_tokens": "gpt"}, "count_tokens must be a function"),
     "threshold": ({"threshold": 3}, "threshold is a cosine distance"),
     "diversity": ({"diversity": 2}, "diversity"),
+    "exact": ({"exact": "yes"}, "exact must be true or false"),
 }
 
 

@@ -125,6 +125,8 @@ def test_the_text_is_within_the_budget_in_time_order_and_gives_every_memory_back
     assert sorted(map(id, [*context.hits, *context.left_out, *context.repeated])) == sorted(map(id, found))
     for kept_apart in (context.left_out, context.repeated):
         assert [hit.score for hit in kept_apart] == sorted((hit.score for hit in kept_apart), reverse=True)
+    for hit in context.repeated:
+        assert any(Statement.of(hit.item).repeats(Statement.of(shown.item)) for shown in context.hits)
     if not context.hits:
         assert (context.text, context.tokens) == ("", 0)
         return

@@ -45,7 +45,7 @@ async def test_on_an_index_created_by_them_everything_of_ours_works(
     mine = await ours.remember(f"{AHEAD} lives in Sofia", thread_id="t", subject="city", date="2024-01-01")
     await ours.remember(f"{AHEAD} has a cat", thread_id="t", subject="pet")
 
-    assert (await ours.stats()).unindexed_fields == ("subject", "occurred_at")
+    assert (await ours.stats()).unindexed_fields == ("subject", "occurred_at", "words")
     assert [hit.item.id for hit in await ours.recall(AHEAD, thread_id="t", subject="city")] == [mine]
     assert len(await ours.recall(AHEAD, thread_id="t")) == 2
     listed = await ours.list(MemoryListOptions(thread_id="t", subject="city"))

@@ -7,8 +7,8 @@ import asyncio
 import numpy as np
 import pytest
 
-from betterdb_agent_memory.errors import ConfigurationError, InvalidInputError
-from betterdb_agent_memory.rerankers import CheckedReranker, FunctionReranker, Reranker, RerankingError, as_reranker
+from betterdb_agent_memory.errors import ConfigurationError, InvalidInputError, RerankingError
+from betterdb_agent_memory.rerankers import CheckedReranker, FunctionReranker, Reranker, as_reranker
 
 TEXTS = ["light mode", "dark mode", "salmon"]
 

@@ -16,11 +16,10 @@ import pytest
 
 from betterdb_agent_memory import MemoryStore
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
-from betterdb_agent_memory.errors import ConfigurationError, InvalidInputError
+from betterdb_agent_memory.errors import ConfigurationError, InvalidInputError, RerankingError
 from betterdb_agent_memory.rerankers import (
     CheckedReranker,
     FastEmbedReranker,
-    RerankingError,
     TimedReranker,
     as_reranker,
     close_reranker,

@@ -22,6 +22,12 @@ def recall(
     query: Annotated[str, typer.Argument(help="What you want to know.")],
     k: Annotated[int | None, typer.Option("-k", help="How many at most, 8 by default.")] = None,
     threshold: Annotated[float | None, typer.Option("--threshold", help="Largest cosine distance, 0 to 2.")] = None,
+    retrieval: Annotated[
+        str | None, typer.Option("--retrieval", help="vector: by likeness alone; hybrid: by words as well.")
+    ] = None,
+    exact: Annotated[
+        bool | None, typer.Option("--exact/--no-exact", help="Search on until no better memory can be left.")
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show what each score is made of.")] = False,
     reinforce: Annotated[bool, typer.Option("--reinforce", help="Let it count as a use of what is found.")] = False,
     subject: options.Subject = None,
@@ -39,12 +45,14 @@ def recall(
 
     async def work(memory: MemoryStore) -> int:
         await memory.ensure_config_refresh_started()
+        said: dict[str, Any] = {"retrieval": retrieval, "exact": exact}
         hits = await memory.recall(
             query,
             k=k,
             threshold=threshold,
             reinforce=reinforce,
             subject=subject,
+            **said,
             **options.scope(thread, agent, namespace, tag, where),
         )
         if session.json:

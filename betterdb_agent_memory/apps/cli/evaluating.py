@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -34,6 +35,9 @@ def evaluate(
     embedders: Annotated[
         str | None, typer.Option("--embedders", metavar="A,B", help="Several embedders, by name; else --embedder.")
     ] = None,
+    reranker: Annotated[
+        str | None, typer.Option("--reranker", metavar="NAME", help="What +rerank puts hits in order with.")
+    ] = None,
     questions: Annotated[
         int | None, typer.Option("--questions", min=1, metavar="N", help="Only N of the questions, drawn at random.")
     ] = None,
@@ -58,7 +62,7 @@ def evaluate(
         loaded = load_dataset(EXAMPLE if dataset is None else dataset)
         if questions is not None:
             loaded = loaded.sampled(questions)
-        found = asyncio.run(_evaluated(session, loaded, chosen, models))
+        found = asyncio.run(_evaluated(session, loaded, chosen, models, reranker))
         if html is not None:
             html.write_text(html_report(found), encoding="utf-8")
         if session.json:
@@ -83,27 +87,34 @@ def _models(session: Session, embedders: str | None) -> list[str]:
 
 
 async def _evaluated(
-    session: Session, dataset: Dataset, chosen: Sequence[Strategy], models: Sequence[str]
+    session: Session, dataset: Dataset, chosen: Sequence[Strategy], models: Sequence[str], reranker: str | None
 ) -> Evaluation:
     from betterdb_agent_memory import MemoryOptions
     from betterdb_agent_memory.embedders.named import close_embedder, embedder_from_name
     from betterdb_agent_memory.evaluation import evaluate as run
+    from betterdb_agent_memory.options.environment import with_environment
+    from betterdb_agent_memory.rerankers.named import close_reranker, reranker_from_name
 
-    made = {name: embedder_from_name(name) for name in models}
     place = session.flags.get("url")
-    try:
-        with output.progress_bar() as follow:
-            return await run(
-                dataset,
-                chosen,
-                made,
-                url=None if place is None else str(place),
-                memory=MemoryOptions(threshold=session.settings["threshold"].value),
-                on_progress=follow,
-            )
-    finally:
+    async with AsyncExitStack() as closing:
+        made = {name: embedder_from_name(name) for name in models}
         for embedder in made.values():
-            await close_embedder(embedder)
+            closing.push_async_callback(close_embedder, embedder)
+        options = MemoryOptions()
+        if reranker is not None:
+            orders = reranker_from_name(reranker)
+            closing.push_async_callback(close_reranker, orders)
+            options = MemoryOptions(reranker=orders)
+        settings = {name: setting.value for name, setting in session.settings.items()}
+        follow = closing.enter_context(output.progress_bar())
+        return await run(
+            dataset,
+            chosen,
+            made,
+            url=None if place is None else str(place),
+            memory=with_environment(options, settings),
+            on_progress=follow,
+        )
 
 
 def _print(found: Evaluation) -> None:

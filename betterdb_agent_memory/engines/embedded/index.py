@@ -53,7 +53,7 @@ class Index:
         """Make the index anew, for vectors of this length, over the records that are there.
 
         One transaction: another process sees the collection as it was, or rebuilt. Others can read
-        meanwhile, and write when it is done: 30 us a record of 384 dimensions. Vectors of another length
+        meanwhile, and write when it is done: 40 us a record of 384 dimensions. Vectors of another length
         stay where they are, out of every search, until they are replaced; `IndexState.failures` counts
         them. Creates what was never prepared.
         """

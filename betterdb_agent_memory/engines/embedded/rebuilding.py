@@ -18,7 +18,7 @@ _BATCH = 1000
 def rebuild(connection: apsw.Connection, tables: Tables, collection: Collection, dimensions: int) -> Tables:
     """Columns, tags, words and coarse blocks anew from the records that are there, for vectors of `dimensions`.
 
-    A vector of another length stays where it is, noted as unfit. About 30 us a record of 384 dimensions.
+    A vector of another length stays where it is, noted as unfit. About 40 us a record of 384 dimensions.
     """
     missing = schema.missing_fields(tables, collection)
     if missing:

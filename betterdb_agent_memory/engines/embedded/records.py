@@ -82,7 +82,7 @@ class EmbeddedRecords:
     async def write_many(self, writes: Sequence[RecordWrite]) -> list[Outcome]:
         """Store records, all or none of them; what became of each, in order.
 
-        An existing id is replaced whole, or changed by `if_exists`. About 30 us a record in a batch; a
+        An existing id is replaced whole, or changed by `if_exists`. About 40 us a record in a batch; a
         batch alone adds one flush to disk.
         """
 
@@ -119,6 +119,9 @@ class EmbeddedRecords:
 
     async def delete_many(self, ids: Sequence[str], *, expected: Sequence[Expected] | None = None) -> list[bool]:
         """Delete records; true where there was one, with `expected` one that held these values.
+
+        To get the words of a text out of the file takes 20 us a word, or less than 1 us for each record of
+        the collection, whichever is less for the batch.
 
         Raises:
             InvalidInputError: `expected` has another length than `ids`.
@@ -301,7 +304,7 @@ class EmbeddedRecords:
         """Make the index anew, for vectors of this length, over the records that are there.
 
         One transaction: another process sees the collection as it was, or rebuilt. Others can read
-        meanwhile, and write when it is done: 30 us a record of 384 dimensions. Vectors of another length
+        meanwhile, and write when it is done: 40 us a record of 384 dimensions. Vectors of another length
         stay where they are, out of every search, until they are replaced; `IndexState.failures` counts
         them. Creates what was never prepared.
         """

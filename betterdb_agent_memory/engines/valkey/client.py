@@ -1,9 +1,10 @@
 """A thin typed adapter around the client that the user brought.
 
 Understands `valkey.asyncio.Valkey` and `redis.asyncio.Redis` in every configuration, and any object
-with an awaitable `execute_command(*args)`. Questions go through the client's own methods and enjoy
-its retry policy. Writes are sent at most once: a client that quietly repeats a request after a
-broken connection would count an increment twice.
+with an awaitable `execute_command(*args)`. Questions are asked on a connection of its pool and, when
+that breaks, once more through the client's own methods with their retry policy. Writes are sent at
+most once: a client that quietly repeats a request after a broken connection would count an increment
+twice.
 """
 
 from __future__ import annotations
@@ -71,6 +72,10 @@ class ValkeyClient:
     async def ask(self, *command: Argument) -> Any:
         """The reply to a command that changes nothing, or that may happen twice. One round trip."""
         self._require_open()
+        if (replies := await self._ask_directly((command,))) is not None:
+            if isinstance(replies[0], Exception):
+                raise replies[0]
+            return replies[0]
         self.traffic.round_trips += 1
         self.traffic.bytes_sent += size_of_command(command)
         try:
@@ -160,6 +165,8 @@ class ValkeyClient:
         return await outcome
 
     async def _ask_chunk(self, chunk: Sequence[Command]) -> list[Any]:
+        if (replies := await self._ask_directly(chunk)) is not None:
+            return replies
         if len(chunk) == 1 or self._library is None or not hasattr(self._client, "pipeline"):
             return [await self._reply_or_refusal(command) for command in chunk]
         self.traffic.round_trips += 1
@@ -176,6 +183,21 @@ class ValkeyClient:
             _told(reply, command) if isinstance(reply, Exception) else reply
             for command, reply in zip(chunk, replies, strict=True)
         ]
+
+    async def _ask_directly(self, chunk: Sequence[Command]) -> list[Any] | None:
+        """Replies and refusals by way of a connection of the pool: half the work of the client's own methods.
+
+        None where it has to be asked through those: another kind of client, or the connection broke, so that
+        the client's retry policy is called for. A server that did not answer in time is not asked again.
+        """
+        if self._pool is None or self._turn is not None:
+            return None
+        replies = await self._tell_on_one_connection(chunk, sum(map(size_of_command, chunk)))
+        if not _is_broken(replies[-1]):
+            return replies
+        if _is_timeout(replies[-1]):
+            raise translate(replies[-1].__cause__, _name(chunk[-1])) from replies[-1].__cause__
+        return None
 
     async def _reply_or_refusal(self, command: Command) -> Any:
         try:
@@ -271,6 +293,10 @@ def _name(command: Command) -> str:
 
 def _is_broken(reply: Any) -> bool:
     return isinstance(reply, OutcomeUnknownError | EngineUnavailableError)
+
+
+def _is_timeout(reply: Exception) -> bool:
+    return "TimeoutError" in {cls.__name__ for cls in type(reply.__cause__).__mro__}
 
 
 def _not_sent(command: Command) -> EngineUnavailableError:

@@ -17,8 +17,9 @@ LARGE_INDEX = 2_000
 """Records from which on a question without a filter walks the graph instead of comparing all."""
 
 
-_STALE_SECONDS = 30.0
-"""Age from which on the number of records is asked for again, beside a search."""
+_STALE_SECONDS = 10.0
+"""Age from which on the number of records is estimated anew, beside a search. Not by FT.INFO, for which RediSearch
+stops everything: 15 ms at 20,000 records, 150 at 100,000."""
 
 
 class Index:
@@ -32,7 +33,8 @@ class Index:
         self._searchable: tuple[IndexInfo | None, frozenset[str]] = (None, self._shared)
         self._overlapped = False
         self._documents = 0
-        self._counted_at = -math.inf
+        self._keys: int | None = None
+        self._looked_at = -math.inf
 
     @property
     def searchable(self) -> frozenset[str]:
@@ -55,7 +57,7 @@ class Index:
 
     @property
     def documents(self) -> int:
-        """How many records there were when last looked at; 0 before."""
+        """About how many records there are: those of the last FT.INFO, and what the server's database has grown by."""
         return self._documents
 
     @property
@@ -64,10 +66,10 @@ class Index:
         return self._documents >= LARGE_INDEX
 
     def begins_look(self) -> bool:
-        """Whether it is time to look again how many records there are; whoever is told so does it."""
-        if monotonic() - self._counted_at <= _STALE_SECONDS:
+        """Whether it is time for another look at the number of keys; whoever is told so takes it."""
+        if monotonic() - self._looked_at <= _STALE_SECONDS:
             return False
-        self._counted_at = monotonic()
+        self._looked_at = monotonic()
         return True
 
     @property
@@ -83,11 +85,15 @@ class Index:
         """A search returned somebody else's key."""
         self._overlapped = True
 
-    def note_documents(self, info: Any) -> None:
-        """Learn from a reply to FT.INFO how many records there are."""
+    def note_keys(self, keys: Any) -> None:
+        """Learn from a reply to DBSIZE by how much the store has probably grown."""
         # Not every user may ask.
-        if not isinstance(info, Exception):
-            self._documents = parse_info(info).documents
+        if isinstance(keys, Exception):
+            return
+        now = reply.as_int(keys)
+        if self._keys is not None:
+            self._documents = max(0, self._documents + now - self._keys)
+        self._keys = now
 
     async def prepare(self, dimensions: int | None) -> IndexState:
         """Find, or create when `dimensions` is given. One round trip when it exists, else three."""
@@ -127,14 +133,16 @@ class Index:
             )
 
     async def _look(self) -> IndexInfo | None:
-        answer, names = await self._client.ask_many([("FT.INFO", self._collection.index_name), ("FT._LIST",)])
+        asked = [("FT.INFO", self._collection.index_name), ("FT._LIST",), ("DBSIZE",)]
+        answer, names, keys = await self._client.ask_many(asked)
         if isinstance(answer, IndexMissingError):
             self._info = None
             return None
         if isinstance(answer, Exception):
             raise answer
         self._info = parse_info(answer)
-        self._documents, self._counted_at = self._info.documents, monotonic()
+        self.note_keys(keys)
+        self._documents, self._looked_at = self._info.documents, monotonic()
         self.note_names(names)
         return self._info
 

@@ -84,16 +84,14 @@ class Questions:
     async def ask(self, commands: Sequence[Command]) -> tuple[list[Any], float]:
         """The answers to several searches and how long all of them took together. One round trip.
 
-        How many records there are is asked beside them once in a while.
+        How many keys there are is asked beside them once in a while.
         """
         looks = self.index.begins_look()
         began = monotonic()
-        answers = await self.client.ask_many(
-            [*commands, ("FT.INFO", self.collection.index_name)] if looks else commands
-        )
+        answers = await self.client.ask_many([*commands, ("DBSIZE",)] if looks else commands)
         elapsed = monotonic() - began
         if looks:
-            self.index.note_documents(answers.pop())
+            self.index.note_keys(answers.pop())
         for answer in answers:
             if isinstance(answer, Exception):
                 raise answer

@@ -50,25 +50,25 @@ class WordClauses:
         texts = dict.fromkeys(chain.from_iterable(self._alternatives(word) for word in words))
         clauses: list[str] = []
         part: list[str] = []
-        left = room
+        left = room - 1
         for text in texts:
             size = len(text.encode()) + 1
             if part and (size > left or len(part) == _PER_CLAUSE):
                 clauses.append(_any_of(part))
-                part, left = [], room
+                part, left = [], room - 1
             part.append(text)
             left -= size
         return [*clauses, _any_of(part)] if part else clauses
 
     def _alternatives(self, word: Word) -> Iterator[str]:
-        for field in self._as_written:
-            for form in _written(word.text):
-                yield from _term(field, form)
-            if word.stem and len(word.stem) < LONGEST_WORD:
-                yield from _term(field, word.stem)
-                yield f"@{field}:\\+{escaped(word.stem)}"
-        for field in self._stemmed:
-            yield from _quoted(field, word.stem)
+        if _is_searchable(word.text):
+            forms = dict.fromkeys((*_written(word.text), word.stem))
+            for field in self._as_written:
+                yield from (_term(field, form, escaped(form)) for form in forms if _is_searchable(form))
+                if _is_text(word.stem) and not _is_long(word.stem):
+                    yield f"@{field}:\\+{escaped(word.stem)}"
+        if _is_searchable(word.stem):
+            yield from (_term(field, word.stem, f'"{escape_tag(word.stem)}"') for field in self._stemmed)
 
 
 def _any_of(texts: Iterable[str]) -> str:
@@ -86,19 +86,18 @@ def _folded(text: str) -> str:
     return "".join(character.lower() if character.isascii() else character for character in text)
 
 
-def _term(field: str, word: str) -> Iterator[str]:
-    if _is_searchable(word):
-        yield f"@{field}:{escaped(_beginning(word))}*" if _is_long(word) else f"@{field}:{escaped(word)}"
-
-
-def _quoted(field: str, word: str) -> Iterator[str]:
-    if _is_searchable(word):
-        yield f"@{field}:{escaped(_beginning(word))}*" if _is_long(word) else f'@{field}:"{escape_tag(word)}"'
+def _term(field: str, word: str, text: str) -> str:
+    """One alternative; `text` is how the word is written in a query."""
+    return f"@{field}:{escaped(_beginning(word))}*" if _is_long(word) else f"@{field}:{text}"
 
 
 def _is_searchable(word: str) -> bool:
+    return _is_text(word) and word.lower() not in STOP_WORDS
+
+
+def _is_text(word: str) -> bool:
     # A control character ends a word or a query, escaped or not.
-    return bool(word) and word.lower() not in STOP_WORDS and not any(c < " " or c == "\x7f" for c in word)
+    return bool(word) and not any(c < " " or c == "\x7f" for c in word)
 
 
 def _is_long(word: str) -> bool:

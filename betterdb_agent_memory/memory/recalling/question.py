@@ -12,6 +12,10 @@ from betterdb_agent_memory.memory.words.dates import Period
 from betterdb_agent_memory.options import HybridOptions
 
 
+UNDERSTOOD = 4_096
+"""Characters of a question in which words, dates and persons are looked for: what is longer is a document."""
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """The vector, and in hybrid retrieval (`hybrid` is set) the text with its words and the periods it names.
@@ -26,6 +30,11 @@ class Question:
     stop_words: bool = False
     periods: tuple[Period, ...] = ()
     hybrid: HybridOptions | None = None
+
+    @property
+    def understood(self) -> str:
+        """The part of the text in which words, dates and persons are looked for: its first 4,096 characters."""
+        return self.text[:UNDERSTOOD]
 
     def tallies(self, filter: Filter) -> tuple[Tally, ...]:
         """What must be known to weigh the words: the size of the scope, then how many of it have each word."""

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from betterdb_agent_memory.memory.recalling.explaining import Explanation, MemoryHit
 from betterdb_agent_memory.memory.recalling.gathering import Gathered
 from betterdb_agent_memory.memory.recalling.question import Question
+from betterdb_agent_memory.memory.recalling.reading import TextReader
 from betterdb_agent_memory.memory.recalling.relevance import Signs, largest_unseen, signs_of
 from betterdb_agent_memory.memory.record import decode_memory, is_memory, scored_numbers
 from betterdb_agent_memory.memory.scoring import FloatArray, composite_score, similarity_from_distance
-from betterdb_agent_memory.memory.words.analysis import Analyzer
 from betterdb_agent_memory.options import RecallWeights
 
 _ROUNDING = 1e-9
@@ -48,7 +48,7 @@ class Ranking:
 
 
 def rank(
-    gathered: Gathered, question: Question, *, k: int, rules: RankingRules, now_ms: int, analyzer: Analyzer
+    gathered: Gathered, question: Question, *, k: int, rules: RankingRules, now_ms: int, reader: TextReader
 ) -> Ranking:
     """The `k` best of the candidates that are related to the question.
 
@@ -62,7 +62,7 @@ def rank(
         related = [row for row in rows if row.distance <= rules.threshold]
         similarity = similarity_from_distance(np.array([row.distance for row in related]))
     elif rows:
-        signs = signs_of(rows, question, gathered.frequencies, gathered.limits, question.hybrid, analyzer)
+        signs = signs_of(rows, question, gathered.frequencies, gathered.limits, question.hybrid, reader)
         holds: list[bool] = np.asarray(signs.matches.held.any(axis=1)).tolist()
         places = [i for i, row in enumerate(rows) if holds[i] or row.distance <= rules.threshold]
         if len(places) < len(rows):

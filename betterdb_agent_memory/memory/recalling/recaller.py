@@ -14,8 +14,9 @@ from betterdb_agent_memory.engines.base import Tally
 from betterdb_agent_memory.memory.diversity import diversify
 from betterdb_agent_memory.memory.recalling.explaining import MemoryHit
 from betterdb_agent_memory.memory.recalling.gathering import Gathered, Gatherer
-from betterdb_agent_memory.memory.recalling.question import Question, Reach
+from betterdb_agent_memory.memory.recalling.question import UNDERSTOOD, Question, Reach
 from betterdb_agent_memory.memory.recalling.ranking import Ranking, rank, reordered
+from betterdb_agent_memory.memory.recalling.reading import TextReader
 from betterdb_agent_memory.memory.recalling.scope_statistics import ScopeStatistics
 from betterdb_agent_memory.memory.record import VECTOR
 from betterdb_agent_memory.memory.requests import RecallRequest, RecallSettings
@@ -50,6 +51,7 @@ class Recaller:
 
     def __init__(self, analyzer: Analyzer, *, reranker: CheckedReranker | None, exact_budget: int) -> None:
         self._analyzer = analyzer
+        self._reader = TextReader(analyzer)
         self._reranker = reranker
         self._exact_budget = exact_budget
         self._statistics = ScopeStatistics()
@@ -87,12 +89,13 @@ class Recaller:
         return Recalled(ranking, nearest, refills)
 
     async def _understood(self, vector: bytes, text: str, settings: RecallSettings, hybrid: HybridOptions) -> Question:
-        words = self._analyzer.query(text) if hybrid.words_weight else ()
+        understood = text[:UNDERSTOOD]
+        words = self._analyzer.query(understood) if hybrid.words_weight else ()
         periods: tuple[Period, ...] = ()
-        if hybrid.date_weight and may_name_period(text, self._analyzer.language):
+        if hybrid.date_weight and may_name_period(understood, self._analyzer.language):
             # The parser takes milliseconds, once in a process a tenth of a second.
-            periods = await asyncio.to_thread(named_periods, text, settings.now_ms, self._analyzer.language)
-        stop_words = bool(words) and not self._analyzer.stems(text)
+            periods = await asyncio.to_thread(named_periods, understood, settings.now_ms, self._analyzer.language)
+        stop_words = bool(words) and not self._analyzer.stems(understood)
         return Question(vector, text, words, stop_words, periods, hybrid)
 
     def _pool(self, request: RecallRequest, settings: RecallSettings, question: Question) -> int:
@@ -107,9 +110,7 @@ class Recaller:
         effort = len(gathered.rows) * (2 if question.words else 1)
         return await off_loop(
             effort,
-            lambda: rank(
-                gathered, question, k=pool, rules=settings.rules, now_ms=settings.now_ms, analyzer=self._analyzer
-            ),
+            lambda: rank(gathered, question, k=pool, rules=settings.rules, now_ms=settings.now_ms, reader=self._reader),
         )
 
     async def _widened(

@@ -17,9 +17,9 @@ from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.recalling.explaining import Relevance, total_weight
 from betterdb_agent_memory.memory.recalling.gathering import Frequencies, Limits
 from betterdb_agent_memory.memory.recalling.question import Question
+from betterdb_agent_memory.memory.recalling.reading import Text, TextReader
 from betterdb_agent_memory.memory.scoring import FloatArray, similarity_from_distance
 from betterdb_agent_memory.memory.words.actors import Actors
-from betterdb_agent_memory.memory.words.analysis import Analyzer
 from betterdb_agent_memory.memory.words.bm25 import Matches, largest_score, lend, word_scores
 from betterdb_agent_memory.memory.words.dates import in_periods
 from betterdb_agent_memory.options import HybridOptions
@@ -79,19 +79,18 @@ def signs_of(
     frequencies: Frequencies | None,
     limits: Limits,
     options: HybridOptions,
-    analyzer: Analyzer,
+    reader: TextReader,
 ) -> Signs:
     """What speaks for each of the candidates."""
     stems = [word.stem for word in question.words]
     known = frequencies or Frequencies(len(rows), (0,) * len(stems))
-    contents = [row.fields[record.CONTENT].decode(errors="replace") for row in rows]
-    texts = [analyzer.stems(text, stop_words=question.stop_words) if stems else () for text in contents]
-    matches = word_scores(texts, stems, known.counts, known.size, options)
+    texts = [reader.read(row.fields[record.CONTENT], stop_words=question.stop_words) for row in rows]
+    matches = word_scores([text.stems for text in texts], stems, known.counts, known.size, options)
     groups, turns = _conversations(rows)
     words = lend(matches.scores, groups, turns, options.neighbour_share)
     similarity = similarity_from_distance(np.array([row.distance for row in rows], dtype=np.float64))
     date = _dates(rows, question)
-    actor = _actors(rows, contents, question)
+    actor = _actors(rows, texts, question)
     value = _mean(similarity, words, date, actor, options)
     unseen = options.neighbour_share * largest_unseen_words(matches, question, limits, options)
     # A turn at the edge of what was found may have a neighbour that was not.
@@ -164,12 +163,12 @@ def _dates(rows: Sequence[Neighbour], question: Question) -> FloatArray:
     return np.asarray(in_periods(moments, question.periods), dtype=np.float64)
 
 
-def _actors(rows: Sequence[Neighbour], contents: Sequence[str], question: Question) -> FloatArray:
+def _actors(rows: Sequence[Neighbour], texts: Sequence[Text], question: Question) -> FloatArray:
     """1 for what was said by somebody whom the question names."""
-    actors = Actors(question.text)
+    actors = Actors(question.understood)
     speakers = [row.fields.get(record.SPEAKER) for row in rows]
-    named = [
-        actors.named(content, None if speaker is None else speaker.decode(errors="replace"))
-        for content, speaker in zip(contents, speakers, strict=True)
+    names = [
+        text.name if speaker is None else speaker.decode(errors="replace")
+        for text, speaker in zip(texts, speakers, strict=True)
     ]
-    return np.array(named, dtype=np.float64)
+    return np.array([actors.named(name) for name in names], dtype=np.float64)

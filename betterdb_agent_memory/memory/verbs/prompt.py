@@ -15,7 +15,7 @@ from betterdb_agent_memory.memory.verbs.recall import RecallVerbs
 from betterdb_agent_memory.memory.where import Where
 from betterdb_agent_memory.options import RecallWeights, Retrieval
 
-DEFAULT_BUDGET_TOKENS = 1_000
+DEFAULT_BUDGET_TOKENS = 2_000
 DEFAULT_CANDIDATES = 32
 MAX_BUDGET_TOKENS = 10_000_000
 
@@ -48,7 +48,7 @@ class PromptVerbs(RecallVerbs):
         diversity: float | None = None,
         rerank: bool | None = None,
     ) -> MemoryContext:
-        """What is remembered about `query`, as a text for a prompt of at most `budget_tokens` (1,000 by default).
+        """What is remembered about `query`, as a text for a prompt of at most `budget_tokens` (2,000 by default).
 
         The best of `k` recalled memories (32 by default), best first as long as there is room, without those that
         say the same; then in the order of time, each with its sources. They are delimited as data, and no content

@@ -30,9 +30,8 @@ class Actors:
         self._words = frozenset(tokens(query, "english"))
         self._known: dict[str, bool] = {}
 
-    def named(self, content: str, speaker: str | None = None) -> bool:
-        """Whether the question names the speaker or, without one, the name that `content` begins with."""
-        name = speaker or leading_name(content)
+    def named(self, name: str | None) -> bool:
+        """Whether the question names the one who is called `name`; nobody is called None."""
         if name is None:
             return False
         known = self._known.get(name)

@@ -15,6 +15,7 @@ from betterdb_agent_memory.engines.base import Neighbour
 from betterdb_agent_memory.memory.recalling.gathering import Gathered, Limits
 from betterdb_agent_memory.memory.recalling.question import Question
 from betterdb_agent_memory.memory.recalling.ranking import Ranking, RankingRules, rank
+from betterdb_agent_memory.memory.recalling.reading import TextReader
 from betterdb_agent_memory.memory.words.analysis import Analyzer
 
 NOW_MS = 1_750_000_000_000
@@ -31,7 +32,7 @@ def candidate(
 
 def ranked(rows: Sequence[Neighbour], *, k: int, rules: RankingRules, unseen_from: float | None = None) -> Ranking:
     gathered = Gathered([*rows], Limits(unseen_from))
-    return rank(gathered, Question(b""), k=k, rules=rules, now_ms=NOW_MS, analyzer=Analyzer())
+    return rank(gathered, Question(b""), k=k, rules=rules, now_ms=NOW_MS, reader=TextReader(Analyzer()))
 
 
 candidates = st.lists(

@@ -21,7 +21,7 @@ from betterdb_agent_memory.memory.words.actors import Actors, leading_name
     ],
 )
 def test_a_speaker_is_named(query, content, speaker):
-    assert Actors(query).named(content, speaker)
+    assert Actors(query).named(speaker or leading_name(content))
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_a_speaker_is_named(query, content, speaker):
     ],
 )
 def test_a_speaker_is_not_named(query, content, speaker):
-    assert not Actors(query).named(content, speaker)
+    assert not Actors(query).named(speaker or leading_name(content))
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,10 @@ class Measured:
         return np.array([(np.median(batch) + after / len(batch)) * 1000 for batch, after in pairs])
 
     def rates(self) -> NDArray[np.float64]:
+        """Calls a second, batch by batch."""
+        return np.array([len(batch) / wall for batch, wall in zip(self.seconds, self.wall_seconds, strict=True)])
+
+    def all_in_rates(self) -> NDArray[np.float64]:
         """Calls a second, batch by batch, the flush counted in."""
         batches = zip(self.seconds, self.wall_seconds, self.after_seconds, strict=True)
         return np.array([len(batch) / (wall + after) for batch, wall, after in batches])
@@ -137,6 +141,7 @@ class Measured:
             "p99_ms": float(np.percentile(flat, 99)),
             "with_flush_ms": float(np.median(self.all_in())),
             "calls_a_second": float(np.median(self.rates())),
+            "with_flush_calls_a_second": float(np.median(self.all_in_rates())),
             "client_cpu_ms": self.client_seconds / self.calls * 1000,
             "server_cpu_ms": self.counted["cpu"] / self.calls * 1000,
             "received_kb": self.counted["total_net_output_bytes"] / self.calls / 1000,
@@ -306,6 +311,8 @@ def prepare(url: str, corpus: Corpus, size: int) -> float:
         if there:
             remove(client, name)
         asyncio.run(_make_index(url, name, corpus.dimensions))
+        # A new index looks for memories that are there; those written meanwhile it would take in twice.
+        stored(client, name)
         load(client, name, corpus.writes(size))
     return perf_counter() - began
 
@@ -345,6 +352,7 @@ def compared(measured: dict[str, Measured]) -> dict[str, dict[str, float]]:
             "x_published": _median(theirs.medians() / side.medians()),
             "with_flush_x_published": _median(theirs.medians() / side.all_in()),
             "rate_x_published": _median(side.rates() / theirs.rates()),
+            "with_flush_rate_x_published": _median(side.all_in_rates() / theirs.rates()),
             "rate_x_published_unreinforced": _median(side.rates() / measured[THEIRS].rates()),
         }
         for label, side in measured.items()
@@ -363,8 +371,10 @@ def checks(results: Sequence[dict[str, Any]]) -> list[Check]:
         where = f"{result['dimensions']} dims, {result['memories']:,} memories, scope {result['scope']}"
         composite, deferred, hybrid = sides[COMPOSITE], sides[DEFERRED], sides.get(HYBRID)
         if callers > 1:
-            what = f"{DEFERRED}: {callers} callers' rate, times published, {where}"
-            made.append(_at_least(what, deferred["rate_x_published"], THROUGHPUT_TARGET))
+            what = f"{callers} callers' rate, times published, {where}"
+            made.append(_at_least(f"{DEFERRED}: {what}", deferred["rate_x_published"], THROUGHPUT_TARGET))
+            flushed = deferred["with_flush_rate_x_published"]
+            made.append(_at_least(f"{DEFERRED} and flushed: {what}", flushed, THROUGHPUT_TARGET))
             continue
         made += [
             _at_most(f"{COMPOSITE}: times bare, {where}", composite["x_bare"], COMPOSITE_TARGET),
@@ -401,7 +411,7 @@ def tables(results: Sequence[dict[str, Any]]) -> str:
         if callers == 1:
             parts += ["\n**A call**: kB received / sent, requests, ms of CPU here / on the server\n", _costs(chosen)]
         else:
-            parts += [f"\n**{who}**, recalls a second, the flush counted in\n", _rates(chosen)]
+            parts += [f"\n**{who}**, recalls a second\n", _rates(chosen)]
     return "\n".join(parts)
 
 
@@ -449,15 +459,23 @@ def _beside(results: Sequence[dict[str, Any]]) -> str:
 
 
 def _rates(results: Sequence[dict[str, Any]]) -> str:
-    labels = (BARE, COMPOSITE, DEFERRED, HYBRID, THEIRS, THEIRS_REINFORCED)
+    labels = (BARE, COMPOSITE, HYBRID, THEIRS, THEIRS_REINFORCED, DEFERRED)
     rows = []
     for result in results:
-        sides = result["sides"]
+        sides, deferred = result["sides"], result["sides"][DEFERRED]
         rates = [f"{sides[label]['calls_a_second']:,.0f}" if label in sides else "" for label in labels]
-        ratio, unreinforced = sides[DEFERRED]["rate_x_published"], sides[COMPOSITE]["rate_x_published_unreinforced"]
-        rows.append([*_place(result), *rates, f"{ratio:.1f}", f"{unreinforced:.1f}"])
-    names = ["dims", "memories", "scope", BARE, COMPOSITE, "deferred", HYBRID, THEIRS, "its default"]
-    return _table([*names, "deferred / its default", "composite / published"], rows)
+        rows.append(
+            [
+                *_place(result),
+                *rates,
+                f"{deferred['with_flush_calls_a_second']:,.0f}",
+                f"{deferred['rate_x_published']:.1f}",
+                f"{deferred['with_flush_rate_x_published']:.1f}",
+                f"{sides[COMPOSITE]['rate_x_published_unreinforced']:.2f}",
+            ]
+        )
+    names = ["dims", "memories", "scope", BARE, COMPOSITE, HYBRID, THEIRS, "its default", "deferred", "with the flush"]
+    return _table([*names, "deferred / its default", "with the flush", "composite / published"], rows)
 
 
 def _costs(results: Sequence[dict[str, Any]]) -> str:
@@ -500,10 +518,10 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         dimensions=arguments.dims or ([384] if quick else [384, 1536]),
         sizes=sorted(arguments.sizes or ([1_000, 20_000] if quick else [1_000, 20_000, 100_000])),
         callers=arguments.callers or [1, 32],
-        batches=3 if quick else 5,
+        batches=3 if quick else 4,
         calls=30 if quick else 100,
-        calls_of_many=64 if quick else 192,
-        seconds=0.5 if quick else 1.5,
+        calls_of_many=64 if quick else 128,
+        seconds=0.5 if quick else 1.2,
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from time import sleep
 from uuid import UUID
 
 import numpy as np
@@ -176,13 +177,17 @@ def load(client: valkey.Valkey, name: str, writes: Iterator[Sequence[RecordWrite
 
 
 def stored(client: valkey.Valkey, name: str) -> int:
-    """How many memories the index of a store has; 0 without an index."""
-    try:
-        info = client.execute_command("FT.INFO", f"{name}:mem:idx")
-    except valkey.ResponseError:
-        return 0
-    pairs = dict(zip(info[::2], info[1::2], strict=True))
-    return int(pairs[b"num_docs"])
+    """How many memories the index of a store has, once it is complete; 0 without an index."""
+    while True:
+        try:
+            info = client.execute_command("FT.INFO", f"{name}:mem:idx")
+        except valkey.ResponseError:
+            return 0
+        pairs = dict(zip(info[::2], info[1::2], strict=True))
+        # RediSearch looks at every key of the server for a new index, those of other stores too.
+        if not int(pairs[b"indexing"]):
+            return int(pairs[b"num_docs"])
+        sleep(0.2)
 
 
 def unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ import inspect
 import re
 import tomllib
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from textwrap import dedent
@@ -24,6 +25,7 @@ from betterdb_agent_memory import (
     DiscoveryOptions,
     EmbeddingCacheOptions,
     Explanation,
+    HybridOptions,
     MemoryConfigRefreshConfig,
     MemoryDraft,
     MemoryFilter,
@@ -54,16 +56,21 @@ from betterdb_agent_memory.discovery.markers import MAX_TOOL_POLICIES
 from betterdb_agent_memory.embedders import WordLlamaEmbedder
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.filters import MAX_FILTER_BYTES
-from betterdb_agent_memory.engines.valkey import ValkeyEngine, commands, query, search
+from betterdb_agent_memory.engines.valkey import ValkeyEngine, commands, effort, query
 from betterdb_agent_memory.engines.valkey.index import LARGE_INDEX
 from betterdb_agent_memory.live_config import SETTINGS
 from betterdb_agent_memory.memory import conditions, index, record, requests, settings
 from betterdb_agent_memory.memory.drafts import OnDuplicate
+from betterdb_agent_memory.memory.recalling.scope_statistics import KEPT_SECONDS
 from betterdb_agent_memory.memory.reinforcement import DeferredReinforcer, ImmediateReinforcer
 from betterdb_agent_memory.memory.remembering import BATCH
 from betterdb_agent_memory.memory.updating import KEEP
 from betterdb_agent_memory.memory.where import MAX_IDS
-from betterdb_agent_memory.options import DEFAULT_MAX_CONTENT_BYTES
+from betterdb_agent_memory.memory.words.analysis import LONGEST_WORD, QUERY_WORDS
+from betterdb_agent_memory.memory.words.date_reading import YEARS_BACK
+from betterdb_agent_memory.memory.words.dates import named_periods
+from betterdb_agent_memory.memory.words.languages import CODES
+from betterdb_agent_memory.options import DEFAULT_EXACT_BUDGET, DEFAULT_MAX_CONTENT_BYTES
 from betterdb_agent_memory.options.environment import KEYS
 from betterdb_agent_memory.options.names import MAX_NAME_BYTES
 from betterdb_agent_memory.telemetry import create_cache_telemetry
@@ -161,6 +168,9 @@ def door(store: MemoryStore) -> dict[str, str]:
         "reinforcement": "deferred" if waits else "immediate",
         "live": f"every {settings.refresh_interval_seconds(True):g} s" if store._refreshes_config else "off",
         "discovery": "off" if store._discovery is None else "on",
+        "retrieval": config.retrieval,
+        "exactness": "exact" if config.exact else "one search",
+        "budget": f"{store._recaller._exact_budget:,} memories",
         "limit": "none" if config.max_items_per_scope is None else str(config.max_items_per_scope),
         "text": f"{store._max_content_bytes:,} bytes",
     }
@@ -186,6 +196,9 @@ def test_defaults_of_the_three_doors(tmp_path: Path) -> None:
         **dict.fromkeys((), "what it states"),
         "threshold, plain `embed_fn`": [each["threshold"] for each in doors],
         "threshold, an `Embedder`": ["what it states"] * 3,
+        "retrieval": [each["retrieval"] for each in doors],
+        "exactness": [each["exactness"] for each in doors],
+        "budget of `exact=True`": [each["budget"] for each in doors],
         "embedder": ["none", "required", f"offline, threshold {WordLlamaEmbedder().default_threshold}"],
         "weights: similarity, recency, importance": [each["weights"] for each in doors],
         "half-life of recency": [each["half-life"] for each in doors],
@@ -262,7 +275,10 @@ def test_search_timeout_and_effort() -> None:
     page = text_of(DOCS / "engines.md")
     assert f"`TIMEOUT {options.search_timeout_ms}`" in page
     assert f"at\nleast {options.minimum_ef}." in page
-    assert f"`EF_RUNTIME` of at least {search._WHOLE_GRAPH_EFFORT * options.minimum_ef}: four times" in page
+    assert f"`EF_RUNTIME` of at least {effort._WHOLE_GRAPH * options.minimum_ef}: four times" in page
+    assert f"under {effort._LARGE_SCOPE:,} records, or under a tenth of the index" in page
+    assert effort._THIN_SHARE == 0.1
+    assert f"the largest effort there is, {effort.LARGEST_EF:,}" in page
     assert f"| {LARGE_INDEX:,} records or more | `{query.EVERYTHING}`" in page
 
 
@@ -436,7 +452,7 @@ def test_the_house_has_these_rooms_and_no_others() -> None:
         folders[depth:] = [match[2].rstrip("/")]
         drawn.add("/".join(folders))
     assert {path for path in drawn if not (ROOT / path).exists()} == set()
-    deep = ("/valkey/", "/embedded/", "/consolidation/", "/generations/", "/transfer/", "/apps/")
+    deep = ("/valkey/", "/embedded/", "/consolidation/", "/generations/", "/transfer/", "/evaluation/", "/apps/")
     modules = {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py")}
     expected = {module for module in modules if not any(part in module for part in deep)}
     assert {module for module in expected if not module.endswith("/__init__.py")} <= drawn
@@ -478,3 +494,44 @@ def test_discovery_settings() -> None:
     assert f"at most {MAX_NAMES_PER_LOOK}\n" in page
     assert f"up to {MAX_TOOL_POLICIES} names" in page
     assert (Patience().apart_seconds, Patience().silent_days, LOOK_EVERY_TICKS) == (120, 7, 10)
+
+
+def test_signs_of_relevance_and_their_weights() -> None:
+    hybrid = HybridOptions()
+    rows = {row[0]: float(row[1]) for row in table(DOCS / "recall.md", "signs")}
+    assert rows == {name: getattr(hybrid, f"{name}_weight") for name in ("similarity", "words", "date", "actor")}
+    page = re.sub(r"\n +(?=\w)", " ", text_of(DOCS / "recall.md"))
+    weighed = " + ".join(f"{weight:.2f} * {name}" for name, weight in rows.items())
+    assert f"relevance = ({weighed}) / {sum(rows.values()):.2f}" in page
+    k1, b = hybrid.saturation, hybrid.length_normalization
+    assert f"K       = {k1} * (1 - {b} + {b} * length / {hybrid.typical_words})" in page
+    assert f"a text of usual length that has each word once gets {1 / (1 + k1):.2f}".replace("0.", ".") in page
+    assert f"lent {hybrid.neighbour_share} of the `words`" in page
+    least, most = requests.MIN_CANDIDATES, requests.MAX_CANDIDATES
+    assert (
+        f"nearest {hybrid.candidates} by vector (`candidates`; at least 4k, at least {least}, at most {most:,})" in page
+    )
+    assert f"The nearest {hybrid.word_candidates} among those that have a rare word" in page
+    assert f"searched for have {hybrid.word_matches} memories between them" in page
+
+
+def test_what_dates_mean() -> None:
+    now_ms = int(datetime(2026, 11, 21, tzinfo=UTC).timestamp() * 1000)
+    for said, meant in table(DOCS / "recall.md", "dates"):
+        spans = []
+        for period in named_periods(f"What happened {said}?", now_ms):
+            first, last = (
+                datetime.fromtimestamp(ms / 1000, UTC).date().isoformat() for ms in (period.start_ms, period.end_ms - 1)
+            )
+            spans.append(first if first == last else f"{first} to {last}")
+        assert (", ".join(spans) or "nothing") == meant, said
+
+
+def test_numbers_of_the_page_on_recall() -> None:
+    page = text_of(DOCS / "recall.md").replace("\n", " ")
+    assert f"kept for {KEPT_SECONDS:.0f} s in each worker" in page
+    assert f"the first {QUERY_WORDS} different words of a question count, and {LONGEST_WORD} characters" in page
+    assert f"one of {len(CODES)} languages of Snowball" in page
+    assert f"After {requests.MAX_CANDIDATES:,} memories the whole scope" in page
+    assert f"`exact_budget` memories ({DEFAULT_EXACT_BUDGET:,})" in page
+    assert f"the last {['', '', '', '', '', 'five'][YEARS_BACK]} of its name" in page

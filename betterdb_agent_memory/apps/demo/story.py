@@ -16,10 +16,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import groupby
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from betterdb_agent_memory import AgentMemory, AgentMemoryError, MemoryHit, MemoryListOptions
+from betterdb_agent_memory import AgentMemory, AgentMemoryError, ConversationMessage, MemoryHit, MemoryListOptions
 
 HERE = Path(__file__).resolve().parent
 STORE = "agent_memory_demo"
@@ -38,11 +39,6 @@ class Turn:
     at: datetime
     speaker: str
     text: str
-
-    @property
-    def content(self) -> str:
-        """What is remembered. The speaker's name belongs to it: people ask who said something."""
-        return f"{self.speaker}: {self.text}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +80,7 @@ def read_questions(turns: Sequence[Turn]) -> list[Question]:
     """What is asked in chapter 2."""
 
     def content(thread: str, number: int) -> str:
-        return [turn.content for turn in turns if turn.thread == thread][number - 1]
+        return [turn.text for turn in turns if turn.thread == thread][number - 1]
 
     return [
         Question(q["user"], q["agent"], q["question"], frozenset(content(a["thread"], a["turn"]) for a in q["answers"]))
@@ -113,6 +109,11 @@ def day(when: datetime | int) -> str:
     """A date such as `7 Sep`; memories carry milliseconds since the epoch."""
     moment = when if isinstance(when, datetime) else datetime.fromtimestamp(when / 1000, TODAY.tzinfo)
     return f"{moment.day} {moment:%b}"
+
+
+def said(hit: MemoryHit) -> str:
+    """A turn as it is shown: who said it, and what."""
+    return f"{hit.item.speaker}: {hit.item.content}"
 
 
 def place(url: str) -> str:
@@ -147,14 +148,15 @@ class Demo:
 
     def table(self, hits: Sequence[MemoryHit], answers: frozenset[str] = frozenset()) -> None:
         """Hits, best first: each part of the score is value times weight."""
-        say("  #  score   =sim   +rec   +imp  dist  date    thread     text")
+        say("  #  score   =sim +match   +rec   +imp  dist  date    thread     text")
         for rank, hit in enumerate(hits[:SHOWN_HITS], 1):
             assert hit.explain is not None
             parts = {component.name: component.contribution for component in hit.explain.components}
-            numbers = [hit.score, parts["similarity"], parts["recency"], parts["importance"]]
+            match = parts["words"] + parts["date"] + parts["actor"]
+            numbers = [hit.score, parts["similarity"], match, parts["recency"], parts["importance"]]
             row = f"{'*' if hit.item.content in answers else ' '} {rank}  {'  '.join(f'{n:.3f}' for n in numbers)}"
-            row += f"  {hit.distance:.2f}  {day(hit.item.created_at):6}  {hit.item.thread_id or '':9}  "
-            say(row + cut(hit.item.content, self.width - len(row)))
+            row += f"  {hit.distance:.2f}  {day(hit.item.occurred_at or 0):6}  {hit.item.thread_id or '':9}  "
+            say(row + cut(said(hit), self.width - len(row)))
 
     async def remember(self) -> None:
         """Chapter 1: every turn becomes a memory, unless an earlier run has seen to it."""
@@ -167,31 +169,39 @@ class Demo:
         started = time.perf_counter()
         for thread in dict.fromkeys(turn.thread for turn in self.turns):
             session = [turn for turn in self.turns if turn.thread == thread]
-            for turn in session:
-                await self.remember_turn(turn)
-            say(f"{day(session[0].at):6}  {turn.user:5} with {turn.agent:7}  {thread:9}  {len(session)} turns")
+            for _, turns in groupby(session, key=lambda turn: turn.at.date()):
+                await self.remember_turns(list(turns))
+            first = session[0]
+            say(f"{day(first.at):6}  {first.user:5} with {first.agent:7}  {thread:9}  {len(session)} turns")
         self.clock.now = TODAY
-        say(f"\n{await self.count()} memories: every turn at its own time, under its own scope")
+        say(f"\n{await self.count()} memories: every turn with its speaker and its time, under its own scope")
         say("(namespace: the user, agent_id: the assistant, thread_id: the conversation).")
         report("remember", started, len(self.turns))
 
-    async def remember_turn(self, turn: Turn) -> None:
-        """Here a memory is made. Without a clock of your own, its time is now."""
-        said_by_user = turn.speaker != "Assistant"
-        self.clock.now = turn.at
-        await self.memory.remember(
-            turn.content,
-            importance=0.6 if said_by_user else 0.4,  # What people say of their lives outweighs the answers.
-            source="user" if said_by_user else "assistant",
-            thread_id=turn.thread,
-            agent_id=turn.agent,
-            namespace=turn.user,
+    async def remember_turns(self, turns: Sequence[Turn]) -> None:
+        """Here memories are made: at the end of a day, behind what was said in the thread before."""
+        self.clock.now = turns[-1].at  # Without a clock of your own, they are written now.
+        await self.memory.remember_conversation(
+            [
+                ConversationMessage(
+                    turn.text,
+                    speaker=turn.speaker,
+                    occurred_at=turn.at,
+                    # What people say of their lives outweighs the answers.
+                    importance=0.4 if turn.speaker == "Assistant" else 0.6,
+                )
+                for turn in turns
+            ],
+            thread_id=turns[0].thread,
+            agent_id=turns[0].agent,
+            namespace=turns[0].user,
         )
 
     async def ask(self) -> None:
         """Chapter 2: what each question finds, and whether it is what answers it."""
         title(f"2. Ask, on {day(TODAY)}")
-        say("score = similarity + recency + importance, as each enters the score; dist: cosine distance, 0 to 2.")
+        say("score = similarity + matches (words, dates, persons) + recency + importance, as each enters the score;")
+        say("dist: cosine distance, 0 to 2.")
         say("* is a turn that answers. Where minds were changed, only the newest word counts.")
         ranks: list[int] = []
         started = time.perf_counter()
@@ -238,7 +248,7 @@ class Demo:
         after = await self.memory.get(before.id)
         assert after is not None
         say(f"\nOn each of the last three days she asked: {reminder}")
-        say(f"  found: {cut(before.content, self.width - 9)}")
+        say(f"  found: {cut(f'{before.speaker}: {before.content}', self.width - 9)}")
         say(f"  recalled {before.access_count} times before, {after.access_count} times now;", end=" ")
         say(f"last used {day(before.last_accessed_at)} before, {day(after.last_accessed_at)} now\n")
         say(f"Maya, again: {question}")

@@ -63,24 +63,16 @@ class Nearest:
         counting = [self._questions.count_command(text) for text in counted if text is not None]
         totals: list[int] = []
         while hunts or counting:
-            sent = [[self._command(vector, hunt, text, fields) for text in hunt.texts] for hunt in hunts]
-            replies, elapsed = await self._questions.ask([*(one for many in sent for one in many), *counting])
-            again: list[_Hunt] = []
+            sent = [self._command(vector, hunt, text, fields) for hunt in hunts for text in hunt.texts]
+            replies, elapsed = await self._questions.ask([*sent, *counting])
+            rest = iter(replies)
+            again = []
             for hunt in hunts:
-                answered = [replies.pop(0) for _ in hunt.texts]
-                found = [await self._found(one, hunt.asked, fields, elapsed) for one in answered]
-                more = await self._settle(hunt, found, answers)
-                again += [more] if more is not None else []
-            totals += [(await self._questions.read(one, (), 0, elapsed)).total for one in replies]
-            hunts, counting = again, []
-        rest = iter(totals)
-        return Answers(
-            tuple(answers),
-            tuple(
-                next(rest) if text is not None else 0 if tally.word is not None else self._index.documents
-                for tally, text in zip(tallies, counted, strict=True)
-            ),
-        )
+                found = [await self._found(next(rest), hunt.asked, fields, elapsed) for _ in hunt.texts]
+                again.append(await self._settle(hunt, found, answers))
+            totals += [(await self._questions.read(answer, (), 0, elapsed)).total for answer in rest]
+            hunts, counting = [hunt for hunt in again if hunt is not None], []
+        return Answers(tuple(answers), self._tallied(tallies, counted, totals))
 
     async def with_ids(
         self, vector: bytes, searches: Sequence[Search], *, fields: Sequence[str], tallies: Sequence[Tally]
@@ -173,6 +165,14 @@ class Nearest:
             return next(iter(self._questions.texts(tally.filter, (tally.word,))), None)
         is_known = self._index.is_large and not self._index.is_overlapped() and not tally.filter.clauses
         return None if is_known else self._questions.prefilter(tally.filter)
+
+    def _tallied(self, tallies: Sequence[Tally], texts: Sequence[str | None], totals: Sequence[int]) -> tuple[int, ...]:
+        """What was counted and what is known, in the order in which it was asked for."""
+        counted = iter(totals)
+        return tuple(
+            next(counted) if text is not None else self._index.documents if tally.word is None else 0
+            for tally, text in zip(tallies, texts, strict=True)
+        )
 
     async def _found(self, answer: Any, asked: int, fields: Sequence[str], elapsed: float) -> _Found:
         returned = self._questions.returned(fields)

@@ -15,7 +15,7 @@ from betterdb_agent_memory.memory.embedding import CheckedEmbedder
 from betterdb_agent_memory.memory.generations.joined import MIRRORED, SCHEMA, Joined
 from betterdb_agent_memory.memory.index import MemoryIndex
 from betterdb_agent_memory.memory.spaces import VectorSpace
-from betterdb_agent_memory.memory.turns import TURN_FIELDS, Window, all_around, window_of
+from betterdb_agent_memory.memory.turns import TURN_FIELDS, Window, window_of
 from betterdb_agent_memory.memory.windows import embed_windows, read_around
 
 EMBEDDED = "embedded"
@@ -108,8 +108,7 @@ class Generation:
         return VectorSpace(self._embedder or otherwise, self.index, self.joined)
 
     async def sync(self, ids: Sequence[str]) -> SyncResult:
-        """What follows each write of memories: their vectors of this model, wherever these belong by now, and those of
-        the turns next to them.
+        """What follows each write of memories: their vectors of this model, wherever these belong by now.
 
         Nothing while the generation is not there. As `refresh` while it is. While it replaces the memories' own
         vectors, these are replaced, too; and for good where that ended between the beginning of the
@@ -118,7 +117,6 @@ class Generation:
         standing = await self._standing()
         if standing == "closed" or not ids:
             return SyncResult()
-        ids = [*ids, *all_around(ids)]
         if standing == "replaced":
             return await self._replace(ids)
         result = await self.refresh(ids)

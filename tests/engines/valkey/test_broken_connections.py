@@ -138,3 +138,31 @@ async def test_a_server_that_is_gone_and_comes_back(store_name: str) -> None:
         with pytest.raises(EngineUnavailableError):
             await records.write_many([record("1")])
         await engine.close()
+
+
+@pytest.mark.parametrize("fault", ["before", "after"])
+async def test_a_question_survives_a_connection_that_breaks_meanwhile(
+    proxy: Proxy, behind_proxy: tuple[ValkeyEngine, ValkeyRecords], fault: Any
+) -> None:
+    _, records = behind_proxy
+    for pattern in (b"FT.SEARCH", b"HMGET"):
+        proxy.fail_next(fault, pattern)
+        near = await records.nearest(vector(1, 0, 0, 0), count=3, filter=Filter(), fields=["content"])
+        assert [row.id for row in near] == ["1"]
+        assert await records.read_many(["1"], ["access_count"]) == [{"access_count": b"0"}]
+
+
+async def test_a_server_that_does_not_answer_in_time_is_not_asked_again(
+    proxy: Proxy, valkey_server: ValkeyServer, store_name: str
+) -> None:
+    engine = ValkeyEngine(valkey.asyncio.Valkey(port=proxy.port, socket_timeout=0.2), owns_client=True)
+    records = engine.records(collection(store_name))
+    await records.prepare(4)
+    asked = engine.round_trips
+    proxy.fail_next("stall", b"FT.SEARCH")
+    with pytest.raises(EngineUnavailableError):
+        await records.nearest(vector(1, 0, 0, 0), count=3, filter=Filter(), fields=["content"])
+    assert engine.round_trips - asked == 1
+    proxy.release()
+    assert await records.nearest(vector(1, 0, 0, 0), count=3, filter=Filter(), fields=["content"]) == []
+    await engine.close()

@@ -44,12 +44,14 @@ def test_the_installed_version_is_the_projects() -> None:
 def test_a_bare_install_brings_only_the_promised_packages() -> None:
     assert names(PROJECT["dependencies"]) == {
         "ada-url",
+        "dateparser",
         "genai-prices",
         "numpy",
         "opentelemetry-api",
         "prometheus-client",
         "pydantic",
         "pydantic-core",
+        "pystemmer",
         "python-dateutil",
         "redis",
         "tenacity",

@@ -127,7 +127,7 @@ class RecallRequest:
             rerank=_flag("rerank", rerank),
         )
 
-    def in_force(self, config: MemoryConfigSnapshot, *, now_ms: int, clock_ms: int) -> RecallSettings:
+    def in_force(self, config: MemoryConfigSnapshot, *, clock_ms: int) -> RecallSettings:
         """What an argument of the call says, else the live configuration; `clock_ms` is the time of the clock."""
         threshold = config.threshold if self.threshold is None else self.threshold
         retrieval = self.retrieval or config.retrieval
@@ -141,7 +141,7 @@ class RecallRequest:
                 threshold=threshold,
                 weights=self.weights or config.weights,
                 half_life_seconds=config.half_life_seconds,
-                youngest_seconds=min(0.0, (now_ms - clock_ms) / 1000),
+                clamps_age=self.now_ms is not None,
             ),
             reach=Reach(
                 nearest=nearest,
@@ -154,7 +154,7 @@ class RecallRequest:
             hybrid=hybrid,
             exact=exact,
             diversity=config.diversity if self.diversity is None else self.diversity,
-            now_ms=now_ms,
+            now_ms=clock_ms if self.now_ms is None else self.now_ms,
         )
 
 

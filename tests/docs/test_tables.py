@@ -73,6 +73,7 @@ from betterdb_agent_memory.memory.words.languages import CODES
 from betterdb_agent_memory.options import DEFAULT_EXACT_BUDGET, DEFAULT_MAX_CONTENT_BYTES
 from betterdb_agent_memory.options.environment import KEYS
 from betterdb_agent_memory.options.names import MAX_NAME_BYTES
+from betterdb_agent_memory.rerankers import FastEmbedReranker
 from betterdb_agent_memory.telemetry import create_cache_telemetry
 from tests.docs.pages import ROOT, fenced, table, text_of
 from tests.embedding import embed
@@ -117,6 +118,8 @@ SIGNATURES: list[tuple[str, str, Any]] = [
     ("bulk.md", "MemoryStore.update", MemoryStore.update),
     ("conversations.md", "MemoryStore.remember_conversation", MemoryStore.remember_conversation),
     ("bulk.md", "MemoryStore.iterate", MemoryStore.iterate),
+    ("context.md", "MemoryStore.context", MemoryStore.context),
+    ("reranking.md", "FastEmbedReranker", FastEmbedReranker),
     ("configuration.md", "ConsolidationConfig", ConsolidationConfig),
     ("configuration.md", "MemoryConfigRefreshConfig", MemoryConfigRefreshConfig),
     ("configuration.md", "MemoryOptions", MemoryOptions),

@@ -410,8 +410,10 @@ OUR_ADDITIONS: dict[type, set[str]] = {
     ConsolidateResult: {"calls", "expires_at", "dry_run"},
     ConsolidateFactsResult: {"operations", "calls", "dry_run"},
     MemoryHit: {"explain"},
-    MemoryItem: {"occurred_at", "metadata", "version"},
+    MemoryConfigSnapshot: {"retrieval", "hybrid", "exact", "diversity"},
+    MemoryItem: {"occurred_at", "metadata", "version", "session", "turn", "speaker"},
     MemoryStats: {
+        "near_misses",
         "pending_reinforcements",
         "lost_reinforcements",
         "unreadable_records",

@@ -32,6 +32,7 @@ PREFIX = "agent_memory_"
 
 OUR_METRICS = {
     "agent_memory_recall_refills_total": ("counter", {"store_name"}),
+    "agent_memory_recall_inexact_total": ("counter", {"store_name"}),
     "agent_memory_unreadable_records_total": ("counter", {"store_name"}),
     "agent_memory_background_failures_total": ("counter", {"store_name", "work"}),
     "agent_memory_config_values_ignored_total": ("counter", {"store_name", "field"}),
@@ -50,6 +51,7 @@ OUR_ATTRIBUTES = {
         "gen_ai.operation.name": "string",
         "gen_ai.memory.store.id": "string",
         "gen_ai.memory.record.count": "number",
+        "recall.exact": "boolean",
     },
     "agent_memory.consolidate": STORE,
     "agent_memory.consolidateFacts": STORE,

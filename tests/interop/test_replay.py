@@ -153,7 +153,7 @@ DEVIATIONS = [
 OWN_FIELDS = tuple(field.name for field in MEMORY_SCHEMA.own)
 OUR_KEYS = {f"{RECORDED_NAME}:__mem_consolidation_lease"}
 """Keys beside the memories that the published packages do not have and do not look at."""
-OUR_FIELDS = {"derived"}
+OUR_FIELDS = {"derived", "words"}
 """Fields of memories that every other reader passes over."""
 
 ALL = scenarios()

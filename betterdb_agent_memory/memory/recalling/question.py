@@ -11,7 +11,6 @@ from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.words.dates import Period
 from betterdb_agent_memory.options import HybridOptions
 
-
 UNDERSTOOD = 4_096
 """Characters of a question in which words, dates and persons are looked for: what is longer is a document."""
 

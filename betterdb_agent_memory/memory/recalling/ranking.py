@@ -25,13 +25,14 @@ _ROUNDING = 1e-9
 class RankingRules:
     """What decides the order: the ceiling on distance, the weights, the half-life.
 
-    `youngest_seconds` is the least age that a memory can have: below 0 where `now` lies before the clock's time.
+    With `clamps_age` what was written after `now` is as new as can be: a question about the past would else rank by
+    nothing but how far in its future a memory lies. Without, a clock ahead of ours gives an age below 0, as published.
     """
 
     threshold: float
     weights: RecallWeights
     half_life_seconds: float
-    youngest_seconds: float = 0.0
+    clamps_age: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def rank(
     """The `k` best of the candidates that are related to the question.
 
     Related is what lies within the threshold (equal to it is within), or in hybrid retrieval has a word of the
-    question. Order among equals: score, then newer `created_at`, then id.
+    question, stands beside a turn that has one, or is of a day that the question names. Order among equals: score, then newer `created_at`, then id.
     """
     rows = [row for row in gathered.rows if is_memory(row.fields)]
     fragments = len(gathered.rows) - len(rows)
@@ -63,8 +64,8 @@ def rank(
         similarity = similarity_from_distance(np.array([row.distance for row in related]))
     elif rows:
         signs = signs_of(rows, question, gathered.frequencies, gathered.limits, question.hybrid, reader)
-        holds: list[bool] = np.asarray(signs.matches.held.any(axis=1)).tolist()
-        places = [i for i, row in enumerate(rows) if holds[i] or row.distance <= rules.threshold]
+        passes = (signs.words > 0) | (signs.date > 0)
+        places = [i for i, row in enumerate(rows) if passes[i] or row.distance <= rules.threshold]
         if len(places) < len(rows):
             signs = signs.at(places)
         related = [rows[place] for place in places]
@@ -75,6 +76,8 @@ def rank(
         return Ranking([], 0, fragments, _none_unseen(gathered, question, signs, rules))
     importance, created_at_ms, fresh_at_ms = scored_numbers([row.fields for row in related])
     age_seconds = (now_ms - fresh_at_ms) / 1000
+    if rules.clamps_age:
+        age_seconds = np.maximum(age_seconds, 0.0)
     scores = _scores(similarity, age_seconds, importance, rules)
     ranks = list(zip((-scores).tolist(), (-created_at_ms).tolist(), (row.id for row in related), strict=True))
     order = sorted(np.flatnonzero(np.isfinite(scores)).tolist(), key=ranks.__getitem__)
@@ -162,5 +165,5 @@ def _largest_unseen_score(gathered: Gathered, question: Question, signs: Signs |
         similarity = -np.inf if nearest > rules.threshold else similarity_from_distance(nearest)
     if similarity == -np.inf:
         return -np.inf
-    ends = (np.array([similarity]), np.array([rules.youngest_seconds]), np.array([1.0]))
+    ends = (np.array([similarity]), np.zeros(1), np.array([1.0]))
     return float(_scores(*ends, rules)[0])

@@ -111,17 +111,18 @@ def largest_unseen(signs: Signs, question: Question, limits: Limits, threshold: 
     """The most that a memory which is no candidate can be worth; it may be lent what the best candidate has.
 
     Minus infinity where there can be none that counts: all were seen, or those left are beyond the threshold
-    and have no word of the question.
+    and have neither a word of the question nor its day.
     """
+    if limits.nearest is None:
+        return float("-inf")
     options = signs.options
     own = largest_unseen_words(signs.matches, question, limits, options)
-    if limits.nearest is None or (limits.nearest > threshold and own == 0):
-        return float("-inf")
     best = max(own, float(signs.own_words.max(initial=0.0)))
     words = max(own, options.neighbour_share * best)
     date = _CERTAIN if question.periods and limits.dated is not None else 0.0
-    similarity = similarity_from_distance(limits.nearest)
-    return float(_mean(similarity, words, date, _CERTAIN, options))
+    if limits.nearest > threshold and not words and not date:
+        return float("-inf")
+    return float(_mean(similarity_from_distance(limits.nearest), words, date, _CERTAIN, options))
 
 
 def _mean(

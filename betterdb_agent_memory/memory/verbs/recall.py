@@ -62,8 +62,8 @@ class RecallVerbs(StoreParts):
         Only memories whose scope values equal the ones given, byte for byte, and that carry all
         `tags`; what is not given is not asked about. `where` adds conditions (docs/filters.md). `k` is 8 by
         default, at most 2,500; `threshold` and `weights` override the configuration; `reinforce=False`
-        leaves the hits untouched; `now` (ms) replaces the clock, and dates in the question are understood
-        relative to it.
+        leaves the hits untouched; `now` (ms) replaces the clock: dates in the question are understood relative to
+        it, and what was written later counts as new.
 
         `retrieval` "hybrid" finds and weighs memories by the words, dates and persons of the question as well
         as by likeness, "vector" by likeness alone. `exact` searches on until no better memory can be left, or the
@@ -199,9 +199,7 @@ class RecallVerbs(StoreParts):
     async def _recall(
         self, space: VectorSpace, vector: bytes, text: str, request: RecallRequest, span: Span
     ) -> builtins.list[MemoryHit]:
-        clock_ms = self._clock()
-        now_ms = clock_ms if request.now_ms is None else request.now_ms
-        settings = request.in_force(self._config_for(space), now_ms=now_ms, clock_ms=clock_ms)
+        settings = request.in_force(self._config_for(space), clock_ms=self._clock())
         question = await self._recaller.question(vector, text, settings)
         found = await self._searcher.ask(
             space,
@@ -215,6 +213,6 @@ class RecallVerbs(StoreParts):
             span, found.ranking, nearest_distance=found.nearest_distance, threshold=settings.rules.threshold
         )
         if request.reinforce and hits:
-            await self._reinforcer.reinforce([hit.item.id for hit in hits], now_ms)
+            await self._reinforcer.reinforce([hit.item.id for hit in hits], settings.now_ms)
             self._watch.reinforcements(self._reinforcer.statistics())
         return hits

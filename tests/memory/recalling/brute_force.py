@@ -168,4 +168,4 @@ def _relevance(
     actor = np.array([float(one.speaker in settings.names) for one in memories])
     weights = (options.similarity_weight, options.words_weight, options.date_weight, options.actor_weight)
     mean = sum(w * sign for w, sign in zip(weights, (similarity, words, date, actor), strict=True)) / sum(weights)
-    return np.asarray(mean), own > 0
+    return np.asarray(mean), (words > 0) | (date > 0)

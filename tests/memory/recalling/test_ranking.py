@@ -152,6 +152,18 @@ def test_the_bound_holds_where_nothing_unseen_can_score_as_high() -> None:
     assert not ranked(rows, k=2, rules=rules, unseen_from=0.9).exact
     assert not ranked(rows, k=3, rules=rules, unseen_from=0.9).exact
     assert ranked(rows, k=3, rules=RankingRules(0.85, rules.weights, 1.0), unseen_from=0.9).exact
-    # Seen from an earlier now, what was written since counts as younger than new.
-    earlier = RankingRules(2.0, RecallWeights(1, 1, 0), 1.0, youngest_seconds=-3.0)
-    assert not ranked([candidate("near", 0.0, 0, 0.5)], k=1, rules=earlier, unseen_from=0.1).exact
+
+
+def test_what_was_written_after_a_given_now_is_as_new_as_can_be() -> None:
+    rows = [
+        candidate("near", 0.1, 10, 0.5),
+        candidate("far-and-later", 0.9, -1e7, 0.5),
+        candidate("later", 0.5, -5, 0.5),
+    ]
+    weights = RecallWeights(1, 0.1, 0)
+    clamped = ranked(rows, k=3, rules=RankingRules(2.0, weights, 100.0, clamps_age=True))
+    assert [hit.item.id for hit in clamped.hits] == ["near", "later", "far-and-later"]
+    assert [round(hit.explain.age_seconds) for hit in clamped.hits if hit.explain] == [10, 0, 0]
+    # Without it clocks that are ahead count as published.
+    as_published = ranked(rows[::2], k=3, rules=RankingRules(2.0, weights, 100.0))
+    assert [round(hit.explain.age_seconds) for hit in as_published.hits if hit.explain] == [10, -5]

@@ -229,6 +229,7 @@ def _draw(lines: Sequence[tuple[str, Sequence[tuple[int, float]]]], across: str,
 
     mpl.use("svg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     # Letters stay letters, and the same figures make the same file.
     with mpl.rc_context():
@@ -244,8 +245,10 @@ def _draw(lines: Sequence[tuple[str, Sequence[tuple[int, float]]]], across: str,
             style = "--" if "scope" in label else "-"
             axes.plot(*zip(*line, strict=True), style, color=colour, marker="o", markersize=3.5, label=label)
         axes.set(xscale="log", yscale="log", xlabel=across, ylabel="recall, median, ms")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+            axis.set_minor_formatter(NullFormatter())
         axes.grid(which="major", color=_GREY, alpha=0.3, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=9)

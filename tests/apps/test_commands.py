@@ -26,6 +26,9 @@ ITEM_FIELDS = {
     "occurred_at",
     "metadata",
     "version",
+    "session",
+    "turn",
+    "speaker",
 }
 
 
@@ -50,7 +53,9 @@ def test_a_memory_is_remembered_found_shown_changed_and_forgotten(run: Run, plac
     assert hit["memory"]["tags"] == ["health", "food"]
     assert hit["memory"]["metadata"] == {"page": 3}
     assert hit["memory"]["access_count"] == 0
-    assert [part["name"] for part in hit["explain"]["components"]] == ["similarity", "recency", "importance"]
+    parts = [part["name"] for part in hit["explain"]["components"]]
+    assert parts == ["similarity", "words", "date", "actor", "recency", "importance"]
+    assert (hit["explain"]["matched"], hit["explain"]["exact"]) == (["maya", "allergic"], True)
 
     shown = run(*place, "show", id, "--json").json["memories"][0]
     assert shown["access_count"] == 0, "looking must not count as a use"

@@ -455,7 +455,7 @@ def test_the_house_has_these_rooms_and_no_others() -> None:
         folders[depth:] = [match[2].rstrip("/")]
         drawn.add("/".join(folders))
     assert {path for path in drawn if not (ROOT / path).exists()} == set()
-    deep = ("/valkey/", "/embedded/", "/consolidation/", "/generations/", "/transfer/", "/evaluation/", "/apps/")
+    deep = ("/valkey/", "/embedded/", "/consolidation/", "/generations/", "/transfer/", "/apps/")
     modules = {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py")}
     expected = {module for module in modules if not any(part in module for part in deep)}
     assert {module for module in expected if not module.endswith("/__init__.py")} <= drawn

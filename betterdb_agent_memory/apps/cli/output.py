@@ -57,6 +57,8 @@ def hit_json(hit: MemoryHit) -> dict[str, Any]:
         "distance": hit.distance,
         "explain": {
             "threshold": explain.threshold,
+            "exact": explain.exact,
+            "matched": [] if explain.relevance is None else list(explain.relevance.matched),
             "age_seconds": explain.age_seconds,
             "half_life_seconds": explain.half_life_seconds,
             "components": [
@@ -150,8 +152,12 @@ def items_table(items: Sequence[MemoryItem], now_ms: int) -> None:
 
 
 def hits_table(hits: Sequence[MemoryHit], now_ms: int, *, explain: bool) -> None:
-    """Hits, best first; with `explain` what each part adds to the score, in the place of the ids."""
-    parts = ("similarity", "recency", "importance") if explain else ()
+    """Hits, best first; with `explain` what each part adds to the score, in the place of the ids.
+
+    A part that adds nothing to any of them has no column.
+    """
+    reasons = [hit.explain for hit in hits if explain and hit.explain is not None]
+    parts = tuple(dict.fromkeys(part.name for one in reasons for part in one.components if part.contribution))
     rows = []
     for hit in hits:
         assert hit.explain is not None

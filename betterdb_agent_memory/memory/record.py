@@ -312,6 +312,18 @@ def _json_object(stored: bytes) -> dict[str, Any]:
     return value
 
 
+def plain_numbers(records: Sequence[Fields]) -> list[tuple[float, int, int]] | None:
+    """Importance, and the milliseconds of creation and of last access, of records as our own kind writes them; None
+    where one of them is spelt otherwise. A third of the time of `scored_numbers` for a few records.
+    """
+    try:
+        return [
+            (float(fields[IMPORTANCE]), int(fields[CREATED_AT]), int(fields[LAST_ACCESSED_AT])) for fields in records
+        ]
+    except (KeyError, ValueError):
+        return None
+
+
 def scored_numbers(records: Sequence[Fields]) -> NDArray[np.float64]:
     """What scores need of records, without making memories of them: a row each for importance, and for
     the milliseconds of creation and of creation or last access, whichever is later.

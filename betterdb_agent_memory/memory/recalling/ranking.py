@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from betterdb_agent_memory.engines.base import Neighbour
+from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.memory.recalling.explaining import Explanation, MemoryHit
 from betterdb_agent_memory.memory.recalling.gathering import Gathered
 from betterdb_agent_memory.memory.recalling.question import Question
 from betterdb_agent_memory.memory.recalling.reading import TextReader
 from betterdb_agent_memory.memory.recalling.relevance import Signs, largest_unseen, signs_of
-from betterdb_agent_memory.memory.record import decode_memory, is_memory, scored_numbers
-from betterdb_agent_memory.memory.scoring import FloatArray, composite_score, similarity_from_distance
+from betterdb_agent_memory.memory.record import decode_memory, is_memory, plain_numbers, scored_numbers
+from betterdb_agent_memory.memory.scoring import composite_score, similarity_from_distance
 from betterdb_agent_memory.options import RecallWeights
+
+_FEW = 128
 
 _ROUNDING = 1e-9
 """How far two computations of one score may be apart."""
@@ -54,54 +59,51 @@ def rank(
     """The `k` best of the candidates that are related to the question.
 
     Related is what lies within the threshold (equal to it is within), or in hybrid retrieval has a word of the
-    question, stands beside a turn that has one, or is of a day that the question names. Order among equals: score, then newer `created_at`, then id.
+    question, stands beside a turn that has one, or is of a day that the question names. Order among equals:
+    score, then newer `created_at`, then id.
     """
     rows = [row for row in gathered.rows if is_memory(row.fields)]
     fragments = len(gathered.rows) - len(rows)
     signs = None
     if question.hybrid is None:
         related = [row for row in rows if row.distance <= rules.threshold]
-        similarity = similarity_from_distance(np.array([row.distance for row in related]))
+        similarity = [similarity_from_distance(row.distance) for row in related]
     elif rows:
         signs = signs_of(rows, question, gathered.frequencies, gathered.limits, question.hybrid, reader)
-        passes = (signs.words > 0) | (signs.date > 0)
+        passes = ((signs.words > 0) | (signs.date > 0)).tolist()
         places = [i for i, row in enumerate(rows) if passes[i] or row.distance <= rules.threshold]
         if len(places) < len(rows):
             signs = signs.at(places)
         related = [rows[place] for place in places]
-        similarity = signs.value
+        similarity = signs.value.tolist()
     else:
-        related = []
+        related, similarity = [], []
     if not related:
         return Ranking([], 0, fragments, _none_unseen(gathered, question, signs, rules))
-    importance, created_at_ms, fresh_at_ms = scored_numbers([row.fields for row in related])
-    age_seconds = (now_ms - fresh_at_ms) / 1000
-    if rules.clamps_age:
-        age_seconds = np.maximum(age_seconds, 0.0)
-    scores = _scores(similarity, age_seconds, importance, rules)
-    ranks = list(zip((-scores).tolist(), (-created_at_ms).tolist(), (row.id for row in related), strict=True))
-    order = sorted(np.flatnonzero(np.isfinite(scores)).tolist(), key=ranks.__getitem__)
+    scored = _scored(related, similarity, rules, now_ms)
+    ranks = [
+        (-score, -created, row.id) for score, created, row in zip(scored.scores, scored.created, related, strict=True)
+    ]
+    order = sorted((i for i, score in enumerate(scored.scores) if math.isfinite(score)), key=ranks.__getitem__)
     unreadable = fragments + len(related) - len(order)
-    upper = scores if signs is None else _scores(signs.upper, age_seconds, importance, rules)
-    is_exact = _is_exact(gathered, question, signs, rules, scores, upper, order, k)
+    is_exact = _is_exact(gathered, question, signs, rules, scored.scores, order, k)
     hits = []
     for i in order[:k]:
         row = related[i]
         item, problems = decode_memory(row.id, row.fields)
         unreadable += problems
         if item is not None:
-            relevance = None if signs is None else signs.of(i, question)
             explain = Explanation(
                 row.distance,
                 rules.threshold,
-                float(age_seconds[i]),
+                scored.ages[i],
                 item.importance,
                 rules.half_life_seconds,
                 rules.weights,
-                relevance,
+                None if signs is None else signs.of(i, question),
                 is_exact,
             )
-            hits.append(MemoryHit(item, row.distance, float(scores[i]), explain))
+            hits.append(MemoryHit(item, row.distance, scored.scores[i], explain))
     return Ranking(hits, len(related), unreadable, is_exact)
 
 
@@ -118,14 +120,57 @@ def reordered(ranking: Ranking, places: Sequence[int], *, rerank_scores: Sequenc
     return replace(ranking, hits=hits)
 
 
-def _scores(similarity: FloatArray, age_seconds: FloatArray, importance: FloatArray, rules: RankingRules) -> FloatArray:
-    return composite_score(
-        similarity=similarity,
-        age_seconds=age_seconds,
+class _Scored(NamedTuple):
+    """Of each related memory its score, its age in seconds and its time of writing in ms."""
+
+    scores: list[float]
+    ages: list[float]
+    created: Sequence[float]
+
+
+def _scored(rows: Sequence[Neighbour], similarity: Sequence[float], rules: RankingRules, now_ms: int) -> _Scored:
+    records = [row.fields for row in rows]
+    numbers = plain_numbers(records) if len(rows) <= _FEW else None
+    # For a few dozen rows numpy takes longer to be called than to compute.
+    scored = None if numbers is None else _scored_one_by_one(numbers, similarity, rules, now_ms)
+    return scored or _scored_at_once(records, similarity, rules, now_ms)
+
+
+def _scored_one_by_one(
+    numbers: Sequence[tuple[float, int, int]], similarity: Sequence[float], rules: RankingRules, now_ms: int
+) -> _Scored | None:
+    """None where a number is too large for it."""
+    by_similarity, by_recency, by_importance = rules.weights.similarity, rules.weights.recency, rules.weights.importance
+    half_life = rules.half_life_seconds
+    ages = [(now_ms - (max(created, accessed))) / 1000 for _, created, accessed in numbers]
+    if rules.clamps_age:
+        ages = [age if age > 0 else 0.0 for age in ages]
+    try:
+        # A term without weight is left out: nothing times an infinite recency would be no number.
+        scores = [
+            by_similarity * like + (by_recency * 2.0 ** (-age / half_life) if by_recency else 0.0) + by_importance * imp
+            for like, age, (imp, _, _) in zip(similarity, ages, numbers, strict=True)
+        ]
+    except OverflowError:
+        return None
+    return _Scored(scores, ages, [created for _, created, _ in numbers]) if all(map(math.isfinite, scores)) else None
+
+
+def _scored_at_once(
+    records: Sequence[Fields], similarity: Sequence[float], rules: RankingRules, now_ms: int
+) -> _Scored:
+    importance, created_at_ms, fresh_at_ms = scored_numbers(records)
+    ages = (now_ms - fresh_at_ms) / 1000
+    if rules.clamps_age:
+        ages = np.maximum(ages, 0.0)
+    scores = composite_score(
+        similarity=np.array(similarity),
+        age_seconds=ages,
         importance=importance,
         weights=rules.weights,
         half_life_seconds=rules.half_life_seconds,
     )
+    return _Scored(scores.tolist(), ages.tolist(), created_at_ms.tolist())
 
 
 def _is_exact(
@@ -133,8 +178,7 @@ def _is_exact(
     question: Question,
     signs: Signs | None,
     rules: RankingRules,
-    scores: NDArray[np.float64],
-    upper: NDArray[np.float64],
+    scores: Sequence[float],
     order: Sequence[int],
     k: int,
 ) -> bool:
@@ -144,26 +188,28 @@ def _is_exact(
     if len(order) < k:
         return _none_unseen(gathered, question, signs, rules)
     last = scores[order[k - 1]] - _ROUNDING
-    chosen, others = order[:k], order[k:]
-    if any(upper[i] > scores[i] + _ROUNDING for i in chosen) or any(upper[i] >= last for i in others):
-        return False
-    return bool(_largest_unseen_score(gathered, question, signs, rules) < last)
+    if signs is not None:
+        gains = (rules.weights.similarity * (signs.upper - signs.value)).tolist()
+        if any(gains[i] > _ROUNDING and (place < k or scores[i] + gains[i] >= last) for place, i in enumerate(order)):
+            return False
+    return _largest_unseen_score(gathered, question, signs, rules) < last
 
 
 def _none_unseen(gathered: Gathered, question: Question, signs: Signs | None, rules: RankingRules) -> bool:
-    return _largest_unseen_score(gathered, question, signs, rules) == -np.inf
+    return _largest_unseen_score(gathered, question, signs, rules) == -math.inf
 
 
 def _largest_unseen_score(gathered: Gathered, question: Question, signs: Signs | None, rules: RankingRules) -> float:
     """The best score that a related memory which is no candidate could have; minus infinity where there is none."""
     nearest = gathered.limits.nearest
     if nearest is None:
-        return -np.inf
+        return -math.inf
     if signs is not None:
         similarity = largest_unseen(signs, question, gathered.limits, rules.threshold)
     else:
-        similarity = -np.inf if nearest > rules.threshold else similarity_from_distance(nearest)
-    if similarity == -np.inf:
-        return -np.inf
-    ends = (np.array([similarity]), np.zeros(1), np.array([1.0]))
-    return float(_scores(*ends, rules)[0])
+        similarity = -math.inf if nearest > rules.threshold else similarity_from_distance(nearest)
+    weights = rules.weights
+    # Just written, and as important as can be.
+    return (
+        weights.similarity * similarity + weights.recency + weights.importance if similarity > -math.inf else -math.inf
+    )

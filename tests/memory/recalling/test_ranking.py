@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from betterdb_agent_memory import ConfigurationError, MemoryHit, RecallWeights, composite_score
 from betterdb_agent_memory.engines.base import Neighbour
+from betterdb_agent_memory.memory.recalling import ranking
 from betterdb_agent_memory.memory.recalling.gathering import Gathered, Limits
 from betterdb_agent_memory.memory.recalling.question import Question
 from betterdb_agent_memory.memory.recalling.ranking import Ranking, RankingRules, rank
@@ -58,14 +59,14 @@ rules = st.builds(
 
 @given(candidates, rules, st.integers(1, 40))
 def test_the_best_k_are_chosen_in_a_total_order(given: list[Neighbour], rules: RankingRules, k: int) -> None:
-    ranking = ranked(given, k=k, rules=rules)
+    found = ranked(given, k=k, rules=rules)
     everything = ranked(given, k=len(given) + 1, rules=rules).hits
-    assert ranking.hits == everything[:k]
-    assert ranking.related == sum(one.distance <= rules.threshold for one in given)
+    assert found.hits == everything[:k]
+    assert found.related == sum(one.distance <= rules.threshold for one in given)
     keys = [(-hit.score, -hit.item.created_at, hit.item.id) for hit in everything]
     assert keys == sorted(keys)
     backwards = ranked(list(reversed(given)), k=k, rules=rules)
-    assert backwards.hits == ranking.hits
+    assert backwards.hits == found.hits
 
 
 @given(candidates, rules)
@@ -88,9 +89,9 @@ def test_age_counts_from_the_last_access() -> None:
 
 def test_a_clock_far_ahead_is_counted_and_not_silently_ranked_first() -> None:
     rules = RankingRules(2.0, RecallWeights(1, 1, 1), 1.0)
-    ranking = ranked([candidate("sane", 0, 10, 0.5), candidate("ahead", 0, -1e9, 0.5)], k=2, rules=rules)
-    assert [hit.item.id for hit in ranking.hits] == ["sane"]
-    assert ranking.unreadable == 1
+    found = ranked([candidate("sane", 0, 10, 0.5), candidate("ahead", 0, -1e9, 0.5)], k=2, rules=rules)
+    assert [hit.item.id for hit in found.hits] == ["sane"]
+    assert found.unreadable == 1
 
 
 def test_the_composite_is_a_plain_weighted_sum() -> None:
@@ -114,18 +115,18 @@ def test_unusable_weights_are_refused_when_they_are_made(weights: tuple) -> None
 
 def test_weight_0_takes_a_term_out_whatever_its_value() -> None:
     rules = RankingRules(2.0, RecallWeights(1, 0, 0), 1.0)
-    ranking = ranked([candidate("ahead", 0.5, -1e9, 0.5)], k=1, rules=rules)
-    assert [(hit.item.id, hit.score) for hit in ranking.hits] == [("ahead", 0.75)]
-    assert ranking.hits[0].explain is not None
-    assert ranking.hits[0].explain.score == 0.75
+    found = ranked([candidate("ahead", 0.5, -1e9, 0.5)], k=1, rules=rules)
+    assert [(hit.item.id, hit.score) for hit in found.hits] == [("ahead", 0.75)]
+    assert found.hits[0].explain is not None
+    assert found.hits[0].explain.score == 0.75
 
 
 def test_a_fragment_is_counted_and_never_a_hit() -> None:
     rules = RankingRules(2.0, RecallWeights(1, 1, 1), 1.0)
     fragment = Neighbour("f", 0.0, {"last_accessed_at": b"1", "access_count": b"3"})
-    ranking = ranked([fragment, candidate("whole", 0.5, 1, 0.5)], k=5, rules=rules)
-    assert [hit.item.id for hit in ranking.hits] == ["whole"]
-    assert (ranking.related, ranking.unreadable) == (1, 1)
+    found = ranked([fragment, candidate("whole", 0.5, 1, 0.5)], k=5, rules=rules)
+    assert [hit.item.id for hit in found.hits] == ["whole"]
+    assert (found.related, found.unreadable) == (1, 1)
 
 
 @given(candidates, rules, st.integers(1, 8), st.integers(0, 30))
@@ -136,9 +137,9 @@ def test_the_bound_never_claims_what_an_unseen_memory_refutes(
         (one for one in given if int(one.fields["created_at"]) <= NOW_MS), key=lambda one: one.distance
     )
     candidates, unseen = nearest_first[:seen], nearest_first[seen:]
-    ranking = ranked(candidates, k=k, rules=rules, unseen_from=unseen[0].distance if unseen else None)
-    if ranking.exact:
-        assert ranking.hits == [replaced_exact(hit) for hit in ranked(nearest_first, k=k, rules=rules).hits]
+    found = ranked(candidates, k=k, rules=rules, unseen_from=unseen[0].distance if unseen else None)
+    if found.exact:
+        assert found.hits == [replaced_exact(hit) for hit in ranked(nearest_first, k=k, rules=rules).hits]
 
 
 def replaced_exact(hit: MemoryHit) -> MemoryHit:
@@ -167,3 +168,13 @@ def test_what_was_written_after_a_given_now_is_as_new_as_can_be() -> None:
     # Without it clocks that are ahead count as published.
     as_published = ranked(rows[::2], k=3, rules=RankingRules(2.0, weights, 100.0))
     assert [round(hit.explain.age_seconds) for hit in as_published.hits if hit.explain] == [10, -5]
+
+
+@given(candidates, rules)
+def test_few_rows_and_many_score_alike(given: list[Neighbour], rules: RankingRules) -> None:
+    few = ranked(given, k=50, rules=rules)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranking, "_FEW", -1)
+        many = ranked(given, k=50, rules=rules)
+    assert {hit.item.id: hit.score for hit in many.hits} == pytest.approx({hit.item.id: hit.score for hit in few.hits})
+    assert (many.related, many.unreadable) == (few.related, few.unreadable)

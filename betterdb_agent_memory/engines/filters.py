@@ -9,15 +9,28 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 Fields: TypeAlias = Mapping[str, bytes]
 """A record as stored: field name to encoded value."""
 
 TAG_SEPARATOR = ","
+
+
+class _Record(Protocol):
+    """What is asked about: a row of any kind."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def fields(self) -> Fields: ...
+
+
+_RecordT = TypeVar("_RecordT", bound=_Record)
 
 MAX_FILTER_BYTES = 10_240
 """Longest query text that every supported search engine accepts (valkey-search refuses more)."""
@@ -150,6 +163,24 @@ class Filter:
             if not clause.accepts(id, fields):
                 return False
         return True
+
+    def accepted(self, rows: Sequence[_RecordT]) -> list[_RecordT]:
+        """Those of `rows` that it accepts, in their order."""
+        equalities = self._equalities
+        if equalities is None:
+            return [row for row in rows if self.accepts(row.id, row.fields)]
+        # A scope, as nearly every filter is: compared here, in a tenth of the time.
+        kept = list(rows)
+        for field, value in equalities:
+            kept = [row for row in kept if row.fields.get(field) == value]
+        return kept
+
+    @cached_property
+    def _equalities(self) -> tuple[tuple[str, bytes], ...] | None:
+        """Field and stored value of each clause where all of them are `Equals`; else None."""
+        if all(isinstance(clause, Equals) for clause in self.clauses):
+            return tuple((clause.field, clause.value.encode()) for clause in self.clauses if isinstance(clause, Equals))
+        return None
 
     @cached_property
     def leaves(self) -> tuple[Leaf, ...]:

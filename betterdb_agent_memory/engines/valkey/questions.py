@@ -18,6 +18,9 @@ from betterdb_agent_memory.engines.valkey.words import WordClauses
 _WORDS_BYTES = 4096
 """Room for words in one query text; the filter has what they leave of it."""
 
+_KEPT_PREFILTERS = 512
+"""Texts of filters that are kept: a worker asks about few scopes again and again. At 10 kB each 5 MB at worst."""
+
 
 class Questions:
     """Searches of one collection, each with the stated timeout, and the keys of their rows understood."""
@@ -30,6 +33,7 @@ class Questions:
         self.order_field = query.order_field(collection.schema).name
         schema, searchable = collection.schema, index.searchable
         self._wording = (searchable, query.Wording(schema, searchable), WordClauses(schema, searchable))
+        self._prefilters: dict[tuple[Filter, str | None, int], str] = {}
         self.unreadable_rows = 0
         self._prefix = collection.key_prefix.encode()
         fields = (*collection.schema.shared, *collection.schema.own)
@@ -39,8 +43,15 @@ class Questions:
     def prefilter(self, filter: Filter, everything: str | None = None, *, room: int = query.ROOM_BYTES) -> str:
         """The query text of `filter`, as far as the index can express it in `room` bytes."""
         self._understand()
-        searchable, wording, _ = self._wording
-        return query.prefilter(filter, self.collection.schema, searchable, everything, wording=wording, room=room)
+        asked = (filter, everything, room)
+        text = self._prefilters.get(asked)
+        if text is None:
+            searchable, wording, _ = self._wording
+            text = query.prefilter(filter, self.collection.schema, searchable, everything, wording=wording, room=room)
+            if len(self._prefilters) >= _KEPT_PREFILTERS:
+                self._prefilters.clear()
+            self._prefilters[asked] = text
+        return text
 
     def texts(self, filter: Filter, words: Sequence[Word]) -> list[str]:
         """Query texts of what passes `filter` and has one of `words`: each such record is found by one at least.
@@ -145,6 +156,7 @@ class Questions:
         searchable, schema = self.index.searchable, self.collection.schema
         if self._wording[0] is not searchable:
             self._wording = (searchable, query.Wording(schema, searchable), WordClauses(schema, searchable))
+            self._prefilters.clear()
 
     def own_rows(self, found: reply.Found, fields: Sequence[str]) -> tuple[Row, ...]:
         """The rows that are records, with `fields`."""

@@ -159,7 +159,7 @@ class Gatherer:
 
     async def _kept(self, filter: Filter, rows: Neighbours) -> tuple[list[Neighbour], float | None]:
         """Those of the rows that are exactly in scope, and the distance that none of the others is below."""
-        kept = await off_loop(len(rows), _accepted, rows, filter)
+        kept = await off_loop(len(rows), filter.accepted, rows)
         return kept, None if rows.exhausted else (rows[-1].distance if rows else 0.0)
 
     async def _all_of(
@@ -167,7 +167,7 @@ class Gatherer:
     ) -> tuple[list[Neighbour], float | None]:
         """As `_kept`, and more is asked for while strangers take the places of memories that are needed."""
         while True:
-            kept = await off_loop(len(rows), _accepted, rows, filter)
+            kept = await off_loop(len(rows), filter.accepted, rows)
             nothing_left = rows.exhausted or (bool(rows) and rows[-1].distance > reach.threshold)
             at_limit = count >= self._records.max_neighbours
             if len(kept) >= wanted or nothing_left or (at_limit and len(kept) >= reach.needed):
@@ -186,9 +186,3 @@ class Gatherer:
 
 def _limit(rows: Neighbours, kept: Sequence[Neighbour], wanted: int) -> float:
     return kept[wanted - 1].distance if len(kept) > wanted else rows[-1].distance if rows else 0.0
-
-
-def _accepted(rows: list[Neighbour], filter: Filter) -> list[Neighbour]:
-    if not filter.clauses:
-        return rows
-    return [row for row in rows if filter.accepts(row.id, row.fields)]

@@ -40,7 +40,7 @@ async def compare_whole_scope(
         if most is not None and len(rows) > most:
             return None
         if rows.exhausted:
-            kept: Sequence[Neighbour] = await off_loop(len(rows), _accepted, rows, filter)
+            kept: Sequence[Neighbour] = await off_loop(len(rows), filter.accepted, rows)
         elif low is not None and low == high:
             kept = await _read_pages(records, vector, span)
         else:
@@ -85,10 +85,6 @@ async def _read_pages(records: SearchedRecords, vector: bytes, filter: Filter) -
         offset += page.scanned
         if not page.scanned or offset >= page.total:
             return found
-
-
-def _accepted(rows: Sequence[Neighbour], filter: Filter) -> list[Neighbour]:
-    return [row for row in rows if filter.accepts(row.id, row.fields)]
 
 
 def _cosine_distance(query: np.ndarray, stored: bytes) -> float | None:

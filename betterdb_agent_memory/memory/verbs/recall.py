@@ -128,7 +128,7 @@ class RecallVerbs(StoreParts):
             InvalidInputError: also for a vector that is empty, not finite, all zero, or of another
                 length than the stored ones.
         """
-        given_vector(vector, None)
+        given = given_vector(vector, None)
         text = "" if query is None else checked_content("query", query, self._max_content_bytes)
         filter = exact_filter(scope, thread_id, agent_id, namespace, tags, subject, where)
         request = RecallRequest.validated(
@@ -137,8 +137,10 @@ class RecallVerbs(StoreParts):
 
         async def search(space: VectorSpace) -> builtins.list[MemoryHit]:
             dimensions = await space.index.find(space.embedder.dimensions)
-            checked = given_vector(vector, dimensions or space.embedder.dimensions)
-            return await self._recall(space, checked, text, request, span)
+            wanted = dimensions or space.embedder.dimensions
+            if wanted is not None and len(given) != 4 * wanted:
+                given_vector(vector, wanted)  # says what is wrong
+            return await self._recall(space, given, text, request, span)
 
         with self._watch.recalling(request.k, query) as span:
             return await self._searcher.within(recall_space, search)

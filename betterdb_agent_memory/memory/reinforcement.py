@@ -12,6 +12,8 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from time import monotonic
 from typing import Protocol
 
 from betterdb_agent_memory.background import LoopLock
@@ -96,6 +98,10 @@ class ImmediateReinforcer:
         """Nothing to stop."""
 
 
+_SLICE = 16
+"""Memories that the background writes in one request: RediSearch takes 0.5 to 2 ms for each."""
+
+
 class DeferredReinforcer:
     """Collects touches, merges them by memory, writes them together.
 
@@ -131,9 +137,13 @@ class DeferredReinforcer:
 
     async def flush(self) -> None:
         """Write everything that waits: one round trip per 500 memories."""
+        await self._write(None)
+
+    async def _write(self, most: int | None) -> None:
+        """Write what waits, or the `most` that have waited longest."""
         self._leave_to_parent()
         async with self._writing:
-            batch, self._pending = self._pending, {}
+            batch = {id: self._pending.pop(id) for id in [*islice(self._pending, most)]}
             if not batch:
                 return
             try:
@@ -187,17 +197,29 @@ class DeferredReinforcer:
             self._pending.pop(next(iter(self._pending)))
             self._lost += 1
 
-    async def _flush_quietly(self) -> None:
+    async def _flush_quietly(self, most: int | None = None) -> bool:
         try:
-            await self.flush()
+            await self._write(most)
         except AgentMemoryError as error:
             _log.warning("reinforcements could not be written, %d wait: %s", len(self._pending), error)
+            return False
+        return True
 
     async def _write_later(self) -> None:
-        """Runs while something waits; the next recall starts it anew."""
+        """Runs while something waits; the next recall starts it anew.
+
+        A server works through one request before it looks at the next one's, and re-indexes each memory that is
+        written: so a few at a time, and the server has as long for others in between.
+        """
         while self._pending and not self._is_closed:
             await asyncio.sleep(self._interval_seconds)
-            await self._flush_quietly()
+            waiting = len(self._pending)
+            while waiting > 0 and self._pending and not self._is_closed:
+                began = monotonic()
+                if not await self._flush_quietly(_SLICE):
+                    break
+                waiting -= _SLICE
+                await asyncio.sleep(monotonic() - began)
 
 
 def reinforcer_for(reinforcement: Reinforcement, records: Records, *, on_failure: Callable[[], None]) -> Reinforcer:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
 from betterdb_agent_memory import DeferredReinforcement, MemoryStore
+from betterdb_agent_memory.engines.base import Outcome, RecordChange
 from tests.conformance.conftest import MakeStore, TestClock
 from tests.embedding import AHEAD, at_angle
 
@@ -110,3 +112,26 @@ async def test_a_touch_leaves_the_expiry_alone(make_store: MakeStore) -> None:
     await store.recall(AHEAD)
     await asyncio.sleep(1.3)
     assert await store.get(id) is None
+
+
+async def test_what_waits_is_written_a_few_at_a_time(make_store: MakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server is not to work through hundreds of writes before it looks at somebody's search."""
+    store = make_store(reinforcement=DeferredReinforcement(interval_seconds=0.05))
+    texts = [f"v({i + 1},1,0,0,0,0,0,0)" for i in range(100)]
+    written = [result.id for result in await store.remember_many(texts)]
+    batches: list[int] = []
+    change_many = store._records.change_many
+
+    async def counted(changes: Sequence[RecordChange]) -> list[Outcome]:
+        batches.append(len(changes))
+        return await change_many(changes)
+
+    monkeypatch.setattr(store._records, "change_many", counted)
+    assert len(await store.recall("v(1,0,0,0,0,0,0,0)", k=100)) == 100
+    for _ in range(500):
+        if not store._reinforcer.statistics().pending and sum(batches) == 100:
+            break
+        await asyncio.sleep(0.01)
+    assert sum(batches) == 100
+    assert max(batches) <= 16
+    assert {item.access_count for item in await store.get_many([id for id in written if id]) if item} == {1}

@@ -29,27 +29,54 @@ def end_if_cancelled() -> None:
         raise asyncio.CancelledError
 
 
-class Together(Generic[_T]):
-    """Does what several tasks of a loop ask for at the same time once, for all of them.
+class _Flight(Generic[_T]):
+    """One piece of work under way: `ended`, and whom the next one is for."""
 
-    The first does it and hands out what came of it, also its failure; whoever asks later has it done anew. When the
-    first is cancelled, another one begins again.
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.ended: asyncio.Future[None] = loop.create_future()
+        self.following: asyncio.Future[_T | None] | None = None
+
+
+class Together(Generic[_T]):
+    """Does what several tasks of a loop ask for at the same time for all of them at once.
+
+    Who asks while it is being done waits for the end and shares the next doing with all who came meanwhile, since
+    what was begun earlier may not know what has happened by now. A failure is that of all who share it; when the
+    one who does it is cancelled, another one begins again.
     """
 
     def __init__(self) -> None:
-        self._under_way: dict[tuple[asyncio.AbstractEventLoop, Hashable], asyncio.Future[_T | None]] = {}
+        self._flights: dict[tuple[asyncio.AbstractEventLoop, Hashable], _Flight[_T]] = {}
 
     async def once(self, key: Hashable, work: Callable[[], Awaitable[_T]]) -> _T:
-        """What `work()` returns, by the call that is under way for this key if there is one."""
+        """What a `work()` returns that began after this call."""
         loop = asyncio.get_running_loop()
         place = (loop, key)
-        while (under_way := self._under_way.get(place)) is not None:
+        while (flight := self._flights.get(place)) is not None:
+            shared = flight.following
+            if shared is None:
+                shared = flight.following = loop.create_future()
+                try:
+                    await asyncio.shield(flight.ended)
+                except BaseException:
+                    flight.following = None
+                    shared.set_result(None)
+                    raise
+                return await self._do(place, work, shared)
             # Shielded: a task that stops waiting must not take the answer from the others.
-            result = await asyncio.shield(under_way)
+            result = await asyncio.shield(shared)
             if result is not None:
                 return result
-        answer: asyncio.Future[_T | None] = loop.create_future()
-        self._under_way[place] = answer
+        return await self._do(place, work, None)
+
+    async def _do(
+        self,
+        place: tuple[asyncio.AbstractEventLoop, Hashable],
+        work: Callable[[], Awaitable[_T]],
+        shared: asyncio.Future[_T | None] | None,
+    ) -> _T:
+        flight = self._flights[place] = _Flight(place[0])
+        answer = shared or place[0].create_future()
         try:
             result = await work()
         except Exception as error:
@@ -63,7 +90,9 @@ class Together(Generic[_T]):
             answer.set_result(result)
             return result
         finally:
-            del self._under_way[place]
+            flight.ended.set_result(None)
+            if self._flights.get(place) is flight:
+                del self._flights[place]
 
 
 class LoopLock:

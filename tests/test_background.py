@@ -23,29 +23,48 @@ class Work:
         return number
 
 
-async def test_what_is_asked_at_once_is_done_once_and_anew_later() -> None:
+async def test_what_is_asked_at_once_is_done_for_all() -> None:
     together: Together[int] = Together()
     work = Work()
     asking = [asyncio.create_task(together.once("key", work)) for _ in range(20)]
     other = asyncio.create_task(together.once("other key", work))
     await asyncio.sleep(0)
+    assert work.calls == 2
     work.may_end.set()
-    assert await asyncio.gather(*asking) == [1] * 20
+    # The first began alone; all who came while it was under way share what began after them.
+    assert await asyncio.gather(*asking) == [1] + [3] * 19
     assert await other == 2
-    assert await together.once("key", work) == 3
+    assert await together.once("key", work) == 4
+
+
+async def test_an_answer_never_began_before_it_was_asked_for() -> None:
+    together: Together[int] = Together()
+    written: list[int] = []
+
+    async def look() -> int:
+        seen = len(written)
+        await asyncio.sleep(0.01)
+        return seen
+
+    first = asyncio.create_task(together.once("key", look))
+    await asyncio.sleep(0.001)
+    written.append(1)
+    assert await asyncio.gather(*(together.once("key", look) for _ in range(5))) == [1] * 5
+    assert await first == 0
 
 
 async def test_one_who_stops_waiting_takes_nothing_from_the_others() -> None:
     together: Together[int] = Together()
     work = Work()
-    first, second, third = (asyncio.create_task(together.once("key", work)) for _ in range(3))
+    first, second, third, fourth = (asyncio.create_task(together.once("key", work)) for _ in range(4))
     await asyncio.sleep(0)
-    second.cancel()
+    second.cancel()  # it was to do it for the two behind it
     await asyncio.sleep(0)
-    first.cancel()  # it did the work
+    first.cancel()
     await asyncio.sleep(0)
     work.may_end.set()
     assert await third == 2
+    assert await fourth in (2, 3)
     assert first.cancelled()
     assert second.cancelled()
 

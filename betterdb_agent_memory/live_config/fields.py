@@ -11,15 +11,11 @@ from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 
 from betterdb_agent_memory.live_config.texts import Reader, Value, accepted, numbers, one_of, rounded_down, switch
-from betterdb_agent_memory.options import MAX_THRESHOLD, RETRIEVALS, HybridOptions, RecallWeights, Retrieval
+from betterdb_agent_memory.options import MAX_THRESHOLD, MAX_WEIGHT, RETRIEVALS, HybridOptions, RecallWeights, Retrieval
 from betterdb_agent_memory.options.checks import Accepts
 
 MAX_WHOLE_NUMBER: Final = 2**53 - 1
 """The largest whole number that every language reads as the one that was written."""
-
-MAX_WEIGHT: Final = 1e30
-"""Far above any use; scores of weights near the largest float would be infinite, and order nothing."""
-
 
 _DEFAULTS: Final = HybridOptions()
 

@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import Any, Final
 
 from betterdb_agent_memory.errors import ConfigurationError, InvalidInputError
-from betterdb_agent_memory.live_config.fields import BY_NAME, MAX_WEIGHT, MAX_WHOLE_NUMBER, SETTINGS
+from betterdb_agent_memory.live_config.fields import BY_NAME, MAX_WHOLE_NUMBER, SETTINGS
 from betterdb_agent_memory.live_config.texts import Value, write
 from betterdb_agent_memory.options import MAX_THRESHOLD, RETRIEVALS, HybridOptions, RecallWeights, is_number
 
@@ -53,8 +53,6 @@ def _threshold(value: Any) -> dict[str, Value]:
 def _weights(value: Any) -> dict[str, Value]:
     if not isinstance(value, RecallWeights):
         raise InvalidInputError(f"weights must be RecallWeights(similarity, recency, importance), got {value!r}")
-    if max(value.similarity, value.recency, value.importance) > MAX_WEIGHT:
-        raise InvalidInputError(f"a weight may be {MAX_WEIGHT:g} at most, got {value!r}")
     return {f"weights.{weight.name}": float(getattr(value, weight.name)) for weight in fields(RecallWeights)}
 
 

@@ -153,7 +153,7 @@ class RecallRequest:
             ),
             hybrid=hybrid,
             exact=exact,
-            diversity=config.diversity if self.diversity is None else self.diversity,
+            diversity=_below_1(config.diversity if self.diversity is None else self.diversity),
             now_ms=clock_ms if self.now_ms is None else self.now_ms,
         )
 
@@ -201,6 +201,11 @@ def exact_filter(
 def _filter_of_names(thread_id: str | None, agent_id: str | None, namespace: str | None) -> Filter:
     """Kept, since nearly every question is about one of a few scopes."""
     return scope_filter(MemoryScope(thread_id, agent_id, namespace))
+
+
+def _below_1(diversity: float | None) -> float | None:
+    """1 is the score alone, which needs no vectors."""
+    return None if diversity == 1 else diversity
 
 
 def _retrieval(value: object) -> Retrieval | None:

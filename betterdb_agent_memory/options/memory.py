@@ -33,6 +33,8 @@ from betterdb_agent_memory.rerankers.base import Reranker, RerankFn
 from betterdb_agent_memory.rerankers.function import as_reranker
 
 MAX_THRESHOLD = 2.0
+MAX_WEIGHT = 1e30
+"""Far above any use; scores of weights near the largest float would be infinite, and order nothing."""
 DEFAULT_HALF_LIFE_SECONDS = 604_800.0
 DEFAULT_REFRESH_INTERVAL_MS = 30_000
 MIN_REFRESH_INTERVAL_MS = 1_000
@@ -55,7 +57,8 @@ def _reranker(value: Any) -> Any:
 class DeferredReinforcement:
     """Collect recalled memories and write them back together.
 
-    A hit waits at most `interval_seconds`; `max_pending` waiting memories are written at once.
+    Writing begins `interval_seconds` after a hit at the latest, and leaves a server half of its time for others;
+    `max_pending` waiting memories are written at once.
     """
 
     interval_seconds: float = 1.0
@@ -84,7 +87,7 @@ class MemoryStoreClient(Protocol):
 class RecallWeights:
     """How much similarity, recency and importance count in the composite score.
 
-    Each is finite and not negative, and not all are 0. They are not normalised.
+    Each is from 0 to 1e30, and not all are 0. They are not normalised.
     """
 
     similarity: float
@@ -94,8 +97,8 @@ class RecallWeights:
     def __post_init__(self) -> None:
         values = {"similarity": self.similarity, "recency": self.recency, "importance": self.importance}
         for name, value in values.items():
-            if finite_number(f"RecallWeights.{name}", value) < 0:
-                raise ConfigurationError(f"RecallWeights.{name} must be at least 0, got {value!r}")
+            if not 0 <= finite_number(f"RecallWeights.{name}", value) <= MAX_WEIGHT:
+                raise ConfigurationError(f"RecallWeights.{name} must be from 0 to {MAX_WEIGHT:g}, got {value!r}")
         if not any(values.values()):
             raise ConfigurationError("RecallWeights must not all be 0: every memory would score the same")
 

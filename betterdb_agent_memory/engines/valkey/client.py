@@ -79,7 +79,8 @@ class ValkeyClient:
         self.traffic.round_trips += 1
         self.traffic.bytes_sent += size_of_command(command)
         try:
-            reply = await self._execute(command)
+            with _Cancellable():
+                reply = await self._execute(command)
         except AgentMemoryError:
             raise
         except self._errors as error:
@@ -174,7 +175,8 @@ class ValkeyClient:
             pipeline = self._client.pipeline(transaction=False)
             for command in chunk:
                 pipeline.execute_command(*command, NEVER_DECODE=True)
-            replies = await pipeline.execute(raise_on_error=False)
+            with _Cancellable():
+                replies = await pipeline.execute(raise_on_error=False)
         except self._errors as error:
             raise translate(error, _name(chunk[0])) from error
         self.traffic.bytes_sent += sum(map(size_of_command, chunk))
@@ -216,18 +218,25 @@ class ValkeyClient:
             self.traffic.round_trips += 1
             self.traffic.bytes_sent += size_of_command(command)
             try:
-                replies.append(await self._execute(command))
+                with _Cancellable():
+                    replies.append(await self._execute(command))
             except self._errors as error:
                 replies.append(_told(error, command, write_sent=True))
         self.traffic.bytes_received += size_of_reply(replies)
         return replies
 
     async def _tell_on_one_connection(self, chunk: Sequence[Command], size: int) -> list[Any]:
+        # Packed before a connection is taken: whoever is cancelled meanwhile has broken none.
+        request = packed(chunk) if size <= PACKED_ON_THE_LOOP else await asyncio.to_thread(packed, chunk)
+        with _Cancellable() as cancellable:
+            return await self._exchange(chunk, request, size, cancellable)
+
+    async def _exchange(
+        self, chunk: Sequence[Command], request: bytes, size: int, cancellable: _Cancellable
+    ) -> list[Any]:
         # Below the client's execute_command, so that nothing is repeated and it is known whether a
         # broken connection broke before or after the request was sent.
         assert self._pool is not None
-        # Packed before a connection is taken: whoever is cancelled meanwhile has broken none.
-        request = packed(chunk) if size <= PACKED_ON_THE_LOOP else await asyncio.to_thread(packed, chunk)
         self.traffic.round_trips += 1
         try:
             # valkey-py insists on a command name here, redis-py warns about one.
@@ -242,7 +251,9 @@ class ValkeyClient:
                 await _reconnect_if_closed(connection)
             except CLIENT_ERRORS as error:
                 return [_told(error, chunk[0])] * len(chunk)
+            cancellable.check()
             await connection.send_packed_command(request)
+            cancellable.check()
             self.traffic.bytes_sent += size
             while len(replies) < len(chunk):
                 replies.append(await _read_reply(connection, chunk[len(replies)]))
@@ -258,6 +269,30 @@ class ValkeyClient:
             await self._pool.release(connection)
         self.traffic.bytes_received += size_of_reply(replies)
         return replies
+
+
+class _Cancellable:
+    """Raises a cancellation that a driver swallowed while the block ran, instead of what the driver did.
+
+    On Python 3.11 a driver that waits with `asyncio.wait_for`, as both do, goes on when it is cancelled in the moment
+    in which it has what it waited for. A cancellation from before the block is none: cleaning up asks servers too.
+    """
+
+    __slots__ = ("_before", "_task")
+
+    def __enter__(self) -> _Cancellable:
+        self._task = asyncio.current_task()
+        self._before = self._task.cancelling() if self._task is not None else 0
+        return self
+
+    def check(self) -> None:
+        """Raise the cancellation, if there was one."""
+        if self._task is not None and self._task.cancelling() > self._before:
+            raise asyncio.CancelledError
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is None or issubclass(kind, Exception):
+            self.check()
 
 
 async def _reconnect_if_closed(connection: Any) -> None:

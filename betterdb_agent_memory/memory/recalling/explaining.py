@@ -69,8 +69,9 @@ class Explanation:
     `distance` is the cosine distance to the query (0 to 2), `threshold` the largest that counted,
     `age_seconds` the age that recency was computed from: since creation or last access, whichever is
     later. `importance` is the memory's. `relevance` says what hybrid retrieval made of the memory, None in
-    vector retrieval. `exact` tells whether no memory beside those looked at could have been among the hits;
-    `rerank_score` is the reranker's, by which the hits are ordered where there is one.
+    vector retrieval. `exact` tells whether no memory beside those looked at could have been among the hits, given
+    importances from 0 to 1 and clocks that agree. `rerank_score` is the reranker's, by which the hits are ordered
+    where there is one.
     """
 
     distance: float

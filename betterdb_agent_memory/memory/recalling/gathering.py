@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.engines.base import Neighbour, Neighbours, Search, Tally, Word
 from betterdb_agent_memory.engines.filters import Filter
+from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.recalling.question import Question, Reach, in_periods
 from betterdb_agent_memory.memory.recalling.scope_statistics import ScopeStatistics
 from betterdb_agent_memory.memory.recalling.whole_scope import compare_whole_scope
-from betterdb_agent_memory.memory.record import ITEM_FIELDS
 from betterdb_agent_memory.memory.spaces import SearchedRecords
 from betterdb_agent_memory.memory.words.rare import rarest
 
@@ -84,7 +84,9 @@ class Gatherer:
         if rare:
             searches.append(self._holding(filter, reach, rare))
         asked = self._asked(unknown, filter)
-        found, counts = await self._records.search_many(question.vector, searches, fields=ITEM_FIELDS, tallies=asked)
+        found, counts = await self._records.search_many(
+            question.vector, searches, fields=record.ITEM_FIELDS, tallies=asked
+        )
         for tally, count in zip(asked, counts, strict=True):
             self._statistics.note(tally, count)
         nearest, nearest_limit = await self._all_of(
@@ -96,11 +98,13 @@ class Gatherer:
         dated, dated_limit = await self._kept(filter, dates)
         if unknown and question.words and (rare := self._rare(question, tallies, reach)):
             [holders], _ = await self._records.search_many(
-                question.vector, [self._holding(filter, reach, rare)], fields=ITEM_FIELDS
+                question.vector, [self._holding(filter, reach, rare)], fields=record.ITEM_FIELDS
             )
         else:
             holders = found[-1] if rare else Neighbours(exhausted=True)
         holding, holding_limit = await self._kept(filter, holders)
+        if record.OCCURRED_AT in self._unindexed and question.periods:
+            dated_limit = 0.0  # narrowed by the time of writing alone, it may have missed any
         limits = Limits(nearest_limit, holding_limit, frozenset(word.stem for word in rare), dated_limit)
         return self._gathered([nearest, dated, holding], limits, tallies)
 
@@ -115,7 +119,7 @@ class Gatherer:
         tallies = question.tallies(filter)
         unknown = [tally for tally in tallies if self._statistics.known(tally) is None]
         if unknown:
-            _, counts = await self._records.search_many(question.vector, (), fields=ITEM_FIELDS, tallies=unknown)
+            _, counts = await self._records.search_many(question.vector, (), fields=record.ITEM_FIELDS, tallies=unknown)
             for tally, count in zip(unknown, counts, strict=True):
                 self._statistics.note(tally, count)
         return self._gathered([rows], Limits(None), tallies)
@@ -178,7 +182,7 @@ class Gatherer:
                 break
             count = min(count * _WIDENING, self._records.max_neighbours)
             search = replace(self._nearest(filter, reach), count=count)
-            [rows], _ = await self._records.search_many(vector, [search], fields=ITEM_FIELDS)
+            [rows], _ = await self._records.search_many(vector, [search], fields=record.ITEM_FIELDS)
         every = await compare_whole_scope(self._records, vector, filter, most=None)
         kept = every or []
         return kept[:wanted], kept[wanted - 1].distance if len(kept) > wanted else None

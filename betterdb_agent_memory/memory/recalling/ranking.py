@@ -65,6 +65,7 @@ def rank(
     rows = [row for row in gathered.rows if is_memory(row.fields)]
     fragments = len(gathered.rows) - len(rows)
     signs = None
+    unseen_lender = -math.inf
     if question.hybrid is None:
         related = [row for row in rows if row.distance <= rules.threshold]
         similarity = [similarity_from_distance(row.distance) for row in related]
@@ -73,20 +74,25 @@ def rank(
         passes = ((signs.words > 0) | (signs.date > 0)).tolist()
         places = [i for i, row in enumerate(rows) if passes[i] or row.distance <= rules.threshold]
         if len(places) < len(rows):
+            # One of the others, too, may have a neighbour that was not seen and lends it a word.
+            dropped = np.delete(np.arange(len(rows)), places)
+            unseen_lender = float(
+                np.max(signs.upper[dropped], where=signs.upper[dropped] > signs.value[dropped], initial=-np.inf)
+            )
             signs = signs.at(places)
         related = [rows[place] for place in places]
         similarity = signs.value.tolist()
     else:
         related, similarity = [], []
     if not related:
-        return Ranking([], 0, fragments, _none_unseen(gathered, question, signs, rules))
+        return Ranking([], 0, fragments, _none_unseen(gathered, question, signs, rules, unseen_lender))
     scored = _scored(related, similarity, rules, now_ms)
     ranks = [
         (-score, -created, row.id) for score, created, row in zip(scored.scores, scored.created, related, strict=True)
     ]
     order = sorted((i for i, score in enumerate(scored.scores) if math.isfinite(score)), key=ranks.__getitem__)
     unreadable = fragments + len(related) - len(order)
-    is_exact = _is_exact(gathered, question, signs, rules, scored.scores, order, k)
+    is_exact = _is_exact(gathered, question, signs, rules, unseen_lender, scored.scores, order, k)
     hits = []
     for i in order[:k]:
         row = related[i]
@@ -107,14 +113,16 @@ def rank(
     return Ranking(hits, len(related), unreadable, is_exact)
 
 
-def reordered(ranking: Ranking, places: Sequence[int], *, rerank_scores: Sequence[float] | None = None) -> Ranking:
-    """The hits at these places, in this order; with a reranker's scores, one for each of the old places."""
+def reordered(
+    ranking: Ranking, places: Sequence[int], *, rerank_scores: Sequence[float | None] | None = None
+) -> Ranking:
+    """The hits at these places, in this order; with a reranker's scores, one for each of the old places, None for
+    those that it was not asked about.
+    """
     hits = [ranking.hits[place] for place in places]
     if rerank_scores is not None:
         hits = [
-            replace(hit, explain=replace(hit.explain, rerank_score=float(rerank_scores[place])))
-            if hit.explain is not None
-            else hit
+            replace(hit, explain=replace(hit.explain, rerank_score=rerank_scores[place])) if hit.explain else hit
             for place, hit in zip(places, hits, strict=True)
         ]
     return replace(ranking, hits=hits)
@@ -178,6 +186,7 @@ def _is_exact(
     question: Question,
     signs: Signs | None,
     rules: RankingRules,
+    unseen_lender: float,
     scores: Sequence[float],
     order: Sequence[int],
     k: int,
@@ -186,26 +195,32 @@ def _is_exact(
     if gathered.limits.nearest is None:
         return True
     if len(order) < k:
-        return _none_unseen(gathered, question, signs, rules)
+        return _none_unseen(gathered, question, signs, rules, unseen_lender)
     last = scores[order[k - 1]] - _ROUNDING
     if signs is not None:
         gains = (rules.weights.similarity * (signs.upper - signs.value)).tolist()
         if any(gains[i] > _ROUNDING and (place < k or scores[i] + gains[i] >= last) for place, i in enumerate(order)):
             return False
-    return _largest_unseen_score(gathered, question, signs, rules) < last
+    return _largest_unseen_score(gathered, question, signs, rules, unseen_lender) < last
 
 
-def _none_unseen(gathered: Gathered, question: Question, signs: Signs | None, rules: RankingRules) -> bool:
-    return _largest_unseen_score(gathered, question, signs, rules) == -math.inf
+def _none_unseen(
+    gathered: Gathered, question: Question, signs: Signs | None, rules: RankingRules, unseen_lender: float
+) -> bool:
+    return _largest_unseen_score(gathered, question, signs, rules, unseen_lender) == -math.inf
 
 
-def _largest_unseen_score(gathered: Gathered, question: Question, signs: Signs | None, rules: RankingRules) -> float:
-    """The best score that a related memory which is no candidate could have; minus infinity where there is none."""
+def _largest_unseen_score(
+    gathered: Gathered, question: Question, signs: Signs | None, rules: RankingRules, unseen_lender: float
+) -> float:
+    """The best score that a related memory could have which is no candidate, or none that counted: of those
+    `unseen_lender` is the largest relevance that a neighbour nobody saw could give. Minus infinity where there is none.
+    """
     nearest = gathered.limits.nearest
     if nearest is None:
         return -math.inf
     if signs is not None:
-        similarity = largest_unseen(signs, question, gathered.limits, rules.threshold)
+        similarity = max(largest_unseen(signs, question, gathered.limits, rules.threshold), unseen_lender)
     else:
         similarity = -math.inf if nearest > rules.threshold else similarity_from_distance(nearest)
     weights = rules.weights

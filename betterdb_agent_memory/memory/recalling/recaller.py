@@ -147,7 +147,7 @@ class Recaller:
         first, rest = ranking.hits[:RERANKED], range(RERANKED, len(ranking.hits))
         scores = await self._reranker.scores(question.text, [hit.item.content for hit in first])
         order = np.argsort(-scores, kind="stable").tolist()
-        return reordered(ranking, [*order, *rest], rerank_scores=scores.tolist())
+        return reordered(ranking, [*order, *rest], rerank_scores=[*scores.tolist(), *(None for _ in rest)])
 
     async def _diversified(
         self, ranking: Ranking, records: SearchedRecords, k: int, settings: RecallSettings

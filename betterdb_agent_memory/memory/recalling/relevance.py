@@ -1,7 +1,7 @@
 """How relevant candidates are in hybrid retrieval: four signs of each, weighed. Pure.
 
-No sign depends on the other candidates but for what turns lend each other, so a memory scores the same
-however it was found.
+No sign depends on the other candidates but for what turns lend each other, so a memory scores the same however it was
+found, as long as the index counts the words as they are read here.
 """
 
 from __future__ import annotations

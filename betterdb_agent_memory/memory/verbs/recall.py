@@ -67,7 +67,7 @@ class RecallVerbs(StoreParts):
 
         `retrieval` "hybrid" finds and weighs memories by the words, dates and persons of the question as well
         as by likeness, "vector" by likeness alone. `exact` searches on until no better memory can be left, or the
-        budget is used up; `hit.explain.exact` says whether that is so. `diversity` (0 to 1, 1 is the score alone)
+        budget is used up; `hit.explain.exact` says whether that is so (docs/recall.md says what it rests on). `diversity` (0 to 1, 1 is the score alone)
         chooses hits that are unlike each other. `rerank=False` leaves the store's reranker out.
 
         One round trip, in hybrid retrieval two while it is not known how frequent the words are, and one more each
@@ -201,7 +201,8 @@ class RecallVerbs(StoreParts):
     async def _recall(
         self, space: VectorSpace, vector: bytes, text: str, request: RecallRequest, span: Span
     ) -> builtins.list[MemoryHit]:
-        settings = request.in_force(self._config_for(space), clock_ms=self._clock())
+        clock_ms = self._clock()
+        settings = request.in_force(self._config_for(space), clock_ms=clock_ms)
         question = await self._recaller.question(vector, text, settings)
         found = await self._searcher.ask(
             space,
@@ -215,6 +216,7 @@ class RecallVerbs(StoreParts):
             span, found.ranking, nearest_distance=found.nearest_distance, threshold=settings.rules.threshold
         )
         if request.reinforce and hits:
-            await self._reinforcer.reinforce([hit.item.id for hit in hits], settings.now_ms)
+            # A question about the future is asked today: a later access would outrank everything until then.
+            await self._reinforcer.reinforce([hit.item.id for hit in hits], min(settings.now_ms, clock_ms))
             self._watch.reinforcements(self._reinforcer.statistics())
         return hits

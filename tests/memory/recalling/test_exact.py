@@ -10,7 +10,7 @@ import pytest
 
 from betterdb_agent_memory import HybridOptions, MemoryHit, MemoryStore, RecallWeights
 from betterdb_agent_memory.engines.base import Engine
-from tests.memory.recalling.brute_force import NOW_MS, Memory, Settings, random_memories, scores_of, write
+from tests.memory.recalling.brute_force import DAY_MS, NOW_MS, Memory, Settings, random_memories, scores_of, write
 
 SIZE = 700
 DIMENSIONS = 8
@@ -97,3 +97,45 @@ async def test_a_budget_that_is_too_small_is_said(engine: Engine, store_name: st
     hits = await store.recall_by_vector(vector, weights=weights, threshold=2.0, exact=True, reinforce=False)
     assert len(hits) == 8
     assert [hit.explain is not None and hit.explain.exact for hit in hits] == [False] * 8
+
+
+@pytest.mark.parametrize("share", [0.7, 1.0])
+async def test_odd_weights_and_days_are_exact_too(
+    store: MemoryStore, engine: Engine, memories: list[Memory], share: float
+) -> None:
+    options = HybridOptions(
+        candidates=20,
+        word_candidates=10,
+        word_matches=1,
+        actor_weight=0,
+        words_weight=2,
+        date_weight=0.5,
+        neighbour_share=share,
+        saturation=0.3,
+        length_normalization=1,
+    )
+    odd = MemoryStore(client=engine, name=store.name, clock=lambda: NOW_MS, retrieval="hybrid", hybrid=options)
+    chance = np.random.default_rng(3)
+    # NOW is 15 June 2025, so yesterday is the 14th.
+    yesterday = ((NOW_MS // DAY_MS - 1) * DAY_MS, NOW_MS // DAY_MS * DAY_MS)
+    for text, words, days in (
+        ("copper stone yesterday", ("copper", "stone", "yesterday"), (yesterday,)),
+        ("lamp summer", ("lamp", "summer"), ()),
+    ):
+        for k, threshold in ((1, 0.05), (8, 0.3), (20, 1.0)):
+            vector = chance.standard_normal(DIMENSIONS).astype(np.float32)
+            settings = Settings(WEIGHTS["tie-breakers"], threshold, hybrid=options, words=words, days=days)
+            expected = scores_of(memories, vector, settings)
+            for exact in (True, False):
+                found = await odd.recall_by_vector(
+                    vector.tolist(),
+                    query=text,
+                    k=k,
+                    threshold=threshold,
+                    weights=WEIGHTS["tie-breakers"],
+                    exact=exact,
+                    reinforce=False,
+                    now=NOW_MS,
+                )
+                if exact or (found and found[0].explain is not None and found[0].explain.exact):
+                    refute(found, expected, k)

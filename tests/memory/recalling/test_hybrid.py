@@ -296,6 +296,13 @@ async def test_a_reranker_has_the_last_word(engine: Engine, store_name: str) -> 
     assert [hit.explain.rerank_score for hit in reranked if hit.explain] == [
         -float(len(hit.item.content)) for hit in reranked
     ]
+    # What is beyond the twenty keeps its place behind them.
+    many = await store.recall("tea", k=30)
+    assert ids(many)[:20] == [f"m{i:02}" for i in reversed(range(20))]
+    assert ids(many)[20:] == ids(await store.recall("tea", k=30, rerank=False))[20:]
+    assert [hit.explain.rerank_score for hit in many[20:] if hit.explain] == [None] * 10
+    assert len(await store.recall("tea", k=8, diversity=0.5)) == 8
+    assert len((await store.context("tea", budget_tokens=2_000)).hits) > 8
     # A vector alone is no question to read.
     assert ids(await store.recall_by_vector(vector_of(""), k=1)) == ["m00"]
     with pytest.raises(RerankingError, match="out of order"):
@@ -331,3 +338,29 @@ async def test_a_question_as_long_as_a_document_is_understood_by_its_beginning(
     await write(engine, store.name, [memory("word", "[60] swordfish"), memory("other", "[61] tuna")])
     found = await store.recall("swordfish " + "something else entirely 1999 " * 8_000 + " tuna", threshold=2.0)
     assert [relevance(hit).matched for hit in found] == [("swordfish",), ()]
+
+
+async def test_a_recall_sees_what_was_written_before_it(engine: Engine, store: MemoryStore) -> None:
+    """Whoever asks the same as somebody else at the same time must not get an answer from before their own write."""
+    await write(engine, store.name, [memory("gone", "[1] tea"), memory("kept", "[2] tea")])
+    await store.recall("tea", reinforce=False)
+
+    async def forgets() -> list[str]:
+        await store.forget("gone")
+        return ids(await store.recall("tea", reinforce=False))
+
+    async def asks() -> None:
+        for _ in range(20):
+            await store.recall("tea", reinforce=False)
+
+    found, *_ = await asyncio.gather(forgets(), *(asks() for _ in range(8)))
+    assert found == ["kept"]
+
+
+async def test_a_question_about_the_future_is_no_access_in_the_future(engine: Engine, store: MemoryStore) -> None:
+    await write(engine, store.name, [memory("a", "[1] tea")])
+    for now in (NOW_MS + 1000 * DAY_MS, NOW_MS - 1000 * DAY_MS):
+        await store.recall("tea", now=now)
+    touched = await store.get("a")
+    assert touched is not None
+    assert (touched.access_count, touched.last_accessed_at) == (2, NOW_MS)

@@ -140,7 +140,8 @@ async def test_an_opened_agent_recalls_by_what_another_one_sets(
     place: str, server: ValkeyServer, operator: Any, store_name: str, tmp_path: Path
 ) -> None:
     url = server.url if place == "server" else str(tmp_path / "m.db")
-    options = MemoryOptions(threshold=2.0)
+    # By likeness alone: in hybrid retrieval a word is enough, whatever the threshold.
+    options = MemoryOptions(threshold=2.0, retrieval="vector")
     async with (
         AgentMemory.open(url, name=store_name, embedder=embed, memory=options) as mine,
         AgentMemory.open(url, name=store_name, embedder=embed, memory=options) as theirs,

@@ -197,8 +197,12 @@ async def _question_vectors(
     vectors: list[bytes] = []
     for start in range(0, len(questions), _ASKED_AT_ONCE):
         batch = questions[start : start + _ASKED_AT_ONCE]
-        async with asyncio.TaskGroup() as group:
-            calls = [group.create_task(embedder.embed_query(one.question, dimensions)) for one in batch]
+        try:
+            async with asyncio.TaskGroup() as group:
+                calls = [group.create_task(embedder.embed_query(one.question, dimensions)) for one in batch]
+        except BaseExceptionGroup as failures:
+            # One question's failure is the call's: callers should not have to unpack a group.
+            raise failures.exceptions[0] from failures.exceptions[0].__cause__
         vectors += [call.result() for call in calls]
         if on_progress is not None:
             on_progress(Progress("questions", len(vectors), len(questions)))

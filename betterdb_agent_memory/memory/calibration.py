@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betterdb_agent_memory.errors import InvalidInputError
+from betterdb_agent_memory.memory.drafts import checked_content
 from betterdb_agent_memory.memory.record import checked_ids
-from betterdb_agent_memory.options import MAX_THRESHOLD, is_number
+from betterdb_agent_memory.options import DEFAULT_MAX_CONTENT_BYTES, MAX_THRESHOLD, is_number
 
 DEFAULT_FALSE_ACCEPT_RATE: Final = 0.05
 DEFAULT_SAMPLE: Final = 500
@@ -191,11 +192,13 @@ def checked_rate(value: object) -> float:
     return float(value)
 
 
-def checked_questions(questions: object) -> list[AnsweredQuestion] | None:
+def checked_questions(
+    questions: object, *, max_bytes: int = DEFAULT_MAX_CONTENT_BYTES
+) -> list[AnsweredQuestion] | None:
     """Questions as texts, as `AnsweredQuestion`, or as pairs of a text and the ids that answer it; None for none.
 
     Raises:
-        InvalidInputError: one is none of these, or there are none in the sequence.
+        InvalidInputError: one is none of these, there are none in the sequence, or a text is longer than `max_bytes`.
     """
     if questions is None:
         return None
@@ -203,10 +206,10 @@ def checked_questions(questions: object) -> list[AnsweredQuestion] | None:
         raise InvalidInputError(f"questions must be a list, got {type(questions).__name__}")
     if not questions:
         raise InvalidInputError("questions is empty: pass some, or None to have them made up from the memories")
-    return [_checked_question(place, one) for place, one in enumerate(questions)]
+    return [_checked_question(place, one, max_bytes) for place, one in enumerate(questions)]
 
 
-def _checked_question(place: int, given: Any) -> AnsweredQuestion:
+def _checked_question(place: int, given: Any, max_bytes: int) -> AnsweredQuestion:
     if isinstance(given, str):
         given = AnsweredQuestion(given)
     elif isinstance(given, tuple) and len(given) == 2:
@@ -218,8 +221,12 @@ def _checked_question(place: int, given: Any) -> AnsweredQuestion:
     question: object = given.question
     if not isinstance(question, str) or not question.strip():
         raise InvalidInputError(f"questions[{place}] must have a text that is not empty, got {question!r:.80}")
+    checked_content(f"questions[{place}]", question, max_bytes)
     expected = checked_ids(_texts(place, "expected", given.expected))
-    return AnsweredQuestion(question, tuple(expected), _texts(place, "answers", given.answers))
+    answers = _texts(place, "answers", given.answers)
+    for text in answers:
+        checked_content(f"questions[{place}].answers", text, max_bytes)
+    return AnsweredQuestion(question, tuple(expected), answers)
 
 
 def _texts(place: int, name: str, value: object) -> tuple[str, ...]:

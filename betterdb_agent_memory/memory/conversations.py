@@ -63,11 +63,20 @@ _OF_CHAT = ("role", "name")
 def as_message(given: object) -> ConversationMessage:
     """A message, a text, or a mapping with the fields of a message or of a chat (`role`, `name`, `content`).
 
-    Of a chat `name` is the speaker, without it `role`; a content in parts is its texts, one below the other.
+    Of a chat `name` is the speaker, without it `role`; a content in parts is its texts, one below the other, without
+    pictures and the like. What else a mapping with a `role` has is passed over: SDKs add to it (`refusal`,
+    `tool_calls`, `annotations`).
 
     Raises:
         InvalidInputError: it is something else, names a field that does not exist, or holds no text.
     """
+    message = _read(given)
+    if isinstance(message.content, str) and not message.content.strip():
+        raise InvalidInputError("a message without text is not stored: its content is empty")
+    return message
+
+
+def _read(given: object) -> ConversationMessage:
     if isinstance(given, ConversationMessage):
         return given
     if isinstance(given, str):
@@ -77,28 +86,32 @@ def as_message(given: object) -> ConversationMessage:
             "a message is given as text, as ConversationMessage or as a mapping, not as "
             f"{type(given).__name__}: {given!r:.80}"
         )
+    is_of_chat = given.get("role") is not None
     known = (*_MESSAGE_FIELDS, *_OF_CHAT)
     unknown = [name for name in given if name not in known]
-    if unknown:
+    if unknown and not is_of_chat:
         raise InvalidInputError(f"a message has no field {unknown[0]!r:.80}; known are {', '.join(known)}")
-    if "content" not in given:
+    if "content" not in given and not is_of_chat:
         raise InvalidInputError("a message needs content")
-    values = {name: value for name, value in given.items() if name not in _OF_CHAT}
-    values["content"] = _text_of(given["content"])
+    values = {name: value for name, value in given.items() if name in _MESSAGE_FIELDS}
+    values["content"] = _text_of(given.get("content"), is_of_chat=is_of_chat)
     if values.get("speaker") is None:
         values["speaker"] = given.get("name") if given.get("name") is not None else given.get("role")
     return ConversationMessage(**values)
 
 
-def _text_of(content: object) -> Any:
-    """The text of a content that is a list of parts; anything else as it is."""
+def _text_of(content: object, *, is_of_chat: bool) -> Any:
+    """The texts of a content that is a list of parts, or of a chat that says nothing; anything else as it is."""
+    if content is None and is_of_chat:
+        return ""
     if not isinstance(content, list | tuple):
         return content
     texts = []
     for part in content:
-        if not isinstance(part, Mapping) or not isinstance(part.get("text"), str):
-            raise InvalidInputError(f"a part of a message's content must be a mapping with a text, got {part!r:.80}")
-        texts.append(part["text"])
+        if not isinstance(part, Mapping):
+            raise InvalidInputError(f"a part of a message's content must be a mapping, got {part!r:.80}")
+        if isinstance(part.get("text"), str):
+            texts.append(part["text"])
     return "\n".join(texts)
 
 

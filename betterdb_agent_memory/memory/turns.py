@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from betterdb_agent_memory.embedders.vectors import decode_float32, encode_float32
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.memory import record
+from betterdb_agent_memory.memory.roles import is_role
 from betterdb_agent_memory.memory.scope import MemoryScope
 
 OWN_SHARE: Final = 0.5
@@ -81,14 +82,16 @@ def all_around(ids: Sequence[str], reach: int = 1) -> list[str]:
 
 
 def spoken(content: str, speaker: str | None) -> str:
-    """What is embedded of a turn: its words behind the speaker's name, unless they begin with it already.
+    """What is embedded of a turn: its words behind the speaker's name, unless they begin with it or it is a role.
 
     >>> spoken("Yes, that one.", "Maya")
     'Maya: Yes, that one.'
     >>> spoken("Maya: Yes, that one.", "Maya")
     'Maya: Yes, that one.'
+    >>> spoken("Yes, that one.", "user")
+    'Yes, that one.'
     """
-    if not speaker or re.match(rf"\W*{re.escape(speaker)}\b", content, re.IGNORECASE):
+    if not speaker or is_role(speaker) or re.match(rf"\W*{re.escape(speaker)}\b", content, re.IGNORECASE):
         return content
     return f"{speaker}: {content}"
 

@@ -496,7 +496,7 @@ async def test_bad_arguments_are_refused_before_anything_is_paid_for(talk: Memor
     assert [str(result.error).partition(",")[0].partition(";")[0] for result in results] == [
         "a message needs content",
         "speaker must be text",
-        "a part of a message's content must be a mapping with a text",
+        "a part of a message's content must be a mapping",
         "a message has no field 'who'",
         "a message is given as text",
     ]

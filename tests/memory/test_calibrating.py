@@ -11,6 +11,7 @@ import pytest
 from betterdb_agent_memory import (
     AnsweredQuestion,
     ConfigurationError,
+    EmbeddingError,
     InvalidInputError,
     MemoryDraft,
     MemoryScope,
@@ -142,11 +143,16 @@ async def test_progress_is_told_and_may_end_the_work(store: MemoryStore, embeddi
         ({"questions": [(AHEAD, ["m2", "gone"])]}, "expect 1 memories that are not there: 'gone'"),
         ({"questions": [AHEAD], "false_accept_rate": 0.001}, "cannot be told from 200 pairs"),
         ({"questions": []}, "questions is empty"),
+        ({"questions": [AHEAD, "é" * 131_073]}, r"questions\[1\] has 262,146 bytes, the store accepts 262,144"),
+        (
+            {"questions": [AnsweredQuestion(AHEAD, answers=["a" * 262_145])]},
+            r"questions\[0\]\.answers has 262,145 bytes",
+        ),
         ({"sample": 19}, "sample must be from 20 to 5,000, got 19"),
         ({"false_accept_rate": 5}, "false_accept_rate must be above 0 and below 1"),
         ({"on_progress": 5}, "on_progress"),
     ],
-    ids=["scope", "gone", "rate", "empty", "sample", "share", "progress"],
+    ids=["scope", "gone", "rate", "empty", "question", "answer", "sample", "share", "progress"],
 )
 async def test_what_cannot_be_measured_costs_nothing(
     store: MemoryStore, embedding: Counting, given: dict[str, Any], complaint: str
@@ -154,6 +160,19 @@ async def test_what_cannot_be_measured_costs_nothing(
     with pytest.raises(InvalidInputError, match=complaint):
         await store.calibrate(**given)
     assert embedding.calls == 0
+
+
+async def test_the_embedder_s_failure_is_told_as_it_is(engine: Engine, store_name: str) -> None:
+    async def failing(text: str) -> list[float]:
+        if text == "no":
+            raise OSError("no connection")
+        return await embed(text)
+
+    made = MemoryStore(client=engine, name=store_name, embed_fn=failing)
+    await made.remember_many([at_angle(1 - n / COUNT, f"memory {n}") for n in range(COUNT)])
+    with pytest.raises(EmbeddingError, match="no connection") as failure:
+        await made.calibrate(questions=[AHEAD, "no", "no"])
+    assert isinstance(failure.value.__cause__, OSError)
 
 
 async def test_an_empty_store_and_one_without_an_embedder_say_so(engine: Engine, store_name: str) -> None:

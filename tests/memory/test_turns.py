@@ -100,6 +100,10 @@ def test_neighbours_that_cancel_a_turn_out_leave_it_as_it_is() -> None:
         ("C is a language.", "C++", "C++: C is a language."),
         ("Yes.", None, "Yes."),
         ("Yes.", "", "Yes."),
+        ("Yes.", "user", "Yes."),
+        ("Yes.", "Assistant", "Yes."),
+        ("Yes.", "tool", "Yes."),
+        ("Yes.", "Tool Man", "Tool Man: Yes."),
     ],
 )
 def test_the_speaker_is_embedded_once(content: str, speaker: str | None, embedded: str) -> None:

@@ -26,7 +26,7 @@ RICH: dict[str, Any] = {
 SCOPE: dict[str, Any] = {name: RICH[name] for name in ("thread_id", "agent_id", "namespace", "tags")}
 
 
-ADDITIONS = {"occurred_at", "metadata", "version"}
+ADDITIONS = {"occurred_at", "metadata", "version", "session", "turn", "speaker"}
 """Fields of a memory that the published package does not know."""
 
 

@@ -190,15 +190,17 @@ class ValkeyClient:
         """Replies and refusals by way of a connection of the pool: half the work of the client's own methods.
 
         None where it has to be asked through those: another kind of client, or the connection broke, so that
-        the client's retry policy is called for. A server that did not answer in time is not asked again.
+        the client's retry policy is called for. A server that did not answer in time is not asked again, nor over
+        another connection what those of a loop that has ended could not say.
         """
         if self._pool is None or self._turn is not None:
             return None
         replies = await self._tell_on_one_connection(chunk, sum(map(size_of_command, chunk)))
         if not _is_broken(replies[-1]):
             return replies
-        if _is_timeout(replies[-1]):
-            raise translate(replies[-1].__cause__, _name(chunk[-1])) from replies[-1].__cause__
+        cause = replies[-1].__cause__
+        if _is_timeout(replies[-1]) or (isinstance(cause, Exception) and is_of_another_loop(cause)):
+            raise translate(cause, _name(chunk[-1])) from cause
         return None
 
     async def _reply_or_refusal(self, command: Command) -> Any:

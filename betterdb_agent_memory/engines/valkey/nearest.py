@@ -11,7 +11,7 @@ from betterdb_agent_memory.background import ROWS_ON_THE_LOOP, off_loop
 from betterdb_agent_memory.engines.base import Answers, Neighbour, Neighbours, Search, Tally
 from betterdb_agent_memory.engines.valkey import commands, query, reply
 from betterdb_agent_memory.engines.valkey.by_key import ByKey
-from betterdb_agent_memory.engines.valkey.doubts import exact_rows
+from betterdb_agent_memory.engines.valkey.doubts import Answered, exact_answers
 from betterdb_agent_memory.engines.valkey.effort import MAX_NEIGHBOURS, Scope, ef_runtime, pays_in_batches
 from betterdb_agent_memory.engines.valkey.neighbours import by_distance, parse_plainly
 from betterdb_agent_memory.engines.valkey.packing import Command
@@ -136,8 +136,9 @@ class Nearest:
         if not enough and hunt.asked < MAX_NEIGHBOURS:
             # Some rows were dropped here.
             return _Hunt(hunt.place, search, hunt.texts, min(MAX_NEIGHBOURS, 2 * hunt.asked))
-        exact = await exact_rows(self._questions, self._by_key, neighbours[: search.count], search.filter)
-        answers[hunt.place] = Neighbours(exact, exhausted=is_all and len(neighbours) <= search.count)
+        answers[hunt.place] = Neighbours(
+            neighbours[: search.count], exhausted=is_all and len(neighbours) <= search.count
+        )
         return None
 
     def _command(self, vector: bytes, hunt: _Hunt, text: str, fields: Sequence[str]) -> Command:

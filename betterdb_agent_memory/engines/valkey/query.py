@@ -10,6 +10,7 @@ parameters inside a filter.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
@@ -73,7 +74,9 @@ def prefilter(
 
 
 def exact_texts(filter: Filter, schema: IndexSchema, searchable: AbstractSet[str]) -> dict[Clause, str]:
-    """Those top clauses of `filter` whose text has exactly their meaning: ranges of indexed numbers."""
+    """Those top clauses of `filter` whose text has exactly their meaning: ranges of indexed numbers, and any
+    combination of such ranges.
+    """
     wording = Wording(schema, searchable)
     texts = {clause: wording.exact_text(clause) for clause in conjuncts(filter.clauses)}
     return {clause: text for clause, text in texts.items() if text is not None}
@@ -119,9 +122,22 @@ class Wording:
         self._nothing = range_text(order_field(schema).name, _NOWHERE, _NOWHERE)
 
     def exact_text(self, clause: Clause) -> str | None:
-        """The text of a range, or of one turned round; None for any other clause."""
-        inner = clause.clause if isinstance(clause, Not) else clause
-        return self._range(inner, negated=inner is not clause) if isinstance(inner, Between) else None
+        """The text of ranges, combined in any way; None for a clause that is about anything else.
+
+        As it stands in a query that has room for all of it.
+        """
+        return " ".join(self._pieces(clause, sys.maxsize, negated=False)) if self._is_exact(clause) else None
+
+    def _is_exact(self, clause: Clause, *, negated: bool = False) -> bool:
+        match clause:
+            case Not(clause=inner):
+                return self._is_exact(inner, negated=not negated)
+            case Between():
+                return self._range(clause, negated=negated) is not None
+            case AllOf(clauses=parts) | AnyOf(clauses=parts):
+                return all(self._is_exact(part, negated=negated) for part in parts)
+            case _:
+                return False
 
     def all_of(self, clauses: Iterable[Clause], room: int, *, negated: bool = False) -> list[str]:
         """Texts that all hold wherever all of `clauses` do (`negated`: wherever none does).

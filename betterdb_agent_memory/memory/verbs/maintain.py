@@ -157,7 +157,7 @@ class MaintainVerbs(StoreParts):
             EmbeddingError, EngineError: something failed on the way.
         """
         filter = exact_filter(scope, thread_id, agent_id, namespace, tags, where=where)
-        asked = checked_questions(questions)
+        asked = checked_questions(questions, max_bytes=self._max_content_bytes)
         sample_size = checked_integer("sample", sample, DEFAULT_SAMPLE, MIN_SAMPLE, MAX_SAMPLE)
         rate = checked_rate(false_accept_rate)
         check_progress(on_progress)

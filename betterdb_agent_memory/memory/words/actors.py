@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from betterdb_agent_memory.memory.roles import is_role
 from betterdb_agent_memory.memory.words.stop_words import stop_words
 from betterdb_agent_memory.memory.words.tokens import tokens
 
@@ -31,7 +32,7 @@ class Actors:
         self._known: dict[str, bool] = {}
 
     def named(self, name: str | None) -> bool:
-        """Whether the question names the one who is called `name`; nobody is called None."""
+        """Whether the question names the one who is called `name`; nobody is called None, or by a role ("user")."""
         if name is None:
             return False
         known = self._known.get(name)
@@ -41,7 +42,7 @@ class Actors:
 
     def _names(self, name: str) -> bool:
         words = _words(name)
-        if not words:
+        if not words or is_role(name):
             return False
         if words[0] in stop_words("english"):
             return name.split(maxsplit=1)[0] in self._query.split()[1:]

@@ -6,6 +6,7 @@ leave of a word: "adopted" and "adoption" are both "adopt".
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cache
 from itertools import chain, islice
@@ -15,8 +16,8 @@ import Stemmer
 
 from betterdb_agent_memory.engines.base import Word
 from betterdb_agent_memory.memory.words.languages import NO_LANGUAGE, language_name
-from betterdb_agent_memory.memory.words.stop_words import stop_words
-from betterdb_agent_memory.memory.words.tokens import is_unspaced, runs, tokens, words_of
+from betterdb_agent_memory.memory.words.stop_words import UNINDEXED, stop_words
+from betterdb_agent_memory.memory.words.tokens import folded, runs, tokens, words_of
 
 CACHED_WORDS = 1 << 15
 """Distinct words of a language whose stems this process remembers: a few MB."""
@@ -27,6 +28,10 @@ LONGEST_WORD = 64
 QUERY_WORDS = 64
 """Distinct words of a question that count, the first ones: each costs a look into the index."""
 
+_NO_PLAIN_WORDS = re.compile(rf"[^\t\n\r -\[\]-~]|[\w']{{{LONGEST_WORD + 1}}}")
+"""What a search engine may read otherwise than we do: it cuts at other characters, escapes with a backslash, and
+knows long words whole."""
+
 
 class Analyzer:
     """Brings texts and questions of one language to stems; safe to share between threads.
@@ -36,6 +41,9 @@ class Analyzer:
 
     Raises:
         ConfigurationError: the language is not known; the message lists those that are.
+
+    A stem has no accents and no capitals: "Café", "cafes" and "CAFÉ" are one. One that a server would leave out of its
+    index ("will") has an underscore behind it.
 
     >>> Analyzer().stems("Caroline's agencies were researching adoption.")
     ['carolin', 'agenc', 'research', 'adopt']
@@ -57,10 +65,9 @@ class Analyzer:
 
         Of a question that consists of stop words alone all words remain.
         """
-        found = tokens(text, self.language)
-        for stems in (self._stems, self._all_stems):
+        for stems, contractions in ((self._stems, True), (self._all_stems, False)):
             words: dict[str, str] = {}
-            for token in found:
+            for token in tokens(text, self.language, contractions=contractions):
                 for stem in stems[token]:
                     words.setdefault(stem, token)
             if words:
@@ -68,13 +75,14 @@ class Analyzer:
         return ()
 
     def stored(self, text: str) -> str | None:
-        """What a record stores so that its text is found: its stems with blanks between them.
+        """What a record stores so that its text is found: its stems, each once, with blanks between them.
 
-        None for English text with blanks between its words: search engines bring that to stems themselves.
+        None for plain English, ASCII with words of at most 64 characters: search engines bring that to stems
+        themselves, all in the same way. They differ in what beside that ends a word: a dash, a quote, an emoji.
         """
-        if self.language == "english" and not is_unspaced(text):
+        if self.language == "english" and _NO_PLAIN_WORDS.search(text) is None:
             return None
-        return " ".join(self.stems(text))
+        return " ".join(dict.fromkeys(self.stems(text, stop_words=True)))
 
 
 class _Stems(dict[str, tuple[str, ...]]):
@@ -89,8 +97,8 @@ class _Stems(dict[str, tuple[str, ...]]):
 
     def __missing__(self, run: str) -> tuple[str, ...]:
         with self._lock:  # a stemmer has a state of its own
-            words = words_of(run, self._language)
-            stems = tuple(self._stem(word[:LONGEST_WORD]) for word in words if word not in self._ignored)
+            words = words_of(run, self._language, contractions=bool(self._ignored))
+            stems = tuple(self._stem(word) for word in words if word not in self._ignored)
             if len(run) <= LONGEST_WORD:
                 if len(self) >= CACHED_WORDS:
                     self.clear()
@@ -105,8 +113,15 @@ def _caches(language: str) -> tuple[_Stems, _Stems]:
 
 
 def _stemmer(language: str) -> Callable[[str], str]:
-    if language == NO_LANGUAGE:
-        return str
-    stem: Callable[[str], str] = Stemmer.Stemmer(language, 0).stemWord
-    # A stemmer may leave nothing of a word that is all ending.
-    return lambda word: stem(word) or word
+    """What brings a word to its stem: cut, without accents, and not one of the words that servers do not index."""
+    stem: Callable[[str], str] = str if language == NO_LANGUAGE else Stemmer.Stemmer(language, 0).stemWord
+    # Other languages than English have accents in their endings, and the stemmer has to see them.
+    prepared: Callable[[str], str] = folded if language == "english" else str
+
+    def stem_of(word: str) -> str:
+        word = prepared(word[:LONGEST_WORD])
+        # A stemmer may leave nothing of a word that is all ending, nor folding of one that is all accents.
+        found = folded(stem(word) or word) or word
+        return f"{found}_" if found in UNINDEXED else found
+
+    return stem_of

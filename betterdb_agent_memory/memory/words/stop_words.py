@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import cache
 
 _WORDS = {
-    # Holds the 33 words that RediSearch does not index.
+    # Holds what servers do not index.
     "english": """
 a an the this that these those such same other others another each every either neither both all any some few many
 much more most less least own no nor not none only just even also too very so than then there here now again ever
@@ -138,6 +138,14 @@ ikke også bare så mye her der nå alle alt andre noen noe ingen intet
 быть был была было были есть будет будут не нет уже ещё еще тоже также очень там тут здесь так вот только
 """,
 }
+
+UNINDEXED = frozenset(
+    """
+a an and are as at be but by for if in into is it no not of on or such that the their then there these they this to was
+will with
+""".split()
+)
+"""Words that a server's search module leaves out of every text field, whatever the language."""
 
 
 @cache

@@ -10,6 +10,8 @@ import re
 import unicodedata
 from functools import cache
 
+from betterdb_agent_memory.memory.words.stop_words import stop_words
+
 # A table is three times as fast as a pattern, and most texts are ASCII.
 _ASCII = {code: chr(code) if chr(code).isalnum() or chr(code) in "_'" else " " for code in range(128)}
 _UNSPACED = re.compile(
@@ -23,12 +25,18 @@ _UNSPACED = re.compile(
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han
     "]+"
 )
+_ACCENTS = re.compile("(?<=[a-z\u0370-\u03ff\u0400-\u052f\u0180-\u02af])[\u0300-\u036f]+")
+"""Behind a letter of those scripts; whatever has a precomposed form is cut into letter and accents before."""
+
+_UNSEEN = str.maketrans({"\u00ad": "", "’": "'", "ʼ": "'"})
+"""The soft hyphen is no part of its word, and an apostrophe has more than one form."""
+
 _ENDING = re.compile(r"'(?:s|m|d|re|ve|ll)$")
 
 
-def tokens(text: str, language: str) -> list[str]:
+def tokens(text: str, language: str, *, contractions: bool = True) -> list[str]:
     """The words of `text` in their order."""
-    return [word for run in runs(text, language) for word in words_of(run, language)]
+    return [word for run in runs(text, language) for word in words_of(run, language, contractions=contractions)]
 
 
 def runs(text: str, language: str) -> list[str]:
@@ -45,22 +53,33 @@ def runs(text: str, language: str) -> list[str]:
     return found
 
 
-def words_of(run: str, language: str) -> list[str]:
-    """The words in a run. In English 's and contracted verbs are left out, and "don't" is "dont"."""
+def words_of(run: str, language: str, *, contractions: bool = True) -> list[str]:
+    """The words in a run. In English 's and contracted verbs are left out, and "don't" is the stop word "dont".
+
+    Without `contractions` it is "don" and "t", which is how a search engine has it.
+    """
     if "'" not in run:
         return [run]
     if language == "english":
-        run = _ENDING.sub("", run.strip("'").replace("n't", "nt"))
+        run = _ENDING.sub("", run.strip("'"))
+        if contractions and run.endswith("n't") and (joined := run.replace("'", "")) in stop_words("english"):
+            return [joined]
     return [word for word in run.split("'") if word]
 
 
-def is_unspaced(text: str) -> bool:
-    """Whether a part of `text` is in a script that puts no blanks between words."""
-    return not text.isascii() and _UNSPACED.search(unicodedata.normalize("NFKC", text)) is not None
+def folded(word: str) -> str:
+    """`word` without the accents of Latin, Greek and Cyrillic letters, and without what tells cases apart ("ß").
+
+    Marks of other scripts are vowels or tones, without which another word would be left.
+    """
+    if word.isascii():
+        return word
+    plain = _ACCENTS.sub("", unicodedata.normalize("NFD", word.casefold()))
+    return unicodedata.normalize("NFC", plain)
 
 
 def _lower(text: str, language: str) -> str:
-    text = unicodedata.normalize("NFKC", text).replace("’", "'")
+    text = unicodedata.normalize("NFKC", text).translate(_UNSEEN)
     if language == "turkish":
         text = text.replace("İ", "i").replace("I", "ı")
     # In lower case the capital dotted I is two characters, of which the second is no letter.

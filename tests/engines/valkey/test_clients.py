@@ -175,6 +175,70 @@ async def test_many_tasks_share_one_client_and_cancelled_ones_do_no_harm(
     await asyncio.gather(*(work(n) for n in range(100, 120)))
 
 
+TIMED: dict[str, Callable[[int], Any]] = {
+    "valkey": pooled(valkey.asyncio, socket_timeout=5),
+    "redis": pooled(redis.asyncio, socket_timeout=5),
+    "single": pooled(valkey.asyncio, socket_timeout=5, single_connection_client=True),
+    "minimal": lambda port: Minimal(valkey.asyncio.Valkey(port=port, socket_timeout=5)),
+}
+"""On Python 3.11 these swallow about every second cancellation."""
+
+
+@pytest.mark.parametrize("kind", TIMED)
+async def test_a_loop_of_requests_ends_when_it_is_cancelled(
+    kind: str, valkey_server: ValkeyServer, store_name: str
+) -> None:
+    engine = ValkeyEngine(TIMED[kind](valkey_server.port), owns_client=True)
+    records, keys = engine.records(collection(store_name)), [f"{store_name}:{n}" for n in range(3)]
+    await records.prepare(4)
+    await records.write_many([record(str(n)) for n in range(9)])
+    for key in keys:
+        await engine.values.set(key, key.encode())
+    answered: list[int] = []
+
+    async def ask(n: int) -> None:
+        while True:
+            if n % 2:
+                assert await engine.values.get(keys[n % 3]) == keys[n % 3].encode()
+            else:
+                found = await records.read_many([str(m) for m in range(n % 9 + 1)], ["content"])
+                assert len(found) == n % 9 + 1
+            answered.append(n)
+
+    for n in range(40):
+        loop = asyncio.create_task(ask(n))
+        while n not in answered:
+            await asyncio.sleep(0)
+        for _ in range(n % 5):
+            await asyncio.sleep(0)
+        loop.cancel()
+        _, going_on = await asyncio.wait([loop], timeout=2)
+        loop.cancel()
+        assert not going_on
+        assert loop.cancelled()
+    assert [await engine.values.get(key) for key in keys] == [key.encode() for key in keys]
+    await engine.close()
+
+
+async def test_who_was_cancelled_can_still_ask_to_clean_up(valkey_server: ValkeyServer, store_name: str) -> None:
+    engine = ValkeyEngine.from_url(valkey_server.url)
+    await engine.values.set(store_name, b"1")
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            assert await engine.values.delete(store_name)
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert await engine.values.get(store_name) is None
+    await engine.close()
+
+
 async def test_a_borrowed_client_stays_open_and_an_owned_one_is_closed(valkey_server: ValkeyServer) -> None:
     closed: list[bool] = []
 

@@ -14,7 +14,6 @@ Memories of one `collection` go into a store of their own; without it all are on
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, TypeVar
@@ -24,6 +23,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.evaluation.dataset import Collection, Dataset, Entry, Question
 from betterdb_agent_memory.evaluation.refusals import first_problem
+from betterdb_agent_memory.evaluation.texts import loaded_from
 from betterdb_agent_memory.memory.times import checked_time_ms
 
 MAIN: Final = "all"
@@ -79,10 +79,7 @@ def read_json_lines(name: str, lines: Iterable[str]) -> Dataset:
 
 
 def _parsed(where: str, line: str) -> dict[str, Any]:
-    try:
-        loaded = json.loads(line)
-    except ValueError as error:
-        raise InvalidInputError(f"{where} is no JSON: {error}") from error
+    loaded = loaded_from(where, line)
     if not isinstance(loaded, dict) or ("text" in loaded) == ("question" in loaded):
         raise InvalidInputError(
             f'{where} must be an object with either "text" (a memory) or "question", got {line.strip()!r:.80}'

@@ -161,14 +161,15 @@ def _references(evidence: Sequence[str]) -> list[str]:
 
 
 def _reduced_collection(one: _ReducedConversation) -> Collection:
-    known = {memory.id for memory in one.memories}
+    entries = [_reduced_entry(memory) for memory in one.memories]
+    known = {entry.id for entry in entries if entry.text.strip()}
     asked_at_ms = None if one.asked_at is None else int(one.asked_at * 1000)
     questions = tuple(
         Question(asked.text, expected, asked.category, asked_at_ms)
         for asked in one.questions
         if (expected := tuple(dict.fromkeys(id for id in asked.gold if id in known)))
     )
-    return Collection(one.id, tuple(_reduced_entry(memory) for memory in one.memories), questions)
+    return Collection(one.id, tuple(entry for entry in entries if entry.text.strip()), questions)
 
 
 def _reduced_entry(memory: _ReducedMemory) -> Entry:

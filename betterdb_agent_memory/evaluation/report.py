@@ -29,6 +29,16 @@ def speed_rows(evaluation: Evaluation) -> list[tuple[str, ...]]:
     return [(_name(evaluation, result), *_speed(result)) for result in evaluation.results]
 
 
+def near_miss_lines(evaluation: Evaluation) -> list[str]:
+    """A sentence for each result whose threshold kept all memories from some question."""
+    return [
+        f"{result.label}: nothing was found for {result.near_misses:,} of {result.overall.questions:,} questions "
+        "though a memory lay just beyond the threshold"
+        for result in evaluation.results
+        if result.near_misses
+    ]
+
+
 def category_columns(evaluation: Evaluation) -> tuple[str, ...]:
     """`kind of question`, and each result by its name."""
     return ("kind of question", *(_name(evaluation, result) for result in evaluation.results))
@@ -98,6 +108,8 @@ def _speed_section(evaluation: Evaluation) -> Iterator[Node]:
     yield _figure(bars(title, ("p50", "p99"), series, unit=" ms", digits=2), title)
     about = "Milliseconds a query, embedding included; traffic with a server a query"
     yield table(about, SPEED_COLUMNS, speed_rows(evaluation))
+    for line in near_miss_lines(evaluation):
+        yield node("p", line)
     loading = ((name, f"{seconds:.1f}") for name, seconds in evaluation.loading_seconds.items())
     yield table("Seconds to remember everything, embedding included", ("embedder", "seconds"), loading)
 

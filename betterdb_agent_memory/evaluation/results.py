@@ -21,7 +21,10 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class StrategyResult:
-    """One way to recall, with the vectors of one embedder. `cost` is None on a file, which exchanges nothing."""
+    """One way to recall, with the vectors of one embedder. `cost` is None on a file, which exchanges nothing.
+
+    `near_misses` are questions for which nothing was found while a memory lay just beyond the threshold.
+    """
 
     embedder: str
     strategy: str
@@ -29,6 +32,7 @@ class StrategyResult:
     categories: Mapping[str, Quality]
     latency: Latency
     cost: Cost | None
+    near_misses: int = 0
 
     @property
     def label(self) -> str:

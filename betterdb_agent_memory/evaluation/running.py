@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -23,6 +24,7 @@ from betterdb_agent_memory.evaluation.loading import StoryClock, load
 from betterdb_agent_memory.evaluation.metrics import DEEPEST, Judged, Latency, Quality
 from betterdb_agent_memory.evaluation.results import Cost, Evaluation, StrategyResult
 from betterdb_agent_memory.evaluation.strategies import Strategy
+from betterdb_agent_memory.memory import watch
 from betterdb_agent_memory.memory.progress import Progress, ProgressFn
 from betterdb_agent_memory.memory.record import memory_collection
 from betterdb_agent_memory.memory.store import MemoryStore
@@ -30,8 +32,11 @@ from betterdb_agent_memory.options import CacheOptions, MemoryOptions, MemoryTel
 from betterdb_agent_memory.telemetry import ENGINE_COUNTERS
 from betterdb_agent_memory.version import package_version
 
-_KEPT_BESIDE: Final = ("__mem_generation", "__mem_sessions", "__mem_stats")
+_KEPT_BESIDE: Final = ("__mem_generation", "__mem_mending", "__mem_sessions", "__mem_stats")
 """What a store may keep under its name beside its memories."""
+
+_NEAR_MISS_WARNING: Final = watch.StoreWatch._warn_of_near_miss.__name__
+_DATED: Final = "What happened on 8 May 2023?"
 
 
 @dataclass(slots=True)
@@ -43,6 +48,7 @@ class _Answers:
     seconds: list[float] = field(default_factory=list)
     round_trips: float = 0
     bytes: float = 0
+    near_misses: int = 0
 
     def result(self, embedder: str, strategy: str, *, on_server: bool) -> StrategyResult:
         asked = len(self.judged)
@@ -53,6 +59,7 @@ class _Answers:
             {category: Quality.of(judged) for category, judged in sorted(self.by_category.items())},
             Latency.of(self.seconds),
             Cost(self.round_trips / asked, self.bytes / asked) if on_server else None,
+            self.near_misses,
         )
 
 
@@ -141,6 +148,7 @@ async def _opened(
         folder = cleaning.enter_context(tempfile.TemporaryDirectory(prefix="betterdb-memory-eval-"))
         place = str(Path(folder) / "memory.db")
     name = f"eval_{uuid4().hex}"
+    cleaning.enter_context(_muted(name))
     registry, clock = CollectorRegistry(), StoryClock()
     options = (memory or MemoryOptions()).model_copy(
         update={"telemetry": MemoryTelemetryOptions(registry=registry), "discovery": False, "config_refresh": False}
@@ -150,6 +158,21 @@ async def _opened(
         cleaning.push_async_callback(_remove, place, name)
     agent = AgentMemory.open(place, name=name, embedder=embedder, memory=options, caches=caches, clock=clock)
     return _Store(name, (await cleaning.enter_async_context(agent)).memory, clock, registry)
+
+
+@contextmanager
+def _muted(name: str) -> Iterator[None]:
+    """Nothing is logged of near misses of this store: they are counted in the result, and nobody tunes it."""
+
+    def is_another(record: logging.LogRecord) -> bool:
+        return record.funcName != _NEAR_MISS_WARNING or not isinstance(record.args, tuple) or name not in record.args
+
+    log = logging.getLogger(watch.__name__)
+    log.addFilter(is_another)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_another)
 
 
 async def _remove(place: str, name: str) -> None:
@@ -165,8 +188,10 @@ async def _remove(place: str, name: str) -> None:
 async def _ask(
     store: _Store, collection: Collection, strategy: Strategy, own: Mapping[str, str], answers: _Answers
 ) -> None:
-    # What is done once, such as loading a model, is no part of a recall.
-    await store.memory.recall(collection.questions[0].text, k=DEEPEST, reinforce=False, **strategy.options)
+    # What is done once, such as loading a model or the reader of dates, is no part of a recall.
+    for text in (_DATED, collection.questions[0].text):
+        await store.memory.recall(text, k=DEEPEST, reinforce=False, **strategy.options)
+    missed_before = (await store.memory.stats()).near_misses.count
     trips_before, bytes_before = store.traffic()
     for question in collection.questions:
         now = collection.asked_at_ms if question.asked_at_ms is None else question.asked_at_ms
@@ -178,6 +203,7 @@ async def _ask(
         if question.category is not None:
             answers.by_category[question.category].append(judged)
     trips, traffic = store.traffic()
+    answers.near_misses += (await store.memory.stats()).near_misses.count - missed_before
     answers.round_trips += trips - trips_before
     answers.bytes += traffic - bytes_before
 

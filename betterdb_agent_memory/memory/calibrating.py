@@ -23,9 +23,11 @@ from betterdb_agent_memory.memory.calibration import (
     Measured,
     calibration,
     cosine_distances,
+    left_out_of,
     made_up_question,
     paired_distances,
     require_enough,
+    without_nearest,
 )
 from betterdb_agent_memory.memory.embedding import CheckedEmbedder
 from betterdb_agent_memory.memory.progress import Progress, ProgressFn
@@ -76,7 +78,9 @@ async def calibrate(
     basis = _basis(questions)
     asked = _made_up(sample) if questions is None else questions
     unrelated = _unrelated(asked, sample)
-    require_enough(int(unrelated.sum()), false_accept_rate)
+    near = left_out_of(len(sample.ids), sample.total)
+    left_out = [0 if one.expected or one.answers else near for one in asked]
+    require_enough(int(unrelated.sum()) - sum(left_out), false_accept_rate)
     dimensions = sample.vectors.shape[1]
     stored = await _expected_vectors(space.records, asked, dimensions) if basis == "answers" else {}
     vectors = await _question_vectors(space.embedder, asked, dimensions, on_progress)
@@ -84,7 +88,8 @@ async def calibrate(
 
     def compare() -> Measured:
         related = _related(asked, vectors, stored, answers) if basis == "answers" else np.empty(0)
-        return Measured(cosine_distances(vectors, sample.vectors)[unrelated], related)
+        distances = cosine_distances(vectors, sample.vectors)
+        return Measured(distances[without_nearest(distances, unrelated, left_out)], related)
 
     return calibration(
         await off_loop(unrelated.size, compare),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import Any
@@ -71,7 +71,8 @@ def as_message(given: object) -> ConversationMessage:
         InvalidInputError: it is something else, names a field that does not exist, or holds no text.
     """
     message = _read(given)
-    if isinstance(message.content, str) and not message.content.strip():
+    content: object = message.content
+    if isinstance(content, str) and not content.strip():
         raise InvalidInputError("a message without text is not stored: its content is empty")
     return message
 
@@ -183,11 +184,12 @@ class Conversations:
         everything = [*given]
         results: list[RememberResult] = []
         new_session = str(uuid.uuid4())
+        own: dict[str, int] = {}
         failure: AgentMemoryError | None = None
         for start in range(0, len(everything), BATCH):
             part = everything[start : start + BATCH]
             prepared = await off_loop(len(part), self._prepared, part, said, session, new_session, scope)
-            answered, failure = await self._taken_in(prepared, failure)
+            answered, failure = await self._taken_in(prepared, own, new_session, failure)
             results += answered
             if on_progress is not None:
                 on_progress(Progress("remembering", len(results), len(everything)))
@@ -212,36 +214,51 @@ class Conversations:
         return prepared_or_rejected(part, turn)
 
     async def _taken_in(
-        self, prepared: Sequence[PreparedMemory | RememberResult], failure: AgentMemoryError | None
+        self,
+        prepared: Sequence[PreparedMemory | RememberResult],
+        own: MutableMapping[str, int],
+        new_session: str,
+        failure: AgentMemoryError | None,
     ) -> tuple[list[RememberResult], AgentMemoryError | None]:
-        """What became of a batch, and the failure that makes trying the next one pointless; after one nothing is."""
+        """What became of a batch, and the failure that makes trying the next one pointless; after one nothing is.
+
+        `own` are the sessions that this call has begun under a name of its own, with the numbers of their turns.
+        """
         results = {place: item for place, item in enumerate(prepared) if isinstance(item, RememberResult)}
-        turns: dict[str, dict[int, PreparedMemory]] = {}
-        for place, item in enumerate(prepared):
-            if isinstance(item, PreparedMemory):
-                turns.setdefault(_key(item), {})[place] = item
-        for key, items in turns.items():
-            stored: list[RememberResult] = []
-            if failure is None:
-                stored, failure = await self._appended(key, list(items.values()))
-            if failure is not None and not stored:
-                stored = [unplaced(failure)] * len(items)
-            results.update(zip(items, stored, strict=True))
+        turns = {place: item for place, item in enumerate(prepared) if isinstance(item, PreparedMemory)}
+        keyed = _keyed(list(turns.values()))
+        for key, item in keyed:
+            if item.memory.session == new_session:
+                own.setdefault(key, 0)
+        stored: list[RememberResult] = []
+        if turns and failure is None:
+            stored, failure = await self._appended(keyed, own)
+        if failure is not None and not stored:
+            stored = [unplaced(failure)] * len(turns)
+        results.update(zip(turns, stored, strict=True))
         return [results[place] for place in range(len(prepared))], failure
 
     async def _appended(
-        self, key: str, turns: Sequence[PreparedMemory]
+        self, turns: Sequence[tuple[str, PreparedMemory]], own: MutableMapping[str, int]
     ) -> tuple[list[RememberResult], AgentMemoryError | None]:
         async def store() -> list[RememberResult]:
-            return await self._appender.append(key, turns, await self._remembering.layout())
+            return await self._appender.append(turns, await self._remembering.layout(), own)
 
         try:
-            results = await self._remembering.storing(turns, store)
+            results = await self._remembering.storing([item for _, item in turns], store)
         except AgentMemoryError as error:
             return [], error
         return results, hopeless(results)
 
 
-def _key(item: PreparedMemory) -> str:
-    memory = item.memory
-    return session_key(memory.session or "", MemoryScope(memory.thread_id, memory.agent_id, memory.namespace))
+def _keyed(items: Sequence[PreparedMemory]) -> list[tuple[str, PreparedMemory]]:
+    """Each with the key of its session; a digest for each session, not for each turn."""
+    keys: dict[tuple[str, MemoryScope], str] = {}
+    keyed = []
+    for item in items:
+        memory = item.memory
+        where = memory.session or "", MemoryScope(memory.thread_id, memory.agent_id, memory.namespace)
+        if where not in keys:
+            keys[where] = session_key(*where)
+        keyed.append((keys[where], item))
+    return keyed

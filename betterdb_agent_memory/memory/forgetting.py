@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from betterdb_agent_memory.engines.base import Page, Row
 from betterdb_agent_memory.engines.filters import Between, Filter, Not, leading_number
 from betterdb_agent_memory.errors import EngineError
+from betterdb_agent_memory.memory.mending import Removal
 from betterdb_agent_memory.memory.record import CREATED_AT
 from betterdb_agent_memory.memory.spaces import SearchedRecords
-from betterdb_agent_memory.memory.turns import all_around, ids_around
 
 _log = logging.getLogger(__name__)
 
@@ -26,40 +25,31 @@ _HASTE = 2
 of the past, so the rest is found first, which is faster."""
 
 
-@dataclass(frozen=True, slots=True)
-class Forgotten:
-    """How many memories were deleted, and the ids next to turns that were among them: those may hold a share of
-    what was said there.
-    """
+async def forget_matching(records: SearchedRecords, filter: Filter, removal: Removal) -> int:
+    """Delete the records that `filter` accepts; how many there were. `removal` gets to know of turns before.
 
-    count: int
-    neighbours: list[str]
-
-
-async def forget_matching(records: SearchedRecords, filter: Filter) -> Forgotten:
-    """Delete the records that `filter` accepts.
-
-    Two round trips per 500: one finds, one deletes. One or two more where there are more than that, among
-    strangers or remains without a date. What is there when it begins and stays in the scope is deleted,
-    and it ends however fast others write: behind the newest 500 all are walked by date, up to these.
+    Two round trips per 500: one finds, one deletes; one more where there are turns among them. One or two more where
+    there are more than that, among strangers or remains without a date. What is there when it begins and stays in the
+    scope is deleted, and it ends however fast others write: behind the newest 500 all are walked by date, up to
+    these.
 
     Raises:
         EngineError: with a note saying how many had been deleted before.
     """
-    forgetting = _Forgetting(records, filter)
+    forgetting = _Forgetting(records, filter, removal)
     try:
         await forgetting.run()
     except EngineError as error:
         error.add_note(f"{forgetting.deleted} memories had been forgotten before this")
         raise
-    return Forgotten(forgetting.deleted, all_around(forgetting.turns))
+    return forgetting.deleted
 
 
 class _Forgetting:
     """One call: what it deletes, and how many it has looked at."""
 
-    def __init__(self, records: SearchedRecords, filter: Filter) -> None:
-        self.turns: list[str] = []
+    def __init__(self, records: SearchedRecords, filter: Filter, removal: Removal) -> None:
+        self._removal = removal
         self._records = records
         self._filter = filter
         self._fields = tuple(dict.fromkeys((*filter.field_names, CREATED_AT)))
@@ -126,8 +116,8 @@ class _Forgetting:
     async def _delete(self, rows: Sequence[Row]) -> int:
         matching = [row.id for row in rows if self._filter.accepts(row.id, row.fields)]
         if matching:
+            await self._removal.note(matching)
             self.deleted += sum(await self._records.delete_many(matching))
-            self.turns += [id for id in matching if ids_around(id)]
         return len(matching)
 
     def _warn(self) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
 
 from betterdb_agent_memory.engines.base import Outcome, RecordChange, Records
 from betterdb_agent_memory.engines.filters import Fields
-from betterdb_agent_memory.errors import IndexMismatchError, InvalidInputError
+from betterdb_agent_memory.errors import AgentMemoryError, IndexMismatchError, InvalidInputError
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.generations.following import Follower
 from betterdb_agent_memory.memory.generations.layout import Layout, Models
-from betterdb_agent_memory.memory.turns import is_turn, window_of
-from betterdb_agent_memory.memory.windows import embed_windows, read_around
+from betterdb_agent_memory.memory.turns import all_around
+from betterdb_agent_memory.memory.unmixed import Unmixed, noted_ids
+from betterdb_agent_memory.memory.windows import embed_windows, read_around, turn_windows
+
+_log = logging.getLogger(__name__)
 
 _ATTEMPTS = 20
 _BATCH = 250
@@ -22,13 +27,76 @@ class Mender:
 
     Whoever writes a turn looks at its neighbours after that, and whoever has written a mix looks once more at what
     it was made of. So the last of several who write at once sees what all of them wrote. Who is killed in between
-    leaves turns that are found through the window they had.
+    leaves turns that are found through the window they had; where that holds a share of what was deleted or
+    changed, a note is left, too, and the next one who looks mixes them anew (`removal`, `work_off`).
+
+    `on_failure` is told of what broke off and of notes that could not be worked off.
     """
 
-    def __init__(self, records: Records, models: Models, follower: Follower) -> None:
+    def __init__(
+        self,
+        records: Records,
+        models: Models,
+        follower: Follower,
+        unmixed: Unmixed,
+        *,
+        on_failure: Callable[[], None],
+    ) -> None:
         self._records = records
         self._models = models
         self._follower = follower
+        self._on_failure = on_failure
+        self.unmixed = unmixed
+
+    @contextmanager
+    def removal(self) -> Iterator[Removal]:
+        """For taking texts out of the vectors of the turns beside them, whatever happens in between."""
+        removal = Removal(self)
+        try:
+            yield removal
+        except BaseException:
+            if removal.fields:
+                self.unmixed.leave(removal.fields)
+                self._on_failure()
+            raise
+
+    async def mend_or_note(self, ids: Sequence[str], *, raises: bool) -> None:
+        """As `mend`; what fails is noted, so that the next one who looks does it, and then raised if asked for."""
+        try:
+            await self.mend(ids)
+        except AgentMemoryError as error:
+            self._on_failure()
+            _log.warning("vectors of turns are not mixed with those of the turns next to them yet: %s", error)
+            fields, _ = await self.unmixed.note(ids)
+            self.unmixed.leave(fields)
+            if raises:
+                raise
+
+    async def work_off(self, notes: Mapping[str, bytes], *, layout: Layout | None = None) -> None:
+        """Mix anew what others have left unmixed; what fails is told to `on_failure` and left to the next one.
+
+        No round trip where there is nothing to do; else those of `mend`, and one.
+        """
+        due = self.unmixed.due(notes)
+        if due:
+            await self._work_off(due, due, layout or await self._models.layout())
+
+    async def work_off_all(self) -> None:
+        """As `work_off`, with notes of those that may still be at work: theirs to take back. One round trip more."""
+        notes = await self.unmixed.read()
+        if notes:
+            await self._work_off(list(notes), self.unmixed.due(notes), await self._models.layout())
+
+    async def _work_off(self, fields: Sequence[str], due: Sequence[str], layout: Layout) -> None:
+        if not layout.main.embedder.is_there:
+            return
+        try:
+            await self.mend(noted_ids(fields), layout=layout)
+            await self.unmixed.clear(due)
+        except AgentMemoryError as error:
+            self.unmixed.pause()
+            self._on_failure()
+            _log.warning("vectors of turns still hold a share of what was deleted beside them: %s", error)
 
     async def mend(
         self,
@@ -48,10 +116,11 @@ class Mender:
             EmbeddingError: a text that is needed could not be embedded.
             ConfigurationError: there is something to be mixed, and the store has no embedder.
         """
-        vectors = {} if known is None else known
         stand = dict(marks or {})
         layout = layout or await self._models.layout()
         for start in range(0, len(ids), _BATCH):
+            # Vectors that nobody asked for are kept for one batch: a scope may have any number of turns.
+            vectors = {} if known is None else known
             layout = await self._mend(ids[start : start + _BATCH], vectors, stand, layout)
         await self._follower.follow(layout.generation, ids)
 
@@ -64,21 +133,30 @@ class Mender:
     ) -> dict[str, bytes]:
         """Give turns the vectors of their windows among `records`; the marks of those that still say the same.
 
-        One round trip, and an embedding call for texts that are not `known`. Raises as `mend`.
+        One round trip, and an embedding call for texts that are not `known`. Raises as `mend`; a text that
+        cannot be embedded keeps no other from being written.
         """
         space = layout.main
         space.embedder.require("mixing a turn's vector with those next to it")
         dimensions = await space.index.find(space.embedder.dimensions)
-        windows = {id: window_of(id, records) for id in ids}
-        made = await embed_windows(space.embedder, list(windows.values()), dimensions, known)
+        windows = await turn_windows(ids, records)
+        made = await embed_windows(space.embedder, [window for window, _ in windows.values()], dimensions, known)
         changes: list[RecordChange] = []
-        for id, vector in zip(ids, made, strict=True):
-            if not isinstance(vector, bytes):
-                raise vector
-            said = (records[id] or {})[record.CONTENT]
-            changes.append(RecordChange(id, expected={record.CONTENT: said}, sets={record.VECTOR: vector}))
-        outcomes = await self._records.change_many(changes)
-        return {id: windows[id].mark for id, outcome in zip(ids, outcomes, strict=True) if outcome is Outcome.CHANGED}
+        failure: AgentMemoryError | None = None
+        for id, vector in zip(windows, made, strict=True):
+            if isinstance(vector, bytes):
+                said = (records[id] or {})[record.CONTENT]
+                changes.append(RecordChange(id, expected={record.CONTENT: said}, sets={record.VECTOR: vector}))
+            else:
+                failure = failure or vector
+        outcomes = await self._records.change_many(changes) if changes else []
+        if failure is not None:
+            raise failure
+        return {
+            change.id: windows[change.id][1]
+            for change, outcome in zip(changes, outcomes, strict=True)
+            if outcome is Outcome.CHANGED
+        }
 
     async def _mend(
         self, ids: Sequence[str], known: MutableMapping[str, bytes], marks: dict[str, bytes], layout: Layout
@@ -86,8 +164,8 @@ class Mender:
         # Who is overtaken every time leaves it to those that overtake: each of them looks at the window, too.
         for _ in range(_ATTEMPTS):
             records = await read_around(self._records, ids)
-            turns = [id for id in ids if (fields := records[id]) and record.is_memory(fields) and is_turn(id, fields)]
-            behind = [id for id in turns if marks.get(id) != window_of(id, records).mark]
+            windows = await turn_windows(ids, records)
+            behind = [id for id, (_, mark) in windows.items() if marks.get(id) != mark]
             if not behind:
                 break
             try:
@@ -97,3 +175,47 @@ class Mender:
                 known.clear()
                 marks |= await self.put(behind, records, known, layout)
         return layout
+
+
+class Removal:
+    """One call that deletes or changes turns, and those beside them that must not keep a share of it."""
+
+    def __init__(self, mender: Mender) -> None:
+        self._mender = mender
+        self._turns: list[str] = []
+        self._notes: dict[str, bytes] = {}
+        self.fields: list[str] = []
+
+    async def note(self, ids: Sequence[str]) -> None:
+        """Before these are deleted. One round trip where there are turns among them, else none."""
+        neighbours = all_around(ids)
+        if neighbours:
+            self._turns += ids
+            fields, self._notes = await self._mender.unmixed.note(neighbours)
+            self.fields += fields
+
+    async def call_off(self) -> None:
+        """Nothing was deleted or changed after all. One round trip where there are notes to take back."""
+        fields, self.fields = self.fields, []
+        await self._mender.unmixed.clear(fields)
+
+    async def mix(
+        self,
+        *,
+        also: Sequence[str] = (),
+        layout: Layout | None = None,
+        known: MutableMapping[str, bytes] | None = None,
+        marks: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """Mix those beside them anew, and `also` these; then what others have left. Arguments and errors of `mend`.
+
+        Nothing where there were no turns; else the round trips of `mend`, and one to take the notes back.
+        """
+        if not self.fields:
+            return
+        await self._mender.mend([*all_around(self._turns), *also], layout=layout, known=known, marks=marks)
+        mixed = frozenset(noted_ids(self.fields))
+        left = self._mender.unmixed.due(self._notes)
+        await self._mender.unmixed.clear([*self.fields, *(field for field in left if noted_ids([field])[0] in mixed)])
+        self.fields = []
+        await self._mender.work_off({field: self._notes[field] for field in left if noted_ids([field])[0] not in mixed})

@@ -45,6 +45,7 @@ from betterdb_agent_memory.memory.settings import (
     wants_live_updates,
 )
 from betterdb_agent_memory.memory.spaces import VectorSpace
+from betterdb_agent_memory.memory.unmixed import Unmixed
 from betterdb_agent_memory.memory.updating import Updater
 from betterdb_agent_memory.memory.watch import StoreWatch
 from betterdb_agent_memory.memory.words.analysis import Analyzer
@@ -139,7 +140,13 @@ class StoreParts:
         self._follower = Follower(name, on_failure=lambda: self._watch.background_failed("generation"))
         self._analyzer = Analyzer(language)
         self._writer = Writer(self._records, self._follower, stored_words=self._analyzer.stored)
-        self._mender = Mender(self._records, self._models, self._follower)
+        self._mender = Mender(
+            self._records,
+            self._models,
+            self._follower,
+            Unmixed(self._engine.values, name),
+            on_failure=lambda: self._watch.background_failed("window"),
+        )
         self._sessions = Sessions(self._engine.values, self._records, name)
         self._updater = Updater(
             self._records,

@@ -1,4 +1,4 @@
-"""Recalled memories as a text for a prompt: chosen under a token budget, in the order of time, as data.
+"""Recalled memories as a text for a prompt: chosen under a token budget, oldest first, as data.
 
 What is remembered was said by somebody, and may be meant for the model that reads it. Every memory is one line
 of JSON between two marks: no content can begin a line, close a string or form a mark, since quotes, line breaks
@@ -19,6 +19,7 @@ from typing import Any, Final, TypeAlias
 
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.memory.cutting import boundary_before
+from betterdb_agent_memory.memory.narrating import DAY_MS, in_order
 from betterdb_agent_memory.memory.recalling.explaining import MemoryHit
 from betterdb_agent_memory.memory.record import MemoryItem
 from betterdb_agent_memory.memory.repeats import Statement
@@ -35,8 +36,10 @@ DATA_LINE: Final = (
 OPENING: Final = "<memories>"
 CLOSING: Final = "</memories>"
 
-SOURCES: Final = ("id", "time", "date", "speaker", "agent", "source", "tags")
+SOURCES: Final = ("id", "time", "date", "session", "turn", "speaker", "agent", "source", "tags")
 """What a line may say about where a memory comes from; what a memory lacks is not mentioned."""
+DEFAULT_SOURCES: Final = tuple(name for name in SOURCES if name not in {"session", "turn"})
+"""Without those that cost tokens and tell a model little: a session at random takes as many as an id, about 25."""
 
 _ATTRIBUTES: Final = {"agent": "agent_id"}
 
@@ -47,8 +50,6 @@ _ESCAPED: Final = re.compile(
 )
 """What JSON lets stand and a prompt should not: the beginning of a mark, and what is not seen. The joiners
 U+200C and U+200D stay, as words and emoji are written with them."""
-
-_DAY_MS: Final = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +125,11 @@ class Packing:
         chosen: list[_Entry] = []
         left_out: list[MemoryHit] = []
         repeated: list[MemoryHit] = []
-        told = ""  # all words so far: of most memories, one search in it tells that they are new
+        told: dict[str, list[Statement]] = {}
         room = self._budget - self._frame_tokens
         for hit in hits:
             statement = Statement.of(hit.item)
-            if f" {statement.words} " in told and any(statement.repeats(entry.statement) for entry in chosen):
+            if any(statement.repeats(other) for other in told.get(statement.text, ())):
                 repeated.append(hit)
                 continue
             entry = self._fitted(hit, statement, room, may_cut=not chosen)
@@ -137,7 +138,7 @@ class Packing:
             else:
                 room -= entry.tokens
                 chosen.append(entry)
-                told += f" {entry.statement.words} \n"
+                told.setdefault(entry.statement.text, []).append(entry.statement)
         return self._context(hits, chosen, left_out, repeated)
 
     def _fitted(self, hit: MemoryHit, statement: Statement, room: int, *, may_cut: bool) -> _Entry | None:
@@ -182,12 +183,12 @@ class Packing:
         text = self._framed(chosen)
         places = {id(hit): place for place, hit in enumerate(hits)}
         left_out.sort(key=lambda hit: places[id(hit)])
-        in_time = [entry.hit for entry in _in_time(chosen)]
+        in_time = [entry.hit for entry in _as_told(chosen)]
         is_cut = any(entry.is_cut for entry in chosen)
         return MemoryContext(text, in_time, self._tokens(text), left_out, repeated, is_cut)
 
     def _framed(self, entries: Iterable[_Entry]) -> str:
-        lines = [entry.line for entry in _in_time(entries)]
+        lines = [entry.line for entry in _as_told(entries)]
         return "\n".join([*([self._heading] if self._heading else []), DATA_LINE, OPENING, *lines, CLOSING])
 
     def _tokens(self, text: str) -> int:
@@ -200,7 +201,7 @@ class Packing:
         return int(count)
 
 
-def line_of(item: MemoryItem, sources: Sequence[str] = SOURCES, *, cut_at: int | None = None) -> str:
+def line_of(item: MemoryItem, sources: Sequence[str] = DEFAULT_SOURCES, *, cut_at: int | None = None) -> str:
     """A memory as one line of JSON; with `cut_at`, only so many characters of it, and marked as truncated.
 
     `json.loads` of it gives back every text as it was.
@@ -210,12 +211,12 @@ def line_of(item: MemoryItem, sources: Sequence[str] = SOURCES, *, cut_at: int |
 
 
 def checked_sources(names: Sequence[str] | None) -> tuple[str, ...]:
-    """The parts of `SOURCES` that are named, in their order there; all for None.
+    """The parts of `SOURCES` that are named, in their order there; those of `DEFAULT_SOURCES` for None.
 
     Raises `InvalidInputError` for a name that is not among them.
     """
     if names is None:
-        return SOURCES
+        return DEFAULT_SOURCES
     unknown = [name for name in names if name not in SOURCES] if not isinstance(names, str) else [names]
     if unknown:
         raise InvalidInputError(f"sources are a list of {', '.join(SOURCES)}; got {unknown[0]!r:.80}")
@@ -231,7 +232,7 @@ def _sources(item: MemoryItem, names: Sequence[str]) -> dict[str, Any]:
                 if item.occurred_at is None
                 else {"happened": _moment(item.occurred_at)}
             )
-        elif value := getattr(item, _ATTRIBUTES.get(name, name)):
+        elif (value := getattr(item, _ATTRIBUTES.get(name, name))) not in (None, "", []):
             told[name] = value
     return told
 
@@ -246,14 +247,9 @@ def _moment(milliseconds: int) -> str:
         moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
     except (OverflowError, OSError, ValueError):
         return "unknown"
-    return moment.date().isoformat() if milliseconds % _DAY_MS == 0 else f"{moment:%Y-%m-%dT%H:%MZ}"
+    return moment.date().isoformat() if milliseconds % DAY_MS == 0 else f"{moment:%Y-%m-%dT%H:%MZ}"
 
 
-def _in_time(entries: Iterable[_Entry]) -> list[_Entry]:
-    return sorted(entries, key=lambda entry: _when(entry.hit.item))
-
-
-def _when(item: MemoryItem) -> tuple[int, str, int, int, str]:
-    """What a memory tells happened, turns of one session in their order, then as written."""
-    happened = item.created_at if item.occurred_at is None else item.occurred_at
-    return happened, item.session or "", -1 if item.turn is None else item.turn, item.created_at, item.id
+def _as_told(entries: Iterable[_Entry]) -> list[_Entry]:
+    by_id = {id(entry.hit.item): entry for entry in entries}
+    return [by_id[id(item)] for item in in_order([entry.hit.item for entry in by_id.values()])]

@@ -51,7 +51,7 @@ class Statement:
 def comparable(content: str) -> str:
     """A text as it is compared: NFC, usual widths, small letters, single blanks, and no full stop at its end.
 
-    >>> comparable("  Maya likes\\n SALMON. "), comparable("It is -5!"), comparable("5²")
+    >>> comparable("  Maya likes   SALMON. "), comparable("It is -5!"), comparable("5²")
     ('maya likes salmon', 'it is -5!', '5²')
     """
     plain = unicodedata.normalize("NFC", content.translate(_WIDTHS)).casefold()

@@ -52,10 +52,11 @@ class MemoryStats:
 @dataclass(frozen=True, slots=True)
 class ReindexResult:
     """A new index: the memories in it, the length of its vectors, fields of ours that it still lacks, and
-    how many records the server could not take in.
+    how many records the server could not take in. `worded` memories were given the stems by which words find them.
     """
 
     indexed: int
     dimensions: int
     unindexed_fields: tuple[str, ...] = ()
     index_failures: int = 0
+    worded: int = 0

@@ -45,8 +45,9 @@ class MemoryStore(RememberVerbs, PromptVerbs, ForgetVerbs, ConsolidateVerbs, Mai
     async def ensure_index(self) -> None:
         """Find the index or create it, so that a misfit shows at start and not at the first recall.
 
-        Up to 4 round trips, and one embedding of the word "probe" when the embedder does not state its
-        dimension. Without an embedder an existing index is enough.
+        Up to 5 round trips, and one embedding of the word "probe" when the embedder does not state its
+        dimension. Without an embedder an existing index is enough. Turns next to forgotten ones whose vectors a
+        call that broke off has left as they were are mixed anew, with the round trips of `forget_many` for these.
 
         Raises:
             IndexMismatchError: the index exists with another dimension, metric or prefix.
@@ -55,6 +56,8 @@ class MemoryStore(RememberVerbs, PromptVerbs, ForgetVerbs, ConsolidateVerbs, Mai
         space = (await self._models.layout(look=True)).main
         if await space.index.find(space.embedder.dimensions, look=True) is None or space.embedder.is_there:
             await space.index.ensure(await space.embedder.probe())
+        if space.embedder.is_there:
+            await self._mender.work_off_all()
         self._start_background_work()
 
     async def stats(self) -> MemoryStats:

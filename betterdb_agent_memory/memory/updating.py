@@ -21,7 +21,7 @@ from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.drafts import checked_content
 from betterdb_agent_memory.memory.generations.following import Follower
 from betterdb_agent_memory.memory.generations.layout import Layout, Models
-from betterdb_agent_memory.memory.mending import Mender
+from betterdb_agent_memory.memory.mending import Mender, Removal
 from betterdb_agent_memory.memory.record import MemoryItem
 from betterdb_agent_memory.memory.scope import checked_tags, optional_text
 from betterdb_agent_memory.memory.times import checked_time_ms
@@ -167,15 +167,23 @@ class Updater:
         Raises:
             MemoryNotFoundError, VersionConflictError, EmbeddingError: see `MemoryStore.update`.
         """
+        with self._mender.removal() as removal:
+            try:
+                return await self._update(update, removal)
+            except (MemoryNotFoundError, VersionConflictError):
+                await removal.call_off()
+                raise
+
+    async def _update(self, update: Update, removal: Removal) -> MemoryItem:
         layout = await self._models.layout()
         version: int | None = None
         spelling: bytes | None = None
         for _ in range(_ATTEMPTS):
             try:
-                outcome, mixed = await self._once(update, layout, spelling)
+                outcome, mixed = await self._once(update, layout, spelling, removal)
             except (IndexMismatchError, InvalidInputError) as refusal:  # embedded for an index that has gone meanwhile
                 layout = await self._models.moved_from(layout, refusal)
-                outcome, mixed = await self._once(update, layout, spelling)
+                outcome, mixed = await self._once(update, layout, spelling, removal)
             item = None if outcome is Outcome.MISSING else await self._get(update.id)
             if item is None:
                 raise MemoryNotFoundError(
@@ -184,7 +192,7 @@ class Updater:
             if outcome is Outcome.CHANGED:
                 await self._follower.follow(layout.generation, [update.id])
                 if update.content is not None and ids_around(update.id):
-                    await self._mix_neighbours(update.id, mixed, layout)
+                    await self._mix_neighbours(removal, update.id, mixed, layout)
                 return item
             if update.if_version is not None and item.version != update.if_version:
                 raise VersionConflictError(
@@ -199,7 +207,9 @@ class Updater:
             f"memory {update.id!r} was changed by others {_ATTEMPTS} times meanwhile; try again", current=version
         )
 
-    async def _once(self, update: Update, layout: Layout, spelling: bytes | None) -> tuple[Outcome, _Mixed | None]:
+    async def _once(
+        self, update: Update, layout: Layout, spelling: bytes | None, removal: Removal
+    ) -> tuple[Outcome, _Mixed | None]:
         """What became of the change, and what a turn with another content was mixed from."""
         vector: bytes | None = None
         words: str | None = None
@@ -216,19 +226,25 @@ class Updater:
                 around[update.id] = {**stored, record.CONTENT: update.content.encode()}
                 mixed = await _mixed(update.id, around, layout)
                 vector, words = mixed.vector, self._stored_words(update.content)
+                if not removal.fields:
+                    await removal.note([update.id])
         [outcome] = await self._records.change_many(
             [update.change(vector=vector, words=words, expected=expected, stored_version=spelling)]
         )
         return outcome, mixed
 
-    async def _mix_neighbours(self, id: str, mixed: _Mixed | None, layout: Layout) -> None:
+    async def _mix_neighbours(self, removal: Removal, id: str, mixed: _Mixed | None, layout: Layout) -> None:
         known, marks = (None, None) if mixed is None else (mixed.known, {id: mixed.window.mark})
         try:
-            await self._mender.mend([*ids_around(id), id], layout=layout, known=known, marks=marks)
+            if removal.fields:
+                await removal.mix(also=[id], layout=layout, known=known, marks=marks)
+            else:
+                await self._mender.mend([*ids_around(id), id], layout=layout, known=known, marks=marks)
         except AgentMemoryError as error:
             error.add_note(
                 f"memory {id!r} has its new content by now, but the vectors of the turns next to it still hold a share "
-                "of the former one; set the content once more to have them mixed anew"
+                "of the former one; set the content once more to have them mixed anew, or leave it to the next call "
+                "that forgets, changes or appends turns"
             )
             raise
 

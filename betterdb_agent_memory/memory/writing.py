@@ -78,6 +78,11 @@ class Writer:
         items = [_Item(place, prepared, vector) for place, (prepared, vector) in enumerate(memories)]
         return await self.store(EmbeddedBatch(layout, items, {}))
 
+    async def take_back(self, ids: Sequence[str], layout: Layout) -> None:
+        """Delete memories that were only just stored with `layout`. One round trip."""
+        await self._records.delete_many(ids)
+        await self._follower.follow(layout.generation, ids)
+
     async def write_made(
         self,
         memories: Sequence[NewMemory],

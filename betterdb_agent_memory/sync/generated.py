@@ -708,8 +708,10 @@ class MemoryStore(Bridged):
     def reindex(self, *, on_progress: ProgressFn | None = None) -> ReindexResult:
         """Drop the search index and build it anew over the memories that are there.
 
-        For an index that another client made without our fields (`stats().unindexed_fields`), or one that is
-        damaged. No memory is touched. On a server every worker is told first, which takes about 13 s, and the
+        For an index that another client made without our fields (`stats().unindexed_fields`), one that is
+        damaged, or memories of earlier releases and other packages that are not found by their words: each gets the
+        stems that this store would write with it in its `language` (progress stage "words"). Nothing else of a memory
+        is touched. On a server every worker is told first, which takes about 13 s, and the
         searches of all of them wait then until it is done, 30 s at most before they raise
         IndexNotReadyError. Progress is told in memories.
 
@@ -901,7 +903,7 @@ class MemoryStore(Bridged):
         )
 
     def forget(self, id: str) -> bool:
-        """Delete one memory; true when there was one. One round trip, for a turn of a conversation four.
+        """Delete one memory; true when there was one. One round trip, for a turn of a conversation six.
 
         Raises as `forget_many`.
         """
@@ -910,12 +912,13 @@ class MemoryStore(Bridged):
     def forget_many(self, ids: Sequence[str]) -> builtins.list[bool]:
         """Delete memories; true, in order, where there was one. One round trip per 500.
 
-        The vectors of turns that stood next to a turn are mixed anew, so that they hold nothing of it: up to three
-        round trips more and an embedding call.
+        The vectors of turns that stood next to a turn are mixed anew, so that they hold nothing of it: up to five
+        round trips more and an embedding call. They are noted before anything is deleted: after a call that broke
+        off, the next one that forgets or changes turns, or appends to a session, does it, and so does `ensure_index`.
 
         Raises:
             EmbeddingError, ConfigurationError: they are deleted, but turns next to them could not be embedded, or
-                there is no embedder: forget them once more when there is one.
+                there is no embedder: that is done as soon as there is one, or by forgetting them once more.
             PartialBatchError: some were deleted; it says which.
             OutcomeUnknownError: the connection broke meanwhile; deleting again is harmless.
         """
@@ -934,7 +937,7 @@ class MemoryStore(Bridged):
         """Delete every memory of exactly this scope with all these tags, meeting `where`; returns how many.
 
         Two round trips per 500. Turns of conversations that remain next to forgotten ones are mixed anew, as by
-        `forget_many`.
+        `forget_many`: for those one round trip more per 500, and up to four per 250 that remain.
 
         Raises:
             InvalidInputError: nothing was given; that would be the whole store.
@@ -1144,10 +1147,11 @@ class MemoryStore(Bridged):
         """What is remembered about `query`, as a text for a prompt of at most `budget_tokens` (2,000 by default).
 
         The best of `k` recalled memories (32 by default), best first as long as there is room, without those that
-        say the same; then in the order of time, each with its sources. They are delimited as data, and no content
-        can break out of that (docs/context.md). `heading` is the first line, put there as it is; "" leaves it out.
-        `sources` are those of "id", "time", "date", "speaker", "agent", "source" and "tags" that a line tells, by
-        default all.
+        say the same; then oldest first, what one session says on a day together, each with its sources. They are
+        delimited as data, and no content can break out of that (docs/context.md). `heading` is the first line, put
+        there as it is; "" leaves it out.
+        `sources` are those of "id", "time", "date", "session", "turn", "speaker", "agent", "source" and "tags" that a
+        line tells, by default all but session and turn.
         `count_tokens` is the model's tokenizer, a function from a text to a number; without one tokens are
         estimated. The budget holds for the whole text. Only memories that are in it are reinforced. The
         rest is as for `recall`, round trips included.
@@ -1266,7 +1270,9 @@ class MemoryStore(Bridged):
         of the same call may be evicted), with one round trip for each scope and set of tags among them.
 
         With `context="window"` they are the turns of a conversation, in order: stored as `remember_conversation`
-        does it, those of each thread as one session that goes on with every call.
+        does it, those of each thread as one session that goes on with every call. The threads of each 500 are embedded
+        in one call and written together, with the round trips of a single one for up to some 40 of them, and a few
+        more beyond that.
 
         What is wrong with one memory is in its result and harms no other. After the embedder failed for a whole
         batch, or the server is not to be reached, the rest is rejected with that error and not tried.
@@ -1315,11 +1321,13 @@ class MemoryStore(Bridged):
 
         The content is what was said; what is embedded has the speaker's name before it. The vector is half the
         turn's own, half that of the turns before, itself and after together, so that "yes, that one" is found by
-        what it answers. The turn before the first message is mixed anew. One call of the embedder and four round
-        trips per 500 messages, six where the session goes on; with a capacity limit one more to count.
+        what it answers. The turn before the first message is mixed anew. One call of the embedder and five round
+        trips per 500 messages, six where the session goes on, two where it is new and has a name of ours; with a
+        capacity limit one more to count.
 
         What is wrong with one message is in its result and harms no other, as with `remember_many`. One
-        that was not stored leaves no place in the session.
+        that could not be embedded leaves no place in the session. Places that the engine could not store to are given
+        back if it can be asked; else they stay empty, and the next message has none before it in its vector.
 
         Raises:
             InvalidInputError: `messages` is a single one, or `session` or the scope is refused.
@@ -1362,7 +1370,7 @@ class MemoryStore(Bridged):
         now. All in one atomic step, which raises the memory's `version` by one if anything differs. `if_version`
         makes it happen only to the version that you have read. A content that is another than the stored one
         is embedded; any other change is not. Two round trips, with `content` three. With the content of a turn of a
-        conversation its vector and those of the turns next to it are mixed anew: six, and one embedding call.
+        conversation its vector and those of the turns next to it are mixed anew: eight, and one embedding call.
 
         Raises:
             InvalidInputError: a value is refused, or nothing is to be changed.
@@ -1389,8 +1397,9 @@ class MemoryStore(Bridged):
     def ensure_index(self) -> None:
         """Find the index or create it, so that a misfit shows at start and not at the first recall.
 
-        Up to 4 round trips, and one embedding of the word "probe" when the embedder does not state its
-        dimension. Without an embedder an existing index is enough.
+        Up to 5 round trips, and one embedding of the word "probe" when the embedder does not state its
+        dimension. Without an embedder an existing index is enough. Turns next to forgotten ones whose vectors a
+        call that broke off has left as they were are mixed anew, with the round trips of `forget_many` for these.
 
         Raises:
             IndexMismatchError: the index exists with another dimension, metric or prefix.

@@ -46,7 +46,8 @@ def test_answers_from_a_file_or_a_pipe_are_counted(run: Run, stored: list[str], 
 def test_it_is_set_when_that_is_said(run: Run, stored: list[str]) -> None:
     refused = run(*stored, "calibrate", "--set")
     assert refused.code == 2
-    assert "set the threshold of all workers" in refused.err
+    assert "this is a guess: 30 memories" in refused.err
+    assert "--set takes a guess only with --yes" in refused.err
     assert run(*stored, "config", "show", "--live", "--json").json["settings"]["threshold"]["source"] == "constructor"
     told = run(*stored, "calibrate", "--set", "--yes", "--json")
     assert told.code == 0
@@ -73,6 +74,29 @@ def test_a_file_that_cannot_be_used_is_told_by_its_line(run: Run, tmp_path: Path
     told = run(*place, "calibrate", "--questions", "-", given=given)
     assert told.code == 3
     assert complaint in told.err
+
+
+def test_with_answers_it_is_no_guess(run: Run, stored: list[str]) -> None:
+    asked = json.dumps({"question": "What did Maya say of tea?", "answers": [TEXTS[0]]})
+    told = run(*stored, "calibrate", "--questions", "-", "--set", given=asked)
+    assert told.code == 2
+    assert "guess" not in told.err
+    assert "set the threshold of all workers" in told.err
+
+
+def test_the_bytes_of_a_file_are_read_as_utf8_with_or_without_a_mark(
+    run: Run, stored: list[str], tmp_path: Path
+) -> None:
+    line = json.dumps({"question": "Tea?"}).encode()
+    for name, content, complaint in (
+        ("bom.jsonl", b"\xef\xbb\xbf" + line, None),
+        ("bin.jsonl", line + b"\n\xff", "bin.jsonl, line 2 is no UTF-8"),
+        ("deep.jsonl", line + b"\n" + b"[" * 200_000, "deep.jsonl, line 2 is nested too deeply"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        told = run(*stored, "calibrate", "--questions", name)
+        assert told.code == (0 if complaint is None else 3), told.err
+        assert (complaint or "") in told.err
 
 
 def test_a_file_that_is_not_there_is_told(run: Run, tmp_path: Path) -> None:

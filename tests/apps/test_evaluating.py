@@ -39,7 +39,9 @@ def test_tables_json_and_a_page(run: Run, tmp_path: Path) -> None:
         ("wordllama:64", "vector"),
         ("wordllama:64", "hybrid"),
     ]
-    assert set(found["results"][0]) == {"embedder", "strategy", "overall", "categories", "latency", "cost"}
+    assert set(found["results"][0]) == {
+        *("embedder", "strategy", "overall", "categories", "latency", "cost", "near_misses"),
+    }
     assert found["results"][1]["overall"]["recall"]["1"] == 1
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.startswith("<!DOCTYPE html>")
@@ -75,6 +77,7 @@ def test_what_cannot_be_is_refused_before_anything_is_measured(run: Run, tmp_pat
         ((file, "--embedders", "nobody"), "no embedder is named 'nobody'"),
         ((file, "--embedders", ","), "--embedders names none"),
         ((file, "--html", "no/such/folder.html"), "there is no folder"),
+        ((file, "--html", str(tmp_path)), "is a folder; name a file in it"),
     ):
         told = run("eval", *arguments)
         assert (told.code, told.out) == (3, "")
@@ -84,3 +87,32 @@ def test_what_cannot_be_is_refused_before_anything_is_measured(run: Run, tmp_pat
     assert told.code == 3
     assert "bad.jsonl, line 5" in told.err
     assert run("eval", "missing.json").code == 4
+
+
+def test_a_page_that_cannot_be_written_after_all_does_not_cost_the_figures(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "lost.html").symlink_to(tmp_path / "gone" / "page.html")
+    told = run("eval", dataset(tmp_path), "--html", "lost.html", "--strategies", "vector", "--json")
+    assert told.code == 4
+    assert told.json["questions"] == 2
+    assert "lost.html" in told.err
+
+
+def test_what_is_no_text_or_nested_too_deeply_is_told_with_its_place(run: Run, tmp_path: Path) -> None:
+    for name, content, complaint in (
+        ("bin.jsonl", LINES.encode() + b"\xff\xfe\x00", "bin.jsonl, line 5 is no UTF-8"),
+        ("utf16.jsonl", LINES.encode("utf-16"), "it looks like UTF-16: save it as UTF-8"),
+        ("deep.jsonl", LINES.encode() + b"[" * 200_000, "deep.jsonl, line 5 is nested too deeply"),
+        ("deep.json", b"[" * 200_000, "deep.json, line 1 is nested too deeply"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        told = run("eval", name)
+        assert (told.code, told.out) == (3, "")
+        assert complaint in told.err
+        assert len(told.err.splitlines()) == 1
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "bom.jsonl").write_bytes(LINES.encode("utf-8-sig"))
+    told = run("eval", "bom.jsonl", "--strategies", "vector", "--json")
+    assert told.code == 0, told.err
+    assert told.json["memories"] == 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 from betterdb_agent_memory import (
     ConfigurationError,
     EmbeddingError,
+    EngineError,
     InvalidInputError,
     MemoryDraft,
     MemoryItem,
@@ -21,12 +22,15 @@ from betterdb_agent_memory import (
     MemoryStore,
     Progress,
     RememberResult,
+    VersionConflictError,
 )
-from betterdb_agent_memory.engines.base import Engine, RecordChange
+from betterdb_agent_memory.clock import system_clock
+from betterdb_agent_memory.engines.base import Engine, RecordChange, RecordWrite
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.conversations import ConversationMessage
 from betterdb_agent_memory.memory.embedding import CheckedEmbedder
 from betterdb_agent_memory.memory.generations.generation import Generation, Standing, generation_collection
+from betterdb_agent_memory.memory.sessions import Sessions
 from betterdb_agent_memory.memory.turns import session_key, turn_id
 from tests.conformance.conftest import FILE, URL, MakeStore
 
@@ -43,6 +47,7 @@ class WordEmbedder:
         self.name = name
         self.dimensions = dimensions
         self.refuses: str | None = None
+        self.hangs = False
         self.calls: list[list[str]] = []
         self._seed = seed
 
@@ -56,6 +61,8 @@ class WordEmbedder:
         return self.vector(text)
 
     async def embed_documents(self, texts: Sequence[str]) -> list[np.ndarray]:
+        if self.hangs:
+            await asyncio.sleep(60)
         if self.refuses is not None and any(self.refuses in text for text in texts):
             raise ValueError("cannot embed this")
         self.calls.append([*texts])
@@ -309,6 +316,53 @@ async def test_forgetting_says_when_a_share_of_the_text_is_left_and_can_be_repea
     await assert_windows(talk, engine, words, "t")
 
 
+async def test_what_a_forget_that_broke_off_left_is_taken_out_by_the_next_call(
+    talk: MemoryStore, engine: Engine, words: WordEmbedder
+) -> None:
+    said = [{"content": f"number {number}", "tags": ["secret"] if number in (1, 5) else []} for number in range(10)]
+    ids = ids_of(await talk.remember_conversation(said, thread_id="t"))
+
+    async def break_off(forgetting: Awaitable[object]) -> None:
+        failures = (await talk.stats()).background_failures
+        words.hangs = True
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(forgetting, 0.05)
+        words.hangs = False
+        assert (await talk.stats()).background_failures == failures + 1
+
+    await break_off(talk.forget(ids[3]))
+    await talk.remember_conversation(["next"], thread_id="t")
+    await assert_windows(talk, engine, words, "t")
+    await break_off(talk.forget_by_scope(thread_id="t", tags=["secret"]))
+    await talk.update(ids[8], content="other")
+    await assert_windows(talk, engine, words, "t")
+    await break_off(talk.forget(ids[7]))
+    await talk.forget(ids[0])
+    await assert_windows(talk, engine, words, "t")
+    assert await engine.values.read_map(f"{talk.name}:__mem_mending") == {}
+
+
+@pytest.mark.parametrize("age_ms", [0, 60_000], ids=["a note of one at work", "a note of one that was killed"])
+async def test_notes_of_killed_workers_are_worked_off_at_start(
+    talk: MemoryStore, engine: Engine, words: WordEmbedder, age_ms: int
+) -> None:
+    ids = ids_of(await talk.remember_conversation(["one", "two", "three"], thread_id="t"))
+    await engine.records(record.memory_collection(talk.name)).delete_many([ids[1]])
+    notes = f"{talk.name}:__mem_mending"
+    at = b"%d" % (system_clock() - age_ms)
+    await engine.values.write_map(notes, {f"{ids[0]}:killed": at, f"{ids[2]}:killed": at})
+    await talk.ensure_index()
+    await assert_windows(talk, engine, words, "t")
+    assert len(await engine.values.read_map(notes)) == (0 if age_ms else 2)
+
+
+async def test_an_update_that_changes_nothing_leaves_no_note(talk: MemoryStore, engine: Engine) -> None:
+    ids = ids_of(await talk.remember_conversation(["one", "two"], thread_id="t"))
+    with pytest.raises(VersionConflictError):
+        await talk.update(ids[0], content="other", if_version=7)
+    assert await engine.values.read_map(f"{talk.name}:__mem_mending") == {}
+
+
 @pytest.mark.parametrize("dimensions", [16, 24], ids=["the same length", "another length"])
 async def test_a_change_of_models_redoes_the_windows(
     make_store: MakeStore,
@@ -430,6 +484,120 @@ async def test_a_lost_count_overwrites_nothing(talk: MemoryStore, engine: Engine
     ]
 
 
+async def test_order_is_kept_when_the_count_is_lost(talk: MemoryStore, engine: Engine, words: WordEmbedder) -> None:
+    await talk.remember_conversation(["old 0", "old 1", "old 2"], thread_id="t")
+    await engine.values.delete(f"{talk.name}:__mem_sessions")
+    await talk.remember_conversation([f"new {number}" for number in range(6)], thread_id="t")
+    found = {item.turn or 0: item.content async for item in talk.iterate()}
+    assert [found[turn] for turn in sorted(found)] == [*(f"old {n}" for n in range(3)), *(f"new {n}" for n in range(6))]
+    await assert_windows(talk, engine, words, "t")
+
+
+async def test_what_follows_a_turn_whose_place_was_taken_stays_behind_it(
+    talk: MemoryStore, engine: Engine, words: WordEmbedder
+) -> None:
+    [first] = ids_of(await talk.remember_conversation(["old"], thread_id="t"))
+    key = first.rpartition("-")[0]
+    memories = engine.records(record.memory_collection(talk.name))
+    [fields] = await memories.read_many([first], None)
+    assert fields is not None
+    taken = {**fields, record.CONTENT: b"taken", record.TURN: b"3"}
+    await memories.write_many([RecordWrite(turn_id(key, 3), taken)])
+    results = await talk.remember_conversation([f"new {number}" for number in range(5)], thread_id="t")
+    assert [item.content for item in await items_of(talk, results)] == [f"new {number}" for number in range(5)]
+    assert [item.turn for item in await items_of(talk, results)] == [1, 2, 6, 7, 8]
+    for turn in (1, 2, 6, 7, 8):
+        near = [item async for item in talk.iterate() if abs((item.turn or 0) - turn) <= 1]
+        texts = [item.content for item in sorted(near, key=lambda item: item.turn != turn)]
+        stored = await vector_of(talk, engine, turn_id(key, turn))
+        assert stored == pytest.approx(expected(words, *texts), abs=1e-5), turn
+
+
+async def test_a_count_that_is_no_number_is_said(talk: MemoryStore, engine: Engine) -> None:
+    [first] = ids_of(await talk.remember_conversation(["old"], thread_id="t"))
+    key = first.rpartition("-")[0]
+    await engine.values.write_map(f"{talk.name}:__mem_sessions", {key: b"abc"})
+    [result] = await talk.remember_conversation(["new"], thread_id="t")
+    assert isinstance(result.error, EngineError)
+    assert f"field {key} of {talk.name}:__mem_sessions is b'abc'" in str(result.error)
+    await engine.values.remove_fields(f"{talk.name}:__mem_sessions", [key])
+    assert [item.turn for item in await items_of(talk, await talk.remember_conversation(["new"], thread_id="t"))] == [1]
+
+
+async def test_numbers_of_turns_that_could_not_be_stored_are_given_back(talk: MemoryStore, engine: Engine) -> None:
+    ids_of(await talk.remember_conversation(["one", "two"], thread_id="t"))
+    key = session_key("t", MemoryScope("t"))
+    sessions = Sessions(engine.values, engine.records(record.memory_collection(talk.name)), talk.name)
+
+    async def allot(count: int) -> int:
+        return (await sessions.allot({key: (count, (await sessions.ends([key]))[key])}))[key]
+
+    assert await allot(3) == 2
+    await sessions.give_back({key: (2, 5)})
+    assert await allot(3) == 2
+    assert await allot(1) == 5  # somebody else has gone on: then nothing is given back
+    await sessions.give_back({key: (2, 5)})
+    assert await allot(1) == 6
+
+
+async def test_sessions_that_we_name_leave_no_count(talk: MemoryStore, engine: Engine, words: WordEmbedder) -> None:
+    results = await talk.remember_conversation([f"number {number}" for number in range(501)])
+    assert await engine.values.read_map(f"{talk.name}:__mem_sessions") == {}
+    first, before, last = await talk.get_many([results[place].id or "" for place in (0, 499, 500)])
+    assert first is not None
+    assert before is not None
+    assert last is not None
+    assert first.session == last.session
+    assert (before.turn, last.turn) == (499, 500)
+    vector = expected(words, "number 499", "number 498", "number 500")
+    assert await vector_of(talk, engine, before.id) == pytest.approx(vector, abs=1e-5)
+    [later] = await items_of(talk, await talk.remember_conversation(["later"], session=first.session))
+    assert later.turn == 501
+
+
+async def test_threads_of_one_call_are_embedded_together(
+    talk: MemoryStore, engine: Engine, words: WordEmbedder
+) -> None:
+    for thread in range(2):
+        await talk.remember_many([f"before {thread}"], thread_id=str(thread), context="window")
+    words.calls.clear()
+    drafts = [MemoryDraft(f"said {number}", thread_id=str(number % 3)) for number in range(9)]
+    ids_of(await talk.remember_many(drafts, context="window"))
+    assert len(words.calls) == 1
+    for thread in range(3):
+        await assert_windows(talk, engine, words, str(thread))
+
+
+async def test_a_seam_between_imported_turns_and_others_is_mixed(
+    make_store: MakeStore, engine: Engine, words: WordEmbedder
+) -> None:
+    store = make_store(embed_fn=words)
+    await store.remember_conversation(["one", "two", "three", "four"], thread_id="t")
+    file = BytesIO()
+    await store.export_to(file)
+    header, *lines = file.getvalue().splitlines(keepends=True)
+    other = make_store(embed_fn=words, name=f"{store.name}2")
+    for part in (lines[:2], lines[3:], lines[2:3]):
+        result = await other.import_from(BytesIO(header + b"".join(part)))
+        assert (result.imported, result.conflicts, result.embedded) == (len(part), 0, 0)
+    await assert_windows(other, engine, words, "t")
+    assert (await other.import_from(BytesIO(file.getvalue()))).conflicts == 0
+
+
+async def test_turns_under_the_ids_of_others_are_counted_as_conflicts(
+    make_store: MakeStore, engine: Engine, words: WordEmbedder
+) -> None:
+    one, other = make_store(embed_fn=words), make_store(embed_fn=words, name="elsewhere")
+    await one.remember_conversation([f"one {number}" for number in range(4)], thread_id="t")
+    await other.remember_conversation(["other 0", "other 1"], thread_id="t")
+    file = BytesIO()
+    await one.export_to(file)
+    file.seek(0)
+    result = await other.import_from(file)
+    assert (result.imported, result.existing, result.conflicts) == (2, 2, 2)
+    await assert_windows(other, engine, words, "t")
+
+
 async def test_what_cannot_be_embedded_leaves_no_gap(talk: MemoryStore, engine: Engine, words: WordEmbedder) -> None:
     words.refuses = "bad"
     results = await talk.remember_conversation(["one", {"content": 7}, "bad", "two", {"kontent": "x"}], thread_id="t")
@@ -520,12 +688,18 @@ async def test_round_trips(talk: MemoryStore, engine: Engine) -> None:
         ids_of(await talk.remember_conversation([f"number {n}" for n in range(turns)], thread_id=thread))
         return engine.round_trips - before
 
-    assert [await cost(turns, str(turns)) for turns in (1, 500)] == [4, 4]
+    assert [await cost(turns, str(turns)) for turns in (1, 500)] == [5, 5]
     assert [await cost(turns, "500") for turns in (1, 500)] == [6, 6]
     ids = ids_of(await talk.remember_conversation(["one", "two", "three"], thread_id="t"))
     before = engine.round_trips
     await talk.update(ids[1], content="other")
-    assert engine.round_trips - before == 6
+    assert engine.round_trips - before == 8
     before = engine.round_trips
     await talk.forget(ids[1])
-    assert engine.round_trips - before == 4
+    assert engine.round_trips - before == 6
+    before = engine.round_trips
+    ids_of(await talk.remember_conversation(["in a session", "of its own"]))
+    assert engine.round_trips - before == 2
+    before = engine.round_trips
+    ids_of(await talk.remember_many([MemoryDraft(f"{n}", thread_id=f"many {n}") for n in range(40)], context="window"))
+    assert engine.round_trips - before == 5

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import BytesIO
+from uuid import uuid4
 
+import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from betterdb_agent_memory import MemoryDraft, MemoryItem, MemoryStore
 from betterdb_agent_memory.engines.base import Engine, Search, Tally, Word
@@ -13,11 +17,13 @@ from betterdb_agent_memory.engines.filters import Equals, Filter
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.generations.generation import generation_collection
 from betterdb_agent_memory.memory.generations.joined import Joined
+from betterdb_agent_memory.memory.words.analysis import Analyzer
 from tests.conformance.conftest import FILE, URL, MakeStore
 from tests.conformance.test_conversations import WordEmbedder
 
 pytestmark = pytest.mark.parametrize("configuration", [FILE, URL], indirect=True)
 
+LETTERS = st.characters(codec="utf-8", exclude_categories=["Cn"])
 HOUSES = "Die alten Häuser am Fluss"
 
 
@@ -67,18 +73,73 @@ async def test_an_english_text_needs_none_and_one_without_blanks_does(make_store
     assert await words_of(store, engine, id) is None
 
 
+ODD = (
+    "—", "–", "“", "”", "‘", "’", "…", "\u00a0", "•", "🎉", "«", "（", "）", "\ufeff", "\u200b", "\u00ad", "\n", "\r\n",
+    "\\", "\x07", "→", "·", "£", "'", "-", "_", ".", " ", "ﬁ", "ｆｕｌｌ", "½", "Ǆ", "ß", "İ", "é", "x" * 70, "don't",
+    "it’s", "will", "the", "東京", "cafe\u0301", "zanzibar", "Running", "O'Neil", "e.g.", "5,000"
+)  # fmt: skip
+TEXTS = st.lists(
+    st.lists(st.one_of(st.sampled_from(ODD), st.text(LETTERS, max_size=4)), min_size=1, max_size=8).map("".join),
+    min_size=1,
+    max_size=20,
+)
+
+
+@given(texts=TEXTS)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("language", ["english", "dutch"])
+async def test_each_word_of_a_text_finds_it(
+    make_store: MakeStore, engine: Engine, language: str, texts: list[str]
+) -> None:
+    store = make_store(language=language)
+    analyzer = Analyzer(language)
+    texts = [text for text in texts if text.strip()]
+    round = uuid4().hex
+    await store.remember_many([MemoryDraft(text, thread_id=f"{round}{n}") for n, text in enumerate(texts)])
+    asked = [
+        (word, text, Search(1, Filter((Equals(record.THREAD, f"{round}{n}"),)), (word,)))
+        for n, text in enumerate(texts)
+        for word in analyzer.query(text)
+    ]
+    memories = engine.records(record.memory_collection(store.name))
+    await memories.prepare(None)
+    vector = np.ones(8, "<f4").tobytes()
+    answers = await memories.search_many(vector, [search for *_, search in asked], fields=(record.THREAD,))
+    for (word, text, _), found in zip(asked, answers.neighbours, strict=True):
+        is_left_out = analyzer.stored(text) is None and word.stem.endswith("_")
+        assert found or (is_left_out and not found.exhausted), (word, text)
+
+
+async def test_words_without_their_accents_and_capitals_find_them(make_store: MakeStore) -> None:
+    store = make_store()
+    pairs = [
+        ("Zürich", "zurich"),
+        ("Zurich", "zürich"),
+        ("straße", "STRASSE"),
+        ("STRASSE", "straße"),
+        ("cafés", "cafe"),
+    ]
+    for n, (text, query) in enumerate(pairs):
+        await store.remember(f"About {text}", thread_id=f"{n}")
+        [hit] = await store.recall(query, thread_id=f"{n}", threshold=0, retrieval="hybrid")
+        assert hit.explain is not None
+        assert hit.explain.relevance is not None
+        assert hit.explain.relevance.matched == (query.lower(),)
+
+
 async def test_what_is_imported_is_found_by_the_language_of_its_new_store(
     make_store: MakeStore, engine: Engine
 ) -> None:
     german = make_store(language="german")
-    id = await german.remember(HOUSES)
+    id = await german.remember("Die alten Boote am Fluss")
     file = BytesIO()
     await german.export_to(file)
     for language, has_words in (("english", False), ("german", True)):
         other = make_store(language=language, name=f"{german.name}-{language}")
         file.seek(0)
         await other.import_from(file)
-        assert await words_of(other, engine, id) == (await words_of(german, engine, id) if has_words else None)
+        stored = await words_of(other, engine, id)
+        assert stored == (await words_of(german, engine, id) if has_words else None)
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from betterdb_agent_memory import ConfigurationError, InvalidInputError, MemoryOptions, Progress
+from betterdb_agent_memory import AgentMemory, ConfigurationError, InvalidInputError, MemoryOptions, Progress
 from betterdb_agent_memory.embedders import WordLlamaEmbedder
 from betterdb_agent_memory.evaluation import Collection, Dataset, Entry, Question, evaluate, strategies
 from tests.servers import ValkeyServer
@@ -77,6 +80,34 @@ async def test_the_threshold_of_the_options_counts() -> None:
     models = {"wordllama": WordLlamaEmbedder()}
     found = await evaluate(SMALL, strategies("vector"), models, memory=MemoryOptions(threshold=0.0))
     assert found.results[0].overall.hit[20] == 0
+
+
+async def test_near_misses_are_counted_and_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    models, ways = {"wordllama": WordLlamaEmbedder()}, strategies("vector,hybrid")
+    found = await evaluate(SMALL, ways, models, memory=MemoryOptions(threshold=0.3))
+    vector, hybrid = found.results
+    assert 0 < vector.near_misses <= 3 - vector.overall.hit[20] * 3
+    assert hybrid.near_misses == 0, "a word of the question is in each answer"
+    assert "found nothing" not in caplog.text
+    async with AgentMemory.open(":memory:", memory=MemoryOptions(threshold=0.3, retrieval="vector")) as agent:
+        await agent.memory.remember("The spare key is under the blue pot.")
+        assert await agent.memory.recall("Where is the spare key?") == []
+    assert "found nothing" in caplog.text, "those of other stores are"
+
+
+async def test_what_is_loaded_once_is_no_part_of_a_latency() -> None:
+    program = (
+        "import asyncio\n"
+        "from betterdb_agent_memory.embedders import WordLlamaEmbedder\n"
+        "from betterdb_agent_memory.evaluation import Collection, Dataset, Entry, Question, evaluate, strategies\n"
+        "entries = tuple(Entry(str(n), f'Maya walked on day {n}.', 1_778_250_600_000) for n in range(5))\n"
+        "asked = (Question('Who walks?', ('1',)), Question('Where was Maya on 8 May 2026?', ('1',)))\n"
+        "small = Dataset('small', (Collection('c', entries, asked),))\n"
+        "found = asyncio.run(evaluate(small, strategies('hybrid'), {'small': WordLlamaEmbedder(64)}))\n"
+        "print(found.results[0].latency.p99_ms)\n"
+    )
+    told = await asyncio.to_thread(subprocess.check_output, [sys.executable, "-c", program], text=True)
+    assert float(told) < 100, "the parser of dates takes a quarter of a second to load"
 
 
 async def test_a_memory_that_the_store_refuses_ends_it_and_is_named() -> None:

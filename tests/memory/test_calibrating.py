@@ -94,8 +94,22 @@ async def test_texts_that_answer_are_compared_as_they_would_be_stored(store: Mem
 async def test_questions_alone_tell_what_is_let_in(store: MemoryStore) -> None:
     found = await store.calibrate(questions=[AHEAD], namespace="maya", false_accept_rate=0.1)
     assert (found.basis, found.true_pairs) == ("questions", 0)
-    assert found.threshold == pytest.approx(0.11, abs=0.0011)
+    # The nearest three may answer: of the other 97, at .04, .05, .06 ..., the tenth is too many.
+    assert found.threshold == pytest.approx(0.13, abs=0.0011)
+    assert found.unrelated_pairs == COUNT - 3
     assert found.recommended.true_accepts is None
+    assert found.is_rough
+    assert not (await store.calibrate(questions=[(AHEAD, ["m1"])], namespace="maya", false_accept_rate=0.1)).is_rough
+
+
+async def test_of_a_sample_as_many_may_answer_as_are_in_it(store: MemoryStore) -> None:
+    found = await store.calibrate(questions=[AHEAD], namespace="maya", sample=34, false_accept_rate=0.1)
+    assert (found.unrelated_pairs, found.memories) == (found.sampled - 1, COUNT)
+
+
+async def test_where_some_answers_are_known_the_other_questions_may_have_one_too(store: MemoryStore) -> None:
+    found = await store.calibrate(questions=[AHEAD, (AHEAD, ["m2"])], namespace="maya", false_accept_rate=0.1)
+    assert (found.basis, found.unrelated_pairs) == ("answers", COUNT - 3 + COUNT - 1)
 
 
 async def test_without_questions_some_are_made_up_from_the_memories(store: MemoryStore, embedding: Counting) -> None:
@@ -141,7 +155,7 @@ async def test_progress_is_told_and_may_end_the_work(store: MemoryStore, embeddi
     [
         ({"namespace": "nobody"}, "calibrate needs 20 memories or more to compare with, the scope has 0"),
         ({"questions": [(AHEAD, ["m2", "gone"])]}, "expect 1 memories that are not there: 'gone'"),
-        ({"questions": [AHEAD], "false_accept_rate": 0.001}, "cannot be told from 200 pairs"),
+        ({"questions": [AHEAD], "false_accept_rate": 0.001}, "cannot be told from 197 pairs"),
         ({"questions": []}, "questions is empty"),
         ({"questions": [AHEAD, "é" * 131_073]}, r"questions\[1\] has 262,146 bytes, the store accepts 262,144"),
         (

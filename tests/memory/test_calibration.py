@@ -17,8 +17,10 @@ from betterdb_agent_memory.memory.calibration import (
     checked_questions,
     checked_rate,
     cosine_distances,
+    left_out_of,
     made_up_question,
     paired_distances,
+    without_nearest,
 )
 
 distances = st.lists(st.floats(0, 2), min_size=1, max_size=60).map(lambda values: np.sort(np.array(values)))
@@ -69,6 +71,15 @@ def test_distances_are_cosine_distances() -> None:
     others = np.array([[2, 0], [-1, 0], [3, 3]], dtype=np.float32)
     assert cosine_distances(rows, others) == pytest.approx(np.array([[0, 2, 1 - 0.5**0.5], [1, 1, 1 - 0.5**0.5]]))
     assert paired_distances(rows, others[:2]) == pytest.approx(np.array([0, 1]))
+
+
+def test_the_nearest_of_what_may_answer_are_left_out() -> None:
+    measured = np.array([[0.5, 0.1, 0.3, 0.2], [0.4, 0.3, 0.2, 0.1]])
+    unrelated = np.array([[True, False, True, True], [True, True, True, True]])
+    far = without_nearest(measured, unrelated, [2, 0])
+    assert far.tolist() == [[True, False, False, False], [True, True, True, True]]
+    assert unrelated.sum() == 7, "what was given is as it was"
+    assert [left_out_of(*of) for of in ((20, 20), (500, 500), (500, 1_000), (500, 50_000))] == [3, 3, 2, 0]
 
 
 @pytest.mark.parametrize(

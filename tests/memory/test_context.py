@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -168,6 +169,24 @@ async def test_bad_input_is_refused_before_the_embedder_is_called(
     with pytest.raises(InvalidInputError, match=complaint):
         await store.context(AHEAD, **arguments)
     assert calls == []
+    await engine.close()
+
+
+@pytest.mark.parametrize(("length", "is_beside"), [(100, False), (20_000, True)], ids=["short", "long"])
+async def test_long_memories_are_packed_beside_the_loop(length: int, is_beside: bool, store_name: str) -> None:
+    threads = set()
+
+    def counting(text: str) -> int:
+        if "walnut" in text:
+            threads.add(threading.current_thread())
+        return len(text)
+
+    engine = EmbeddedEngine(":memory:")
+    store = store_on(engine, store_name)
+    await store.remember(at_angle(0.9, "walnut " * (length // 7)))
+    await store.context(AHEAD, count_tokens=counting, budget_tokens=100_000)
+    assert threads
+    assert (threading.main_thread() not in threads) == is_beside
     await engine.close()
 
 

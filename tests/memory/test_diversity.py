@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from betterdb_agent_memory.errors import InvalidInputError
-from betterdb_agent_memory.memory.diversity import diversify
+from betterdb_agent_memory.memory.diversity import diversify, unit_rows
 
 # Directions whose cosines are exact: 0, 0.6, 0.8, 1 and their opposites, so that ties are ties.
 DIRECTIONS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.6, 0.8, 0], [0.8, 0, 0.6], [-1, 0, 0], [0, -0.6, 0.8]])
@@ -86,6 +87,33 @@ def test_the_largest_recall_is_a_matter_of_a_second():
     began = time.process_time()
     assert len(diversify(numbers.random(2_500), vectors, 2_500, 0.5)) == 2_500
     assert time.process_time() - began < 3
+
+
+@pytest.mark.parametrize("rows", [2_500, 3_000])
+def test_memory_is_bounded(rows):
+    vectors = np.random.default_rng(3).standard_normal((rows, 8))
+    tracemalloc.start()
+    diversify(np.ones(rows), vectors / np.linalg.norm(vectors, axis=1, keepdims=True), rows, 0.5)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 45 * 2**20
+
+
+def test_fewer_are_the_first_of_more_however_they_are_computed():
+    numbers = np.random.default_rng(4)
+    vectors, relevance = numbers.standard_normal((3_000, 4)), numbers.random(3_000)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    for size in (300, 2_000, 3_000):
+        longer = diversify(relevance[:size], vectors[:size], size // 4, 0.5)
+        assert longer[:15] == diversify(relevance[:size], vectors[:size], 15, 0.5)
+
+
+def test_stored_vectors_become_rows_of_length_1():
+    stored = [np.array(one, "<f4").tobytes() for one in ([3, 4], [0, 0], [1, 2, 3], [np.nan, 1], [np.inf, 1], [0, -2])]
+    rows = unit_rows([*stored, b"", b"abc"])
+    nothing = [0.0, 0.0]
+    assert rows.tolist() == [[np.float32(3) / 5, np.float32(4) / 5], *[nothing] * 4, [0, -1], nothing, nothing]
+    assert unit_rows([b"", b"abc"]).shape == (2, 0)
 
 
 @pytest.mark.parametrize("balance", [-0.1, 1.1, float("nan")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 
@@ -26,6 +27,7 @@ from betterdb_agent_memory.memory.turns import (
     turn_id,
     window_of,
 )
+from betterdb_agent_memory.memory.windows import mixed_vectors
 
 KEY = session_key("first", MemoryScope("t"))
 
@@ -165,3 +167,12 @@ def test_a_batch_is_what_its_windows_are_one_by_one() -> None:
     assert together == [stored_vectors([window], known)[0] for window in windows]
     assert together[0] == known["a"]
     assert together[2] == stored_vectors([Window("c", None, "a", is_turn=True)], known)[0]
+
+
+async def test_many_windows_are_mixed_beside_the_event_loop() -> None:
+    windows = [Window(str(number), str(number - 1), str(number + 1), is_turn=True) for number in range(100)]
+    known = {str(number): encode_float32(np.random.default_rng(number + 1).random(384)) for number in range(-1, 101)}
+    others: list[str] = []
+    asyncio.get_running_loop().call_soon(others.append, "had their turn")
+    assert await mixed_vectors(windows, known) == stored_vectors(windows, known)
+    assert others

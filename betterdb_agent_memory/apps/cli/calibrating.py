@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -67,7 +65,15 @@ def calibrate(
             output.print_json(measured)
         else:
             _report(measured)
+        if measured.is_rough:
+            output.note(
+                f"this is a guess: {output.counted(measured.memories)} without known answers say little. Give "
+                "questions with the ids that answer them (--questions), or wait until there are some hundred memories"
+            )
         if set_it:
+            if measured.is_rough and not yes:
+                output.note("--set takes a guess only with --yes; nothing was set")
+                return Exit.USAGE
             what = f"set the threshold of all workers of {opened.memory.name} to {measured.threshold:g}"
             require_yes(what, yes=yes)
             await opened.config.set(threshold=measured.threshold)
@@ -89,19 +95,19 @@ class _Line(BaseModel):
 def _questions(file: Path) -> list[AnsweredQuestion]:
     """The questions of a file of JSON lines, `-` for the standard input; empty lines are passed over."""
     if str(file) == PIPE:
-        return _parsed("standard input", sys.stdin)
+        return _parsed("standard input", sys.stdin.buffer.read())
     try:
-        with file.open(encoding="utf-8") as lines:
-            return _parsed(str(file), lines)
+        return _parsed(str(file), file.read_bytes())
     except OSError as error:
         raise ConfigurationError(f"cannot read {file}: {error.strerror}") from error
 
 
-def _parsed(name: str, lines: Iterable[str]) -> list[AnsweredQuestion]:
+def _parsed(name: str, content: bytes) -> list[AnsweredQuestion]:
     from betterdb_agent_memory import AnsweredQuestion
+    from betterdb_agent_memory.evaluation.texts import lines_of
 
     found = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines_of(name, content), 1):
         if line.strip():
             read = _line(f"{name}, line {number}", line)
             found.append(AnsweredQuestion(read.question, read.expected, read.answers))
@@ -111,17 +117,16 @@ def _parsed(name: str, lines: Iterable[str]) -> list[AnsweredQuestion]:
 
 
 def _line(where: str, line: str) -> _Line:
+    from betterdb_agent_memory.evaluation.texts import loaded_from
+
     try:
-        loaded: Any = json.loads(line)
-        return _Line.model_validate(loaded)
+        return _Line.model_validate(loaded_from(where, line))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"])) or "the line"
         raise InvalidInputError(
             f'{where}: {place}: {first["msg"]}; a line is {{"question": "...", "expected": ["id"]}}'
         ) from None
-    except ValueError as error:
-        raise InvalidInputError(f"{where} is no JSON: {error}") from None
 
 
 def _report(measured: Calibration) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -57,21 +58,32 @@ def evaluate(
 
         chosen = ways(DEFAULT_STRATEGIES if strategies is None else strategies)
         models = _models(session, embedders)
-        if html is not None and not html.parent.is_dir():
-            raise InvalidInputError(f"--html: there is no folder {html.parent}")
+        if html is not None:
+            _require_writable(html)
         loaded = load_dataset(EXAMPLE if dataset is None else dataset)
         if questions is not None:
             loaded = loaded.sampled(questions)
         found = asyncio.run(_evaluated(session, loaded, chosen, models, reranker))
-        if html is not None:
-            html.write_text(html_report(found), encoding="utf-8")
+        # First what was found: a page that cannot be written after all must not cost the figures.
         if session.json:
             output.print_json(found)
         else:
             _print(found)
+        if html is not None:
+            html.write_text(html_report(found), encoding="utf-8")
         return Exit.OK
 
     session.finish(work)
+
+
+def _require_writable(file: Path) -> None:
+    """Refuse a place for the page in which none can be written, before minutes were spent on it."""
+    if not file.parent.is_dir():
+        raise InvalidInputError(f"--html: there is no folder {file.parent}")
+    if file.is_dir():
+        raise InvalidInputError(f"--html: {file} is a folder; name a file in it")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise InvalidInputError(f"--html: {file} cannot be written")
 
 
 def _models(session: Session, embedders: str | None) -> list[str]:
@@ -127,6 +139,8 @@ def _print(found: Evaluation) -> None:
         output.say(f"R@{report.CATEGORY_DEPTH} by kind of question")
         output.print_table(columns, report.category_rows(found), numbers=columns[1:])
     output.print_table(report.SPEED_COLUMNS, report.speed_rows(found), numbers=report.SPEED_COLUMNS[1:])
+    for line in report.near_miss_lines(found):
+        output.say(line)
 
 
 def add_to(app: typer.Typer) -> None:

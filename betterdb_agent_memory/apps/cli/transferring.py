@@ -79,6 +79,10 @@ def import_memories(
             session.complain(f"line {error.line}: {error.reason}")
         if result.rejected > len(result.errors):
             session.complain(f"... {result.rejected - len(result.errors)} more lines were refused")
+        if result.conflicts:
+            session.complain(
+                f"{result.conflicts} turns are not imported: the store has others of the same session under their ids"
+            )
         if session.json:
             output.print_json(result)
         else:

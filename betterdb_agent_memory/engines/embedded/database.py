@@ -17,6 +17,7 @@ from betterdb_agent_memory.engines.embedded.erasing import Connection, Sweep, em
 from betterdb_agent_memory.engines.embedded.failures import reported
 from betterdb_agent_memory.engines.embedded.opening import open_connection, refresh_statistics, reload_statistics
 from betterdb_agent_memory.engines.embedded.place import IN_MEMORY, Place, create_private
+from betterdb_agent_memory.engines.embedded.schema import check_version
 from betterdb_agent_memory.errors import EngineError
 
 T = TypeVar("T")
@@ -169,6 +170,7 @@ class Session:
                 reload_statistics(connection)
             connection.execute("BEGIN")
             try:
+                check_version(connection, self._path)
                 return job(connection)
             finally:
                 _end(connection, "ROLLBACK")
@@ -189,6 +191,7 @@ class Session:
                 connection.execute("BEGIN IMMEDIATE")
                 try:
                     self._place.check()
+                    check_version(connection, self._path)
                     answers = [(outcome, *self._run_write(connection, job)) for job, outcome in batch]
                     connection.execute("COMMIT")
                 finally:

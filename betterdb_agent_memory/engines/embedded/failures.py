@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,6 +20,8 @@ _REASONS: tuple[tuple[type[apsw.Error], str], ...] = (
     (apsw.IOError, "cannot be read or written: the disk or file system reports an error"),
 )
 
+_WORD_TABLE = re.compile(r"(no such table: (main\.)?|vtable constructor failed: )(word|stem)_\d")
+
 
 @contextmanager
 def reported(place: str, busy_timeout_seconds: float) -> Iterator[None]:
@@ -31,6 +34,11 @@ def reported(place: str, busy_timeout_seconds: float) -> Iterator[None]:
             "nothing was written, so the call can be repeated"
         ) from error
     except apsw.Error as error:
+        if _concerns_words(error):
+            raise EngineError(
+                f"the index of words in {place} is damaged: call reindex(), which makes it anew from the memories "
+                f"({error})"
+            ) from error
         for kind, reason in _REASONS:
             if isinstance(error, kind):
                 raise EngineError(f"{place} {reason} ({error})") from error
@@ -41,3 +49,10 @@ def reported(place: str, busy_timeout_seconds: float) -> Iterator[None]:
         raise InvalidInputError(
             f"the text {error.object!r} is not valid Unicode (a lone surrogate at position {error.start})"
         ) from error
+
+
+def _concerns_words(error: apsw.Error) -> bool:
+    """Whether only the full-text index is damaged, or lacks a table."""
+    if isinstance(error, apsw.CorruptError):
+        return getattr(error, "extendedresult", 0) == apsw.SQLITE_CORRUPT_VTAB or "fts5" in str(error)
+    return isinstance(error, apsw.SQLError) and _WORD_TABLE.search(str(error)) is not None

@@ -19,12 +19,14 @@ def rebuild(connection: apsw.Connection, tables: Tables, collection: Collection,
     """Columns, tags, words and coarse blocks anew from the records that are there, for vectors of `dimensions`.
 
     A vector of another length stays where it is, noted as unfit. About 40 us a record of 384 dimensions.
+    The tables of words are made anew too, since they may be missing or damaged.
     """
     missing = schema.missing_fields(tables, collection)
     if missing:
         tables = schema.add_fields(connection, tables, missing)
     reindex(connection, tables, tables.columns + tables.multiple_tags)
-    words.refill(connection, tables)
+    words.renew(connection, tables)
+    note_erasure(connection)
     resized = schema.resize_tables(connection, tables, dimensions)
     connection.execute(f"DELETE FROM {resized.coarse}")
     connection.execute(f"DELETE FROM {resized.unfit}")

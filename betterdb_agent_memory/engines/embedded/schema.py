@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import apsw
@@ -20,6 +20,9 @@ from betterdb_agent_memory.errors import EngineError, IndexMismatchError
 
 _APPLICATION_ID = 0x42444D45
 """Marks the file as ours ("BDME"), so that another program's database is never written to."""
+
+_STEMS = "stems"
+"""The kind, in the file, of a text that holds stems."""
 
 _TABLES = "number, dimensions, slots_per_block, vector_field, fields"
 
@@ -61,14 +64,24 @@ def _expiring_maps(connection: apsw.Connection) -> None:
     connection.execute("CREATE INDEX lease_borrowed ON lease (until_ms) WHERE lasting = 0")
 
 
+def _unreleased(_: apsw.Connection) -> None:
+    """The index of words of this format is made anew by the next one."""
+
+
 def _words(connection: apsw.Connection) -> None:
     """Words of texts are found."""
     for tables in all_tables(connection):
-        words.create(connection, tables)
-        words.refill(connection, tables)
+        words.renew(connection, tables)
+        _describe(connection, tables)
 
 
-MIGRATIONS: tuple[Callable[[apsw.Connection], None], ...] = (_first_format, _leases_and_walks, _expiring_maps, _words)
+MIGRATIONS: tuple[Callable[[apsw.Connection], None], ...] = (
+    _first_format,
+    _leases_and_walks,
+    _expiring_maps,
+    _unreleased,
+    _words,
+)
 """One function for each version of the format: the n-th makes version n out of version n - 1."""
 
 
@@ -94,10 +107,20 @@ def migrate(connection: apsw.Connection, path: str) -> None:
 
 
 def _version(connection: apsw.Connection, path: str) -> int:
-    version = int(connection.pragma("user_version"))
+    version = check_version(connection, path)
     ours = connection.pragma("application_id") == _APPLICATION_ID
     if not ours and (version or scalar(connection, "SELECT 1 FROM sqlite_schema LIMIT 1")):
         raise EngineError(f"{path} is the SQLite database of another program; give the path of a new file")
+    return version
+
+
+def check_version(connection: apsw.Connection, path: str) -> int:
+    """The version of the file now; about 1 us. A newer release may have changed it while the file was open.
+
+    Raises:
+        EngineError: this release does not know it.
+    """
+    version = int(scalar(connection, "PRAGMA user_version"))
     if version > len(MIGRATIONS):
         raise EngineError(
             f"{path} has format version {version}, but this release knows versions up to {len(MIGRATIONS)}: "
@@ -144,8 +167,19 @@ def all_tables(connection: apsw.Connection) -> list[Tables]:
 
 
 def _tables(number: int, dimensions: int, slots: int, vector_field: str, fields: str) -> Tables:
-    known = tuple(SchemaField(**field) for field in json.loads(fields))
-    return Tables(number, dimensions, slots, vector_field, known)
+    return Tables(number, dimensions, slots, vector_field, tuple(_field(stored) for stored in json.loads(fields)))
+
+
+def _field(stored: dict[str, Any]) -> SchemaField:
+    """A field as `_described` wrote it; what a newer release says about it beyond that is not for this one."""
+    is_stems = stored["kind"] == _STEMS or stored.get("holds_stems", False)
+    return SchemaField(
+        stored["name"],
+        "text" if is_stems else stored["kind"],
+        multiple=stored["multiple"],
+        sortable=stored["sortable"],
+        holds_stems=is_stems,
+    )
 
 
 def create_tables(connection: apsw.Connection, collection: Collection, dimensions: int) -> Tables:
@@ -184,8 +218,8 @@ def add_fields(connection: apsw.Connection, tables: Tables, fields: tuple[Schema
         connection.execute(statement)
     reindex(connection, grown, [field.name for field in fields])
     if grown.text_fields != tables.text_fields:
-        words.refill(connection, grown)
-    connection.execute("UPDATE collection SET fields = ? WHERE number = ?", (_described(grown), grown.number))
+        words.renew(connection, grown)
+    _describe(connection, grown)
     return grown
 
 
@@ -201,10 +235,26 @@ def resize_tables(connection: apsw.Connection, tables: Tables, dimensions: int) 
 
 def drop_tables(connection: apsw.Connection, tables: Tables) -> None:
     """Remove a collection with all that it holds."""
+    words.drop(connection, tables)
     for name in tables.all_names:
         connection.execute(f"DROP TABLE {name}")
     connection.execute("DELETE FROM collection WHERE number = ?", (tables.number,))
 
 
+def _describe(connection: apsw.Connection, tables: Tables) -> None:
+    connection.execute("UPDATE collection SET fields = ? WHERE number = ?", (_described(tables), tables.number))
+
+
 def _described(tables: Tables) -> str:
-    return json.dumps([asdict(field) for field in tables.fields])
+    """The fields with those four properties that every release reads; the first ones refuse any other."""
+    return json.dumps(
+        [
+            {
+                "name": field.name,
+                "kind": _STEMS if field.holds_stems else field.kind,
+                "multiple": field.multiple,
+                "sortable": field.sortable,
+            }
+            for field in tables.fields
+        ]
+    )

@@ -110,11 +110,8 @@ class Tables:
 
     @cached_property
     def all_names(self) -> tuple[str, ...]:
-        """Every table of the collection."""
-        return (
-            *(self.record, self.body, self.vector, self.tag, self.coarse, self.free, self.unfit),
-            *(self.word, self.stem),
-        )
+        """Every table of the collection but those of words."""
+        return (self.record, self.body, self.vector, self.tag, self.coarse, self.free, self.unfit)
 
     @cached_property
     def order_field(self) -> str | None:
@@ -184,7 +181,7 @@ class Tables:
 
     @property
     def word_statements(self) -> list[str]:
-        """What creates the tables that the first three formats lack."""
+        """What creates the tables of words, which the first formats lack."""
         return [_words_statement(self.word, WORD_TOKENIZER), _words_statement(self.stem, STEM_TOKENIZER)]
 
     def walk_statement(self, field: str) -> str:

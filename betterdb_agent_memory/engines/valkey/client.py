@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from inspect import isawaitable
 from typing import Any
 
-from betterdb_agent_memory.background import LoopLock
+from betterdb_agent_memory.background import LoopLock, off_loop
 from betterdb_agent_memory.engines.base import Traffic
 from betterdb_agent_memory.engines.valkey.faults import CLIENT_ERRORS, is_of_another_loop, translate
 from betterdb_agent_memory.engines.valkey.packing import Argument, Command, packed
@@ -36,6 +36,9 @@ PIPELINE_BYTES = 4 * 2**20
 
 PACKED_ON_THE_LOOP = 2**18
 """Bytes that are packed without leaving the event loop: less than a millisecond's worth."""
+
+_COUNTED_AT_ONCE = 8
+"""Entries of a reply that are counted in the time that work on one row takes elsewhere."""
 
 
 class ValkeyClient:
@@ -199,7 +202,7 @@ class ValkeyClient:
         if not _is_broken(replies[-1]):
             return replies
         cause = replies[-1].__cause__
-        if _is_timeout(replies[-1]) or (isinstance(cause, Exception) and is_of_another_loop(cause)):
+        if _is_timeout(replies[-1]) or (isinstance(cause, RuntimeError) and is_of_another_loop(cause)):
             raise translate(cause, _name(chunk[-1])) from cause
         return None
 
@@ -269,7 +272,9 @@ class ValkeyClient:
             raise
         finally:
             await self._pool.release(connection)
-        self.traffic.bytes_received += size_of_reply(replies)
+        entries = sum(map(_entries, replies))
+        received = await off_loop(entries // _COUNTED_AT_ONCE, size_of_reply, replies)
+        self.traffic.bytes_received += received  # not read before others had their turn
         return replies
 
 
@@ -343,6 +348,13 @@ def _not_sent(command: Command) -> EngineUnavailableError:
 def _chunks(commands: Sequence[Command]) -> Iterator[Sequence[Command]]:
     for start in range(0, len(commands), PIPELINE_COMMANDS):
         yield commands[start : start + PIPELINE_COMMANDS]
+
+
+def _entries(reply: Any) -> int:
+    """How many keys and rows a list has; of a dictionary, which RESP3 has around them, the longest list in it."""
+    if type(reply) is dict:
+        return max(map(_entries, reply.values()), default=0)
+    return len(reply) if type(reply) is list else 0
 
 
 def _sized_chunks(commands: Sequence[Command]) -> Iterator[tuple[Sequence[Command], int]]:

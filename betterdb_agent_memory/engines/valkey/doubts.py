@@ -24,9 +24,7 @@ class Answered(Generic[_FoundT]):
     texts: Sequence[str]
 
 
-async def exact_rows(
-    questions: Questions, by_key: ByKey, rows: Sequence[_FoundT], filter: Filter
-) -> Sequence[_FoundT]:
+async def exact_rows(questions: Questions, by_key: ByKey, rows: Sequence[_FoundT], filter: Filter) -> Sequence[_FoundT]:
     """The rows of a search by `filter` alone, those in doubt with the numbers as stored: a round trip per 500 of
     them, mostly none.
     """

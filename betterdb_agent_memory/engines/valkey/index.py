@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from time import monotonic
 from typing import Any
 
@@ -11,15 +12,18 @@ from betterdb_agent_memory.engines.valkey import commands, reply
 from betterdb_agent_memory.engines.valkey.client import ValkeyClient
 from betterdb_agent_memory.engines.valkey.faults import is_lost_race
 from betterdb_agent_memory.engines.valkey.index_info import IndexInfo, parse_info
+from betterdb_agent_memory.engines.valkey.packing import Command
 from betterdb_agent_memory.errors import EngineError, IndexMissingError, InvalidInputError
 
 LARGE_INDEX = 2_000
 """Records from which on a question without a filter walks the graph instead of comparing all."""
 
-
 _STALE_SECONDS = 10.0
 """Age from which on the number of records is estimated anew, beside a search. Not by FT.INFO, for which RediSearch
 stops everything: 15 ms at 20,000 records, 150 at 100,000."""
+
+_LEEWAY = 0.25
+"""Part of what FT.INFO said by which the number of keys may move the estimate: the keys of others are among them."""
 
 
 class Index:
@@ -32,8 +36,9 @@ class Index:
         self._shared = frozenset(field.name for field in collection.schema.shared)
         self._searchable: tuple[IndexInfo | None, frozenset[str]] = (None, self._shared)
         self._overlapped = False
-        self._documents = 0
+        self._counted = self._estimated = self._written = self._deleted = 0
         self._keys: int | None = None
+        self._counts_early = self._counted_early = False
         self._looked_at = -math.inf
 
     @property
@@ -57,20 +62,54 @@ class Index:
 
     @property
     def documents(self) -> int:
-        """About how many records there are: those of the last FT.INFO, and what the server's database has grown by."""
-        return self._documents
+        """About how many records there are: those of the last FT.INFO, and what the server's database has grown by.
+
+        Others have keys there, too. So it is never less than FT.INFO said without what was deleted here, and
+        never more than a quarter above that and what was written here.
+        """
+        return max(self._counted - self._deleted, min(self._estimated, self._most))
 
     @property
     def is_large(self) -> bool:
         """Whether comparing every vector would be dear, by what was there when last looked at."""
-        return self._documents >= LARGE_INDEX
+        return self.documents >= LARGE_INDEX
 
-    def begins_look(self) -> bool:
-        """Whether it is time for another look at the number of keys; whoever is told so takes it."""
-        if monotonic() - self._looked_at <= _STALE_SECONDS:
-            return False
-        self._looked_at = monotonic()
-        return True
+    def note_written(self, count: int) -> None:
+        """So many records were stored here."""
+        self._written += count
+
+    def note_deleted(self, count: int) -> None:
+        """So many records were deleted here."""
+        self._deleted += count
+
+    def look_beside(self) -> Sequence[Command]:
+        """What to ask beside a search, nearly always nothing; `note_look` takes the answers.
+
+        Once in a while the number of keys. FT.INFO, once between two regular looks, where that has moved further
+        than by our own doing.
+        """
+        now = monotonic()
+        if self._counts_early:
+            self._counts_early, self._counted_early, self._looked_at = False, True, now
+            return [("DBSIZE",), ("FT.INFO", self._collection.index_name)]
+        if now - self._looked_at <= _STALE_SECONDS:
+            return ()
+        self._looked_at = now
+        return [("DBSIZE",)]
+
+    def note_look(self, answers: Sequence[Any]) -> None:
+        """Learn from the replies to `look_beside`."""
+        keys, *infos = answers
+        self._note_keys(keys)
+        for info in infos:
+            if not isinstance(info, Exception):
+                self._note_count(parse_info(info).documents)
+        is_within = self._counted * (1 - _LEEWAY) - self._deleted <= self._estimated <= self._most
+        self._counts_early = not is_within and not self._counted_early
+
+    @property
+    def _most(self) -> int:
+        return round((self._counted + self._written) * (1 + _LEEWAY))
 
     @property
     def returns_numbers(self) -> bool:
@@ -85,15 +124,18 @@ class Index:
         """A search returned somebody else's key."""
         self._overlapped = True
 
-    def note_keys(self, keys: Any) -> None:
-        """Learn from a reply to DBSIZE by how much the store has probably grown."""
+    def _note_keys(self, keys: Any) -> None:
         # Not every user may ask.
         if isinstance(keys, Exception):
             return
         now = reply.as_int(keys)
         if self._keys is not None:
-            self._documents = max(0, self._documents + now - self._keys)
+            self._estimated = max(0, self._estimated + now - self._keys)
         self._keys = now
+
+    def _note_count(self, documents: int) -> None:
+        self._counted = self._estimated = documents
+        self._written = self._deleted = 0
 
     async def prepare(self, dimensions: int | None) -> IndexState:
         """Find, or create when `dimensions` is given. One round trip when it exists, else three."""
@@ -141,8 +183,9 @@ class Index:
         if isinstance(answer, Exception):
             raise answer
         self._info = parse_info(answer)
-        self.note_keys(keys)
-        self._documents, self._looked_at = self._info.documents, monotonic()
+        self._note_keys(keys)
+        self._note_count(self._info.documents)
+        self._looked_at, self._counts_early, self._counted_early = monotonic(), False, False
         self.note_names(names)
         return self._info
 

@@ -56,11 +56,12 @@ class Nearest:
     async def search_many(
         self, vector: bytes, searches: Sequence[Search], *, fields: Sequence[str], tallies: Sequence[Tally]
     ) -> Answers:
-        """See `Records.search_many`. One round trip, more only where rows had to be dropped or read again."""
-        answers = [Neighbours(exhausted=search.count > 0) for search in searches]
+        """See `Records.search_many`. One round trip, more where rows were dropped, and one where some are in doubt."""
+        answers = [Neighbours(exhausted=False) for _ in searches]
         hunts = [hunt for place, search in enumerate(searches) if (hunt := self._hunt(place, search)) is not None]
-        counted = [self._tally_text(tally) for tally in tallies]
-        counting = [self._questions.count_command(text) for text in counted if text is not None]
+        counted = [self._tally_texts(tally) for tally in tallies]
+        counting = [self._questions.count_command(text) for texts in counted for text in texts if text is not None]
+        asked = {hunt.place: hunt.texts for hunt in hunts}
         totals: list[int] = []
         while hunts or counting:
             sent = [self._command(vector, hunt, text, fields) for hunt in hunts for text in hunt.texts]
@@ -72,7 +73,13 @@ class Nearest:
                 again.append(await self._settle(hunt, found, answers))
             totals += [(await self._questions.read(answer, (), 0, elapsed)).total for answer in rest]
             hunts, counting = [hunt for hunt in again if hunt is not None], []
-        return Answers(tuple(answers), self._tallied(tallies, counted, totals))
+        found_by = [
+            Answered(rows, search.filter, asked.get(place, ()))
+            for place, (rows, search) in enumerate(zip(answers, searches, strict=True))
+        ]
+        exact = await exact_answers(self._questions, self._by_key, found_by)
+        answers = [Neighbours(new, exhausted=old.exhausted) for new, old in zip(exact, answers, strict=True)]
+        return Answers(tuple(answers), self._tallied(counted, totals))
 
     async def with_ids(
         self, vector: bytes, searches: Sequence[Search], *, fields: Sequence[str], tallies: Sequence[Tally]
@@ -93,7 +100,8 @@ class Nearest:
             return Neighbours(exhausted=False)
         if search.words:
             ids &= await self._ids_with_words(search)
-        return await self._by_key.nearest(ids, vector, count=search.count, filter=search.filter, fields=fields)
+        found = await self._by_key.nearest(ids, vector, count=search.count, filter=search.filter, fields=fields)
+        return Neighbours(found, exhausted=found.exhausted and self._questions.finds_all(search.words))
 
     async def _ids_with_words(self, search: Search) -> frozenset[str]:
         """Ids of all records that have one of the words and pass the prefilter. One round trip."""
@@ -107,7 +115,7 @@ class Nearest:
         return frozenset(row.id for one in found for row in self._questions.own_rows(one, names))
 
     def _hunt(self, place: int, search: Search) -> _Hunt | None:
-        """How a search begins; None where nothing can be found."""
+        """How a search begins; None where nothing can be searched for."""
         if search.count < 1:
             return None
         if search.words:
@@ -136,9 +144,8 @@ class Nearest:
         if not enough and hunt.asked < MAX_NEIGHBOURS:
             # Some rows were dropped here.
             return _Hunt(hunt.place, search, hunt.texts, min(MAX_NEIGHBOURS, 2 * hunt.asked))
-        answers[hunt.place] = Neighbours(
-            neighbours[: search.count], exhausted=is_all and len(neighbours) <= search.count
-        )
+        is_all = is_all and len(neighbours) <= search.count and self._questions.finds_all(search.words)
+        answers[hunt.place] = Neighbours(neighbours[: search.count], exhausted=is_all)
         return None
 
     def _command(self, vector: bytes, hunt: _Hunt, text: str, fields: Sequence[str]) -> Command:
@@ -158,22 +165,25 @@ class Nearest:
             timeout_ms=self._questions.timeout_ms,
         )
 
-    def _tally_text(self, tally: Tally) -> str | None:
-        """What to count; None where that is known: of a word that cannot be searched for, and of all records of a
-        large index, for whose count RediSearch looks at each of them (90 ms at 100,000).
-        """
-        if tally.word is not None:
-            return next(iter(self._questions.texts(tally.filter, (tally.word,))), None)
-        is_known = self._index.is_large and not self._index.is_overlapped() and not tally.filter.clauses
-        return None if is_known else self._questions.prefilter(tally.filter)
+    def _tally_texts(self, tally: Tally) -> list[str | None]:
+        """What to count, of which the first that is above 0 holds; None for all records of a large index.
 
-    def _tallied(self, tallies: Sequence[Tally], texts: Sequence[str | None], totals: Sequence[int]) -> tuple[int, ...]:
+        How many those are is known, and to count them RediSearch looks at each (90 ms at 100,000). A word that is not
+        found wherever it is may be in every record of the scope.
+        """
+        texts: list[str | None] = []
+        if tally.word is not None:
+            texts += self._questions.texts(tally.filter, (tally.word,))[:1]
+            if self._questions.finds_all((tally.word,)):
+                return texts
+        is_known = self._index.is_large and not self._index.is_overlapped() and not tally.filter.clauses
+        return [*texts, None if is_known else self._questions.prefilter(tally.filter)]
+
+    def _tallied(self, texts: Sequence[Sequence[str | None]], totals: Sequence[int]) -> tuple[int, ...]:
         """What was counted and what is known, in the order in which it was asked for."""
-        counted = iter(totals)
-        return tuple(
-            next(counted) if text is not None else self._index.documents if tally.word is None else 0
-            for tally, text in zip(tallies, texts, strict=True)
-        )
+        rest = iter(totals)
+        counts = [[self._index.documents if text is None else next(rest) for text in one] for one in texts]
+        return tuple(next(filter(None, one), 0) for one in counts)
 
     async def _found(self, answer: Any, asked: int, fields: Sequence[str], elapsed: float) -> _Found:
         returned = self._questions.returned(fields)

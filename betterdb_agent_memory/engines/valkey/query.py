@@ -27,6 +27,7 @@ from betterdb_agent_memory.engines.filters import (
     Filter,
     HasTag,
     IdIn,
+    Leaf,
     Not,
     escape_tag,
 )
@@ -42,7 +43,7 @@ _MAX_TAG_BYTES = 1000
 ROOM_BYTES = MAX_FILTER_BYTES - 256
 """Room for the filter: something is kept free for what follows it."""
 
-_BLANKS = " \t\n\v\f\r"
+BLANKS = " \t\n\v\f\r"
 
 _NOWHERE = -(2**53)
 
@@ -139,6 +140,20 @@ class Wording:
             case _:
                 return False
 
+    def whole_text(self, clause: Clause) -> str:
+        """What a query with room for everything says of `clause`; empty where nothing can be said."""
+        return " ".join(self.all_of((clause,), sys.maxsize))
+
+    def has_text(self, leaf: Leaf, *, negated: bool) -> bool:
+        """Whether something can be said of this comparison."""
+        match leaf:
+            case Between():
+                return self._range(leaf, negated=negated) is not None
+            case Equals() | HasTag():
+                return not negated and leaf.field in self._tags
+            case IdIn():
+                return False
+
     def all_of(self, clauses: Iterable[Clause], room: int, *, negated: bool = False) -> list[str]:
         """Texts that all hold wherever all of `clauses` do (`negated`: wherever none does).
 
@@ -211,16 +226,16 @@ def _as_double(value: float) -> float:
 
 def tag_texts(clause: Equals | HasTag) -> list[str]:
     """What is searched for where `clause` shall hold; empty where nothing can be."""
-    return [f"@{clause.field}:{{{escaped(piece)}}}" for piece in _tag_pieces(clause.value)]
+    return [f"@{clause.field}:{{{escaped(piece)}}}" for piece in tag_pieces(clause.value)]
 
 
-def _tag_pieces(value: str) -> Iterator[str]:
+def tag_pieces(value: str) -> Iterator[str]:
     """What the index makes of a stored `value`, as far as it can be searched for."""
     if "\0" in value:
         # An index reads a stored value up to its first NUL, so no piece is sure to be there.
         return
     for part in value.split(TAG_SEPARATOR):
-        piece = part.strip(_BLANKS)
+        piece = part.strip(BLANKS)
         if piece and len(piece.encode()) <= _MAX_TAG_BYTES and not any(map(_is_unsearchable, piece)):
             yield piece
 
@@ -233,4 +248,4 @@ def escaped(piece: str) -> str:
 
 def _is_unsearchable(character: str) -> bool:
     # In a query these match nothing, escaped or not.
-    return (character < " " or character == "\x7f") and character not in _BLANKS
+    return (character < " " or character == "\x7f") and character not in BLANKS

@@ -67,6 +67,11 @@ class Questions:
         # In brackets as a whole: RediSearch takes two expressions before a KNN clause for a syntax error.
         return clauses if scope == query.EVERYTHING else [f"({scope} {clause})" for clause in clauses]
 
+    def finds_all(self, words: Sequence[Word]) -> bool:
+        """Whether `texts` find every record that has one of `words`, as far as the index has it."""
+        self._understand()
+        return self._wording[2].finds_all(words)
+
     def count_command(self, text: str) -> Command:
         """FT.SEARCH for how many records there are."""
         return self.select_command(text, (), 0, 0, None, False)
@@ -95,14 +100,15 @@ class Questions:
     async def ask(self, commands: Sequence[Command]) -> tuple[list[Any], float]:
         """The answers to several searches and how long all of them took together. One round trip.
 
-        How many keys there are is asked beside them once in a while.
+        How many records there are is asked beside them once in a while.
         """
-        looks = self.index.begins_look()
+        beside = self.index.look_beside()
         began = monotonic()
-        answers = await self.client.ask_many([*commands, ("DBSIZE",)] if looks else commands)
+        answers = await self.client.ask_many([*commands, *beside])
         elapsed = monotonic() - began
-        if looks:
-            self.index.note_keys(answers.pop())
+        if beside:
+            self.index.note_look(answers[len(commands) :])
+            del answers[len(commands) :]
         for answer in answers:
             if isinstance(answer, Exception):
                 raise answer

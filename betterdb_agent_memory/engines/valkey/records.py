@@ -142,6 +142,7 @@ class ValkeyRecords:
         for write in writes:
             check_write(write)
         sent = [write_command(self._key(write.id), write, self._whole_field) for write in writes]
+        self._index.note_written(len(writes))
         return await self._outcomes(sent, [write.id for write in writes])
 
     async def read_many(self, ids: Sequence[str], fields: Sequence[str] | None) -> list[Fields | None]:
@@ -315,5 +316,7 @@ class ValkeyRecords:
 
     async def _deleted(self, commands: Sequence[Command], ids: Sequence[str]) -> list[bool]:
         answers: list[Any] = await run_many(self._client, commands)
+        gone = [not isinstance(answer, Exception) and reply.as_int(answer) > 0 for answer in answers]
+        self._index.note_deleted(sum(gone))
         settle(ids, answers)
-        return [reply.as_int(answer) > 0 for answer in answers]
+        return gone

@@ -1,17 +1,32 @@
 """Numbers that a search module has rounded, and when that matters: pure functions.
 
-RediSearch returns number fields that are no whole numbers with twelve significant digits. Its index
-holds them exactly, so what a range in the query has let through is in the range, whatever the
-returned text says. Everything else is in doubt next to a limit, unless other conditions decide.
+RediSearch returns number fields that are no whole numbers with twelve significant digits. Its index holds them
+exactly. So next to a limit the returned text does not tell whether a record is in a range, but often the fact that it
+was found does: whatever the stored number is, the query must have let it through.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from itertools import product
 
 from betterdb_agent_memory.engines.base import IndexSchema, Neighbour, Row
-from betterdb_agent_memory.engines.filters import AllOf, AnyOf, Between, Clause, Filter, Not, leading_number
+from betterdb_agent_memory.engines.filters import (
+    TAG_SEPARATOR,
+    AllOf,
+    AnyOf,
+    Between,
+    Clause,
+    Equals,
+    Filter,
+    HasTag,
+    IdIn,
+    Leaf,
+    Not,
+    leading_number,
+    leaves,
+)
 from betterdb_agent_memory.engines.valkey import query
 
 _ERROR = 1e-11
@@ -19,6 +34,9 @@ _ERROR = 1e-11
 
 _EXACT_DIGITS = 13
 """A whole number of so many digits has not been rounded: that would have an exponent."""
+
+_MOST_RANGES = 6
+"""Ranges of one condition that are thought through in all combinations."""
 
 
 def in_doubt(
@@ -28,60 +46,30 @@ def in_doubt(
     searchable: AbstractSet[str],
     texts: Sequence[str],
 ) -> list[int]:
-    """Indexes of those rows whose returned numbers cannot tell whether `filter.accepts` them.
+    """Indexes of those rows whose returned fields cannot tell whether `filter.accepts` them.
 
     `texts` are the queries that found the rows, each by one of them.
     """
-    ranges = {leaf for leaf in filter.leaves if isinstance(leaf, Between)}
-    if not ranges:
+    if not any(isinstance(leaf, Between) for leaf in filter.leaves):
         return []
-    near = [
-        index
-        for index, row in enumerate(rows)
-        if any(_is_next_to_a_limit(range, row.fields.get(range.field)) for range in ranges)
-    ]
-    if not near:
-        return []
-    exact = query.exact_texts(filter, schema, searchable)
-    asked = {clause for clause, text in exact.items() if all(text in whole for whole in texts)}
-    clauses = tuple(query.conjuncts(filter.clauses))
-    return [index for index in near if _is_undecided(clauses, asked, rows[index])]
-
-
-def _is_undecided(clauses: Iterable[Clause], asked: AbstractSet[Clause], row: Row | Neighbour) -> bool:
-    """Whether it takes the stored numbers to say if all of `clauses` hold; those `asked` are known to."""
-    undecided = False
-    for clause in clauses:
-        holds = _holds(clause, row)
-        if holds is False:
-            return False
-        # What the server has let through holds. Only if its own text denies that, it has to be read.
-        undecided |= holds is None and not (clause in asked and clause.accepts(row.id, row.fields))
-    return undecided
-
-
-def _holds(clause: Clause, row: Row | Neighbour) -> bool | None:
-    """Whether `clause` accepts the row, None where that depends on what rounding took away (Kleene's logic)."""
-    match clause:
-        case Not(clause=inner):
-            holds = _holds(inner, row)
-            return None if holds is None else not holds
-        case AllOf(clauses=parts):
-            return _combined((_holds(part, row) for part in parts), decisive=False)
-        case AnyOf(clauses=parts):
-            return _combined((_holds(part, row) for part in parts), decisive=True)
-        case Between() if _is_next_to_a_limit(clause, row.fields.get(clause.field)):
-            return None
-        case _:
-            return clause.accepts(row.id, row.fields)
-
-
-def _combined(parts: Iterable[bool | None], *, decisive: bool) -> bool | None:
-    """What the parts say together, where one that is `decisive` settles it."""
-    found = set(parts)
-    if decisive in found:
-        return decisive
-    return None if None in found else not decisive
+    wording = query.Wording(schema, searchable)
+    asked = {
+        # What there was no room for was not asked.
+        clause: wording if all(wording.whole_text(clause) in text for text in texts) else None
+        for clause in query.conjuncts(filter.clauses)
+    }
+    by_id = any(isinstance(leaf, IdIn) for leaf in filter.leaves)
+    # Many rows have the same few values.
+    verdicts: dict[tuple[str | bytes | None, ...], bool] = {}
+    doubtful = []
+    for index, row in enumerate(rows):
+        values = (row.id if by_id else None, *map(row.fields.get, filter.field_names))
+        undecided = verdicts.get(values)
+        if undecided is None:
+            undecided = verdicts[values] = _is_undecided(asked, row)
+        if undecided:
+            doubtful.append(index)
+    return doubtful
 
 
 def range_fields(filter: Filter) -> tuple[str, ...]:
@@ -95,3 +83,83 @@ def _is_next_to_a_limit(range: Between, text: bytes | None) -> bool:
         return False
     low, high = sorted((number * (1 - _ERROR), number * (1 + _ERROR)))
     return any(limit is not None and low <= limit <= high for limit in (range.low, range.high))
+
+
+def _is_undecided(asked: Mapping[Clause, query.Wording | None], row: Row | Neighbour) -> bool:
+    """Whether it takes the stored numbers to say if all the clauses, asked in these words, accept a row found."""
+    undecided = False
+    for clause, wording in asked.items():
+        says = clause.accepts(row.id, row.fields)
+        unsure = [
+            leaf
+            for leaf in leaves(clause)
+            if isinstance(leaf, Between) and _is_next_to_a_limit(leaf, row.fields.get(leaf.field))
+        ]
+        possible = _possible(clause, list(dict.fromkeys(unsure)), wording, row) if unsure else {says}
+        if possible == {False} and not says:
+            return False
+        undecided |= possible != {says}
+    return undecided
+
+
+def _possible(clause: Clause, unsure: Sequence[Leaf], wording: query.Wording | None, row: Row | Neighbour) -> set[bool]:
+    """What `clause` may say of the stored row: of all that the `unsure` ranges may, where the row is found so."""
+    if wording is not None and wording.exact_text(clause) is not None:
+        return {True}
+    if len(unsure) > _MOST_RANGES:
+        return {True, False}
+    return {
+        _holds(clause, known, row)
+        for values in product((True, False), repeat=len(unsure))
+        if _may_be_found(clause, known := dict(zip(unsure, values, strict=True)), wording, row)
+    }
+
+
+def _holds(clause: Clause, known: Mapping[Leaf, bool], row: Row | Neighbour) -> bool:
+    """What `clause` says where the answers of some ranges are `known`."""
+    match clause:
+        case Not(clause=inner):
+            return not _holds(inner, known, row)
+        case AllOf(clauses=parts):
+            return all(_holds(part, known, row) for part in parts)
+        case AnyOf(clauses=parts):
+            return any(_holds(part, known, row) for part in parts)
+        case _:
+            return known.get(clause, clause.accepts(row.id, row.fields))
+
+
+def _may_be_found(
+    clause: Clause,
+    known: Mapping[Leaf, bool],
+    wording: query.Wording | None,
+    row: Row | Neighbour,
+    *,
+    negated: bool = False,
+) -> bool:
+    """Whether the text of `clause`, which says no more than it means, lets the row through."""
+    match clause:
+        case Not(clause=inner):
+            return _may_be_found(inner, known, wording, row, negated=not negated)
+        case AllOf(clauses=parts) | AnyOf(clauses=parts):
+            found = (_may_be_found(part, known, wording, row, negated=negated) for part in parts)
+            return all(found) if isinstance(clause, AllOf) != negated else any(found)
+        case _ if wording is None or not wording.has_text(clause, negated=negated):
+            return True
+        case Equals(field=field, value=value) | HasTag(field=field, value=value):
+            return _may_have_tag(value, row.fields.get(field))
+        case _:
+            return _holds(clause, known, row) != negated
+
+
+def _may_have_tag(value: str, stored: bytes | None) -> bool:
+    """Whether a search for `value` may find what is stored. How servers fold other letters than ASCII is unknown."""
+    wanted = {piece.lower() for piece in query.tag_pieces(value)}
+    if not wanted:
+        return True
+    if stored is None or not (stored.isascii() and value.isascii()):
+        return stored is not None
+    return wanted <= set(_folded_pieces(stored.decode()))
+
+
+def _folded_pieces(stored: str) -> Iterator[str]:
+    return (piece.strip(query.BLANKS).lower() for piece in stored.split(TAG_SEPARATOR))

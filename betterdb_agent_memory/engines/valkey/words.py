@@ -41,6 +41,14 @@ class WordClauses:
         texts = [field for field in (*schema.shared, *schema.own) if field.kind == "text" and field.name in searchable]
         self._as_written = [field.name for field in texts if not field.holds_stems]
         self._stemmed = [field.name for field in texts if field.holds_stems]
+        self._has_all = len(texts) == sum(field.kind == "text" for field in (*schema.shared, *schema.own))
+
+    def finds_all(self, words: Sequence[Word]) -> bool:
+        """Whether `clauses` find every record that has one of `words`.
+
+        Not if the index has not all text fields, nor with a word that servers leave out of them.
+        """
+        return self._has_all and all(_is_searchable(word.text) and _is_searchable(word.stem) for word in words)
 
     def clauses(self, words: Sequence[Word], room: int) -> list[str]:
         """Texts, each of at most `room` bytes: what has one of `words` is found by one of them at least.

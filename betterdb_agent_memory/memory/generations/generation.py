@@ -15,8 +15,8 @@ from betterdb_agent_memory.memory.embedding import CheckedEmbedder
 from betterdb_agent_memory.memory.generations.joined import MIRRORED, SCHEMA, Joined
 from betterdb_agent_memory.memory.index import MemoryIndex
 from betterdb_agent_memory.memory.spaces import VectorSpace
-from betterdb_agent_memory.memory.turns import TURN_FIELDS, Window, window_of
-from betterdb_agent_memory.memory.windows import embed_windows, read_around
+from betterdb_agent_memory.memory.turns import TURN_FIELDS, Window
+from betterdb_agent_memory.memory.windows import embed_windows, read_around, windows_of
 
 EMBEDDED = "embedded"
 """Says which texts the vector stands for: the content, of a turn also what was said before and after it."""
@@ -174,7 +174,7 @@ class Generation:
         if gone:
             await self.records.delete_many(gone)
         behind = {id: now for id, now in seen.items() if now.memory is not None and now.is_behind}
-        windows = {id: now.window for id, now in behind.items() if now.mirror_of != now.window.mark}
+        windows = {id: now.window for id, now in behind.items() if now.mirror_of != now.mark}
         made, failed = await self._embedded(windows)
         writes = [
             RecordWrite(id, now.mirrored(made.get(id)), expires_at_ms=now.expires_at_ms)
@@ -193,7 +193,8 @@ class Generation:
         """Embed these memories anew and put the vectors straight into them."""
         around = await read_around(self._memories, ids, fields=(*TURN_FIELDS, record.VECTOR))
         there = {id: fields for id in ids if (fields := around[id]) and record.is_memory(fields)}
-        made, failed = await self._embedded({id: window_of(id, around) for id in there})
+        windows = await windows_of(list(there), around)
+        made, failed = await self._embedded({id: window for id, (window, _) in windows.items()})
         changes = [
             RecordChange(id, expected={record.CONTENT: there[id][record.CONTENT]}, sets={record.VECTOR: vector})
             for id, vector in made.items()
@@ -225,8 +226,9 @@ class Generation:
             self.records.read_many(ids, mirror_fields),
             self.records.read_expiries(ids),
         )
+        windows = await windows_of(ids, around)
         return {
-            id: _Seen(_memory_in(around[id]), window_of(id, around), expiry, mirror, mirror_expiry)
+            id: _Seen(_memory_in(around[id]), *windows[id], expiry, mirror, mirror_expiry)
             for id, expiry, mirror, mirror_expiry in zip(ids, expiries, mirrors, mirror_expiries, strict=True)
         }
 
@@ -235,10 +237,9 @@ class Generation:
         if not written:
             return []
         now = await read_around(self._memories, list(written), fields=_LOOKED_AT)
+        windows = await windows_of(list(written), now)
         return [
-            id
-            for id, seen in written.items()
-            if _memory_in(now[id]) != seen.memory or window_of(id, now) != seen.window
+            id for id, seen in written.items() if _memory_in(now[id]) != seen.memory or windows[id][0] != seen.window
         ]
 
 
@@ -257,10 +258,11 @@ class _Once:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A memory and its mirror as they were read; `memory` None when it is gone."""
+    """A memory and its mirror as they were read; `memory` None when it is gone. `mark` is that of `window`."""
 
     memory: Fields | None
     window: Window
+    mark: bytes
     expires_at_ms: int | None
     mirror: Fields | None
     mirror_expires_at_ms: int | None
@@ -281,4 +283,4 @@ class _Seen:
         memory, mirror = self.memory or {}, self.mirror or {}
         kept = vector if vector is not None else mirror.get(record.VECTOR, b"")
         fields = {name: memory[name] for name in MIRRORED if name in memory}
-        return {record.VECTOR: kept, EMBEDDED: self.window.mark, **fields}
+        return {record.VECTOR: kept, EMBEDDED: self.mark, **fields}

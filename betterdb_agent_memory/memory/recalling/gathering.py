@@ -72,15 +72,19 @@ class Gatherer:
         have its rare words.
 
         One round trip, and a second one for the words where it was not known how many memories have them and the
-        first did not bring the whole scope.
+        first did not bring the whole scope. Where the filter names ids they are read, in a round trip per 500 of them
+        beside that.
         """
         self._refills = 0
         tallies = question.tallies(filter)
         unknown = [tally for tally in tallies if self._statistics.known(tally) is None]
         searches = [self._nearest(filter, reach)]
-        if question.periods:
+        # So few that the first search brings all of them.
+        is_whole = filter.required_ids is not None and len(filter.required_ids) <= searches[0].count
+        by_date = bool(question.periods) and not is_whole
+        if by_date:
             searches.append(self._dated(question, filter, reach))
-        rare = () if unknown else self._rare(question, tallies, reach)
+        rare = () if unknown or is_whole else self._rare(question, tallies, reach)
         if rare:
             searches.append(self._holding(filter, reach, rare))
         asked = self._asked(unknown, filter)
@@ -93,8 +97,8 @@ class Gatherer:
             question.vector, filter, found[0], searches[0].count, reach, wanted=searches[0].count
         )
         if nearest_limit is None:
-            return self._gathered([nearest], Limits(None), tallies)
-        dates = found[1] if question.periods else Neighbours(exhausted=True)
+            return await self._gathered([nearest], Limits(None), tallies)
+        dates = found[1] if by_date else Neighbours(exhausted=True)
         dated, dated_limit = await self._kept(filter, dates)
         if unknown and question.words and (rare := self._rare(question, tallies, reach)):
             [holders], _ = await self._records.search_many(
@@ -106,7 +110,7 @@ class Gatherer:
         if record.OCCURRED_AT in self._unindexed and question.periods:
             dated_limit = 0.0  # narrowed by the time of writing alone, it may have missed any
         limits = Limits(nearest_limit, holding_limit, frozenset(word.stem for word in rare), dated_limit)
-        return self._gathered([nearest, dated, holding], limits, tallies)
+        return await self._gathered([nearest, dated, holding], limits, tallies)
 
     async def gather_all(self, question: Question, filter: Filter, *, most: int) -> Gathered | None:
         """Every memory of the scope, each with its distance; None if there are more than `most`.
@@ -122,7 +126,7 @@ class Gatherer:
             _, counts = await self._records.search_many(question.vector, (), fields=record.ITEM_FIELDS, tallies=unknown)
             for tally, count in zip(unknown, counts, strict=True):
                 self._statistics.note(tally, count)
-        return self._gathered([rows], Limits(None), tallies)
+        return await self._gathered([rows], Limits(None), tallies)
 
     def _asked(self, unknown: list[Tally], filter: Filter) -> list[Tally]:
         """What to count in passing: without words the size of the scope, by which the engine chooses how to search."""
@@ -153,8 +157,10 @@ class Gatherer:
         new = tuple(word for word, count in zip(question.words, counts, strict=True) if not count)
         return (*rarest(question.words, counts, reach.word_matches).searched, *new)
 
-    def _gathered(self, parts: Sequence[Sequence[Neighbour]], limits: Limits, tallies: Sequence[Tally]) -> Gathered:
-        merged = list({row.id: row for part in parts for row in part}.values())
+    async def _gathered(
+        self, parts: Sequence[Sequence[Neighbour]], limits: Limits, tallies: Sequence[Tally]
+    ) -> Gathered:
+        merged = await off_loop(sum(map(len, parts)), _merged, parts)
         frequencies = None
         if tallies:
             size, *counts = [self._statistics.known(tally) or 0 for tally in tallies]
@@ -186,6 +192,10 @@ class Gatherer:
         every = await compare_whole_scope(self._records, vector, filter, most=None)
         kept = every or []
         return kept[:wanted], kept[wanted - 1].distance if len(kept) > wanted else None
+
+
+def _merged(parts: Sequence[Sequence[Neighbour]]) -> list[Neighbour]:
+    return list({row.id: row for part in parts for row in part}.values())
 
 
 def _limit(rows: Neighbours, kept: Sequence[Neighbour], wanted: int) -> float:

@@ -8,17 +8,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from betterdb_agent_memory.background import Together, off_loop
-from betterdb_agent_memory.embedders.vectors import decode_float32
-from betterdb_agent_memory.engines.base import Tally
-from betterdb_agent_memory.memory.diversity import diversify
+from betterdb_agent_memory.background import ROWS_ON_THE_LOOP, Together, off_loop
+from betterdb_agent_memory.engines.base import Neighbour, Tally
+from betterdb_agent_memory.memory.diversity import diversify, unit_rows
 from betterdb_agent_memory.memory.recalling.explaining import MemoryHit
 from betterdb_agent_memory.memory.recalling.gathering import Gathered, Gatherer
 from betterdb_agent_memory.memory.recalling.question import UNDERSTOOD, Question, Reach
 from betterdb_agent_memory.memory.recalling.ranking import Ranking, rank, reordered
 from betterdb_agent_memory.memory.recalling.reading import TextReader
 from betterdb_agent_memory.memory.recalling.scope_statistics import ScopeStatistics
-from betterdb_agent_memory.memory.record import VECTOR
+from betterdb_agent_memory.memory.record import CONTENT, VECTOR
 from betterdb_agent_memory.memory.requests import RecallRequest, RecallSettings
 from betterdb_agent_memory.memory.spaces import SearchedRecords, VectorSpace
 from betterdb_agent_memory.memory.words.analysis import Analyzer
@@ -32,6 +31,11 @@ RERANKED = 20
 _WIDENING = 4
 _CHOSEN_FROM = 4
 """Hits of which diversity chooses one."""
+_CHOSEN_FROM_AT_MOST = 2_048
+"""Hits that diversity chooses from, unless more are asked for: their vectors are read and compared in pairs."""
+
+_PRODUCTS_AT_ONCE = 8_192
+"""Products of two numbers that take as long as a row does elsewhere, 4 µs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ class Recaller:
         """
         pool = self._pool(request, settings, question)
         gatherer = Gatherer(space.records, self._statistics, unindexed=space.index.unindexed)
-        gathered = await self._together.once(
+        gathered = shared = await self._together.once(
             (space.records, question, request.filter, settings.reach),
             lambda: gatherer.gather(question, request.filter, settings.reach),
         )
@@ -85,7 +89,9 @@ class Recaller:
         ranking = await self._reranked(ranking, question, request)
         ranking = await self._diversified(ranking, space.records, request.k, settings)
         ranking = replace(ranking, hits=ranking.hits[: request.k])
-        nearest = min((row.distance for row in gathered.rows), default=None)
+        nearest = await off_loop(len(gathered.rows), _nearest_distance, gathered.rows)
+        if gathered is not shared:
+            await off_loop(len(gathered.rows), _free, gathered.rows)
         return Recalled(ranking, nearest, refills)
 
     async def _understood(self, vector: bytes, text: str, settings: RecallSettings, hybrid: HybridOptions) -> Question:
@@ -103,11 +109,15 @@ class Recaller:
         pool = request.k
         if self._reranker is not None and request.rerank and question.text:
             pool = max(pool, RERANKED)
-        return pool if settings.diversity is None else max(pool, _CHOSEN_FROM * request.k)
+        if settings.diversity is None:
+            return pool
+        return max(pool, min(_CHOSEN_FROM * request.k, _CHOSEN_FROM_AT_MOST))
 
     async def _ranked(self, gathered: Gathered, question: Question, pool: int, settings: RecallSettings) -> Ranking:
-        # Words are looked up in every candidate's text, which costs several times a row of numbers.
-        effort = len(gathered.rows) * (2 if question.words else 1)
+        effort = len(gathered.rows)
+        if question.hybrid is not None and effort <= ROWS_ON_THE_LOOP:
+            contents = [row.fields.get(CONTENT, b"") for row in gathered.rows]
+            effort += self._reader.effort(contents, stop_words=question.stop_words)
         return await off_loop(
             effort,
             lambda: rank(gathered, question, k=pool, rules=settings.rules, now_ms=settings.now_ms, reader=self._reader),
@@ -154,18 +164,26 @@ class Recaller:
     ) -> Ranking:
         if settings.diversity is None or len(ranking.hits) < 2:
             return ranking
-        stored = await records.read_many([hit.item.id for hit in ranking.hits], [VECTOR])
-        length = max((len(fields.get(VECTOR, b"")) for fields in stored if fields), default=0)
+        balance, hits = settings.diversity, ranking.hits[: max(k, _CHOSEN_FROM_AT_MOST)]
+        stored = await records.read_many([hit.item.id for hit in hits], [VECTOR])
         # A memory that was deleted meanwhile has no vector, and is like nothing.
-        raw = [fields.get(VECTOR, b"") if fields else b"" for fields in stored]
-        vectors = np.array(
-            [decode_float32(one) if len(one) == length and length else np.zeros(length // 4) for one in raw],
-            dtype=np.float64,
-        )
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        unit = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
-        places = await off_loop(len(raw), diversify, _on_a_scale(ranking.hits, settings), unit, k, settings.diversity)
-        return reordered(ranking, places)
+        vectors = [fields.get(VECTOR, b"") if fields else b"" for fields in stored]
+        products = len(vectors) * len(vectors[0]) // 4 * min(k, len(vectors))
+
+        def chosen() -> Ranking:
+            return reordered(ranking, diversify(_on_a_scale(hits, settings), unit_rows(vectors), k, balance))
+
+        return await off_loop(len(vectors) + products // _PRODUCTS_AT_ONCE, chosen)
+
+
+def _nearest_distance(rows: Sequence[Neighbour]) -> float | None:
+    return min((row.distance for row in rows), default=None)
+
+
+def _free(rows: list[Neighbour]) -> None:
+    # Little by little: to free the rows of a whole scope at once holds up the event loop for tens of milliseconds.
+    while rows:
+        del rows[-ROWS_ON_THE_LOOP:]
 
 
 def _on_a_scale(hits: Sequence[MemoryHit], settings: RecallSettings) -> np.ndarray:

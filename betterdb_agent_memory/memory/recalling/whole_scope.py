@@ -10,15 +10,17 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.embedders.vectors import decode_float32
-from betterdb_agent_memory.engines.base import Neighbour, Search
-from betterdb_agent_memory.engines.filters import AllOf, Between, Filter
+from betterdb_agent_memory.engines.base import Neighbour, Row, Search
+from betterdb_agent_memory.engines.filters import AllOf, Between, Fields, Filter
 from betterdb_agent_memory.memory.record import CREATED_AT, ITEM_FIELDS, VECTOR, scored_numbers
 from betterdb_agent_memory.memory.spaces import SearchedRecords
 
 _SCAN_PAGE: Final = 1_000
+_FREED_AT_ONCE: Final = 256
 
 
 async def compare_whole_scope(
@@ -29,7 +31,8 @@ async def compare_whole_scope(
     About one round trip per 2,000 memories; memories written in the same millisecond, if they are too many for
     one search, are read page by page with their vectors.
     """
-    found: dict[str, Neighbour] = {}
+    found: list[Sequence[Neighbour]] = []
+    size = 0
     spans: list[tuple[int | None, int | None]] = [(None, None)]
     while spans:
         low, high = spans.pop()
@@ -46,10 +49,24 @@ async def compare_whole_scope(
         else:
             spans += await off_loop(len(rows), _halves, rows, low, high)
             continue
-        found.update((row.id, row) for row in kept)
-        if most is not None and len(found) > most:
-            return None
-    return sorted(found.values(), key=lambda row: (row.distance, row.id))
+        found.append(kept)
+        size += len(kept)
+        if most is not None and size > most:
+            found = [await off_loop(size, _nearest_first, found)]
+            size = len(found[0])
+            if size > most:
+                return None
+    return await off_loop(size, _nearest_first, found)
+
+
+def _nearest_first(parts: Sequence[Sequence[Neighbour]]) -> list[Neighbour]:
+    """All of them, each id once."""
+    rows = list({row.id: row for part in parts for row in part}.values())
+    order = np.argsort(np.array([row.distance for row in rows]), kind="stable").tolist()
+    rows = [rows[place] for place in order]
+    # A sort holds up all threads while it compares: there is little left to compare, ties by id.
+    rows.sort(key=lambda row: (row.distance, row.id))
+    return rows
 
 
 def _within(filter: Filter, low: int | None, high: int | None) -> Filter:
@@ -58,9 +75,11 @@ def _within(filter: Filter, low: int | None, high: int | None) -> Filter:
     return Filter((AllOf((*filter.clauses, Between(CREATED_AT, low, high))),))
 
 
-def _halves(rows: Sequence[Neighbour], low: int | None, high: int | None) -> list[tuple[int | None, int | None]]:
-    """Two parts of the span, about as many memories in each; a moment alone, where all are of one."""
+def _halves(rows: list[Neighbour], low: int | None, high: int | None) -> list[tuple[int | None, int | None]]:
+    """Two parts of the span, about as many memories in each; a moment alone, where all are of one. Empties `rows`."""
     moments = scored_numbers([row.fields for row in rows])[1]
+    while rows:  # here and little by little: freeing thousands of rows takes the event loop milliseconds
+        del rows[-_FREED_AT_ONCE:]
     middle = int(np.median(moments))
     if middle == (int(moments.min()) if low is None else low):
         middle += 1
@@ -76,20 +95,26 @@ async def _read_pages(records: SearchedRecords, vector: bytes, filter: Filter) -
     offset = 0
     while True:
         page = await records.select(filter, fields=ITEM_FIELDS, limit=_SCAN_PAGE, offset=offset)
-        rows = [row for row in page.rows if filter.accepts(row.id, row.fields)]
-        vectors = await records.read_many([row.id for row in rows], [VECTOR]) if rows else []
-        for row, stored in zip(rows, vectors, strict=True):
-            distance = _cosine_distance(query, stored.get(VECTOR, b"") if stored else b"")
-            if distance is not None:
-                found.append(Neighbour(row.id, distance, row.fields))
+        rows = await off_loop(len(page.rows), filter.accepted, page.rows)
+        stored = await records.read_many([row.id for row in rows], [VECTOR]) if rows else []
+        found += await off_loop(len(rows), _compared, query, rows, stored)
         offset += page.scanned
         if not page.scanned or offset >= page.total:
             return found
 
 
-def _cosine_distance(query: np.ndarray, stored: bytes) -> float | None:
-    if len(stored) != 4 * len(query):
-        return None
-    vector = decode_float32(stored).astype(np.float64)
-    norms = float(np.linalg.norm(query) * np.linalg.norm(vector))
-    return 1 - float(query @ vector) / norms if norms > 0 and np.isfinite(norms) else None
+def _compared(query: NDArray[np.float64], rows: Sequence[Row], stored: Sequence[Fields | None]) -> list[Neighbour]:
+    """The rows whose vectors have a direction and the length of `query`, each with its cosine distance."""
+    vectors = [fields.get(VECTOR, b"") if fields else b"" for fields in stored]
+    places = [place for place, vector in enumerate(vectors) if len(vector) == 4 * len(query)]
+    matrix = np.frombuffer(b"".join(vectors[place] for place in places), "<f4").reshape(len(places), len(query))
+    matrix = matrix.astype(np.float64)
+    norms = np.linalg.norm(matrix, axis=1) * np.linalg.norm(query)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # Row by row: a product of matrices may give equal vectors different last digits.
+        distances = 1 - np.einsum("ij,j->i", matrix, query) / norms
+    return [
+        Neighbour(rows[place].id, distance, rows[place].fields)
+        for place, distance, is_one in zip(places, distances.tolist(), np.isfinite(distances).tolist(), strict=True)
+        if is_one
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +30,10 @@ from betterdb_agent_memory.memory.transfer.files import LineReader, NumberedLine
 from betterdb_agent_memory.memory.transfer.place import TransferPlace
 from betterdb_agent_memory.memory.transfer.planning import Made, Planning, Vectors, make_vectors
 from betterdb_agent_memory.memory.transfer.results import ImportResult
-from betterdb_agent_memory.memory.turns import TURN_FIELDS, all_around, is_turn, window_of
+from betterdb_agent_memory.memory.turns import TURN_FIELDS, all_around, ids_around, is_turn
+from betterdb_agent_memory.memory.windows import windows_of
+
+_log = logging.getLogger(__name__)
 
 BATCH_LINES: Final = 500
 BATCH_BYTES: Final = 8 * 1024 * 1024
@@ -112,6 +116,14 @@ async def _import(
             )
     if checkpoint is not None:
         await checkpoint.clear()
+    if run.done.conflicts:
+        _log.warning(
+            "%d turns of conversations in %s are not imported: store %s has others under their ids. What was imported "
+            "of these sessions stands beside turns of another conversation",
+            run.done.conflicts,
+            name,
+            place.name,
+        )
     return ImportResult(
         path=name,
         read=_lines(run.done),
@@ -124,6 +136,7 @@ async def _import(
         embedded_because=(plan.because or _SINGLY) if run.done.embedded else None,
         errors=run.done.errors,
         replaced=run.done.replaced,
+        conflicts=run.done.conflicts,
     )
 
 
@@ -183,6 +196,8 @@ class _Import:
         self._place = place
         self._plan = plan
         self._replaces = replaces
+        self._edges: set[str] = set()
+        """Imported turns beside which there was room, with the vectors of the file."""
         self.done = done
 
     async def take_in(self, batch: Sequence[_Parsed]) -> None:
@@ -198,7 +213,7 @@ class _Import:
         refused = {parsed.line: parsed.reason for parsed in batch if parsed.memory is None}
         readable = {parsed.line: parsed.memory for parsed in batch if parsed.memory is not None}
         alive = _unexpired(readable)
-        there = await self._there(alive)
+        there, conflicts = await self._there(alive)
         wanted = alive if self._replaces else {line: alive[line] for line in alive if line not in there}
         vectors, made, ready, written = await self._stored(wanted)
         await self._place.keep_in_step(vectors.generation, [ready[line].id for line in written.lines])
@@ -218,30 +233,62 @@ class _Import:
             expired=done.expired + len(readable) - len(alive),
             embedded=done.embedded + len(made.vectors.keys() & written.lines),
             replaced=done.replaced + len(there & written.lines),
+            conflicts=done.conflicts + (0 if self._replaces else conflicts),
         )
 
     async def _into_sessions(self, written: Sequence[form.Exported], embedded: Sequence[str]) -> None:
-        """Let the sessions of turns go on behind them, and mix those that stand next to newly `embedded` ones.
+        """Let the sessions of turns go on behind them, and mix those that stand next to newly `embedded` ones, or
+        next to turns that did not come with them.
 
-        Two round trips for turns and none otherwise; one to three more where vectors were made for them.
+        None for other memories. Three round trips for turns, and one to three more where there are such; what of
+        that fails is noted and made good by the next one who looks.
         """
         lengths: dict[str, int] = {}
-        for memory in written:
-            if is_turn(memory.id, memory.fields):
-                key, _, turn = memory.id.rpartition("-")
-                lengths[key] = max(lengths.get(key, 0), int(turn) + 1)
+        turns = [memory.id for memory in written if is_turn(memory.id, memory.fields)]
+        for id in turns:
+            key, _, turn = id.rpartition("-")
+            lengths[key] = max(lengths.get(key, 0), int(turn) + 1)
         if not lengths:
             return
         await self._place.sessions.raise_to(lengths)
-        neighbours = all_around(embedded)
-        if neighbours:
-            await self._place.mender.mend(neighbours)
+        right = frozenset(embedded)  # by their windows as they are now
+        seams = [id for id in await self._seams(turns) if id not in right]
+        unmixed = list(dict.fromkeys([*all_around(embedded), *seams]))
+        self._edges -= frozenset(unmixed)
+        if unmixed:
+            await self._place.mender.mend_or_note(unmixed, raises=bool(embedded))
 
-    async def _there(self, memories: Mapping[int, form.Exported]) -> frozenset[int]:
-        """The lines whose memory is there already. With "skip" they are neither embedded nor sent."""
-        fields = (record.CREATED_AT, record.IMPORTANCE)
-        there = await self._place.records.read_many([memory.id for memory in memories.values()], fields)
-        return frozenset(line for line, fields in zip(memories, there, strict=True) if fields is not None)
+    async def _seams(self, turns: Sequence[str]) -> list[str]:
+        """Turns on both sides of where imported ones stand next to others. One round trip, none without an embedder.
+
+        Between two of the file nothing has to be mixed: they knew each other when it was written.
+        """
+        if not (await self._place.main()).embedder.is_there:
+            return []
+        outside = all_around(turns)
+        others = [id for id in outside if id not in self._edges]
+        found = await self._place.records.read_many(others, (record.CONTENT,)) if others else []
+        there = [id for id, fields in zip(others, found, strict=True) if fields is not None]
+        own = frozenset(turns)
+        self._edges |= {id for other in outside for id in ids_around(other) if id in own}
+        return [*there, *(id for other in there for id in ids_around(other) if id in own)]
+
+    async def _there(self, memories: Mapping[int, form.Exported]) -> tuple[frozenset[int], int]:
+        """The lines whose memory is there already, and how many of them are turns with another content.
+
+        With "skip" they are neither embedded nor sent.
+        """
+        fields = [record.CREATED_AT, record.IMPORTANCE]
+        turns = {line for line, memory in memories.items() if is_turn(memory.id, memory.fields)}
+        if turns and not self._replaces:
+            fields.append(record.CONTENT)
+        found = await self._place.records.read_many([memory.id for memory in memories.values()], fields)
+        there = {line: row for line, row in zip(memories, found, strict=True) if row is not None}
+        conflicts = sum(
+            line in turns and row.get(record.CONTENT) != memories[line].fields[record.CONTENT]
+            for line, row in there.items()
+        )
+        return frozenset(there), conflicts
 
     async def _stored(
         self, wanted: Mapping[int, form.Exported]
@@ -372,7 +419,8 @@ async def _with_vectors(
     elsewhere = [id for id in all_around([memory.id for memory in needed.values()]) if id not in texts]
     if elsewhere:
         texts.update(zip(elsewhere, await records.read_many(elsewhere, TURN_FIELDS), strict=True))
-    made = await make_vectors({line: window_of(memory.id, texts) for line, memory in needed.items()}, vectors)
+    windows = await windows_of([memory.id for memory in needed.values()], texts)
+    made = await make_vectors({line: windows[memory.id][0] for line, memory in needed.items()}, vectors)
     ready = {line: memory for line, memory in memories.items() if line not in needed or line in made.vectors}
     for line, vector in made.vectors.items():
         ready[line] = replace(ready[line], fields={**ready[line].fields, record.VECTOR: vector})

@@ -37,7 +37,9 @@ class ImportResult:
     already and stayed as they were; `expired` had expired since; `rejected` were no memories, with
     the first reasons in `errors`. `resumed` of them were done by an earlier run. `embedded` of the
     imported ones got a new vector, because of `embedded_because`; `replaced` of them took the place of a
-    memory with the same id.
+    memory with the same id. `conflicts` of the existing ones are turns of conversations with another content under
+    that id: the file's are not in the store, and what was imported beside them stands in another conversation, or
+    they were changed since.
     """
 
     path: str
@@ -51,3 +53,4 @@ class ImportResult:
     embedded_because: str | None = None
     errors: tuple[LineError, ...] = ()
     replaced: int = 0
+    conflicts: int = 0

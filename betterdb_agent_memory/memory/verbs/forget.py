@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from betterdb_agent_memory.errors import AgentMemoryError, InvalidInputError
 from betterdb_agent_memory.memory import record
-from betterdb_agent_memory.memory.forgetting import Forgotten, forget_matching
+from betterdb_agent_memory.memory.forgetting import forget_matching
+from betterdb_agent_memory.memory.mending import Removal
 from betterdb_agent_memory.memory.parts import StoreParts
 from betterdb_agent_memory.memory.requests import (
     exact_filter,
@@ -15,7 +16,6 @@ from betterdb_agent_memory.memory.requests import (
 from betterdb_agent_memory.memory.scope import MemoryScope
 from betterdb_agent_memory.memory.searching import lookup_space
 from betterdb_agent_memory.memory.spaces import VectorSpace
-from betterdb_agent_memory.memory.turns import all_around
 from betterdb_agent_memory.memory.where import Where
 
 
@@ -23,7 +23,7 @@ class ForgetVerbs(StoreParts):
     """forget, forget_many, forget_by_scope."""
 
     async def forget(self, id: str) -> bool:
-        """Delete one memory; true when there was one. One round trip, for a turn of a conversation four.
+        """Delete one memory; true when there was one. One round trip, for a turn of a conversation six.
 
         Raises as `forget_many`.
         """
@@ -33,36 +33,27 @@ class ForgetVerbs(StoreParts):
     async def forget_many(self, ids: Sequence[str]) -> builtins.list[bool]:
         """Delete memories; true, in order, where there was one. One round trip per 500.
 
-        The vectors of turns that stood next to a turn are mixed anew, so that they hold nothing of it: up to three
-        round trips more and an embedding call.
+        The vectors of turns that stood next to a turn are mixed anew, so that they hold nothing of it: up to five
+        round trips more and an embedding call. They are noted before anything is deleted: after a call that broke
+        off, the next one that forgets or changes turns, or appends to a session, does it, and so does `ensure_index`.
 
         Raises:
             EmbeddingError, ConfigurationError: they are deleted, but turns next to them could not be embedded, or
-                there is no embedder: forget them once more when there is one.
+                there is no embedder: that is done as soon as there is one, or by forgetting them once more.
             PartialBatchError: some were deleted; it says which.
             OutcomeUnknownError: the connection broke meanwhile; deleting again is harmless.
         """
         checked = record.checked_ids(ids)
         layout = await self._models.layout()
-        existed = await self._records.delete_many(checked)
-        self._watch.forgotten(sum(existed))
-        await self._follower.follow(layout.generation, [id for id, was in zip(checked, existed, strict=True) if was])
-        # Also where nothing was left to delete: so a call that failed here is made good by the next one.
-        await self._mix_without(all_around(checked))
+        with self._mender.removal() as removal:
+            await removal.note(checked)
+            existed = await self._records.delete_many(checked)
+            self._watch.forgotten(sum(existed))
+            gone = [id for id, was in zip(checked, existed, strict=True) if was]
+            await self._follower.follow(layout.generation, gone)
+            # Also where nothing was left to delete: so a call that failed here is made good by the next one.
+            await _mix(removal)
         return existed
-
-    async def _mix_without(self, neighbours: Sequence[str]) -> None:
-        """Mix the vectors of turns anew whose neighbours were forgotten."""
-        if not neighbours:
-            return
-        try:
-            await self._mender.mend(neighbours)
-        except AgentMemoryError as error:
-            error.add_note(
-                "what was to be forgotten is deleted, but the vectors of turns next to it still hold a share of it; "
-                "forget the same ids once more"
-            )
-            raise
 
     async def forget_by_scope(
         self,
@@ -77,7 +68,7 @@ class ForgetVerbs(StoreParts):
         """Delete every memory of exactly this scope with all these tags, meeting `where`; returns how many.
 
         Two round trips per 500. Turns of conversations that remain next to forgotten ones are mixed anew, as by
-        `forget_many`.
+        `forget_many`: for those one round trip more per 500, and up to four per 250 that remain.
 
         Raises:
             InvalidInputError: nothing was given; that would be the whole store.
@@ -92,16 +83,29 @@ class ForgetVerbs(StoreParts):
                 "would delete the whole store"
             )
 
-        async def search(space: VectorSpace) -> Forgotten:
+        async def search(space: VectorSpace) -> int:
             if await space.index.find(space.embedder.dimensions) is None:
                 # Memories may be there without an index: made now, it finds them.
                 await space.index.ensure(await space.embedder.probe())
-            nothing = Forgotten(0, [])
             return await self._searcher.ask(
-                space, lambda: forget_matching(space.records, filter), nothing, filter=filter
+                space, lambda: forget_matching(space.records, filter, removal), 0, filter=filter
             )
 
-        forgotten = await self._searcher.within(lookup_space, search)
-        self._watch.forgotten(forgotten.count)
-        await self._mix_without(forgotten.neighbours)
-        return forgotten.count
+        with self._mender.removal() as removal:
+            count = await self._searcher.within(lookup_space, search)
+            self._watch.forgotten(count)
+            await _mix(removal)
+        return count
+
+
+async def _mix(removal: Removal) -> None:
+    """Mix the vectors of turns anew whose neighbours were forgotten."""
+    try:
+        await removal.mix()
+    except AgentMemoryError as error:
+        error.add_note(
+            "what was to be forgotten is deleted, but the vectors of turns next to it still hold a share of it; that "
+            "is noted and made good by the next call that forgets, changes or appends turns, or forget the same ids "
+            "once more"
+        )
+        raise

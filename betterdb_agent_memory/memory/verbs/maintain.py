@@ -111,8 +111,10 @@ class MaintainVerbs(StoreParts):
     async def reindex(self, *, on_progress: ProgressFn | None = None) -> ReindexResult:
         """Drop the search index and build it anew over the memories that are there.
 
-        For an index that another client made without our fields (`stats().unindexed_fields`), or one that is
-        damaged. No memory is touched. On a server every worker is told first, which takes about 13 s, and the
+        For an index that another client made without our fields (`stats().unindexed_fields`), one that is
+        damaged, or memories of earlier releases and other packages that are not found by their words: each gets the
+        stems that this store would write with it in its `language` (progress stage "words"). Nothing else of a memory
+        is touched. On a server every worker is told first, which takes about 13 s, and the
         searches of all of them wait then until it is done, 30 s at most before they raise
         IndexNotReadyError. Progress is told in memories.
 
@@ -120,7 +122,15 @@ class MaintainVerbs(StoreParts):
             ConfigurationError: there is no index, and no embedder to tell the length of its vectors.
             LeaseHeldError: another worker is making it anew, or changing the embedding model.
         """
-        return await Reindexing(self._engine, self.name, self._records, self._models).run(on_progress)
+        reindexing = Reindexing(
+            self._engine,
+            self.name,
+            self._records,
+            self._models,
+            self._follower,
+            stored_words=self._analyzer.stored,
+        )
+        return await reindexing.run(on_progress)
 
     async def calibrate(
         self,

@@ -18,6 +18,8 @@ from betterdb_agent_memory.options import RecallWeights, Retrieval
 DEFAULT_BUDGET_TOKENS = 2_000
 DEFAULT_CANDIDATES = 32
 MAX_BUDGET_TOKENS = 10_000_000
+CHARACTERS_A_ROW = 40
+"""Characters that take as long to pack as a row of other work does: 4 microseconds, estimated tokens included."""
 
 
 class PromptVerbs(RecallVerbs):
@@ -51,10 +53,11 @@ class PromptVerbs(RecallVerbs):
         """What is remembered about `query`, as a text for a prompt of at most `budget_tokens` (2,000 by default).
 
         The best of `k` recalled memories (32 by default), best first as long as there is room, without those that
-        say the same; then in the order of time, each with its sources. They are delimited as data, and no content
-        can break out of that (docs/context.md). `heading` is the first line, put there as it is; "" leaves it out.
-        `sources` are those of "id", "time", "date", "speaker", "agent", "source" and "tags" that a line tells, by
-        default all.
+        say the same; then oldest first, what one session says on a day together, each with its sources. They are
+        delimited as data, and no content can break out of that (docs/context.md). `heading` is the first line, put
+        there as it is; "" leaves it out.
+        `sources` are those of "id", "time", "date", "session", "turn", "speaker", "agent", "source" and "tags" that a
+        line tells, by default all but session and turn.
         `count_tokens` is the model's tokenizer, a function from a text to a number; without one tokens are
         estimated. The budget holds for the whole text. Only memories that are in it are reinforced. The
         rest is as for `recall`, round trips included.
@@ -89,7 +92,8 @@ class PromptVerbs(RecallVerbs):
             diversity=diversity,
             rerank=rerank,
         )
-        context = await off_loop(len(hits), packing.pack, hits)
+        characters = sum(len(hit.item.content) for hit in hits)
+        context = await off_loop(max(len(hits), characters // CHARACTERS_A_ROW), packing.pack, hits)
         if context.hits and (reinforce is None or reinforce):
             now_ms = self._clock() if now is None else now
             await self._reinforcer.reinforce([hit.item.id for hit in context.hits], now_ms)

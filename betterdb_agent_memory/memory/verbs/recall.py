@@ -67,8 +67,8 @@ class RecallVerbs(StoreParts):
 
         `retrieval` "hybrid" finds and weighs memories by the words, dates and persons of the question as well
         as by likeness, "vector" by likeness alone. `exact` searches on until no better memory can be left, or the
-        budget is used up; `hit.explain.exact` says whether that is so (docs/recall.md says what it rests on). `diversity` (0 to 1, 1 is the score alone)
-        chooses hits that are unlike each other. `rerank=False` leaves the store's reranker out.
+        budget is used up; `hit.explain.exact` says whether that is so (docs/recall.md says what it rests on).
+        `diversity` (0 to 1, 1 is the score alone) chooses hits that are unlike each other. `rerank=False` leaves the store's reranker out.
 
         One round trip, in hybrid retrieval two while it is not known how frequent the words are, and one more each
         for immediate reinforcement and for diversity; more if `exact` needs them, or if the index returned memories

@@ -102,7 +102,9 @@ class RememberVerbs(StoreParts):
         of the same call may be evicted), with one round trip for each scope and set of tags among them.
 
         With `context="window"` they are the turns of a conversation, in order: stored as `remember_conversation`
-        does it, those of each thread as one session that goes on with every call.
+        does it, those of each thread as one session that goes on with every call. The threads of each 500 are embedded
+        in one call and written together, with the round trips of a single one for up to some 40 of them, and a few
+        more beyond that.
 
         What is wrong with one memory is in its result and harms no other. After the embedder failed for a whole
         batch, or the server is not to be reached, the rest is rejected with that error and not tried.
@@ -151,11 +153,13 @@ class RememberVerbs(StoreParts):
 
         The content is what was said; what is embedded has the speaker's name before it. The vector is half the
         turn's own, half that of the turns before, itself and after together, so that "yes, that one" is found by
-        what it answers. The turn before the first message is mixed anew. One call of the embedder and four round
-        trips per 500 messages, six where the session goes on; with a capacity limit one more to count.
+        what it answers. The turn before the first message is mixed anew. One call of the embedder and five round
+        trips per 500 messages, six where the session goes on, two where it is new and has a name of ours; with a
+        capacity limit one more to count.
 
         What is wrong with one message is in its result and harms no other, as with `remember_many`. One
-        that was not stored leaves no place in the session.
+        that could not be embedded leaves no place in the session. Places that the engine could not store to are given
+        back if it can be asked; else they stay empty, and the next message has none before it in its vector.
 
         Raises:
             InvalidInputError: `messages` is a single one, or `session` or the scope is refused.
@@ -195,7 +199,7 @@ class RememberVerbs(StoreParts):
         now. All in one atomic step, which raises the memory's `version` by one if anything differs. `if_version`
         makes it happen only to the version that you have read. A content that is another than the stored one
         is embedded; any other change is not. Two round trips, with `content` three. With the content of a turn of a
-        conversation its vector and those of the turns next to it are mixed anew: six, and one embedding call.
+        conversation its vector and those of the turns next to it are mixed anew: eight, and one embedding call.
 
         Raises:
             InvalidInputError: a value is refused, or nothing is to be changed.

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from betterdb_agent_memory.memory.roles import is_role
 from betterdb_agent_memory.memory.words.stop_words import stop_words
-from betterdb_agent_memory.memory.words.tokens import tokens
+from betterdb_agent_memory.memory.words.tokens import folded, tokens
 
 _LONGEST_NAME = 40
 """Characters before a colon that may be a name; what is longer is a sentence."""
@@ -20,7 +20,7 @@ class Actors:
     """The people whom a question may name; prepared once for a question, cheap for each memory.
 
     An actor is named when all words of the name are in the question, or the first of several that all have capitals
-    ("Caroline" for "Caroline Smith"; titles do not count). Case does not matter, nor does a possessive 's;
+    ("Caroline" for "Caroline Smith"; titles do not count). Case and accents do not matter, nor does a possessive 's;
     a name that is a word of every sentence ("Will") must have its capital, and not as the question's first word.
     """
 
@@ -28,7 +28,7 @@ class Actors:
 
     def __init__(self, query: str) -> None:
         self._query = query
-        self._words = frozenset(tokens(query, "english"))
+        self._words = frozenset(map(folded, tokens(query, "english")))
         self._known: dict[str, bool] = {}
 
     def named(self, name: str | None) -> bool:
@@ -71,7 +71,7 @@ def _may_be_name(name: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _words(name: str) -> tuple[str, ...]:
-    words = tokens(name, "english")
+    words = [folded(word) for word in tokens(name, "english")]
     return tuple(word for word in words if word not in _TITLES) or tuple(words)
 
 

@@ -28,9 +28,9 @@ LONGEST_WORD = 64
 QUERY_WORDS = 64
 """Distinct words of a question that count, the first ones: each costs a look into the index."""
 
-_NO_PLAIN_WORDS = re.compile(rf"[^\t\n\r -\[\]-~]|[\w']{{{LONGEST_WORD + 1}}}")
-"""What a search engine may read otherwise than we do: it cuts at other characters, escapes with a backslash, and
-knows long words whole."""
+_NO_PLAIN_WORDS = re.compile(rf"[^\t\n\r -\[\]-~]|\w[\n\r]+\w|[\w']{{{LONGEST_WORD + 1}}}")
+"""What a search engine may read otherwise than we do: it cuts at other characters (RediSearch not even at the end of
+a line), takes a backslash for an escape, and knows long words whole."""
 
 
 class Analyzer:

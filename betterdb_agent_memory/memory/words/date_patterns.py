@@ -12,7 +12,7 @@ from betterdb_agent_memory.memory.words.phrases import PHRASES, Phrases
 YEAR = r"(?:19|20)\d\d\b"
 
 NUMERIC = (
-    re.compile(r"(?<![\d./-])(?P<said>(?:19|20)\d\d-\d{1,2}(?:-\d{1,2})?)\b(?![./-]\d)"),
+    re.compile(r"(?<![\d./-])(?P<said>(?:19|20)\d\d(?P<dot>[/-])\d{1,2}(?:(?P=dot)\d{1,2})?)\b(?![./-]\d)"),
     re.compile(rf"(?<![\d./-])(?P<said>\d{{1,2}}(?P<dot>[./-])\d{{1,2}}(?P=dot){YEAR})"),
 )
 """Dates in figures, which are looked for in every language."""
@@ -28,6 +28,9 @@ NAMED = (
 class Patterns:
     """What to look for in a question in lower case. The groups `said` and `before` are what the parser gets.
 
+    `opening` (behind the text before a date, groups `since`, `after`, `before`) says that a span has one end;
+    `joining` (the text between two dates) that these are its ends, with the group `both` only if `between` is before.
+
     A question without a year in figures, and without one of the words in `triggers`, names no date.
     """
 
@@ -42,6 +45,10 @@ class Patterns:
     month: re.Pattern[str]
     weekday: re.Pattern[str]
     year: re.Pattern[str]
+    years: re.Pattern[str]
+    opening: re.Pattern[str]
+    joining: re.Pattern[str]
+    between: re.Pattern[str]
     canonical: Mapping[str, str]
     """The fixed phrases with the articles that the parser wants."""
 
@@ -55,13 +62,17 @@ def date_patterns(language: str) -> Patterns | None:
     amount = rf"(?P<amount>\d{{1,3}}|{'|'.join(phrases.all_amounts)})"
     unit = rf"(?P<unit>{phrases.units})"
     seasons = "|".join(f"(?P<season{number}>{names})" for number, names in enumerate(phrases.seasons))
+    ends = f"{phrases.since}|{phrases.after}|{phrases.before}"
+    leads = (phrases.from_, phrases.month_lead, phrases.weekday_lead, phrases.year_lead, phrases.last, phrases.this)
+    beside = rf"(?:(?:{'|'.join(leads)})\s+|{phrases.articles})*"
     canonical = {re.sub(f"^(?:{phrases.articles})", "", said): said for said in phrases.fixed}
     fixed = "|".join(map(re.escape, sorted(canonical, key=len, reverse=True)))
-    lead = rf"(?:(?P<lead>{phrases.month_lead})|(?P<last>{phrases.last}|{phrases.this}))\s+"
+    lead = rf"(?:(?P<lead>{phrases.month_lead}|{ends})|(?P<last>{phrases.last})|(?P<this>{phrases.this}))\s+"
     return Patterns(
         triggers=_triggers(phrases),
         within=re.compile(rf"\b{phrases.within.format(amount=amount, unit=unit)}\b"),
-        ago=re.compile(rf"\b{phrases.ago.format(amount=amount, unit=unit)}\b"),
+        # "twenty-five days ago" is not five days ago.
+        ago=re.compile(rf"(?<![\w-]){phrases.ago.format(amount=amount, unit=unit)}\b"),
         weekend=re.compile(rf"\b{_latest(phrases, phrases.weekend)}\b"),
         season=re.compile(
             rf"\b(?:{lead})?{_article(phrases)}(?:{seasons})\b"
@@ -71,14 +82,23 @@ def date_patterns(language: str) -> Patterns | None:
         dates=(*NUMERIC, *_dates(phrases)),
         last_month=re.compile(rf"\b{_latest(phrases, _months(phrases))}\b"),
         month=re.compile(
-            rf"\b(?:(?:{phrases.month_lead})\s+(?P<said>{_months(phrases)})|(?P<before>{phrases.months}))\b"
+            rf"\b(?:(?:{phrases.month_lead}|{ends}|{phrases.between})\s+(?P<said>{_months(phrases)})|(?P<before>{phrases.months}))\b"
         ),
         weekday=re.compile(
-            rf"\b(?:{_latest(phrases, phrases.weekdays, this=f'{phrases.this}|{phrases.weekday_lead}')})\b"
+            rf"\b(?:{_latest(phrases, phrases.weekdays, this=f'{phrases.this}|{phrases.weekday_lead}|{ends}')})\b"
         ),
         year=re.compile(
-            rf"\b(?:{phrases.year_lead})\s+{_article(phrases)}(?P<said>{YEAR})(?![-/.:]?\d)|\b(?P<before>{YEAR})\W*$"
+            rf"\b(?:{phrases.year_lead}|{ends})\s+{_article(phrases)}(?P<said>{YEAR})(?![-/.:]?\d)|\b(?P<before>{YEAR})\W*$"
         ),
+        years=re.compile(
+            rf"\b(?:{phrases.year_lead}|{phrases.between}|{phrases.from_}|{phrases.since})\s+{_article(phrases)}"
+            rf"(?P<said>{YEAR})\s*(?:[-–—]|\b(?:{phrases.to}|{phrases.both})\b)\s*(?P<until>{YEAR})(?![-/.:]?\d)"
+        ),
+        opening=re.compile(
+            rf"\b(?:(?P<since>{phrases.since})|(?P<after>{phrases.after})|(?P<before>{phrases.before}))\s+{beside}$"
+        ),
+        joining=re.compile(rf"\s*(?:[-–—]|\b(?:(?P<both>{phrases.both})|{phrases.to})\b)\s*{beside}"),
+        between=re.compile(rf"\b(?:{phrases.between})\s+{beside}$"),
         canonical=canonical,
     )
 

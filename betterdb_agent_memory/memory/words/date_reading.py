@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from calendar import isleap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
+from itertools import islice
 from threading import Lock
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from betterdb_agent_memory.memory.words.date_patterns import NAMED, NUMERIC, Patterns
+from betterdb_agent_memory.memory.words.date_wording import worded
 from betterdb_agent_memory.memory.words.languages import CODES
 from betterdb_agent_memory.memory.words.phrases import PHRASES
 
@@ -25,6 +27,9 @@ _FIRST_DAY, _LAST_DAY = date(1000, 1, 1), date(9000, 1, 1)
 _PARSER_CODES = {"no": "nb", "st": "en"}
 _AS_WRITTEN_HERE = str.maketrans("’年月日", "'-- ")
 _YEAR = re.compile(r"(?:19|20)\d\d")
+_LEADING = 60
+"""Characters before a date that may lead to it: "since the beginning of"."""
+
 _FIRST_MONTHS = (3, 6, 9, 12)
 """Of spring, summer, autumn and winter."""
 
@@ -38,6 +43,14 @@ class Span(NamedTuple):
     end: date
 
 
+class _Named(NamedTuple):
+    """A date where it is said: from `start` (without the words that lead to it) to `end` of the question."""
+
+    start: int
+    end: int
+    spans: tuple[Span, ...]
+
+
 def written_spans(query: str, today: date, language: str) -> Iterator[Span]:
     """Dates in figures and, if the parser may know the language, with a month's name and a year."""
     question = _Question(query)
@@ -48,47 +61,100 @@ def written_spans(query: str, today: date, language: str) -> Iterator[Span]:
 
 def spoken_spans(query: str, today: date, language: str, patterns: Patterns) -> Iterator[Span]:
     """All ways of naming a date for which the language has a vocabulary; of two readings the longer one."""
-    question = _Question(query)
-    yield from _relative(question, today, language, patterns)
-    yield from _calendar(question, today, language, patterns)
-    yield from _loose(question, today, language, patterns)
+    question = _Question(worded(query.translate(_AS_WRITTEN_HERE), today, language))
+    found = (
+        *_relative(question, today, language, patterns),
+        *_calendar(question, today, language, patterns),
+        *_loose(question, today, language, patterns),
+    )
+    named = sorted(
+        (_Named(_start(match), match.end(), tuple(spans)) for match, spans in found), key=lambda one: one.start
+    )
+    place = 0
+    while place < len(named):
+        one = named[place]
+        place += 1
+        if place < len(named) and (joined := _joined(question.text, one, named[place], patterns)):
+            yield from joined
+            place += 1
+        else:
+            yield from _opened(question.text, one, today, patterns)
 
 
-def _relative(question: _Question, today: date, language: str, patterns: Patterns) -> Iterator[Span]:
+_Found: TypeAlias = Iterator[tuple[re.Match[str], Iterable[Span]]]
+
+
+def _relative(question: _Question, today: date, language: str, patterns: Patterns) -> _Found:
     """Distances from now."""
     for match in question.taken(patterns.within):
-        for span in _distant(match, today, language):
-            yield Span(span.start, today + _DAY)
+        yield match, [Span(span.start, today + _DAY) for span in _distant(match, today, language)]
     for match in question.taken(patterns.ago):
-        yield from _distant(match, today, language)
+        yield match, _distant(match, today, language)
     for match in question.taken(patterns.fixed):
-        yield from _parsed(patterns.canonical[match["said"]], today, language)
+        yield match, _parsed(patterns.canonical[match["said"]], today, language)
 
 
-def _calendar(question: _Question, today: date, language: str, patterns: Patterns) -> Iterator[Span]:
+def _calendar(question: _Question, today: date, language: str, patterns: Patterns) -> _Found:
     """Days and months by their number or name."""
+    for match in question.taken(patterns.years):
+        first, last = (int(match[year]) for year in ("said", "until"))
+        years = (first, last) if first <= last else (first, first)
+        yield match, [Span(date(years[0], 1, 1), date(years[1] + 1, 1, 1))]
     for pattern in patterns.dates:
         for match in question.taken(pattern, question.is_date):
-            for span in _parsed(match["said"], today, language):
-                yield from (span,) if _YEAR.search(match["said"]) else _recurring(span, today, YEARS_BACK)
+            spans = _parsed(match["said"], today, language)
+            has_year = _YEAR.search(match["said"]) is not None
+            yield match, spans if has_year else [day for span in spans for day in _recurring(span, today, YEARS_BACK)]
     for match in question.taken(patterns.last_month):
+        # In May "last May" is not the present one.
         for span in _parsed(_said(match), today, language):
-            # In May "last May" is not the present one.
-            yield from _recurring(span, today if span.end <= today else span.start - _DAY, 1)
+            yield match, _recurring(span, today if span.end <= today else span.start - _DAY, 1)
     for match in question.taken(patterns.month):
         for span in _parsed(_said(match), today, language):
-            yield from _recurring(span, today, YEARS_BACK)
+            yield match, _recurring(span, today, YEARS_BACK)
 
 
-def _loose(question: _Question, today: date, language: str, patterns: Patterns) -> Iterator[Span]:
+def _loose(question: _Question, today: date, language: str, patterns: Patterns) -> _Found:
     """Seasons, weekends, days of the week and years."""
     for match in question.taken(patterns.season, _is_season):
-        yield from _seasons(match, today)
-    for _ in question.taken(patterns.weekend):
-        yield _weekend(today, 1)
+        yield match, _seasons(match, today)
+    for match in question.taken(patterns.weekend):
+        yield match, [_weekend(today, 1)]
     for pattern in (patterns.weekday, patterns.year):
         for match in question.taken(pattern):
-            yield from _parsed(_said(match), today, language)
+            yield match, _parsed(_said(match), today, language)
+
+
+def _joined(text: str, first: _Named, last: _Named, patterns: Patterns) -> list[Span]:
+    """The spans of which two dates are the ends; none if they are not. One without a year has that of the other."""
+    joining = patterns.joining.fullmatch(text, first.end, last.start)
+    if joining is None or (joining["both"] and not patterns.between.search(text, _near(first), first.start)):
+        return []
+    pairs = [(max((one for one in first.spans if one.start <= end.start), default=None), end) for end in last.spans]
+    return [Span(start.start, end.end) for start, end in pairs if start]
+
+
+def _opened(text: str, named: _Named, today: date, patterns: Patterns) -> Iterable[Span]:
+    """What a date means behind "since" or "after", the latest if it has no year; nothing behind "before"."""
+    opening = patterns.opening.search(text, _near(named), named.start)
+    if opening is None:
+        return named.spans
+    latest = max((span for span in named.spans if span.start <= today), default=None)
+    if latest is None or opening["before"]:
+        return ()
+    start = latest.start if opening["since"] else latest.end
+    return (Span(start, today + _DAY),) if start <= today else ()
+
+
+def _near(named: _Named) -> int:
+    return max(0, named.start - _LEADING)
+
+
+def _start(match: re.Match[str]) -> int:
+    """Where the date itself begins, behind the words that lead to it."""
+    groups = match.groupdict()
+    names = [name for name in ("said", "before", *(f"season{n}" for n in range(4))) if groups.get(name)]
+    return match.start(names[0]) if names else match.start()
 
 
 class _Question:
@@ -96,7 +162,7 @@ class _Question:
 
     def __init__(self, query: str) -> None:
         self._written = query.translate(_AS_WRITTEN_HERE)
-        self._left = self._written.lower()
+        self.text = self._left = self._written.lower()
         # Capitals tell "May" from "may". Where lower case has another length, nobody knows where they were.
         if len(self._left) != len(self._written):
             self._written = self._left
@@ -127,19 +193,22 @@ def _said(match: re.Match[str]) -> str:
 
 def _is_season(match: re.Match[str]) -> bool:
     """Whether a season is meant as a time: "in summer" and "summer 2022" are, "summer dresses" are not."""
-    return any(match[sign] for sign in ("lead", "last", "year", "follows"))
+    return any(match[sign] for sign in ("lead", "last", "this", "year", "follows"))
 
 
 def _seasons(match: re.Match[str], today: date) -> Iterator[Span]:
     season = next(number for number in range(len(_FIRST_MONTHS)) if match[f"season{number}"])
     year = int(match["year"] or today.year)
-    span = _months(year, _FIRST_MONTHS[season], 3)
     if match["year"]:
-        yield span
+        yield _months(year, _FIRST_MONTHS[season], 3)
         return
-    latest = today.year if span.start <= today else today.year - 1
-    for year in range(latest, latest - (1 if match["last"] or match["follows"] else YEARS_BACK), -1):
-        yield _months(year, span.start.month, 3)
+    spans = (_months(year - back, _FIRST_MONTHS[season], 3) for back in range(YEARS_BACK + 2))
+    if match["last"] or match["follows"]:
+        # In summer "last summer" is not the present one, nor is "last winter" in January.
+        yield next(span for span in spans if span.end <= today)
+        return
+    begun = (span for span in spans if span.start <= today)
+    yield from islice(begun, 1 if match["this"] else YEARS_BACK)
 
 
 def _months(year: int, month: int, count: int) -> Span:
@@ -170,6 +239,8 @@ def _distant(match: re.Match[str], today: date, language: str) -> Iterator[Span]
 
 def _parsed(said: str, today: date, language: str) -> Iterator[Span]:
     """The whole day, week, month or year that was said; nothing if the parser cannot read it."""
+    if said[:4].isdecimal():
+        said = said.replace("/", "-")
     if read := _read(said, today, language):
         yield _whole(*read)
 
@@ -201,7 +272,7 @@ def _read(said: str, today: date, language: str) -> tuple[date, str] | None:
     with _parsing:  # the parser remembers what it saw
         try:
             found = _parser(_parser_code(language), today).get_date_data(said)
-        except OverflowError:
+        except (OverflowError, ValueError):  # what lies beyond the calendar
             return None
     if found.date_obj is None or not _FIRST_DAY < found.date_obj.date() < _LAST_DAY:
         return None

@@ -23,6 +23,7 @@ MAX_PERIODS = 16
 """What one question may name; the rest is left out."""
 
 _LONGEST_QUESTION = 4096
+_FIRST_YEAR, _LAST_YEAR = 1000, 9990
 _FIGURES = re.compile(r"(?:19|20)\d\d")
 
 
@@ -47,14 +48,17 @@ def named_periods(query: str, now_ms: int, language: str = "english") -> tuple[P
     """The spans of time that `query` names, seen from `now_ms`; in order, each once, at most 16.
 
     A day, month, year or season is that whole; one without a year is the last five of its name, none of which
-    begins in the future, and with "last" the latest. "Three days ago" is that day and those beside it, "two weeks
-    ago" the week around that day; "a month ago" and "a year ago" are the calendar month and year; a weekend is
-    Saturday and Sunday; seasons are those of the northern half. Dates in figures are read as is usual in the language
-    (in English the month first), or the only possible way.
+    begins in the future, with "last" the latest that is over, with "last year" that one. Two that are the ends of
+    a span ("from 3 to 9 May", "in 2019-2021") are that span; "since" and "after" a date it lasts until now, and what
+    is before one is no period. "Three days ago" is that day and those beside it, "two weeks ago" the week around that
+    day; "a month ago" and "a year ago" are the calendar month and year; a weekend is Saturday and Sunday; seasons are
+    those of the northern half. Dates in figures are read as is usual in the language (in English the month first), or
+    the only possible way.
 
     English, German, French and Spanish have a vocabulary here. In other languages that have a stemmer dates with a
     year are understood ("8 maggio 2023"), in `language="none"` dates in figures. The first date of a process takes a
     quarter of a second, since the parser is loaded; later ones a millisecond or two, repeated questions nothing.
+    Seen from beyond the calendar (the year 9990) a question names nothing.
 
     >>> from datetime import datetime, UTC
     >>> now = datetime(2026, 11, 21, tzinfo=UTC)
@@ -64,7 +68,12 @@ def named_periods(query: str, now_ms: int, language: str = "english") -> tuple[P
     """
     if not may_name_period(query, language):
         return ()
-    today = datetime.fromtimestamp(now_ms / 1000, UTC).date()
+    try:
+        today = datetime.fromtimestamp(now_ms / 1000, UTC).date()
+    except (OverflowError, ValueError, OSError):
+        return ()
+    if not _FIRST_YEAR <= today.year <= _LAST_YEAR:
+        return ()
     return _periods(query[:_LONGEST_QUESTION], today, language)
 
 

@@ -15,7 +15,9 @@ class Phrases:
     `of` may stand between the parts of a date. `last` stands before (or after: `last_follows`) what it means the
     latest of, `this` before it. `fixed` are phrases as the parser reads them, whose article may be left out. `ago`
     and `within` name a distance into the past and the time from there to now; `ago_said` is how the parser wants the
-    former. `numbers` are the words for 1, 2, 3 ...; `amounts` other words for one.
+    former. `numbers` are the words for 1, 2, 3 ...; `amounts` other words for one. `last_year` and `this_year` say
+    which May is meant. `to` stands between the ends of a span, with or without `from_` before them; `both` does behind
+    `between`. `since`, `after` and `before` stand before the one end that a span has. `fortnight` is two weeks.
     """
 
     months: str
@@ -35,6 +37,16 @@ class Phrases:
     numbers: str
     amounts: Mapping[str, int]
     year_lead: str
+    last_year: str
+    this_year: str
+    between: str
+    both: str
+    from_: str
+    to: str
+    since: str
+    after: str
+    before: str
+    fortnight: str = "(?!)"
     of: str = ""
     shy_months: str = ""
     short_months: str = ""
@@ -47,6 +59,24 @@ class Phrases:
         numbers = {word: place for place, word in enumerate(self.numbers.split("|"), 1)}
         return {**self.amounts, **dict(sorted(numbers.items(), key=lambda item: -len(item[0])))}
 
+
+_ENGLISH_AMOUNTS = {
+    "a couple of": 2,
+    "a couple": 2,
+    "couple of": 2,
+    "a few": 3,
+    "few": 3,
+    "several": 3,
+    "a dozen": 12,
+    "thirty": 30,
+    "forty": 40,
+    "fifty": 50,
+    "sixty": 60,
+    "ninety": 90,
+    "a hundred": 100,
+    "an": 1,
+    "a": 1,
+}
 
 ENGLISH = Phrases(
     months="january|february|july|september|october|november|december",
@@ -70,9 +100,22 @@ ENGLISH = Phrases(
     ago_said="{amount} {unit} ago",
     within=r"(?:last|past|previous)\s+{amount}\s+{unit}",
     units="days?|weeks?|weekends?|months?|years?",
-    numbers="one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve",
-    amounts={"a couple of": 2, "a couple": 2, "couple of": 2, "a few": 3, "few": 3, "several": 3, "an": 1, "a": 1},
+    numbers=(
+        "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|"
+        "eighteen|nineteen|twenty"
+    ),
+    amounts=_ENGLISH_AMOUNTS,
     year_lead="in|during|of|from|throughout|early|late|mid|year",
+    last_year="last year|the previous year|the past year",
+    this_year="this year",
+    between="between",
+    both="and",
+    from_="from",
+    to="to|until|till|through|thru|up to",
+    since="since|starting",
+    after="after",
+    before="before|until|till|by|prior to|up to",
+    fortnight="(?:(?:a|one)\\s+)?fortnight",
 )
 
 GERMAN = Phrases(
@@ -95,9 +138,18 @@ GERMAN = Phrases(
     ago_said="vor {amount} {unit}",
     within=r"(?:letzten|vergangenen)\s+{amount}\s+{unit}",
     units="tagen?|tag|wochen?|monaten?|monat|jahren?|jahr",
-    numbers="einem|zwei|drei|vier|fünf|sechs|sieben|acht|neun|zehn",
+    numbers="einem|zwei|drei|vier|fünf|sechs|sieben|acht|neun|zehn|elf|zwölf|dreizehn|vierzehn",
     amounts={"ein paar": 3, "einigen": 3, "einer": 1},
     year_lead="in|im jahr|jahr|anfang|mitte|ende",
+    last_year="letztes jahr|letzten jahres|vorigen jahres|vergangenen jahres",
+    this_year="dieses jahr|dieses jahres",
+    between="zwischen",
+    both="und",
+    from_="von",
+    to="bis zum|bis",
+    since="seit|ab",
+    after="nach",
+    before="vor|bis zum|bis",
 )
 
 FRENCH = Phrases(
@@ -122,9 +174,18 @@ FRENCH = Phrases(
     ago_said="il y a {amount} {unit}",
     within=r"{amount}\s+(?:derniers|dernières)\s+{unit}",
     units="jours?|semaines?|mois|ans?|années?",
-    numbers="un|deux|trois|quatre|cinq|six|sept|huit|neuf|dix",
+    numbers="un|deux|trois|quatre|cinq|six|sept|huit|neuf|dix|onze|douze|treize|quatorze|quinze",
     amounts={"quelques": 3, "une": 1},
     year_lead="en|année|début|fin",
+    last_year=r"(?:de\s+)?l'(?:année dernière|an dernier|an passé)",
+    this_year="cette année",
+    between="entre",
+    both="et",
+    from_="de|du",
+    to="au|à|jusqu'au|jusqu'à|jusqu'en",
+    since="depuis|à partir de",
+    after="après",
+    before="avant|jusqu'au|jusqu'à|jusqu'en",
 )
 
 SPANISH = Phrases(
@@ -151,6 +212,15 @@ SPANISH = Phrases(
     numbers="un|dos|tres|cuatro|cinco|seis|siete|ocho|nueve|diez",
     amounts={"unos": 3, "unas": 3, "una": 1},
     year_lead="en|año",
+    last_year="año pasado",
+    this_year="este año",
+    between="entre",
+    both="y",
+    from_="de|del",
+    to="al|a|hasta",
+    since="desde|a partir de",
+    after="después de|después del",
+    before="antes de|antes del|hasta",
 )
 
 PHRASES: Mapping[str, Phrases] = {"english": ENGLISH, "german": GERMAN, "french": FRENCH, "spanish": SPANISH}

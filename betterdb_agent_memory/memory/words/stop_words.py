@@ -139,12 +139,12 @@ ikke også bare så mye her der nå alle alt andre noen noe ingen intet
 """,
 }
 
-UNINDEXED = frozenset(
-    """
+_UNINDEXED = """
 a an and are as at be but by for if in into is it no not of on or such that the their then there these they this to was
 will with
-""".split()
-)
+"""
+
+UNINDEXED = frozenset(_UNINDEXED.split())
 """Words that a server's search module leaves out of every text field, whatever the language."""
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 from pathlib import Path
 
 import apsw
 import pytest
 
-from betterdb_agent_memory.engines.base import RecordChange
+from betterdb_agent_memory.engines.base import Outcome, RecordChange
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine, database, words
 from betterdb_agent_memory.engines.embedded.records import EmbeddedRecords
 from betterdb_agent_memory.engines.filters import Filter
@@ -199,7 +200,7 @@ def secrets_left(path: Path) -> int:
 async def test_words_of_a_text_that_is_gone_are_in_no_index(
     path: Path, clock, monkeypatch: pytest.MonkeyPatch, cost: int, way: str
 ) -> None:
-    monkeypatch.setattr(words, "_ALL_FOR_ONE", cost)
+    monkeypatch.setattr(words, "_BYTES_FOR_ONE", cost)
     engine, records = await opened(path, clock)
     stays = [record(f"{i}", content=f"{os.urandom(8).hex()} and other words stay") for i in range(3000)]
     await records.write_many(stays[:1500])
@@ -232,3 +233,56 @@ async def test_words_of_a_text_that_is_gone_are_in_no_index(
         assert not terms & set(SECRETS)
         assert ("other" in terms) == (table == "word_1")
     database.close()
+
+
+@pytest.mark.parametrize(("rows", "first", "stay"), [(4, 2, 0), (50, 1, 0), (50, 1, 5), (300, 5, 100)])
+async def test_no_word_stays_of_texts_that_are_forgotten_after_others(
+    path: Path, rows: int, first: int, stay: int
+) -> None:
+    texts = {f"{i}": [os.urandom(6).hex() for _ in range(8)] for i in range(rows)}
+    engine, records = await opened(path)
+    for id, text in texts.items():
+        await records.write_many([record(id, content=" ".join(text))])
+    ids = list(texts)
+    await records.delete_many(ids[:first])
+    await records.delete_many(ids[first : rows - stay])
+    await engine.close()
+    content = path.read_bytes()
+    assert not [word for id in ids[: rows - stay] for word in texts[id] if word[4:].encode() in content]
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_no_word_stays_whatever_was_written_and_forgotten(path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    held: dict[str, str] = {}
+    gone: list[str] = []
+    texts = {f"{i}": "" for i in range(chance.choice([5, 40, 200]))}
+    lengths = chance.choice([[8], [1, 30], [3, 300]])
+    engine, records = await opened(path)
+    for _ in range(25):
+        chosen = chance.sample(sorted(texts), chance.choice([1, 1, 3, len(texts) // 2, len(texts)]))
+        fresh = {id: " ".join(chance.randbytes(8).hex() for _ in range(chance.choice(lengths))) for id in chosen}
+        gone += [text for id in chosen if (text := held.pop(id, ""))]
+        match chance.choice(["write", "write", "change", "delete", "reopen"]):
+            case "write":
+                await records.write_many([record(id, content=text) for id, text in fresh.items()])
+                held |= fresh
+            case "change":
+                changes = [RecordChange(id, sets={"content": text.encode()}) for id, text in fresh.items()]
+                outcomes = await records.change_many(changes)
+                held |= {id: fresh[id] for id, out in zip(chosen, outcomes, strict=True) if out is Outcome.CHANGED}
+            case "delete":
+                await records.delete_many(chosen)
+            case _:
+                await records.delete_many(chosen)
+                await engine.close()
+                engine, records = await opened(path)
+    await engine.close()
+    # The index and nothing else: rows that SQLite moved may have left a copy in the unused part of a page.
+    database = apsw.Connection(str(path))
+    database.execute("VACUUM")
+    database.close()
+    content = path.read_bytes()
+    words_of = [word for text in gone for word in text.split()]
+    assert not [word for word in words_of if word[5:].encode() in content]
+    assert len(words_of) > 10

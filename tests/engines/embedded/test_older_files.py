@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import apsw
 import pytest
 
 from betterdb_agent_memory.engines.base import Collection, IndexState, RecordChange, SchemaField, Search, Word
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.embedded.records import EmbeddedRecords
 from betterdb_agent_memory.engines.filters import Between, Equals, Filter, HasTag
+from betterdb_agent_memory.errors import EngineError
 from betterdb_agent_memory.memory.record import MEMORY_SCHEMA
 from tests.engines.embedded.support import collection, encoded, python, record
 
@@ -122,6 +126,75 @@ async def holders(records: EmbeddedRecords, text: str, stem: str) -> list[str]:
     """Ids of the records with a vector that have the word."""
     search = Search(9, Filter(), (Word(text, stem),))
     return sorted(row.id for row in (await records.search_many(encoded([1, 0]), [search], fields=[])).neighbours[0])
+
+
+async def test_the_description_is_one_that_earlier_releases_read(path: Path) -> None:
+    engine = EmbeddedEngine(path)
+    await engine.records(collection()).prepare(2)
+    await engine.close()
+    for field in described(path):
+        assert field.keys() == {"name", "kind", "multiple", "sortable"}
+    assert {field["name"]: field["kind"] for field in described(path)}["words"] not in ("tag", "number")
+
+
+def described(path: Path) -> list[dict[str, Any]]:
+    database = sqlite3.connect(path)
+    [(fields,)] = database.execute("SELECT fields FROM collection").fetchall()
+    database.close()
+    described: list[dict[str, Any]] = json.loads(fields)
+    return described
+
+
+async def test_what_a_later_release_says_of_a_field_is_ignored(path: Path) -> None:
+    engine = EmbeddedEngine(path)
+    records = engine.records(collection())
+    await records.prepare(2)
+    await records.write_many([record("1", content="running", words="lauf")])
+    later = json.dumps([{**field, "later": True} for field in described(path)])
+    await records._database.write(lambda c: c.execute("UPDATE collection SET fields = ?", (later,)))
+    assert await holders(records, "runs", "nobody") == await holders(records, "nobody", "lauf") == ["1"]
+    await engine.close()
+
+
+async def test_an_upgrade_by_a_later_release_is_noticed_while_the_file_is_open(path: Path) -> None:
+    engine = EmbeddedEngine(path)
+    records = engine.records(collection())
+    await records.prepare(2)
+    await records.write_many([record("1")])
+    later = apsw.Connection(str(path))
+    later.execute("PRAGMA user_version = 99")
+    for call in (records.count(Filter()), records.write_many([record("2")]), records.delete_many(["1"])):
+        with pytest.raises(EngineError, match=r"memory\.db has format version 99, .* upgrade"):
+            await call
+    await engine.close()
+    assert later.execute("SELECT id FROM record_1").fetchall() == [("1",)]
+    later.close()
+
+
+async def test_words_that_format_4_left_behind_are_gone(path: Path) -> None:
+    engine = EmbeddedEngine(path)
+    records = engine.records(collection())
+    await records.prepare(2)
+    await records.write_many([record("1", content="running", words="lauf")])
+    await engine.close()
+    fields = json.dumps(
+        [
+            {**field, "kind": "text", "holds_stems": True} if field["name"] == "words" else field
+            for field in described(path)
+        ]
+    )
+    database = apsw.Connection(str(path))
+    database.execute("INSERT INTO word_1 (rowid, text) VALUES (7, 'secret')")
+    database.execute("UPDATE collection SET fields = ?", (fields,))
+    database.execute("PRAGMA user_version = 4")
+    database.close()
+    assert b"secret" in path.read_bytes()
+    engine = EmbeddedEngine(path)
+    records = engine.records(collection())
+    assert await holders(records, "runs", "nobody") == await holders(records, "nobody", "lauf") == ["1"]
+    await engine.close()
+    assert b"secret" not in path.read_bytes()
+    assert all("holds_stems" not in field for field in described(path))
 
 
 OPENER = """

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from betterdb_agent_memory.engines.base import (
     Collection,
     IndexSchema,
+    IndexState,
     RecordChange,
     RecordWrite,
     SchemaField,
@@ -25,8 +27,8 @@ from betterdb_agent_memory.engines.base import (
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine, coarse, search, words
 from betterdb_agent_memory.engines.embedded.records import EmbeddedRecords
 from betterdb_agent_memory.engines.embedded.tables import Tables
-from betterdb_agent_memory.engines.filters import Equals, Filter, HasTag
-from betterdb_agent_memory.errors import InvalidInputError
+from betterdb_agent_memory.engines.filters import Equals, Fields, Filter, HasTag
+from betterdb_agent_memory.errors import EngineError, InvalidInputError
 from tests.engines.embedded.support import collection, encoded, record, true_distances
 
 EVERYTHING = Filter()
@@ -126,7 +128,7 @@ STEP = st.tuples(
 async def test_words_follow_their_texts(
     monkeypatch: pytest.MonkeyPatch, cost: int, steps: list[tuple[str, list[tuple[int, str, str]]]]
 ) -> None:
-    monkeypatch.setattr(words, "_ALL_FOR_ONE", cost)
+    monkeypatch.setattr(words, "_BYTES_FOR_ONE", cost)
     seconds = 1000.0
     engine = EmbeddedEngine(clock=lambda: seconds)
     records = engine.records(collection())
@@ -332,3 +334,86 @@ async def test_every_count_of_a_batch_is_checked(records: EmbeddedRecords) -> No
         await records.search_many(encoded([1, 0]), searches, fields=[])
     with pytest.raises(InvalidInputError, match="12 bytes"):
         await records.search_many(encoded([1, 0, 0]), [], fields=[], tallies=[Tally(EVERYTHING)])
+
+
+async def test_only_where_less_stays_than_goes_the_rest_is_written_anew(
+    records: EmbeddedRecords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled: list[int] = []
+    insert = words.insert
+
+    def noted(connection: apsw.Connection, tables: Tables, taken: Sequence[tuple[int, Fields]]) -> None:
+        filled.append(len(taken))
+        insert(connection, tables, taken)
+
+    long = " ".join(f"{w}{i}" for i in range(100) for w in VOCABULARY)
+    await records.write_many([record(f"{i}", content=long) for i in range(100)])
+    monkeypatch.setattr(words, "insert", noted)
+    # More characters than there are records many times over, and still little of what there is.
+    await records.delete_many(["7"])
+    assert filled == []
+    await records.delete_many([f"{i}" for i in range(10, 100)])
+    assert filled == [9]
+    assert len(await found(records, word("kilo1"))) == 9
+
+
+async def test_the_words_of_a_batch_of_changes_are_taken_out_at_once(
+    records: EmbeddedRecords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed: list[int] = []
+    remove = words.remove
+
+    def noted(connection: apsw.Connection, tables: Tables, taken: Sequence[tuple[int, Fields]]) -> None:
+        removed.append(len(taken))
+        remove(connection, tables, taken)
+
+    await records.write_many([record(f"{i}", content="kilo") for i in range(20)])
+    monkeypatch.setattr(words, "remove", noted)
+    texts = [(i, text) for text in ("lima", "mike") for i in range(20)]
+    await records.change_many([RecordChange(f"{i}", sets={"content": text.encode()}) for i, text in texts])
+    assert removed == [20]
+    assert [len(await found(records, word(w))) for w in ("kilo", "lima", "mike")] == [0, 0, 20]
+    await records._database.write(check_integrity)
+
+
+DAMAGES = {
+    "overwritten": "UPDATE word_1_data SET block = zeroblob(20) WHERE id > 10",
+    "emptied": "DELETE FROM word_1_data",
+    "without its structure": "DELETE FROM word_1_data WHERE id = 10",
+    "dropped": "DROP TABLE word_1; DROP TABLE stem_1",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+async def test_a_damaged_index_of_words_says_so_and_a_rebuild_makes_it_anew(path: Path, damage: str) -> None:
+    async with opened(path) as records:
+        await records.write_many([record(f"{i}", content=f"kilo lima{i}") for i in range(90)])
+    connection = apsw.Connection(str(path))
+    connection.execute(damage)
+    connection.close()
+    async with opened(path) as records:
+        for call in (found(records, word("kilo")), records.delete_many(["7"])):
+            with pytest.raises(EngineError, match=r"index of words in .*memory\.db is damaged: call reindex\(\)"):
+                await call
+        assert await records.rebuild(2) == IndexState(2)
+        assert len(await found(records, word("kilo"))) == 90
+        await records.delete_many(["7"])
+        assert await found(records, word("lima7"), word("lima8")) == ["8"]
+        await records._database.write(check_integrity)
+
+
+@asynccontextmanager
+async def opened(path: Path) -> AsyncIterator[EmbeddedRecords]:
+    engine = EmbeddedEngine(path)
+    records = engine.records(collection())
+    await records.prepare(2)
+    yield records
+    await engine.close()
+
+
+async def test_a_collection_is_dropped_whose_words_are_gone(records: EmbeddedRecords) -> None:
+    await records.write_many([record("1", content="kilo")])
+    await records._database.write(lambda c: c.execute("DROP TABLE word_1"))
+    assert await records.drop() == 1
+    await records.prepare(2)
+    assert await found(records, word("kilo")) == []

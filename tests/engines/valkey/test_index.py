@@ -8,7 +8,7 @@ import valkey.asyncio
 
 from betterdb_agent_memory.engines.base import IndexState
 from betterdb_agent_memory.engines.filters import Equals, Filter, HasTag
-from betterdb_agent_memory.engines.valkey import ValkeyEngine
+from betterdb_agent_memory.engines.valkey import ValkeyEngine, index
 from betterdb_agent_memory.engines.valkey.records import ValkeyRecords
 from betterdb_agent_memory.errors import (
     AuthenticationFailedError,
@@ -257,3 +257,43 @@ async def test_shared_fields_that_the_index_lacks_are_told(
     await create(valkey_client, store_name, without=" source TAG")
     state = await engine.records(collection(store_name)).prepare(4)
     assert state.unindexed == ("source", "subject")
+
+
+async def test_keys_of_others_hardly_move_the_estimate_of_records(
+    engine: ValkeyEngine, valkey_client: valkey.asyncio.Valkey, store_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await valkey_client.flushall()
+    monkeypatch.setattr(index, "_STALE_SECONDS", 0.0)
+    records = engine.records(collection(store_name))
+    await records.prepare(4)
+    await records.write_many([record(str(n)) for n in range(100)])
+    await records.prepare(4)
+
+    async def estimate() -> int:
+        before = engine.round_trips
+        await records.nearest(vector(1, 0, 0, 0), count=3, filter=Filter(), fields=[])
+        assert engine.round_trips - before == 1
+        return records._index.documents
+
+    async def infos() -> int:
+        stats: dict[str, dict[str, int]] = await valkey_client.info("commandstats")
+        return next((calls["calls"] for name, calls in stats.items() if name.lower() == "cmdstat_ft.info"), 0)
+
+    assert await estimate() == 100
+    await valkey_client.mset({f"other:{n}": "x" for n in range(1000)})
+    asked = await infos()
+    assert await estimate() == 125
+    assert await infos() == asked
+    # That is far: the next search asks for the number itself, once until the next regular look.
+    assert await estimate() == 100
+    assert await infos() == asked + 1
+    await valkey_client.delete(*(f"other:{n}" for n in range(1000)))
+    assert [await estimate() for _ in range(3)] == [100] * 3
+    assert await infos() == asked + 1
+    # What is written and deleted here counts in full.
+    await records.prepare(4)
+    await records.write_many([record(f"more{n}") for n in range(100)])
+    assert await estimate() == 200
+    await records.delete_many([f"more{n}" for n in range(100)])
+    await records.delete_many([str(n) for n in range(60)])
+    assert await estimate() == 40

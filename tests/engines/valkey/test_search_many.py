@@ -10,7 +10,7 @@ import pytest
 import valkey.asyncio
 
 from betterdb_agent_memory.engines.base import Collection, SchemaField, Search, Tally, Word
-from betterdb_agent_memory.engines.filters import MAX_FILTER_BYTES, Between, Equals, Filter
+from betterdb_agent_memory.engines.filters import MAX_FILTER_BYTES, Between, Equals, Filter, IdIn
 from betterdb_agent_memory.engines.valkey import ValkeyEngine, commands, index
 from betterdb_agent_memory.engines.valkey.records import ValkeyRecords
 from betterdb_agent_memory.errors import EngineError, IndexMissingError, SearchTimeoutError
@@ -50,9 +50,28 @@ async def test_any_number_of_searches_and_tallies_is_one_round_trip(
         assert await cost(many, []) == (1, 1)
         assert await cost([], tallies) == (1, 1)
         assert await cost(many[:1], []) == (1, 1)
-        assert await cost([Search(5, EVERYTHING, (THE,)), Search(0, thread)], [Tally(EVERYTHING, THE)]) == (0, 0)
+        assert await cost([Search(5, EVERYTHING, (THE,)), Search(0, thread)], []) == (0, 0)
+        assert await cost([], [Tally(EVERYTHING, THE)]) == (1, 1)
         assert await cost([], []) == (0, 0)
         await engine.close()
+
+
+async def test_words_that_the_index_leaves_out_may_be_in_any_record(engine: ValkeyEngine, store_name: str) -> None:
+    records = engine.records(with_words(store_name))
+    await records.prepare(4)
+    await records.write_many([record(str(n), threadId=f"t{n % 3}", content="the river") for n in range(9)])
+    await records.write_many([record("10", content="the river", words="the_ river")])
+    thread = Filter((Equals("threadId", "t1"),))
+    beyond, written = THE, Word("the", "the_")
+    searches = [
+        *(Search(50, EVERYTHING, words) for words in ((RIVER,), (beyond,), (RIVER, beyond), (written,))),
+        *(Search(50, Filter((IdIn(frozenset({"1", "10"})),)), words) for words in ((beyond,), (RIVER,))),
+    ]
+    tallies = [Tally(EVERYTHING, beyond), Tally(thread, beyond), Tally(EVERYTHING, written), Tally(thread, written)]
+    found, counts = await records.search_many(QUESTION, searches, fields=[], tallies=tallies)
+    assert [len(rows) for rows in found] == [10, 0, 10, 1, 0, 2]
+    assert [rows.exhausted for rows in found] == [True, False, False, False, False, True]
+    assert counts == (10, 3, 1, 3)
 
 
 async def test_an_index_made_by_others_is_searched_by_content_and_lists_what_it_lacks(

@@ -7,16 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from betterdb_agent_memory.engines.base import Word
+from betterdb_agent_memory.engines.valkey.words import STOP_WORDS
 from betterdb_agent_memory.errors import ConfigurationError
 from betterdb_agent_memory.memory.words import analysis
 from betterdb_agent_memory.memory.words.analysis import LONGEST_WORD, QUERY_WORDS, Analyzer
 from betterdb_agent_memory.memory.words.languages import LANGUAGES
-from betterdb_agent_memory.memory.words.stop_words import stop_words
-
-REDISEARCH_STOP_WORDS = """
-a is the an and are as at be but by for if in into it no not of on or such that their then there these they this to was
-will with
-"""
+from betterdb_agent_memory.memory.words.stop_words import UNINDEXED, stop_words
+from betterdb_agent_memory.memory.words.tokens import folded
 
 texts = st.text(st.characters(codec="utf-8"), max_size=80)
 
@@ -35,6 +32,13 @@ texts = st.text(st.characters(codec="utf-8"), max_size=80)
         ("turkish", "İSTANBUL", "istanbul"),
         ("hindi", "किताबों", "किताब"),
         ("none", "ＡＢＣ cafe\u0301", "abc café"),
+        ("english", "Zürich cafés résumé", "zurich cafe resumes"),
+        ("english", "straße", "STRASSE"),
+        ("none", "Straße ΆΛΦΑ ёлка", "STRASSE αλφα ЕЛКА"),
+        ("french", "la forêt", "FORET"),
+        ("german", "Größe", "GRÖSSE"),
+        ("english", "zan\u00adzibar’s", "zanzibarʼs"),
+        ("english", "½ ﬁre Ǆ", "1/2 fire dž"),
     ],
 )
 def test_forms_of_a_word_have_one_stem(language, text, other_form):
@@ -55,7 +59,7 @@ def test_contractions_of_stop_words_are_stop_words(text):
 
 
 def test_no_word_that_a_server_leaves_out_of_its_index_is_searched_for():
-    assert stop_words("english").issuperset(REDISEARCH_STOP_WORDS.split())
+    assert stop_words("english").issuperset(STOP_WORDS)
     assert {"what", "when", "who", "did", "where", "how"} <= stop_words("english")
 
 
@@ -68,7 +72,8 @@ def test_a_question_is_its_words_as_written_with_their_stems():
 
 
 def test_a_question_of_stop_words_keeps_its_words():
-    assert Analyzer().query("Who is it?") == (Word("who", "who"), Word("is", "is"), Word("it", "it"))
+    assert Analyzer().query("Who is it?") == (Word("who", "who"), Word("is", "is_"), Word("it", "it_"))
+    assert Analyzer().query("Don't!") == (Word("don", "don"), Word("t", "t"))
     assert Analyzer().query("?!") == ()
 
 
@@ -87,11 +92,44 @@ def test_text_without_blanks_is_found_by_any_two_characters_of_it(language, text
     assert analyzer.query(text[0] + " x")[0].stem == text[0]
 
 
-def test_only_text_that_a_search_engine_cannot_read_is_stored_as_stems():
-    assert Analyzer().stored("English words, naïve café") is None
-    assert Analyzer().stored("love 北京") == "love 北京"
-    assert Analyzer().stored("ﾄｳｷｮｳ") is not None
-    assert Analyzer("german").stored("Die Häuser") == "haus"
+@pytest.mark.parametrize(
+    ("text", "stored"),
+    [
+        ("English words, don't you see? 5,000 of them.\n\n- **a** <list> {x}|[y] \"z\" `q`\t~@#$%^&*()=+'", None),
+        ("a\r\n" + "x" * 64 + ".\nb", "a_ " + "x" * 64 + " b"),
+        ("one line\nanother line", "one line anoth"),
+        ("Houses—here…", "hous here"),
+        ("path\\file", "path file"),
+        ("a bell\x07rings", "a_ bell ring"),
+        ("x" * 65, "x" * 64),
+        ("I love 北京, and 北京 loves", "i love 北京 and_"),
+        ("naïve café", "naiv cafe"),
+    ],
+)
+def test_only_text_that_a_search_engine_may_read_otherwise_is_stored_as_stems(text, stored):
+    assert Analyzer().stored(text) == stored
+
+
+def test_other_languages_are_stored_with_their_stop_words():
+    assert Analyzer("german").stored("Die Häuser, was die Häuser!") == "die haus was_"
+    assert Analyzer("dutch").query("Wie at taart?") == (Word("at", "at_"), Word("taart", "taart"))
+    assert Analyzer("dutch").stems("at taart") == ["at_", "taart"]
+
+
+def test_marks_that_are_no_accents_stay():
+    assert Analyzer("none").stems("हिन्दी ที่นี่ がく") == Analyzer("none").stems("हिन्दी ที่นี่ がく".upper())
+    assert Analyzer("none").stems("हिन्दी")[0] == "हिन्दी"
+    assert Analyzer("none").stems("がく") != Analyzer("none").stems("かく")
+
+
+@given(text=texts, language=st.sampled_from(["english", "french", "turkish", "none"]))
+def test_a_stem_has_no_accents_nor_capitals(text, language):
+    for stem in Analyzer(language).stems(text):
+        assert folded(stem) == stem
+
+
+def test_what_servers_leave_out_is_known_on_both_floors():
+    assert UNINDEXED == STOP_WORDS
 
 
 @given(text=texts, language=st.sampled_from(["english", "french", "turkish", "none"]))
@@ -105,7 +143,8 @@ def test_a_text_has_every_word_of_the_question_that_quotes_it(text, language):
 
 @given(text=texts)
 def test_what_is_stored_is_the_stems_with_blanks_between_them(text):
-    assert str(Analyzer("german").stored(text)).split() == Analyzer("german").stems(text)
+    stems = Analyzer("german").stems(text, stop_words=True)
+    assert str(Analyzer("german").stored(text)).split() == list(dict.fromkeys(stems))
 
 
 def test_a_long_word_counts_by_its_beginning_on_both_sides():

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from betterdb_agent_memory.memory.words import date_reading
@@ -69,8 +69,41 @@ ONE = {
         "last summer": "2026-06-01..2026-08-31",
         "winter 2022": "2022-12-01..2023-02-28",
         "on 29 February": "2024-02-29..2024-02-29",
+        "What happened on 8 May last year?": "2025-05-08..2025-05-08",
+        "in May of last year": "2025-05-01..2025-05-31",
+        "last year in May": "2025-05-01..2025-05-31",
+        "8 May this year": "2026-05-08..2026-05-08",
+        "in the summer of last year": "2025-06-01..2025-08-31",
+        "What may last year bring?": "2025-01-01..2025-12-31",
+        "between 3 May 2025 and 9 May 2025": "2025-05-03..2025-05-09",
+        "between the 3rd of May and the 9th of May 2025": "2025-05-03..2025-05-09",
+        "3-9 May 2025": "2025-05-03..2025-05-09",
+        "3–9 May 2025": "2025-05-03..2025-05-09",
+        "May 3-9, 2025": "2025-05-03..2025-05-09",
+        "May 3 to June 9, 2025": "2025-05-03..2025-06-09",
+        "May 3 to 9 June 2025": "2025-05-03..2025-06-09",
+        "from 2025-05-03 to 2025-05-09": "2025-05-03..2025-05-09",
+        "from March 2024 to May 2025": "2024-03-01..2025-05-31",
+        "between May and July 2025": "2025-05-01..2025-07-31",
+        "in 2019-2021": "2019-01-01..2021-12-31",
+        "between 2019 and 2021": "2019-01-01..2021-12-31",
+        "since 8 May": "2026-05-08..2026-11-21",
+        "since last summer": "2026-06-01..2026-11-21",
+        "since Monday": "2026-11-16..2026-11-21",
+        "after 8 May 2026": "2026-05-09..2026-11-21",
+        "2025/06/08": "2025-06-08..2025-06-08",
+        "a fortnight ago": "2026-11-04..2026-11-10",
+        "twenty days ago": "2026-10-31..2026-11-02",
+        "thirty days ago": "2026-10-21..2026-10-23",
     },
     "german": {
+        "vom 3. bis 9. Mai 2025": "2025-05-03..2025-05-09",
+        "zwischen dem 3. Mai 2025 und dem 9. Mai 2025": "2025-05-03..2025-05-09",
+        "3.-9. Mai 2025": "2025-05-03..2025-05-09",
+        "von 2019 bis 2021": "2019-01-01..2021-12-31",
+        "seit dem 8. Mai": "2026-05-08..2026-11-21",
+        "im Mai letzten Jahres": "2025-05-01..2025-05-31",
+        "vor vierzehn Tagen": "2026-11-06..2026-11-08",
         "Was geschah letzten Mai?": "2026-05-01..2026-05-31",
         "vor zwei Wochen": "2026-11-04..2026-11-10",
         "am 8. Mai 2023": "2023-05-08..2023-05-08",
@@ -82,6 +115,10 @@ ONE = {
         "Im Jahr 2023": "2023-01-01..2023-12-31",
     },
     "french": {
+        "du 3 au 9 mai 2025": "2025-05-03..2025-05-09",
+        "depuis mai 2026": "2026-05-01..2026-11-21",
+        "en mai de l’année dernière": "2025-05-01..2025-05-31",
+        "de mai à juillet 2025": "2025-05-01..2025-07-31",
         "en mai dernier": "2026-05-01..2026-05-31",
         "il y a deux semaines": "2026-11-04..2026-11-10",
         "le 8 mai 2023": "2023-05-08..2023-05-08",
@@ -92,6 +129,9 @@ ONE = {
         "l’été 2022": "2022-06-01..2022-08-31",
     },
     "spanish": {
+        "del 3 al 9 de mayo de 2025": "2025-05-03..2025-05-09",
+        "desde mayo de 2026": "2026-05-01..2026-11-21",
+        "el 8 de mayo del año pasado": "2025-05-08..2025-05-08",
         "en mayo pasado": "2026-05-01..2026-05-31",
         "hace dos semanas": "2026-11-04..2026-11-10",
         "el 8 de mayo de 2023": "2023-05-08..2023-05-08",
@@ -117,6 +157,8 @@ def test_a_date_is_the_whole_of_what_was_said(language, query, period):
     ("language", "query", "first", "last"),
     [
         ("english", "Who came on 8 May?", "2022-05-08..2022-05-08", "2026-05-08..2026-05-08"),
+        ("english", "from 3 to 9 May", "2022-05-03..2022-05-09", "2026-05-03..2026-05-09"),
+        ("english", "from 30 December to 3 January", "2021-12-30..2022-01-03", "2025-12-30..2026-01-03"),
         ("english", "who came on may 8", "2022-05-08..2022-05-08", "2026-05-08..2026-05-08"),
         ("english", "What about December 25?", "2021-12-25..2021-12-25", "2025-12-25..2025-12-25"),
         ("english", "When did they go camping in June?", "2022-06-01..2022-06-30", "2026-06-01..2026-06-30"),
@@ -149,6 +191,8 @@ def test_without_a_year_it_is_the_last_five_of_that_name(language, query, first,
         "31 June 2022 and 30 February",
         "99/99/2023",
         "the other day",
+        "rooms 3-9 may be free",
+        "twenty-five days ago, at Easter, in the 90s, next week",
         "",
     ],
 )
@@ -162,6 +206,41 @@ def test_a_question_may_name_several_dates_in_any_order():
         "2024-05-01..2024-05-31",
         "2026-11-20..2026-11-20",
     ]
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["before 8 May 2026", "until last May", "by June 2025", "the day before 2025-05-08", "after 8 December 2026"],
+)
+def test_what_is_before_a_date_is_no_period(query):
+    assert named(query) == []
+
+
+@pytest.mark.parametrize(
+    ("today", "query", "period"),
+    [
+        (datetime(2026, 1, 15, tzinfo=UTC), "last winter", "2024-12-01..2025-02-28"),
+        (datetime(2026, 7, 15, tzinfo=UTC), "last summer", "2025-06-01..2025-08-31"),
+        (datetime(2026, 7, 15, tzinfo=UTC), "this summer", "2026-06-01..2026-08-31"),
+        (datetime(2026, 9, 1, tzinfo=UTC), "last summer", "2026-06-01..2026-08-31"),
+    ],
+)
+def test_a_last_season_is_over(today, query, period):
+    assert named(query, now=today) == [period]
+
+
+@pytest.mark.parametrize("now_ms", [10**18, -(10**15), 253_380_000_000_000, 253_402_300_799_999], ids=str)
+def test_beyond_the_calendar_there_are_no_periods(now_ms):
+    assert named_periods("last week, last winter, 8 May or in 2023", now_ms) == ()
+
+
+@given(st.dates(date(2000, 1, 1), date(2050, 1, 1)), st.integers(0, 400))
+@settings(deadline=None)  # the first date loads the parser
+def test_two_dates_are_the_ends_of_one_span(first, days):
+    last = first + timedelta(days)
+    span = [f"{first}..{last}"]
+    assert named(f"from {first.day} {first:%B} {first.year} to {last:%B} {last.day}, {last.year}") == span
+    assert named(f"Who came between {first} and {last}?") == span
 
 
 def test_a_question_names_a_bounded_number_of_dates():
@@ -197,7 +276,7 @@ def test_a_full_date_is_that_day(day, form):
     query=st.sampled_from(sorted(ONE["english"])),
 )
 def test_what_has_no_year_has_begun(now, query):
-    if not any(figure in query for figure in ("202", "/20")):
+    if not any(figure in query for figure in ("202", "/20", "this year")):
         assert all(period[:10] <= str(now.date()) for period in named(query, now=now))
     assert named(query, now=now) == sorted(named(query, now=now))
 

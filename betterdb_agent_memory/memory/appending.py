@@ -293,7 +293,7 @@ class _Appending:
             self._by.on_failure()
             _log.warning("turns next to what was just stored are not mixed with it yet: %s", error)
         if self._notes is not None:
-            notes, self._notes = self._notes.result(), None
+            notes, self._notes = self._notes, None
             await self._by.mender.work_off(notes, layout=layout)
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from betterdb_agent_memory.engines.base import Page, Row
 from betterdb_agent_memory.engines.filters import Between, Filter, Not, leading_number
 from betterdb_agent_memory.errors import EngineError
-from betterdb_agent_memory.memory.mending import Removal
 from betterdb_agent_memory.memory.record import CREATED_AT
 from betterdb_agent_memory.memory.spaces import SearchedRecords
 
@@ -25,8 +24,12 @@ _HASTE = 2
 of the past, so the rest is found first, which is faster."""
 
 
-async def forget_matching(records: SearchedRecords, filter: Filter, removal: Removal) -> int:
-    """Delete the records that `filter` accepts; how many there were. `removal` gets to know of turns before.
+Announced = Callable[[Sequence[str]], Awaitable[None]]
+"""Is told the ids of memories before they are deleted."""
+
+
+async def forget_matching(records: SearchedRecords, filter: Filter, announce: Announced) -> int:
+    """Delete the records that `filter` accepts; how many there were. Each is announced before.
 
     Two round trips per 500: one finds, one deletes; one more where there are turns among them. One or two more where
     there are more than that, among strangers or remains without a date. What is there when it begins and stays in the
@@ -36,7 +39,7 @@ async def forget_matching(records: SearchedRecords, filter: Filter, removal: Rem
     Raises:
         EngineError: with a note saying how many had been deleted before.
     """
-    forgetting = _Forgetting(records, filter, removal)
+    forgetting = _Forgetting(records, filter, announce)
     try:
         await forgetting.run()
     except EngineError as error:
@@ -48,8 +51,8 @@ async def forget_matching(records: SearchedRecords, filter: Filter, removal: Rem
 class _Forgetting:
     """One call: what it deletes, and how many it has looked at."""
 
-    def __init__(self, records: SearchedRecords, filter: Filter, removal: Removal) -> None:
-        self._removal = removal
+    def __init__(self, records: SearchedRecords, filter: Filter, announce: Announced) -> None:
+        self._announce = announce
         self._records = records
         self._filter = filter
         self._fields = tuple(dict.fromkeys((*filter.field_names, CREATED_AT)))
@@ -116,7 +119,7 @@ class _Forgetting:
     async def _delete(self, rows: Sequence[Row]) -> int:
         matching = [row.id for row in rows if self._filter.accepts(row.id, row.fields)]
         if matching:
-            await self._removal.note(matching)
+            await self._announce(matching)
             self.deleted += sum(await self._records.delete_many(matching))
         return len(matching)
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from betterdb_agent_memory.engines.base import Outcome, RecordChange, Records
 from betterdb_agent_memory.engines.filters import Fields
+from betterdb_agent_memory.engines.values import Reply
 from betterdb_agent_memory.errors import AgentMemoryError, IndexMismatchError, InvalidInputError
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.generations.following import Follower
@@ -72,31 +73,44 @@ class Mender:
             if raises:
                 raise
 
-    async def work_off(self, notes: Mapping[str, bytes], *, layout: Layout | None = None) -> None:
+    async def work_off(self, notes: Reply[dict[str, bytes]], *, layout: Layout) -> None:
         """Mix anew what others have left unmixed; what fails is told to `on_failure` and left to the next one.
 
         No round trip where there is nothing to do; else those of `mend`, and one.
         """
-        due = self.unmixed.due(notes)
-        if due:
-            await self._work_off(due, due, layout or await self._models.layout())
+        try:
+            due = self.unmixed.due(notes.result())
+            if due:
+                await self._work_off(due, due, layout)
+        except AgentMemoryError as error:
+            self._not_worked_off(error)
 
     async def work_off_all(self) -> None:
         """As `work_off`, with notes of those that may still be at work: theirs to take back. One round trip more."""
-        notes = await self.unmixed.read()
-        if notes:
-            await self._work_off(list(notes), self.unmixed.due(notes), await self._models.layout())
+        try:
+            notes = await self.unmixed.read()
+            if notes:
+                await self._work_off(list(notes), self.unmixed.due(notes), await self._models.layout())
+        except AgentMemoryError as error:
+            self._not_worked_off(error)
+
+    async def work_off_due(self, due: Sequence[str]) -> None:
+        """As `work_off`, of these notes."""
+        try:
+            if due:
+                await self._work_off(due, due, await self._models.layout())
+        except AgentMemoryError as error:
+            self._not_worked_off(error)
 
     async def _work_off(self, fields: Sequence[str], due: Sequence[str], layout: Layout) -> None:
-        if not layout.main.embedder.is_there:
-            return
-        try:
+        if layout.main.embedder.is_there:
             await self.mend(noted_ids(fields), layout=layout)
             await self.unmixed.clear(due)
-        except AgentMemoryError as error:
-            self.unmixed.pause()
-            self._on_failure()
-            _log.warning("vectors of turns still hold a share of what was deleted beside them: %s", error)
+
+    def _not_worked_off(self, error: AgentMemoryError) -> None:
+        self.unmixed.pause()
+        self._on_failure()
+        _log.warning("vectors of turns still hold a share of what was deleted beside them: %s", error)
 
     async def mend(
         self,
@@ -218,4 +232,4 @@ class Removal:
         left = self._mender.unmixed.due(self._notes)
         await self._mender.unmixed.clear([*self.fields, *(field for field in left if noted_ids([field])[0] in mixed)])
         self.fields = []
-        await self._mender.work_off({field: self._notes[field] for field in left if noted_ids([field])[0] not in mixed})
+        await self._mender.work_off_due([field for field in left if noted_ids([field])[0] not in mixed])

@@ -982,13 +982,14 @@ class MemoryStore(Bridged):
 
         `retrieval` "hybrid" finds and weighs memories by the words, dates and persons of the question as well
         as by likeness, "vector" by likeness alone. `exact` searches on until no better memory can be left, or the
-        budget is used up; `hit.explain.exact` says whether that is so (docs/recall.md says what it rests on). `diversity` (0 to 1, 1 is the score alone)
-        chooses hits that are unlike each other. `rerank=False` leaves the store's reranker out.
+        budget is used up; `hit.explain.exact` says whether that is so (docs/recall.md says what it rests on).
+        `diversity` (0 to 1, 1 is the score alone) chooses hits that are unlike each other. `rerank=False` leaves the
+        store's reranker out.
 
         One round trip, in hybrid retrieval two while it is not known how frequent the words are, and one more each
-        for immediate reinforcement and for diversity; more if `exact` needs them, or if the index returned memories
-        that are not asked for: those of other scopes, or those that a condition excludes which it cannot tell (a
-        negated tag or label).
+        for immediate reinforcement and for diversity; more if `exact` needs them, if a number lies at the very limit
+        of a condition that the index cannot tell from it, or if the index returned memories that are not asked
+        for: those of other scopes, or those that a condition excludes which it cannot tell (a negated tag or label).
 
         Raises:
             InvalidInputError: something is refused, before the embedder was called.

@@ -26,6 +26,7 @@ from betterdb_agent_memory import (
     Subject,
     Tag,
 )
+from betterdb_agent_memory.memory.generations import reindexing
 from betterdb_agent_memory.memory.where import Where
 from tests.conditions import (
     IDS,
@@ -321,7 +322,10 @@ async def test_conditions_are_exact_on_an_index_without_our_fields(
 
 
 @pytest.mark.parametrize("configuration", ON_SERVERS, indirect=True)
-async def test_reindex_makes_our_fields_known_to_the_index(foreign: Library) -> None:
+async def test_reindex_makes_our_fields_known_to_the_index(foreign: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Nobody else has this store open who would have to hear of it first.
+    monkeypatch.setattr(reindexing, "_HEARD_SECONDS", 0.1)
+    monkeypatch.setattr(reindexing, "_HELD_SECONDS", 0.1)
     store = foreign.store
     assert (await store.stats()).unindexed_fields == ("subject", "occurred_at", "words")
     before = [await found(store, where) for where in APPENDED]

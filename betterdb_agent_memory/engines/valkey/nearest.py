@@ -17,6 +17,7 @@ from betterdb_agent_memory.engines.valkey.neighbours import by_distance, parse_p
 from betterdb_agent_memory.engines.valkey.packing import Command
 from betterdb_agent_memory.engines.valkey.questions import Questions
 from betterdb_agent_memory.engines.valkey.returning import DISTANCE_FIELD, returning
+from betterdb_agent_memory.engines.valkey.words import is_left_out
 
 
 @dataclass(slots=True)
@@ -168,13 +169,13 @@ class Nearest:
     def _tally_texts(self, tally: Tally) -> list[str | None]:
         """What to count, of which the first that is above 0 holds; None for all records of a large index.
 
-        How many those are is known, and to count them RediSearch looks at each (90 ms at 100,000). A word that is not
-        found wherever it is may be in every record of the scope.
+        How many those are is known, and to count them RediSearch looks at each (90 ms at 100,000). A word that
+        servers leave out may be in every record of the scope.
         """
         texts: list[str | None] = []
         if tally.word is not None:
             texts += self._questions.texts(tally.filter, (tally.word,))[:1]
-            if self._questions.finds_all((tally.word,)):
+            if not is_left_out(tally.word):
                 return texts
         is_known = self._index.is_large and not self._index.is_overlapped() and not tally.filter.clauses
         return [*texts, None if is_known else self._questions.prefilter(tally.filter)]

@@ -70,7 +70,7 @@ class Questions:
     def finds_all(self, words: Sequence[Word]) -> bool:
         """Whether `texts` find every record that has one of `words`, as far as the index has it."""
         self._understand()
-        return self._wording[2].finds_all(words)
+        return not words or self._wording[2].finds_all(words)
 
     def count_command(self, text: str) -> Command:
         """FT.SEARCH for how many records there are."""

@@ -48,7 +48,7 @@ class WordClauses:
 
         Not if the index has not all text fields, nor with a word that servers leave out of them.
         """
-        return self._has_all and all(_is_searchable(word.text) and _is_searchable(word.stem) for word in words)
+        return not words or (self._has_all and not any(map(is_left_out, words)))
 
     def clauses(self, words: Sequence[Word], room: int) -> list[str]:
         """Texts, each of at most `room` bytes: what has one of `words` is found by one of them at least.
@@ -76,7 +76,15 @@ class WordClauses:
                 if _is_text(word.stem) and not _is_long(word.stem):
                     yield f"@{field}:\\+{escaped(word.stem)}"
         if _is_searchable(word.stem):
-            yield from (_term(field, word.stem, f'"{escape_tag(word.stem)}"') for field in self._stemmed)
+            # Stems are cut to this length already, and RediSearch knows no beginnings with characters beyond U+FFFF.
+            whole = len(word.stem) == LONGEST_WORD and len(word.stem.encode()) <= _LONGEST_WORD_BYTES
+            text = f'"{escape_tag(word.stem)}"'
+            yield from (f"@{field}:{text}" if whole else _term(field, word.stem, text) for field in self._stemmed)
+
+
+def is_left_out(word: Word) -> bool:
+    """Whether servers leave the word out of some text field, so that nobody can say how many records have it."""
+    return not (_is_searchable(word.text) and _is_searchable(word.stem))
 
 
 def _any_of(texts: Iterable[str]) -> str:

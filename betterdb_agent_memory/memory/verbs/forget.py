@@ -88,7 +88,7 @@ class ForgetVerbs(StoreParts):
                 # Memories may be there without an index: made now, it finds them.
                 await space.index.ensure(await space.embedder.probe())
             return await self._searcher.ask(
-                space, lambda: forget_matching(space.records, filter, removal), 0, filter=filter
+                space, lambda: forget_matching(space.records, filter, removal.note), 0, filter=filter
             )
 
         with self._mender.removal() as removal:

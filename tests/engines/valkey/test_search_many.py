@@ -83,10 +83,15 @@ async def test_an_index_made_by_others_is_searched_by_content_and_lists_what_it_
     assert (await records.prepare(4)).unindexed == ("subject", "words")
     await records.write_many([record("1", content="an old river"), record("2", content="Fluss", words="river")])
     near, counts = await records.search_many(
-        QUESTION, [Search(5, EVERYTHING, (RIVER,))], fields=["content"], tallies=[Tally(EVERYTHING, RIVER)]
+        QUESTION,
+        [Search(5, EVERYTHING, (RIVER,))],
+        fields=["content"],
+        tallies=[Tally(EVERYTHING, RIVER), Tally(EVERYTHING, Word("bach", "bach"))],
     )
     assert [row.id for row in near[0]] == ["1"]
-    assert counts == (1,)
+    assert not near[0].exhausted
+    assert counts == (1, 0)
+    assert (await records.nearest(QUESTION, count=5, filter=EVERYTHING, fields=[])).exhausted
     assert (await records.rebuild(4)).unindexed == ()
     await records.write_many([record("3", content="Bach", words="river", vector=vector(1, 0.5, 0, 0))])
     near, _ = await records.search_many(QUESTION, [Search(5, EVERYTHING, (RIVER,))], fields=["content"])

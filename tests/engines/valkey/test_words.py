@@ -21,6 +21,21 @@ def test_every_form_of_a_word_is_named_in_the_fields_that_an_index_has() -> None
     assert NEITHER.clauses(running, ROOM) == []
 
 
+def test_a_stem_of_the_largest_length_is_no_beginning() -> None:
+    (cut, longer) = ("\N{GOTHIC LETTER AHSA}" + "x" * 63, "x" * 65)
+    assert BOTH.clauses((Word("y", cut),), ROOM)[0].endswith(f'|@words:"{cut}")')
+    assert BOTH.clauses((Word("y", longer),), ROOM)[0].endswith(f"|@words:{'x' * 64}*)")
+
+
+def test_what_an_index_finds_of_words_is_all_or_not() -> None:
+    red, will = Word("red", "red"), Word("will", "will_")
+    assert BOTH.finds_all((red,))
+    assert NEITHER.finds_all(())
+    assert not BOTH.finds_all((red, will))
+    assert not CONTENT.finds_all((red,))
+    assert BOTH.clauses((will,), ROOM) == ['(@words:"will_")']
+
+
 def test_words_of_a_search_are_alternatives_each_named_once() -> None:
     words = (Word("red", "red"), Word("bus", "bus"), Word("red", "red"))
     assert CONTENT.clauses(words, ROOM) == [r"(@content:red|@content:\+red|@content:bus|@content:\+bus)"]

@@ -139,7 +139,6 @@ async def test_what_is_reset_is_each_constructors_again(engine: Engine, store_na
         ({"threshold": True}, "threshold must be a finite number, got True"),
         ({"threshold": "0.3"}, "threshold must be a finite number, got '0.3'"),
         ({"weights": (0.6, 0.2, 0.2)}, "weights must be RecallWeights"),
-        ({"weights": RecallWeights(1e31, 0, 0)}, r"a weight may be 1e\+30 at most"),
         ({"half_life_seconds": 0}, "half_life_seconds must be above 0, got 0"),
         ({"half_life_seconds": float("inf")}, "half_life_seconds must be a finite number"),
         ({"max_items_per_scope": 0}, r"max_items_per_scope must be a whole number from 1 to"),

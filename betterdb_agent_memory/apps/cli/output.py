@@ -106,7 +106,8 @@ def say(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """A line for people on stderr."""
+    """A line for people on stderr, behind what was printed."""
+    sys.stdout.flush()
     sys.stderr.write(f"{text}\n")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -169,7 +170,9 @@ class Session:
         raise typer.Exit(int(code))
 
     def complain(self, problem: object) -> None:
-        """One line on stderr, without the secrets of the URL."""
+        """One line on stderr, behind what was printed, without the secrets of the URL."""
+        with contextlib.suppress(BrokenPipeError):  # nobody reads what was printed: this may still be read
+            sys.stdout.flush()
         sys.stderr.write(f"betterdb-memory: {self.without_secrets(' '.join(str(problem).split()))}\n")
 
     def without_secrets(self, text: str) -> str:

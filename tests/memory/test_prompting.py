@@ -41,7 +41,7 @@ numbers = itertools.count()
 
 
 def item(content="Maya likes salmon.", **fields) -> MemoryItem:
-    given_id = fields.pop("id", f"m{next(numbers)}")
+    given_id = fields.pop("id", f"m{next(numbers):06}")  # sorts as it counts
     values: dict[str, Any] = {
         "importance": 0.5,
         "tags": [],

@@ -21,7 +21,7 @@ import apsw
 import numpy as np
 import sqlite_vec
 
-from betterdb_agent_memory.engines.base import Collection, IndexSchema, RecordWrite, SchemaField
+from betterdb_agent_memory.engines.base import Collection, IndexSchema, RecordWrite, SchemaField, Search
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.filters import Equals, Filter
 
@@ -75,11 +75,13 @@ async def measure_engine(path: Path, vectors: np.ndarray, queries: np.ndarray, b
         scoped = unit[ids]
         for query in queries:
             started = time.perf_counter()
-            found = await records.nearest(query.tobytes(), count=count, filter=scope, fields=["content", "created_at"])
+            answers = await records.search_many(
+                query.tobytes(), [Search(count, scope)], fields=["content", "created_at"]
+            )
             seconds.append(time.perf_counter() - started)
             distances = 1 - scoped @ (query / np.linalg.norm(query.astype(np.float64)))
             truth = ids[np.argsort(distances, kind="stable")[:count]]
-            right += len({int(row.id) for row in found} & set(truth.tolist()))
+            right += len({int(row.id) for row in answers.neighbours[0]} & set(truth.tolist()))
         report(name, seconds, f"recall@{count} {right / (len(queries) * min(count, len(ids))):.4f}")
 
     thread = Filter((Equals("threadId", "7"),))

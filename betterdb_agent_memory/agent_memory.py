@@ -141,6 +141,7 @@ class AgentMemory(Caches):
             exact_budget=options.exact_budget,
             diversity=options.diversity,
             reranker=options.reranker,
+            rerank_depth=options.rerank_depth,
             max_content_bytes=options.max_content_bytes,
             clock=clock,
         )

@@ -112,6 +112,17 @@ class LoopLock:
         self._locks[asyncio.get_running_loop()].release()
 
 
+async def end_between_writes(task: asyncio.Task[None] | None, writing: LoopLock) -> None:
+    """End a task that holds `writing` while it writes; nothing where it has ended, or is another loop's.
+
+    A write under way is let finish: cancelling it would lose what it carries.
+    """
+    if task is not None and not task.done() and task.get_loop() is asyncio.get_running_loop():
+        async with writing:
+            task.cancel()
+        await asyncio.wait([task])
+
+
 class Periodic:
     """Awaits `work` every `interval_seconds`, first at once or after one interval.
 

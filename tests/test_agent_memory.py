@@ -350,6 +350,28 @@ async def test_a_repeated_question_takes_no_round_trip_for_its_vector(
     assert taken[True] == taken[False]
 
 
+async def test_a_new_question_costs_one_round_trip_more_than_its_search(
+    valkey_server: ValkeyServer, valkey_client: valkey.asyncio.Valkey, store_name: str
+) -> None:
+    memory = MemoryOptions(config_refresh=False, discovery=False, reinforcement="deferred")
+    plain = CacheOptions(config_refresh=False, discovery=False, embeddings=False)
+    taken = {}
+    for caches in (plain, plain.model_copy(update={"embeddings": True})):
+        agent = AgentMemory.open(
+            valkey_server.url, name=store_name, embedder=CountedModel(), memory=memory, caches=caches
+        )
+        async with agent:
+            await agent.memory.remember(AHEAD)
+            await agent.memory.recall(f"{AHEAD}?", reinforce=False)
+            await agent.embeddings.stats()
+            before = agent._engine.round_trips
+            await agent.memory.recall(AHEAD, reinforce=False)
+            taken[caches.embeddings] = agent._engine.round_trips - before
+    assert taken[True] == taken[False] + 1
+    # Closed: what waited is there for other workers.
+    assert len(await valkey_client.keys(f"{store_name}:__embed:*")) == 2
+
+
 @pytest.mark.parametrize(
     ("embedder", "embeddings", "calls"),
     [
@@ -393,6 +415,7 @@ async def test_the_published_facade_keeps_vectors_within_the_bounds_it_is_given(
         await agent.memory.remember(AHEAD)
         for number in range(10):
             await agent.memory.recall(f"question {number}")
+        await agent.embeddings.stats()  # what waits is written
         keys = await valkey_client.keys(f"{store_name}:__embed:*")
         assert sorted(keys) == [f"{store_name}:__embed:{slot}".encode() for slot in range(3)]
         assert all([60 < await valkey_client.ttl(key) <= 70 for key in keys])

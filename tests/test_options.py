@@ -112,6 +112,7 @@ WRONG: list[tuple[type, dict[str, Any], str]] = [
     (MemoryOptions, {"exact_budget": 0}, "MemoryOptions.exact_budget must be a whole number from 1 to 1000000, got 0"),
     (MemoryOptions, {"diversity": 1.5}, "MemoryOptions.diversity must be a number from 0 to 1, got 1.5"),
     (MemoryOptions, {"reranker": "fastembed"}, "MemoryOptions.reranker"),
+    (MemoryOptions, {"rerank_depth": 0}, "MemoryOptions.rerank_depth must be a whole number from 1 to 2500, got 0"),
     (HybridOptions, {"candidates": 0}, "HybridOptions.candidates must be a whole number from 1 to 2500, got 0"),
     (HybridOptions, {"words_weight": -0.5}, "HybridOptions.words_weight must be a number from 0 to 1000, got -0.5"),
     (HybridOptions, {"neighbour_share": float("nan")}, "HybridOptions.neighbour_share must be a number from 0 to 1"),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from betterdb_agent_memory.caches.canonical import json_value
 from betterdb_agent_memory.caches.entries import LlmEntry, decode_llm, encode_llm, text_of
+from betterdb_agent_memory.caches.erasing import delete_entries, hashed_keys
 from betterdb_agent_memory.caches.keys import CacheKey, ignored_parameters, is_large, llm_key, llm_prefix
 from betterdb_agent_memory.caches.pricing import Prices
 from betterdb_agent_memory.caches.results import LlmAnswer, LlmCacheResult, Origin, checked_ttl
@@ -20,7 +20,6 @@ from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.errors import EngineError, InvalidInputError
 from betterdb_agent_memory.options import MAX_TTL_SECONDS
 
-_HASH: Final = re.compile(r"[0-9a-f]{64}")
 _log = logging.getLogger(__name__)
 
 
@@ -138,12 +137,12 @@ class AnswerShelf:
         batch = self._values.batch()
         replies = [(name, batch.get(name)) for name in (key.shared, key.python) if name is not None]
         await batch.send()
-        corrupt = []
+        corrupt: dict[str, bytes] = {}
         for name, reply in replies:
             raw = reply.result()
             entry = decode_llm(raw) if raw else None
             if raw and entry is None:
-                corrupt.append((name, raw))
+                corrupt[name] = raw
             elif raw and entry is not None and (origin := keeping.origin(entry, self._clock())) is not None:
                 return Found(name, raw, entry, origin), False
         if corrupt:
@@ -182,48 +181,31 @@ class AnswerShelf:
     async def delete_model(self, model: str) -> int:
         """Delete the entries of one model that are not written anew meanwhile; how many there were."""
         deleted = 0
-        async for keys in self._keys():
+        async for keys in hashed_keys(self._values, self._prefix):
             reading = self._values.batch()
             replies = [(key, reading.get(key)) for key in keys]
             await reading.send()
-            deleting = self._values.batch()
-            gone = [
-                deleting.delete(key, only_if=raw)
+            of_model = {
+                key: raw
                 for key, reply in replies
                 if (raw := reply.result()) and (entry := decode_llm(raw)) and entry.model == model
-            ]
-            if gone:
-                await deleting.send()
-            deleted += sum(reply.result() for reply in gone)
+            }
+            deleted += await delete_entries(self._values, of_model)
         return deleted
 
     async def delete_all(self) -> int:
         """Delete all entries; how many there were."""
         deleted = 0
-        async for keys in self._keys():
-            batch = self._values.batch()
-            gone = [batch.delete(key) for key in keys]
-            await batch.send()
-            deleted += sum(reply.result() for reply in gone)
+        async for keys in hashed_keys(self._values, self._prefix):
+            deleted += await delete_entries(self._values, dict.fromkeys(keys))
         return deleted
 
-    async def _keys(self) -> AsyncIterator[list[str]]:
-        """Pages of the keys. Another cache may have a name that begins with ours and `:llm`."""
-        async for page in self._values.scan_keys(self._prefix):
-            keys = [key for key in page if _HASH.fullmatch(key.removeprefix(self._prefix))]
-            if keys:
-                yield keys
-
-    async def _delete_corrupt(self, entries: Sequence[tuple[str, bytes]]) -> None:
-        batch = self._values.batch()
-        gone = [batch.delete(key, only_if=raw) for key, raw in entries]
+    async def _delete_corrupt(self, entries: Mapping[str, bytes]) -> None:
         try:
-            await batch.send()
-            for reply in gone:
-                reply.result()
+            await delete_entries(self._values, entries)
         except EngineError as error:
             self._watch.background_failed("corrupt")
-            _log.warning("an unreadable entry under %s could not be deleted: %s", entries[0][0], error)
+            _log.warning("an unreadable entry under %s could not be deleted: %s", next(iter(entries)), error)
 
 
 async def encoded(entry: LlmEntry) -> bytes:

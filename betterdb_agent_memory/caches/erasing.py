@@ -1,8 +1,10 @@
-"""Deleting what lies below a prefix, on any engine, and nothing beside it."""
+"""Deleting entries, and what lies below a prefix, on any engine, and nothing beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from typing import Final
 
 from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.caches.keys import session_key
@@ -13,6 +15,32 @@ from betterdb_agent_memory.errors import EngineError, EngineUnavailableError, Ou
 _INDEXES_TOGETHER = 10
 """Whose fields are in memory at a time."""
 
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
+
+
+async def hashed_keys(values: Values, prefix: str) -> AsyncIterator[list[str]]:
+    """Pages, none of them empty, of the keys that are `prefix` and a hash. One round trip per page looked at.
+
+    What goes on otherwise is another cache's, whose name begins with this one's and `:llm` or `:tool`.
+    """
+    async for page in values.scan_keys(prefix):
+        keys = [key for key in page if _HASH.fullmatch(key.removeprefix(prefix))]
+        if keys:
+            yield keys
+
+
+async def delete_entries(values: Values, entries: Mapping[str, bytes | None]) -> int:
+    """Delete these keys, those with bytes only if they still hold just these; how many were deleted.
+
+    One round trip per 500, none for nothing.
+    """
+    if not entries:
+        return 0
+    batch = values.batch()
+    replies = [batch.delete(key, only_if=seen) for key, seen in entries.items()]
+    await batch.send()
+    return sum(reply.result() for reply in replies)
+
 
 async def erase(values: Values, prefix: str, *, only: Collection[str] = ("",)) -> int:
     """Delete every string and map whose key begins with `prefix` and goes on with one of `only`; how many there were.
@@ -22,7 +50,7 @@ async def erase(values: Values, prefix: str, *, only: Collection[str] = ("",)) -
     """
     deleted = 0
     async for page in values.scan_keys(prefix):
-        deleted += await _delete(values, _that_begin(page, prefix, only))
+        deleted += await delete_entries(values, dict.fromkeys(_that_begin(page, prefix, only)))
     return deleted
 
 
@@ -34,7 +62,7 @@ async def erase_cache(values: Values, name: str, *, only: Collection[str]) -> No
     """
     prefix, indexes = f"{name}:", index_key(name, "")
     async for page in values.scan_keys(prefix):
-        await _delete(values, _that_begin(page, prefix, only))
+        await delete_entries(values, dict.fromkeys(_that_begin(page, prefix, only)))
         keys = _that_begin(page, indexes, ("",))
         for start in range(0, len(keys), _INDEXES_TOGETHER):
             threads = [key.removeprefix(indexes) for key in keys[start : start + _INDEXES_TOGETHER]]
@@ -77,15 +105,6 @@ def _forget(batch: ValueBatch, name: str, indexes: Mapping[str, Mapping[str, byt
             # Once more: what was written between these two is no longer listed.
             replies += map(batch.delete, keys)
     return replies
-
-
-async def _delete(values: Values, keys: Sequence[str]) -> int:
-    if not keys:
-        return 0
-    batch = values.batch()
-    replies = [batch.delete(key) for key in keys]
-    await batch.send()
-    return sum(reply.result() for reply in replies)
 
 
 def _that_begin(keys: Sequence[str], prefix: str, parts: Collection[str]) -> list[str]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from betterdb_agent_memory.caches import statistics
 from betterdb_agent_memory.caches.deferred import DeferredWrites
 from betterdb_agent_memory.caches.entries import ToolEntry, decode_tool, encode_tool
+from betterdb_agent_memory.caches.erasing import delete_entries, hashed_keys
 from betterdb_agent_memory.caches.keys import CacheKey, tool_key, tool_prefix
 from betterdb_agent_memory.caches.policies import ToolPolicies
 from betterdb_agent_memory.caches.pricing import cost_micros
@@ -22,8 +22,6 @@ from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.errors import EngineError
 
 _T = TypeVar("_T")
-
-_HASH: Final = re.compile(r"[0-9a-f]{64}")
 
 _log = logging.getLogger(__name__)
 
@@ -141,29 +139,16 @@ class ToolResults:
 
     async def delete(self, key: CacheKey) -> bool:
         """Delete the result of a call under both spellings of its key; true when there was one. One round trip."""
-        return await self._delete([spelling for spelling in (key.shared, key.python) if spelling is not None]) > 0
+        spellings = [spelling for spelling in (key.shared, key.python) if spelling is not None]
+        return await delete_entries(self._values, dict.fromkeys(spellings)) > 0
 
     async def delete_all(self, tool: str) -> int:
         """Delete all results of a tool; how many there were. Looks at every key: two round trips per 1,000."""
         checked_tool_name(tool)
         deleted = 0
-        async for keys in self._keys(tool):
-            deleted += await self._delete(keys)
+        async for keys in hashed_keys(self._values, tool_prefix(self._name, tool)):
+            deleted += await delete_entries(self._values, dict.fromkeys(keys))
         return deleted
-
-    async def _keys(self, tool: str) -> AsyncIterator[list[str]]:
-        """Pages of the tool's keys. Another cache may have a name that begins with ours, `:tool:` and the tool."""
-        prefix = tool_prefix(self._name, tool)
-        async for page in self._values.scan_keys(prefix):
-            keys = [key for key in page if _HASH.fullmatch(key.removeprefix(prefix))]
-            if keys:
-                yield keys
-
-    async def _delete(self, keys: list[str]) -> int:
-        batch = self._values.batch()
-        gone = [batch.delete(key) for key in keys]
-        await batch.send()
-        return sum(reply.result() for reply in gone)
 
     def _read(self, key: str, entry: ToolEntry, response: str, read: Callable[[str], _T]) -> FoundResult[_T] | None:
         try:
@@ -173,13 +158,8 @@ class ToolResults:
             return None
 
     async def _delete_corrupt(self, entries: Mapping[str, bytes]) -> None:
-        batch = self._values.batch()
-        # Unless somebody has stored a new one meanwhile.
-        gone = [batch.delete(key, only_if=raw) for key, raw in entries.items()]
         try:
-            await batch.send()
-            for reply in gone:
-                reply.result()
+            await delete_entries(self._values, entries)
         except EngineError as error:
             self.failed("tool_corrupt", next(iter(entries)), error)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeAlias, TypeVar
 
@@ -44,6 +44,9 @@ class VectorCache(Protocol[_LookupT]):
 
     async def keep(self, lookup: _LookupT, vectors: Mapping[int, NDArray[np.float32]]) -> None:
         """Keep the vectors that a look-up did not find, by their place in it."""
+
+    async def keep_later(self, lookup: _LookupT, number: int, vector: NDArray[np.float32], /) -> None:
+        """Keep one such vector; as a rule it is written after this returned."""
 
     def failed(self) -> None:
         """The cache could not be asked, or could not keep something."""
@@ -92,7 +95,10 @@ class CachedEmbedder(Generic[_LookupT]):
         return self._inner.default_threshold
 
     async def embed_query(self, text: str) -> VectorLike:
-        """The vector of one question. No round trip when asked lately, one when kept, else two and a call."""
+        """The vector of one question. No round trip when asked lately, else one, and a call where it is not kept.
+
+        A new vector is kept without the caller waiting for it.
+        """
         lookup = await self._look_up([text], "query")
         if lookup is not None and (kept := lookup.vectors[0]) is not None:
             return kept
@@ -135,7 +141,9 @@ class CachedEmbedder(Generic[_LookupT]):
     async def _call(self, text: str, lookup: _LookupT | None) -> NDArray[np.float32]:
         vector = checked_vector(await self._inner.embed_query(text))
         vector.setflags(write=False)  # several may get it
-        await self._keep(lookup, {0: vector})
+        if lookup is not None:
+            with self._counting_failures(1):
+                await self._cache.keep_later(lookup, 0, vector)
         return vector
 
     def _forget(self, key: tuple[asyncio.AbstractEventLoop, str], call: _Call) -> None:
@@ -153,14 +161,17 @@ class CachedEmbedder(Generic[_LookupT]):
             _log.warning("the embedding cache could not be asked, %s is: %s", self.name, error)
             return None
 
-    async def _keep(self, lookup: _LookupT | None, vectors: Mapping[int, NDArray[np.float32]]) -> None:
-        if lookup is None:
-            return
-        try:
+    async def _keep(self, lookup: _LookupT, vectors: Mapping[int, NDArray[np.float32]]) -> None:
+        with self._counting_failures(len(vectors)):
             await self._cache.keep(lookup, vectors)
+
+    @contextlib.contextmanager
+    def _counting_failures(self, vectors: int) -> Iterator[None]:
+        try:
+            yield
         except AgentMemoryError as error:
             self._cache.failed()
-            _log.warning("%d vectors of %s could not be kept: %s", len(vectors), self.name, error)
+            _log.warning("%d vectors of %s could not be kept: %s", vectors, self.name, error)
 
 
 class _CachedEachEmbedder(CachedEmbedder[_LookupT]):

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from betterdb_agent_memory.embedders.extras import require_package
+from betterdb_agent_memory.embedders.fast_embed_models import description, loader
 from betterdb_agent_memory.embedders.known_models import Prefixes, known_prefixes, known_threshold
 from betterdb_agent_memory.embedders.local_model import DEFAULT_BATCH_SIZE, LocalModelEmbedder
-from betterdb_agent_memory.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from fastembed import TextEmbedding
 
 DEFAULT_MODEL = "BAAI/bge-small-en-v1.5"
-_CLOSE_NAMES = 4
 
 
 class FastEmbedEmbedder(LocalModelEmbedder["TextEmbedding"]):
@@ -55,23 +53,27 @@ class FastEmbedEmbedder(LocalModelEmbedder["TextEmbedding"]):
         default_threshold: float | None = None,
     ) -> None:
         require_package("fastembed", extra="fastembed", needed_by="FastEmbedEmbedder")
-        dimensions = _dimensions_of(model)
+        from fastembed import TextEmbedding
+
+        described = description(TextEmbedding, model, kind="model", path="fastembed.TextEmbedding")
         known = known_prefixes(model)
         self._prefixes = Prefixes(
             known.query if query_prefix is None else query_prefix,
             known.document if document_prefix is None else document_prefix,
         )
-        options: dict[str, Any] = {"cache_dir": None if cache_dir is None else str(cache_dir), "threads": threads}
-        if local_files_only:
-            options["local_files_only"] = True
-        if model_path is not None:
-            options["specific_model_path"] = str(model_path)
         super().__init__(
             name=f"fastembed:{model}",
-            dimensions=dimensions,
+            dimensions=int(described["dim"]),
             default_threshold=known_threshold(model) if default_threshold is None else default_threshold,
             batch_size=batch_size,
-            load=lambda: _load(model, options),
+            load=loader(
+                TextEmbedding,
+                model,
+                cache_dir=cache_dir,
+                local_files_only=local_files_only,
+                model_path=model_path,
+                threads=threads,
+            ),
         )
 
     def _encode(self, model: TextEmbedding, texts: Sequence[str], *, is_query: bool) -> list[NDArray[np.float32]]:
@@ -79,23 +81,3 @@ class FastEmbedEmbedder(LocalModelEmbedder["TextEmbedding"]):
         embed = model.query_embed if is_query else model.passage_embed
         prefixed = [prefix + text for text in texts]
         return [np.asarray(vector, np.float32) for vector in embed(prefixed, batch_size=len(prefixed))]
-
-
-def _load(model: str, options: dict[str, Any]) -> TextEmbedding:
-    from fastembed import TextEmbedding
-
-    return TextEmbedding(model, **options)
-
-
-def _dimensions_of(model: object) -> int:
-    from fastembed import TextEmbedding
-
-    listed = {described["model"]: described["dim"] for described in TextEmbedding.list_supported_models()}
-    for name, dimensions in listed.items():
-        if isinstance(model, str) and name.lower() == model.lower():
-            return int(dimensions)
-    close = difflib.get_close_matches(str(model), listed, n=_CLOSE_NAMES, cutoff=0.0)
-    raise ConfigurationError(
-        f"fastembed has no model {model!r}; close to it are {', '.join(close)}, and "
-        "`fastembed.TextEmbedding.list_supported_models()` lists all"
-    )

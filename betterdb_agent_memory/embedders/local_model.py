@@ -28,19 +28,23 @@ class ModelThread(Generic[_Model]):
 
     The model computes with as many threads as its runtime likes; a second call at the same time would only
     compete for the same cores. `load` runs in the thread before the first call; if it fails, the
-    next call tries again. A cancelled call that has begun runs to its end in the thread.
+    next call tries again. A cancelled call that has begun runs to its end in the thread. `failure` is
+    what is raised for whatever the library raises, with that as its cause.
     """
 
-    def __init__(self, name: str, load: Callable[[], _Model]) -> None:
+    def __init__(
+        self, name: str, load: Callable[[], _Model], *, failure: Callable[[str], AgentMemoryError] = EmbeddingError
+    ) -> None:
         self._name = name
         self._load = load
+        self._failure = failure
         self._model: _Model | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"embed {name}")
 
     async def run(self, call: Callable[[_Model], _Answer]) -> _Answer:
         """What `call` returns for the model.
 
-        Raises `EmbeddingError` for whatever the library raises, at loading or later.
+        Raises the `failure` for whatever the library raises, at loading or later.
         """
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._call, call)
 
@@ -59,7 +63,7 @@ class ModelThread(Generic[_Model]):
         except AgentMemoryError:
             raise
         except Exception as error:
-            raise EmbeddingError(f"cannot {doing} the model {self._name}: {type(error).__name__}: {error}") from error
+            raise self._failure(f"cannot {doing} the model {self._name}: {type(error).__name__}: {error}") from error
 
 
 class LocalModelEmbedder(ABC, Generic[_Model]):

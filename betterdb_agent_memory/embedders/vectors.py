@@ -132,10 +132,11 @@ def _matrix_without_fault(
         return None
     if dimensions is not None and numbers.shape[1] != dimensions:
         return None
-    for row in ((numbers == 0) | (numbers == 1)).any(axis=1).nonzero()[0]:
-        # numpy reads True next to floats as 1.0.
-        if _holds_boolean(vectors[row], numbers[row]):
-            return None
+    if numbers is not vectors:
+        for row in ((numbers == 0) | (numbers == 1)).any(axis=1).nonzero()[0]:
+            # numpy reads True next to floats as 1.0.
+            if _holds_boolean(vectors[row], numbers[row]):
+                return None
     with np.errstate(over="ignore", under="ignore"):
         matrix = numbers.astype(_STORED)
         squared_lengths = np.square(matrix, dtype=np.float64).sum(axis=1)

@@ -40,6 +40,9 @@ _THRESHOLDS: Final = {256: 0.75, 128: 0.70, 64: 0.70}
 _CHARACTERS_ON_THE_LOOP: Final = 2_000
 """Under a millisecond of work; what is longer goes to a thread."""
 
+_LISTS_ON_THE_LOOP: Final = 64
+"""Vectors made into lists of Python's numbers in 0.2 ms."""
+
 _CHARACTERS_A_SLICE: Final = 200_000
 """About 50 ms of work between two chances to be cancelled."""
 
@@ -112,16 +115,18 @@ class WordLlamaEmbedder:
 
     async def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
         """The vectors of `texts`, in order; raises as `embed_query` does, before any is embedded."""
+        rows = await self.embed_rows(texts)
+        return _lists(rows) if len(rows) <= _LISTS_ON_THE_LOOP else await asyncio.to_thread(_lists, rows)
+
+    async def embed_rows(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """As `embed_documents`, in one array of the shape `(len(texts), dimensions)`: two thirds of the time."""
         if isinstance(texts, str):
             raise InvalidInputError("embed_documents takes a list of texts, got one text; use embed_query")
         refuse_what_is_not_text(texts)
         model = _loaded if _loaded is not None else await asyncio.to_thread(_load_once)
         if sum(map(len, texts)) <= _CHARACTERS_ON_THE_LOOP:
             return model.embed(texts, self._dimensions)
-        vectors: list[list[float]] = []
-        for some in _slices(texts):
-            vectors += await asyncio.to_thread(model.embed, some, self._dimensions)
-        return vectors
+        return np.concatenate([await asyncio.to_thread(model.embed, some, self._dimensions) for some in _slices(texts)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,20 +135,24 @@ class _StaticModel:
     token_vectors: NDArray[np.float32]
     """Shape (vocabulary, 256)."""
 
-    def embed(self, texts: Sequence[str], dimensions: int) -> list[list[float]]:
-        return [self._embed_one(text or " ", dimensions) for text in texts]
-
-    def _embed_one(self, text: str, dimensions: int) -> list[float]:
-        # A batch of one: the tokenizer gives up the interpreter lock for a batch, and not for a single
+    def embed(self, texts: Sequence[str], dimensions: int) -> NDArray[np.float32]:
+        """Shape (texts, dimensions)."""
+        # A batch also of one: the tokenizer gives up the interpreter lock for a batch, and not for a single
         # text, where a long one would stop the event loop from within its thread.
-        tokens = self.tokenizer.encode_batch_fast([text], add_special_tokens=False)[0].ids
-        total = np.zeros(dimensions, np.float64)
-        for start in range(0, len(tokens), _TOKENS_A_SUM):
-            rows = self.token_vectors[tokens[start : start + _TOKENS_A_SUM], :dimensions]
-            total += rows.sum(axis=0, dtype=np.float64)
+        encoded = self.tokenizer.encode_batch_fast([text or " " for text in texts], add_special_tokens=False)
+        totals = np.empty((len(texts), dimensions), np.float64)
+        for place, text in enumerate(encoded):
+            totals[place] = self._sum(text.ids, dimensions)
         # The mean's direction is the sum's, and no sum of these weights that a text can reach is zero.
-        unit: list[float] = (total / np.linalg.norm(total)).astype(np.float32).tolist()
-        return unit
+        norms: NDArray[np.float64] = np.sqrt(np.vecdot(totals, totals))
+        return (totals / norms[:, None]).astype(np.float32)
+
+    def _sum(self, tokens: Sequence[int], dimensions: int) -> NDArray[np.float64] | float:
+        total: NDArray[np.float64] | float = 0.0
+        for start in range(0, len(tokens), _TOKENS_A_SUM):
+            rows = self.token_vectors.take(tokens[start : start + _TOKENS_A_SUM], axis=0)[:, :dimensions]
+            total += np.add.reduce(rows, axis=0, dtype=np.float64)
+        return total
 
 
 _loaded: _StaticModel | None = None
@@ -177,6 +186,11 @@ def _load() -> _StaticModel:
     tokenizer.no_truncation()
     weights: dict[str, NDArray[Any]] = load_file(folder / _WEIGHTS_FILE)
     return _StaticModel(tokenizer, weights["embedding.weight"].astype(np.float32))
+
+
+def _lists(rows: NDArray[np.float32]) -> list[list[float]]:
+    # Row by row: all at once would keep the interpreter lock for as long as it takes.
+    return [row.tolist() for row in rows]
 
 
 def _slices(texts: Sequence[str]) -> Iterator[Sequence[str]]:

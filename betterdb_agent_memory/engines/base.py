@@ -169,12 +169,30 @@ class Neighbour(NamedTuple):
     fields: Fields
 
 
-class Neighbours(list[Neighbour]):
-    """Neighbours, nearest first. `exhausted` means that nothing else passes the prefilter."""
+class ChosenFrom(NamedTuple):
+    """What an engine looked at which returned only the neighbours that a `Selection` asked for.
 
-    def __init__(self, rows: Iterable[Neighbour] = (), *, exhausted: bool) -> None:
+    `related` of them passed the filter and the threshold. `nearest` is the smallest distance of one that passed the
+    filter, None where none did, `farthest` the largest of all.
+    """
+
+    related: int
+    nearest: float | None
+    farthest: float
+
+
+class Neighbours(list[Neighbour]):
+    """Neighbours, nearest first. `exhausted` means that nothing else passes the prefilter.
+
+    `chosen_from` is None where all of them are here, and not only those that were selected.
+    """
+
+    def __init__(
+        self, rows: Iterable[Neighbour] = (), *, exhausted: bool, chosen_from: ChosenFrom | None = None
+    ) -> None:
         super().__init__(rows)
         self.exhausted = exhausted
+        self.chosen_from = chosen_from
 
 
 class Word(NamedTuple):
@@ -188,8 +206,40 @@ class Word(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Worth:
+    """What a neighbour is worth: the sum of three terms.
+
+    `likeness` times 1 - distance / 2; `value` times the number in `value_field`; and `freshness`, halved with every
+    `half_life_seconds` by which the later of the times in `time_fields` (ms) lies before `now_ms`. With
+    `clamps_age` nothing is fresher than what is of `now_ms`.
+    """
+
+    likeness: float
+    value: float
+    freshness: float
+    value_field: str
+    time_fields: tuple[str, str]
+    now_ms: int
+    half_life_seconds: float
+    clamps_age: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which neighbours are needed: the `count` worthiest of those that pass the filter, none beyond `threshold`.
+
+    Of equal worth is first what has the later time in the first time field, then by id. An engine may return more,
+    and looks at as many as without.
+    """
+
+    count: int
+    threshold: float
+    worth: Worth
+
+
+@dataclass(frozen=True, slots=True)
 class Search:
-    """What to find: up to `count` records that pass `filter`, the nearest.
+    """What to find: up to `count` records that pass `filter`, the nearest; of these perhaps only a `selection`.
 
     With `words` only records that have at least one of them in one of their text fields. `scope_size` is
     how many records are thought to pass the filter, None where nobody knows: it decides only how the
@@ -201,6 +251,7 @@ class Search:
     words: tuple[Word, ...] = ()
     scope_size: int | None = None
     exhaustive: bool = False
+    selection: Selection | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,14 +286,14 @@ class Page:
 class Records(Protocol):
     """The records of one collection.
 
-    Searches (`nearest`, `select`) apply the filter as well as the engine can; rows may come back
+    Searches (`search_many`, `select`) apply the filter as well as the engine can; rows may come back
     that `Filter.accepts` refuses, never the other way round. The fields of the filter must be among
     the fields asked for, so that the caller can check. `count` is exact.
     """
 
     @property
     def max_neighbours(self) -> int:
-        """Largest `count` that `nearest` takes."""
+        """Largest `count` that a search takes."""
 
     @property
     def unreadable_rows(self) -> int:
@@ -290,16 +341,13 @@ class Records(Protocol):
     async def change_many(self, changes: Sequence[RecordChange]) -> list[Outcome]:
         """Change records that still exist: CHANGED, MISSING or REFUSED. Never brings one back."""
 
-    async def nearest(self, vector: bytes, *, count: int, filter: Filter, fields: Sequence[str]) -> Neighbours:
-        """Up to `count` records nearest to `vector` (float32, little-endian), nearest first."""
-
     async def search_many(
         self, vector: bytes, searches: Sequence[Search], *, fields: Sequence[str], tallies: Sequence[Tally] = ()
     ) -> Answers:
-        """Several searches around one `vector`, and counts beside them, in one round trip.
+        """Several searches around one `vector` (float32, little-endian), and counts beside them, in one round trip.
 
-        Each answer is as that of `nearest`. A tally is the engine's own count, which may include records that
-        the filter refuses and a few that have just expired: for statistics, not for totals.
+        A tally is the engine's own count, which may include records that the filter refuses and a few that have
+        just expired: for statistics, not for totals.
         """
 
     async def select(

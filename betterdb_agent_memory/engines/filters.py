@@ -166,7 +166,7 @@ class Filter:
 
     def accepted(self, rows: Sequence[_RecordT]) -> list[_RecordT]:
         """Those of `rows` that it accepts, in their order."""
-        equalities = self._equalities
+        equalities = self.equalities
         if equalities is None:
             return [row for row in rows if self.accepts(row.id, row.fields)]
         # A scope, as nearly every filter is: compared here, in a tenth of the time.
@@ -176,7 +176,7 @@ class Filter:
         return kept
 
     @cached_property
-    def _equalities(self) -> tuple[tuple[str, bytes], ...] | None:
+    def equalities(self) -> tuple[tuple[str, bytes], ...] | None:
         """Field and stored value of each clause where all of them are `Equals`; else None."""
         if all(isinstance(clause, Equals) for clause in self.clauses):
             return tuple((clause.field, clause.value.encode()) for clause in self.clauses if isinstance(clause, Equals))

@@ -52,7 +52,7 @@ class Appender:
         count on the engine, and the numbers are kept up here.
 
         One embedding call for all, made before anything is numbered: what cannot be embedded leaves no gap. Five
-        round trips for new sessions, six where some go on, two for those in `own`, for up to some 40 sessions.
+        round trips for new sessions, seven where some go on, two for those in `own`, for up to some 40 sessions.
 
         Raises:
             AgentMemoryError: the index cannot be had, or there is no embedder; nothing was written.
@@ -115,6 +115,8 @@ class _Appending:
         self._turns = turns
         self._own = own
         self._notes: Reply[dict[str, bytes]] | None = None
+        self._noted: list[str] = []
+        """Notes of ours: turns that must be mixed anew with what follows them now."""
         self.waiting = list(range(len(turns)))
         self.results: dict[int, RememberResult] = {}
 
@@ -122,7 +124,13 @@ class _Appending:
         """Embed, number and store the turns that wait; those whose number was taken go on waiting, with all that
         were said after them.
         """
-        ends = await self._ends(surely)
+        try:
+            await self._stored(await self._ends(surely), layout)
+        except BaseException:
+            self._by.mender.unmixed.leave(self._noted)
+            raise
+
+    async def _stored(self, ends: Mapping[str, End], layout: Layout) -> None:
         last = {key: window_of(id, end.around) for key, end in ends.items() if (id := _last_of(key, end)) is not None}
         known = await self._embedded([text for window in last.values() for text in window.texts], layout)
         if not self.waiting:
@@ -181,12 +189,39 @@ class _Appending:
         for place in self.waiting:
             places.setdefault(self._turns[place][0], []).append(place)
         wanted = {key: (len(those), ends[key]) for key, those in places.items() if key not in self._own}
-        starts = await self._by.sessions.allot(wanted) if wanted else {}
+        starts = await self._allotted(wanted, [id for key in places for id in _seam_behind(key, ends[key])])
         for key, those in places.items():
             if key in self._own:
                 starts[key] = self._own[key]
                 self._own[key] += len(those)
-        return [_Group(key, those, ends[key], starts[key]) for key, those in places.items()]
+        groups = [_Group(key, those, ends[key], starts[key]) for key, those in places.items()]
+        # Where others came in between, the turn before is not the one that was there, and not known.
+        await self._note([id for one in groups if one.start > one.end.length for id in _seam(one.key, one.start)])
+        return groups
+
+    async def _allotted(self, wanted: Mapping[str, tuple[int, End]], seams: Sequence[str]) -> dict[str, int]:
+        """The first number for each session, and notes of turns at `seams`. One round trip, or none for neither."""
+        if not wanted:
+            await self._note(seams)
+            return {}
+        replies: list[Reply[None]] = []
+
+        def note(batch: ValueBatch) -> None:
+            if seams:
+                fields, written = self._by.mender.unmixed.write(batch, seams)
+                self._noted += fields
+                replies.extend(written)
+
+        starts = await self._by.sessions.allot(wanted, beside=note)
+        for reply in replies:
+            reply.result()
+        return starts
+
+    async def _note(self, ids: Sequence[str]) -> None:
+        """Note turns that are to be mixed anew. One round trip, none for none."""
+        if ids:
+            fields, _ = await self._by.mender.unmixed.note(ids)
+            self._noted += fields
 
     def _windows(
         self, groups: Sequence[_Group], last: Mapping[str, Window], known: Mapping[str, bytes]
@@ -288,9 +323,12 @@ class _Appending:
             if previous:
                 marks |= await self._by.mender.put(previous, records, known, layout)
             await self._by.mender.mend([id for id in edges if id not in gone], layout=layout, known=known, marks=marks)
+            await self._by.mender.unmixed.clear(self._noted)
+            self._noted = []
         except AgentMemoryError as error:
             # The turns are stored: whoever repeated the call would have them twice.
             self._by.on_failure()
+            self._by.mender.unmixed.leave(self._noted)
             _log.warning("turns next to what was just stored are not mixed with it yet: %s", error)
         if self._notes is not None:
             notes, self._notes = self._notes, None
@@ -306,6 +344,22 @@ def _last_of(key: str, end: End) -> str | None:
     id = turn_id(key, end.length - 1) if end.length else ""
     fields = end.around.get(id)
     return id if fields is not None and record.is_memory(fields) and is_turn(id, fields) else None
+
+
+def _seam(key: str, start: int) -> list[str]:
+    """The turn of this number, and the one before it."""
+    return [turn_id(key, number) for number in (start - 1, start)]
+
+
+def _seam_behind(key: str, end: End) -> list[str]:
+    """The turns that must be mixed anew when one comes behind this end; none for the first one of a session.
+
+    One that is not there may still be on its way: whoever was cancelled may have sent it.
+    """
+    if not end.length:
+        return []
+    last = _last_of(key, end)
+    return _seam(key, end.length) if last is None else [last]
 
 
 def _spoken(item: PreparedMemory) -> str:

@@ -145,7 +145,7 @@ async def _spread_ids(records: SearchedRecords, filter: Filter, size: int, total
         )
         for place in range(_PAGES)
     ]
-    own = dict.fromkeys(row.id for page in pages for row in page.rows if filter.accepts(row.id, row.fields))
+    own = dict.fromkeys(row.id for page in pages for row in filter.accepted(page.rows))
     return _evenly(list(own), size)
 
 

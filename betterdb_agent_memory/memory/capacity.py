@@ -183,10 +183,9 @@ class Capacity:
 def _candidates(rows: Sequence[Row], filter: Filter) -> tuple[list[EvictionCandidate], int]:
     candidates = []
     unreadable = 0
-    for row in rows:
-        if filter.accepts(row.id, row.fields):
-            item, problems = decode_memory(row.id, row.fields)
-            unreadable += problems
-            if item is not None:
-                candidates.append(EvictionCandidate(row.id, item.importance, item.last_accessed_at))
+    for row in filter.accepted(rows):
+        item, problems = decode_memory(row.id, row.fields)
+        unreadable += problems
+        if item is not None:
+            candidates.append(EvictionCandidate(row.id, item.importance, item.last_accessed_at))
     return candidates, unreadable

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias, get_args
 
 from betterdb_agent_memory.engines.base import Expiry, Outcome, RecordChange, RecordWrite
@@ -189,7 +190,7 @@ def checked_on_duplicate(on_duplicate: object) -> OnDuplicate:
 def checked_content(name: str, text: object, max_bytes: int) -> str:
     """Text that fits into the store."""
     content = require_text(name, text)
-    size = len(content.encode())
+    size = len(content) if content.isascii() else len(content.encode())
     if size > max_bytes:
         raise InvalidInputError(
             f"{name} has {size:,} bytes, the store accepts {max_bytes:,}; split it into several memories, or raise "
@@ -198,7 +199,7 @@ def checked_content(name: str, text: object, max_bytes: int) -> str:
     return content
 
 
-_DRAFT_FIELDS = tuple(field.name for field in fields(MemoryDraft))
+_DRAFT_FIELDS = dict.fromkeys(field.name for field in fields(MemoryDraft))
 
 
 def as_draft(given: object) -> MemoryDraft:
@@ -224,11 +225,19 @@ def as_draft(given: object) -> MemoryDraft:
 
 
 def _scope_of(draft: MemoryDraft, scope: MemoryScope | None) -> MemoryScope:
+    if scope is not None and draft.thread_id is None and draft.agent_id is None and draft.namespace is None:
+        return scope
     for name in ("thread_id", "agent_id", "namespace"):
         of_all, own = getattr(scope, name, None), getattr(draft, name)
         if of_all is not None and own is not None and of_all != own:
             raise InvalidInputError(f"the memory says {name} {own!r:.80}, the call says {of_all!r:.80} for all")
     return checked_scope(scope, draft.thread_id, draft.agent_id, draft.namespace)
+
+
+@lru_cache(maxsize=128)
+def _bucket(scope: MemoryScope, tags: tuple[str, ...]) -> Filter:
+    """What a capacity limit counts together; nearly all memories of a batch have the same."""
+    return scope_filter(scope, tags)
 
 
 def prepare(
@@ -246,7 +255,7 @@ def prepare(
 
     `reserved_sources` are labels that consolidation gives its own products: a plain memory that carries
     one is marked, so that it is never taken for a product. `stored_words` gives the stems that are stored beside a
-    content, None where the engine finds its words by itself.
+    content, None where the engine finds its words by itself. `scope` is that of all, checked.
     """
     said = _scope_of(draft, scope)
     source = record.checked_label("source", optional_text("source", draft.source))
@@ -272,7 +281,7 @@ def prepare(
         memory = replace(memory, id=content_id(memory))
     return PreparedMemory(
         memory=memory,
-        bucket=scope_filter(said, memory.tags),
+        bucket=_bucket(said, memory.tags),
         ttl_seconds=record.checked_ttl_seconds(draft.ttl),
         on_duplicate=on_duplicate,
         has_own_id=draft.id is not None,

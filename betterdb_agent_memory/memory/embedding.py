@@ -7,12 +7,16 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from betterdb_agent_memory.embedders.answers import refuse_miscount
 from betterdb_agent_memory.embedders.base import EachEmbedder, Embedder, VectorLike
 from betterdb_agent_memory.embedders.coalescing import CoalescingEmbedder
 from betterdb_agent_memory.embedders.failures import concerns_every_text, is_passing
 from betterdb_agent_memory.embedders.function import DEFAULT_THRESHOLD
 from betterdb_agent_memory.embedders.vectors import checked_vector, encode_float32, encode_rows
+from betterdb_agent_memory.embedders.wordllama import WordLlamaEmbedder
 from betterdb_agent_memory.errors import AgentMemoryError, ConfigurationError, EmbeddingError, InvalidInputError
 
 PROBE_TEXT = "probe"
@@ -173,7 +177,9 @@ class CheckedEmbedder:
         if not texts:
             return []
         self._on_call()
-        vectors = await _awaited(embedder, lambda: embedder.embed_documents(texts))
+        # What inherits from the offline default may embed otherwise.
+        embed = embedder.embed_rows if type(embedder) is WordLlamaEmbedder else embedder.embed_documents
+        vectors: Sequence[VectorLike] | NDArray[np.float32] = await _awaited(embedder, lambda: embed(texts))
         refuse_miscount(embedder.name, vectors, len(texts))
         return encode_rows(vectors, dimensions=dimensions)
 

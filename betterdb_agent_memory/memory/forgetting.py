@@ -117,7 +117,7 @@ class _Forgetting:
         self._warn()
 
     async def _delete(self, rows: Sequence[Row]) -> int:
-        matching = [row.id for row in rows if self._filter.accepts(row.id, row.fields)]
+        matching = [row.id for row in self._filter.accepted(rows)]
         if matching:
             await self._announce(matching)
             self.deleted += sum(await self._records.delete_many(matching))

@@ -26,7 +26,7 @@ async def list_matching(records: SearchedRecords, request: ListRequest) -> Page:
         _page(records, request, request.offset, request.limit), records.count(request.filter)
     )
     is_clean = page.total == total and len(page.rows) == page.scanned
-    if is_clean and all(request.filter.accepts(row.id, row.fields) for row in page.rows):
+    if is_clean and len(request.filter.accepted(page.rows)) == len(page.rows):
         return page
     rows = await _exact_rows(records, request)
     return Page(rows, total, len(rows))
@@ -38,7 +38,7 @@ async def _exact_rows(records: SearchedRecords, request: ListRequest) -> tuple[R
     offset = 0
     while len(exact) < wanted:
         page = await _page(records, request, offset, _SCAN_PAGE)
-        exact.update((row.id, row) for row in page.rows if request.filter.accepts(row.id, row.fields))
+        exact.update((row.id, row) for row in request.filter.accepted(page.rows))
         offset += page.scanned
         if not page.scanned or offset >= page.total:
             break

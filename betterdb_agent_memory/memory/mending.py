@@ -28,8 +28,8 @@ class Mender:
 
     Whoever writes a turn looks at its neighbours after that, and whoever has written a mix looks once more at what
     it was made of. So the last of several who write at once sees what all of them wrote. Who is killed in between
-    leaves turns that are found through the window they had; where that holds a share of what was deleted or
-    changed, a note is left, too, and the next one who looks mixes them anew (`removal`, `work_off`).
+    leaves turns that are found through the window they had, and a note of those beside what came, was deleted or
+    changed: the next one who looks mixes them anew (`removal`, `work_off`).
 
     `on_failure` is told of what broke off and of notes that could not be worked off.
     """
@@ -106,6 +106,7 @@ class Mender:
         if layout.main.embedder.is_there:
             await self.mend(noted_ids(fields), layout=layout)
             await self.unmixed.clear(due)
+            self.unmixed.resume()
 
     def _not_worked_off(self, error: AgentMemoryError) -> None:
         self.unmixed.pause()
@@ -232,4 +233,5 @@ class Removal:
         left = self._mender.unmixed.due(self._notes)
         await self._mender.unmixed.clear([*self.fields, *(field for field in left if noted_ids([field])[0] in mixed)])
         self.fields = []
+        self._mender.unmixed.resume()
         await self._mender.work_off_due([field for field in left if noted_ids([field])[0] not in mixed])

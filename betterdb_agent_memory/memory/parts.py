@@ -54,6 +54,8 @@ from betterdb_agent_memory.options import (
     DEFAULT_EXACT_BUDGET,
     DEFAULT_LANGUAGE,
     DEFAULT_MAX_CONTENT_BYTES,
+    DEFAULT_RERANK_DEPTH,
+    MAX_RERANK_DEPTH,
     ConsolidationConfig,
     HybridOptions,
     MemoryConfigRefreshConfig,
@@ -65,6 +67,7 @@ from betterdb_agent_memory.options import (
     Retrieval,
     checked_name,
     count_of_at_least_one,
+    count_up_to,
 )
 from betterdb_agent_memory.rerankers import CheckedReranker, Reranker, RerankFn, as_reranker
 from betterdb_agent_memory.version import package_version
@@ -105,6 +108,7 @@ class StoreParts:
         exact_budget: int = DEFAULT_EXACT_BUDGET,
         diversity: float | None = None,
         reranker: Reranker | RerankFn | None = None,
+        rerank_depth: int = DEFAULT_RERANK_DEPTH,
         max_content_bytes: int = DEFAULT_MAX_CONTENT_BYTES,
         clock: Clock = system_clock,
         new_id: Callable[[], str] = random_id,
@@ -166,6 +170,7 @@ class StoreParts:
         self._recaller = Recaller(
             self._analyzer,
             reranker=None if reranker is None else CheckedReranker(as_reranker(reranker)),
+            rerank_depth=count_up_to("rerank_depth", rerank_depth, MAX_RERANK_DEPTH),
             exact_budget=count_of_at_least_one("exact_budget", exact_budget),
         )
         self._clock = checked_callable("clock", clock)

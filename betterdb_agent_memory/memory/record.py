@@ -206,23 +206,25 @@ def encode_memory(memory: NewMemory, vector: bytes) -> dict[str, bytes]:
         LAST_ACCESSED_AT: now,
         ACCESS_COUNT: b"0",
     }
-    optional = {
-        TAGS: TAG_SEPARATOR.join(memory.tags) if memory.tags else None,
-        THREAD: memory.thread_id,
-        AGENT: memory.agent_id,
-        NAMESPACE: memory.namespace,
-        SOURCE: memory.source,
-        SUBJECT: memory.subject,
-        DATE: memory.date or None,
-        OCCURRED_AT: None if memory.occurred_at_ms is None else str(memory.occurred_at_ms),
-        METADATA: memory.metadata,
-        DERIVED: memory.derived,
-        SESSION: memory.session,
-        TURN: None if memory.turn is None else str(memory.turn),
-        SPEAKER: memory.speaker,
-        WORDS: memory.words,
-    }
-    return fields | {field: text.encode() for field, text in optional.items() if text is not None}
+    for field, text in (
+        (TAGS, TAG_SEPARATOR.join(memory.tags) if memory.tags else None),
+        (THREAD, memory.thread_id),
+        (AGENT, memory.agent_id),
+        (NAMESPACE, memory.namespace),
+        (SOURCE, memory.source),
+        (SUBJECT, memory.subject),
+        (DATE, memory.date or None),
+        (OCCURRED_AT, None if memory.occurred_at_ms is None else str(memory.occurred_at_ms)),
+        (METADATA, memory.metadata),
+        (DERIVED, memory.derived),
+        (SESSION, memory.session),
+        (TURN, None if memory.turn is None else str(memory.turn)),
+        (SPEAKER, memory.speaker),
+        (WORDS, memory.words),
+    ):
+        if text is not None:
+            fields[field] = text.encode()
+    return fields
 
 
 def is_memory(fields: Fields) -> bool:
@@ -402,13 +404,20 @@ def number_text(value: float) -> str:
     return f"{digits}e{int(exponent)}"
 
 
+def has_control_character(text: str) -> bool:
+    """Whether one of the 33 control characters of ASCII is in `text`."""
+    if text.isascii():
+        return not text.isprintable()
+    return any(character < " " or character == "\x7f" for character in text)
+
+
 def checked_id(id: object) -> str:
     """An id that can be part of a key below the store's prefix."""
     if not isinstance(id, str) or not id:
         raise InvalidInputError(f"a memory id must be a non-empty text, got {id!r:.80}")
     if ":" in id:
         raise InvalidInputError(f"memory id {id!r:.80} contains a colon, which separates the parts of a key")
-    if any(character < " " or character == "\x7f" for character in id):
+    if has_control_character(id):
         # A search returns the key only up to a NUL.
         raise InvalidInputError(f"memory id {id!r:.80} contains a control character")
     try:

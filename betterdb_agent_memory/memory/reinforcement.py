@@ -16,7 +16,7 @@ from itertools import islice
 from time import monotonic
 from typing import Protocol
 
-from betterdb_agent_memory.background import LoopLock
+from betterdb_agent_memory.background import LoopLock, end_between_writes
 from betterdb_agent_memory.engines.base import RecordChange, Records
 from betterdb_agent_memory.errors import (
     AgentMemoryError,
@@ -167,11 +167,7 @@ class DeferredReinforcer:
         """Stop the background task, then flush; what cannot be written is counted as lost."""
         self._is_closed = True
         task, self._task = self._task, None
-        if task is not None and not task.done() and task.get_loop() is asyncio.get_running_loop():
-            # A write under way is let finish: cancelling it would lose what it carries.
-            async with self._writing:
-                task.cancel()
-            await asyncio.wait([task])
+        await end_between_writes(task, self._writing)
         try:
             await self.flush()
         except AgentMemoryError as error:

@@ -200,16 +200,21 @@ class Remembering:
         """Trim the scopes of a batch. What it has brought stays, except where a scope got more than its limit:
         then the last ones do.
         """
-        stored: dict[Filter, list[str]] = {}
-        for item, result in zip(written, results, strict=False):
-            if result.outcome == "stored" and result.id is not None:
-                stored.setdefault(item.bucket, []).append(result.id)
-        self._watch.stored(sum(map(len, stored.values())))
+        stored = [
+            (item.bucket, result.id)
+            for item, result in zip(written, results, strict=False)
+            if result.outcome == "stored" and result.id is not None
+        ]
+        self._watch.stored(len(stored))
         limit = self._capacity.limit
-        if limit is not None:
-            for bucket, ids in stored.items():
-                with self._capacity.protecting(ids[-limit:]):
-                    await self._capacity.make_room([bucket])
+        if limit is None:
+            return
+        ids_by_bucket: dict[Filter, list[str]] = {}
+        for bucket, id in stored:
+            ids_by_bucket.setdefault(bucket, []).append(id)
+        for bucket, ids in ids_by_bucket.items():
+            with self._capacity.protecting(ids[-limit:]):
+                await self._capacity.make_room([bucket])
 
     async def layout(self) -> Layout:
         """Where memories are written now. Raises ConfigurationError for a store without an embedder."""

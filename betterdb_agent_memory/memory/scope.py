@@ -43,6 +43,8 @@ def require_text(name: str, value: object) -> str:
     """`value` if it is text that UTF-8 can carry, else an error that names it."""
     if not isinstance(value, str):
         raise InvalidInputError(f"{name} must be text, got {type(value).__name__}: {value!r:.80}")
+    if value.isascii():
+        return value
     try:
         value.encode()
     except UnicodeEncodeError as error:
@@ -80,7 +82,7 @@ def checked_tags(tags: Sequence[str] | None) -> tuple[str, ...]:
         require_text("a tag", tag)
         if TAG_SEPARATOR in tag:
             raise InvalidInputError(f"tag {tag!r} contains a comma, which separates tags; pass two tags instead")
-        if any(ord(character) < 32 or ord(character) == 127 for character in tag):
+        if record.has_control_character(tag):
             raise InvalidInputError(f"tag {tag!r} contains a control character")
     return tuple(tags)
 

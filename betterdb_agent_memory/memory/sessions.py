@@ -97,12 +97,17 @@ class Sessions:
         ids = [turn_id(key, place) for place in range(max(length - 2, 0), length)]
         return dict(zip(ids, await self._records.read_many(ids, TURN_FIELDS), strict=True)) if ids else {}
 
-    async def allot(self, wanted: Mapping[str, tuple[int, End]]) -> dict[str, int]:
+    async def allot(
+        self, wanted: Mapping[str, tuple[int, End]], *, beside: Callable[[ValueBatch], None] | None = None
+    ) -> dict[str, int]:
         """For each session the first of so many numbers that nobody else gets, none before its end.
 
-        One round trip. Workers that find the same count lost at once may leave a gap in the numbers, and no more.
+        One round trip; `beside` adds to its batch. Workers that find the same count lost at once may leave a gap in
+        the numbers, and no more.
         """
-        starts = await self._raised({key: count + end.length - end.counted for key, (count, end) in wanted.items()})
+        starts = await self._raised(
+            {key: count + end.length - end.counted for key, (count, end) in wanted.items()}, beside
+        )
         behind = {
             # Lost since it was read: what was given out now lies before the end.
             key: count + wanted[key][1].length - starts[key]
@@ -145,13 +150,17 @@ class Sessions:
                 return length
             length = there[-1] + 1
 
-    async def _raised(self, amounts: Mapping[str, int]) -> dict[str, int]:
+    async def _raised(
+        self, amounts: Mapping[str, int], beside: Callable[[ValueBatch], None] | None = None
+    ) -> dict[str, int]:
         """The counts after these were added."""
         raised = {key: amount for key, amount in amounts.items() if amount}
         if not raised:
             return {}
         batch = self._values.batch()
         replies = {key: batch.increment(self._map, key, amount) for key, amount in raised.items()}
+        if beside is not None:
+            beside(batch)
         await batch.send()
         return {key: reply.result() for key, reply in replies.items()}
 

@@ -1,4 +1,4 @@
-"""Turns whose vectors have to be mixed anew, noted on the engine before what they hold a share of is deleted."""
+"""Turns whose vectors have to be mixed anew, noted on the engine before what is beside them comes or goes."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Unmixed:
     """The notes of one store, in one map: `{name}:__mem_mending`.
 
     A field is `{turn's id}:{random}`, so that each note is its writer's own, and its value is when it was written (ms
-    since the epoch). Whoever deletes a turn notes those beside it first and takes the note back when they are mixed.
-    So after a kill in between the note is there, and the next one who looks puts it right.
+    since the epoch). Whoever deletes a turn, or puts one behind another, notes those beside it first and takes the note
+    back when they are mixed. So after a kill in between the note is there, and the next one who looks puts it right.
     """
 
     def __init__(self, values: Values, store_name: str) -> None:
@@ -43,19 +43,28 @@ class Unmixed:
 
     async def note(self, ids: Sequence[str]) -> tuple[list[str], dict[str, bytes]]:
         """Note these turns; the fields written, and the notes of others. One round trip per 500."""
+        batch = self._values.batch()
+        others = batch.read_map(self._map)
+        fields, replies = self.write(batch, ids)
+        try:
+            await batch.send()
+            for reply in replies:
+                reply.result()
+        except BaseException:
+            self.leave(fields)  # they may be there all the same
+            raise
+        return fields, others.result()
+
+    def write(self, batch: ValueBatch, ids: Sequence[str]) -> tuple[list[str], list[Reply[None]]]:
+        """Note these turns with a batch that is sent anyway; the fields that it writes, and its replies."""
         now = b"%d" % system_clock()
         token = uuid.uuid4().hex[:16]
         fields = [f"{id}:{token}" for id in ids]
-        batch = self._values.batch()
-        others = batch.read_map(self._map)
         replies = [
             batch.write_map(self._map, dict.fromkeys(fields[start : start + _PAGE], now))
             for start in range(0, len(fields), _PAGE)
         ]
-        await batch.send()
-        for reply in replies:
-            reply.result()
-        return fields, others.result()
+        return fields, replies
 
     def leave(self, fields: Iterable[str]) -> None:
         """Whoever wrote these has broken off: the next one need not wait."""
@@ -72,6 +81,10 @@ class Unmixed:
         """They could not be worked off: not everybody who comes by shall pay for trying again."""
         self._paused_until = time.monotonic() + _PAUSE_SECONDS
 
+    def resume(self) -> None:
+        """Mixing works again: those that were left alone are looked at by the next one who comes by."""
+        self._paused_until = 0.0
+
     async def clear(self, fields: Sequence[str]) -> None:
         """Take notes back. One round trip per 500, none for no notes."""
         if not fields:
@@ -84,7 +97,6 @@ class Unmixed:
         for reply in replies:
             reply.result()
         self._left.difference_update(fields)
-        self._paused_until = 0.0
 
 
 def noted_ids(fields: Iterable[str]) -> list[str]:

@@ -14,7 +14,7 @@ from betterdb_agent_memory.options.caches import (
     TelemetryOptions,
     TierDefaults,
 )
-from betterdb_agent_memory.options.checks import count_of_at_least_one, finite_number, is_number
+from betterdb_agent_memory.options.checks import count_of_at_least_one, count_up_to, finite_number, is_number
 from betterdb_agent_memory.options.facade import AgentMemoryOptions
 from betterdb_agent_memory.options.memory import (
     CONTRACT_WEIGHTS,
@@ -40,7 +40,9 @@ from betterdb_agent_memory.options.names import DEFAULT_NAME, checked_name
 from betterdb_agent_memory.options.recall import (
     DEFAULT_EXACT_BUDGET,
     DEFAULT_LANGUAGE,
+    DEFAULT_RERANK_DEPTH,
     MAX_EXACT_BUDGET,
+    MAX_RERANK_DEPTH,
     RETRIEVALS,
     HybridOptions,
     Retrieval,
@@ -55,7 +57,9 @@ __all__ = [
     "DEFAULT_MAX_CONTENT_BYTES",
     "DEFAULT_NAME",
     "DEFAULT_REFRESH_INTERVAL_MS",
+    "DEFAULT_RERANK_DEPTH",
     "MAX_EXACT_BUDGET",
+    "MAX_RERANK_DEPTH",
     "MAX_THRESHOLD",
     "MAX_TTL_SECONDS",
     "MAX_WEIGHT",
@@ -87,6 +91,7 @@ __all__ = [
     "TierDefaults",
     "checked_name",
     "count_of_at_least_one",
+    "count_up_to",
     "finite_number",
     "is_number",
 ]

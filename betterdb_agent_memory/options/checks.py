@@ -42,6 +42,14 @@ def count_of_at_least_one(name: str, value: object) -> int:
     return int(value)
 
 
+def count_up_to(name: str, value: object, most: int) -> int:
+    """`value` as a whole number from 1 to `most`, or an error that names it."""
+    count = count_of_at_least_one(name, value)
+    if count > most:
+        raise ConfigurationError(f"{name} must be a whole number from 1 to {most}, got {value!r}")
+    return count
+
+
 @dataclass(frozen=True, slots=True)
 class Accepts:
     """What an annotated field accepts, in words that follow "must be".

@@ -25,7 +25,9 @@ from betterdb_agent_memory.options.checks import (
 from betterdb_agent_memory.options.recall import (
     DEFAULT_EXACT_BUDGET,
     DEFAULT_LANGUAGE,
+    DEFAULT_RERANK_DEPTH,
     MAX_EXACT_BUDGET,
+    MAX_RERANK_DEPTH,
     HybridOptions,
     Retrieval,
 )
@@ -208,6 +210,8 @@ class MemoryOptions(OptionsModel):
     """How relevance counts beside being unlike the other hits (MMR's lambda): 1 is relevance alone, None is off."""
     reranker: Annotated[RerankFn | Reranker, Accepts("an async function or a Reranker", _reranker)] | None = None
     """What reads question and hits together and puts the first ones in order."""
+    rerank_depth: Annotated[int, whole_number(1, MAX_RERANK_DEPTH)] = DEFAULT_RERANK_DEPTH
+    """Hits that the reranker reads; as many are looked for, whatever `k`."""
     reinforcement: Annotated[
         Reinforcement, Accepts("'immediate', 'deferred' or DeferredReinforcement(interval_seconds, max_pending)")
     ] = "deferred"

@@ -20,6 +20,11 @@ DEFAULT_EXACT_BUDGET: Final = 20_000
 MAX_EXACT_BUDGET: Final = 1_000_000
 """As many rows as a search engine pages through."""
 
+DEFAULT_RERANK_DEPTH: Final = 20
+"""Hits that a reranker reads."""
+MAX_RERANK_DEPTH: Final = 2_500
+"""As many as one recall returns."""
+
 _COUNT: Final = whole_number(1, 100_000)
 _SHARE: Final = number(0, 1)
 _WEIGHT: Final = number(0, 1_000)

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from betterdb_agent_memory.embedders.answers import refuse_what_is_not_text
 from betterdb_agent_memory.embedders.extras import require_package
+from betterdb_agent_memory.embedders.fast_embed_models import description, loader
 from betterdb_agent_memory.embedders.limits import CallLimits
 from betterdb_agent_memory.embedders.local_model import ModelThread
-from betterdb_agent_memory.errors import ConfigurationError, EmbeddingError, RerankingError
+from betterdb_agent_memory.errors import RerankingError
 
 if TYPE_CHECKING:
     from fastembed.rerank.cross_encoder import TextCrossEncoder
 
 DEFAULT_MODEL: Final = "Xenova/ms-marco-MiniLM-L-6-v2"
 DEFAULT_BATCH_SIZE: Final = 8
-_CLOSE_NAMES: Final = 4
 
 
 class FastEmbedReranker:
@@ -49,17 +48,24 @@ class FastEmbedReranker:
         timeout_seconds: float | None = None,
     ) -> None:
         require_package("fastembed", extra="fastembed", needed_by="FastEmbedReranker")
-        _refuse_unknown(model)
+        from fastembed.rerank.cross_encoder import TextCrossEncoder
+
+        description(
+            TextCrossEncoder, model, kind="cross-encoder", path="fastembed.rerank.cross_encoder.TextCrossEncoder"
+        )
         limits = CallLimits(max_batch=batch_size, timeout_seconds=timeout_seconds)
-        options: dict[str, Any] = {"cache_dir": None if cache_dir is None else str(cache_dir), "threads": threads}
-        if local_files_only:
-            options["local_files_only"] = True
-        if model_path is not None:
-            options["specific_model_path"] = str(model_path)
+        load = loader(
+            TextCrossEncoder,
+            model,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            model_path=model_path,
+            threads=threads,
+        )
         self._name = f"fastembed:{model}"
         self._batch_size = limits.max_batch
         self._timeout_seconds = limits.timeout_seconds
-        self._thread: ModelThread[TextCrossEncoder] = ModelThread(self._name, lambda: _load(model, options))
+        self._thread: ModelThread[TextCrossEncoder] = ModelThread(self._name, load, failure=RerankingError)
 
     @property
     def name(self) -> str:
@@ -86,7 +92,8 @@ class FastEmbedReranker:
         for start in range(0, len(texts), self._batch_size):
             places = by_length[start : start + self._batch_size]
             batch = [texts[place] for place in places]
-            for place, score in zip(places, await self._scored(query, batch), strict=True):
+            scored = await self._thread.run(partial(_score, query=query, texts=batch))
+            for place, score in zip(places, scored, strict=True):
                 scores[place] = score
         return scores
 
@@ -94,32 +101,6 @@ class FastEmbedReranker:
         """Let go of the model and its thread; the reranker is of no use afterwards."""
         self._thread.close()
 
-    async def _scored(self, query: str, batch: list[str]) -> list[float]:
-        try:
-            return await self._thread.run(partial(_score, query=query, texts=batch))
-        except EmbeddingError as error:
-            # The thread is the embedders', and so is its error; its message names this model.
-            raise RerankingError(str(error)) from error.__cause__
-
 
 def _score(model: TextCrossEncoder, *, query: str, texts: list[str]) -> list[float]:
     return [float(score) for score in model.rerank(query, texts, batch_size=len(texts))]
-
-
-def _load(model: str, options: dict[str, Any]) -> TextCrossEncoder:
-    from fastembed.rerank.cross_encoder import TextCrossEncoder
-
-    return TextCrossEncoder(model, **options)
-
-
-def _refuse_unknown(model: object) -> None:
-    from fastembed.rerank.cross_encoder import TextCrossEncoder
-
-    listed = [described["model"] for described in TextCrossEncoder.list_supported_models()]
-    if isinstance(model, str) and model.lower() in {name.lower() for name in listed}:
-        return
-    close = difflib.get_close_matches(str(model), listed, n=_CLOSE_NAMES, cutoff=0.0)
-    raise ConfigurationError(
-        f"fastembed has no cross-encoder {model!r}; close to it are {', '.join(close)}, and "
-        "`fastembed.rerank.cross_encoder.TextCrossEncoder.list_supported_models()` lists all"
-    )

@@ -176,6 +176,7 @@ from betterdb_agent_memory.agent_cache import AgentCache as AsyncAgentCache
 from betterdb_agent_memory.agent_config import AgentConfig as AsyncAgentConfig
 from betterdb_agent_memory.agent_memory import AgentMemory as AsyncAgentMemory
 from betterdb_agent_memory.caches.embedding import EmbeddingCache as AsyncEmbeddingCache
+from betterdb_agent_memory.caches.embedding import EmbeddingLookup
 from betterdb_agent_memory.caches.llm import Call, KeyChoice, LlmParams, StoreOptions
 from betterdb_agent_memory.caches.llm import LlmCache as AsyncLlmCache
 from betterdb_agent_memory.caches.session import SessionCache as AsyncSessionCache
@@ -201,6 +202,7 @@ from betterdb_agent_memory.options import (
     DEFAULT_LANGUAGE,
     DEFAULT_MAX_CONTENT_BYTES,
     DEFAULT_NAME,
+    DEFAULT_RERANK_DEPTH,
     Reinforcement,
     Retrieval,
 )
@@ -547,7 +549,7 @@ class MemoryStore(Bridged):
     are touched: "immediate" (before recall returns) or "deferred". `consolidation` sets label and
     importance of facts. How recall finds and orders memories (docs/recall.md): `retrieval`, "vector" or "hybrid", which
     looks at words, dates and persons as well; its weights `hybrid`, the `language` of the memories, `exact` with its
-    `exact_budget`, `diversity`, `reranker`. `next_embed_fn` is the model that the store is to be moved to: see
+    `exact_budget`, `diversity`, `reranker` with its `rerank_depth`. `next_embed_fn` is the model that the store is to be moved to: see
     `migration`.
     `analytics` is accepted as published and means nothing: no usage data is collected, whatever its value.
     `on_use` is called within each call that reaches the index, before work in the background begins.
@@ -589,6 +591,7 @@ class MemoryStore(Bridged):
         exact_budget: int = DEFAULT_EXACT_BUDGET,
         diversity: float | None = None,
         reranker: Reranker | RerankFn | Callable[..., Any] | None = None,
+        rerank_depth: int = DEFAULT_RERANK_DEPTH,
         max_content_bytes: int = DEFAULT_MAX_CONTENT_BYTES,
         clock: Clock = system_clock,
         new_id: Callable[[], str] = random_id,
@@ -617,6 +620,7 @@ class MemoryStore(Bridged):
             exact_budget=exact_budget,
             diversity=diversity,
             reranker=as_async(reranker),
+            rerank_depth=rerank_depth,
             max_content_bytes=max_content_bytes,
             clock=clock,
             new_id=new_id,
@@ -2030,6 +2034,13 @@ class EmbeddingCache(Bridged):
             InvalidInputError: a vector is none that can be searched with; nothing was written.
         """
         wait(self._inner.put_many(vectors, model=model, dimensions=dimensions, kind=kind))
+
+    def keep_later(self, lookup: EmbeddingLookup, number: int, vector: NDArray[np.float32]) -> None:
+        """Keep one vector: found here at once, by other workers within a second. No round trip, unless 1,000 wait.
+
+        It is written with the counts, at the latest when they are at close; a process that is killed loses it.
+        """
+        wait(self._inner.keep_later(lookup, number, vector))
 
     def clear(self) -> int:
         """Delete all vectors, of all models; how many there were. A scan: its cost follows the whole key space.

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
-from tests.apps.conftest import Run
+from tests.apps.conftest import Run, environment
 from tests.servers import ValkeyServer
 
 LINES = """\
@@ -46,6 +50,30 @@ def test_tables_json_and_a_page(run: Run, tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.startswith("<!DOCTYPE html>")
     assert "&lt;places&gt;" in page
+
+
+def test_a_measurement_that_is_terminated_leaves_nothing_on_the_server(tmp_path: Path) -> None:
+    turns = (f'{{"id": "t{number}", "text": "Maya said {number}.", "session": "1"}}\n' for number in range(300))
+    questions = ('{"question": "What did Maya say?", "expected": ["t1"]}\n' for _ in range(5_000))
+    (tmp_path / "long.jsonl").write_text("".join([*turns, *questions]))
+    with ValkeyServer() as server, server.blocking_client() as client:
+        with subprocess.Popen(
+            [sys.executable, "-m", "betterdb_agent_memory", "--url", server.url, "eval", "long.jsonl"],
+            cwd=tmp_path,
+            env=environment(tmp_path),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        ) as program:
+            until_seconds = time.monotonic() + 30
+            while len(client.keys("eval_*")) < 300 and time.monotonic() < until_seconds:
+                time.sleep(0.02)
+            for _ in range(2):  # as `timeout` does
+                program.send_signal(signal.SIGTERM)
+            out, err = program.communicate(timeout=30)
+        assert (program.returncode, out, err.splitlines()[-1]) == (143, "", "terminated"), err
+        assert client.keys("*") == []
+        assert client.execute_command("FT._LIST") == []
 
 
 def test_a_server_is_measured_and_left_as_it_was(run: Run, tmp_path: Path, valkey_server: ValkeyServer) -> None:

@@ -111,6 +111,35 @@ async def test_a_server_that_is_away_loses_nothing_but_at_close(
     await engine.close()
 
 
+async def test_a_value_waits_for_the_next_write_and_the_last_one_wins(
+    engine: Engine, deferred: DeferredWrites, store_name: str, failures: Failures
+) -> None:
+    key = f"{store_name}:value"
+    for value in (b"1", b"2"):
+        assert deferred.set(key, value, 90, on_failure=failures)
+    assert deferred.pending_value(key) == b"2"
+    assert await engine.values.get(key) is None
+    await deferred.flush()
+    there = await stored(engine, key)
+    assert (there.value, deferred.pending_value(key), failures.count) == (b"2", None, 0)
+    assert there.left_ms is not None
+    assert 80_000 < there.left_ms <= 90_000
+
+
+async def test_values_outlast_a_server_that_is_away_and_are_told_of_when_lost(store_name: str) -> None:
+    lost, failures = Failures(), Failures()
+    with ValkeyServer() as server:
+        engine = ValkeyEngine.from_url(server.url)
+        deferred = DeferredWrites(engine.values, store_name, interval_seconds=60, on_failure=failures)
+    deferred.set(f"{store_name}:value", b"1", None, on_failure=lost)
+    with pytest.raises(EngineUnavailableError):
+        await deferred.flush()
+    assert (deferred.pending_value(f"{store_name}:value"), lost.count) == (b"1", 0)
+    await deferred.close()
+    assert lost.count == 1
+    await engine.close()
+
+
 async def test_counts_whose_outcome_is_unknown_are_not_added_twice(
     valkey_server: ValkeyServer, store_name: str, failures: Failures
 ) -> None:

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from betterdb_agent_memory.caches import deferred as deferred_module
 from betterdb_agent_memory.caches.deferred import DeferredWrites
 from betterdb_agent_memory.caches.embedding import (
     EmbeddingCache,
@@ -28,7 +29,7 @@ from betterdb_agent_memory.embedders.base import EachEmbedder
 from betterdb_agent_memory.embedders.cached import CachedEmbedder, cached
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
-from betterdb_agent_memory.errors import EmbeddingError, InvalidInputError
+from betterdb_agent_memory.errors import AgentMemoryError, EmbeddingError, InvalidInputError
 from betterdb_agent_memory.options import TelemetryOptions
 from tests.servers import ValkeyServer
 
@@ -241,6 +242,7 @@ async def test_a_broken_value_is_a_miss_and_is_replaced(
     model = Letters()
     await CachedEmbedder(model, cache).embed_query("text")
     assert model.asked == ["text"]
+    await cache.stats()  # what waits is written
     [again] = await make().get_many(["text"], model=MODEL, dimensions=3)
     assert again is not None
     assert len(await keys_of(engine, f"{store_name}:__embed:")) == 1
@@ -249,8 +251,11 @@ async def test_a_broken_value_is_a_miss_and_is_replaced(
 async def test_a_question_is_embedded_once(make: Made) -> None:
     model = Letters()
     for _ in range(3):
-        embedder = CachedEmbedder(model, make())
-        assert np.asarray(await embedder.embed_query("where is Ana?")).tolist() == vector_of("where is Ana?")
+        cache = make()
+        embedder = CachedEmbedder(model, cache)
+        for _ in range(2):  # at once and without a copy in memory: what waits to be written is found
+            assert np.asarray(await embedder.embed_query("where is Ana?")).tolist() == vector_of("where is Ana?")
+        await cache.stats()
     assert model.asked == ["where is Ana?"]
     assert (embedder.name, embedder.dimensions, embedder.default_threshold) == (MODEL, 3, 0.5)
 
@@ -369,7 +374,7 @@ async def test_clear_deletes_vectors_and_nothing_else(engine: Engine, make: Made
     assert sorted(await keys_of(engine, store_name)) == sorted(others)
 
 
-async def test_a_cache_that_fails_does_not_fail_the_question(store_name: str) -> None:
+async def test_a_cache_that_fails_does_not_fail_the_question(store_name: str, caplog: pytest.LogCaptureFixture) -> None:
     with ValkeyServer() as server:
         engine = ValkeyEngine.from_url(server.url)
         watch = CacheWatch(store_name, TelemetryOptions(registry=CollectorRegistry()))
@@ -382,12 +387,71 @@ async def test_a_cache_that_fails_does_not_fail_the_question(store_name: str) ->
             client.execute_command("CONFIG", "SET", "maxmemory", "1")
         # Reads work, writes do not.
         assert np.asarray(await embedder.embed_query("a")).tolist() == vector_of("a")
+        with pytest.raises(AgentMemoryError):
+            await deferred.flush()
         assert watch.background_failure_count == 1
+        assert "1 values beside" in caplog.text
     # Now nothing does.
     assert np.asarray(await embedder.embed_query("b")).tolist() == vector_of("b")
     assert watch.background_failure_count == 2
     await deferred.close()
     await engine.close()
+
+
+async def test_a_new_question_waits_for_the_look_up_and_not_for_the_vector_to_be_written(
+    engine: Engine, make: Made, store_name: str
+) -> None:
+    model, cache = Letters(), make()
+    embedder = CachedEmbedder(model, cache)
+    await embedder.embed_query("connected")
+    await cache.stats()
+    before = engine.round_trips
+    await embedder.embed_query("new")
+    assert engine.round_trips - before <= 1  # none in a file
+    assert len(await keys_of(engine, f"{store_name}:__embed:")) == 1
+    async with asyncio.timeout(10):
+        while len(await keys_of(engine, f"{store_name}:__embed:")) == 1:  # noqa: ASYNC110 - by itself, soon
+            await asyncio.sleep(0.05)
+    [found] = await make().get_many(["new"], model=MODEL, dimensions=3)
+    assert found is not None
+
+
+async def test_new_questions_together_take_the_slots_that_are_left(engine: Engine, make: Made, store_name: str) -> None:
+    cache = make(max_entries=2)
+    for text in ("a", "b"):
+        await CachedEmbedder(Letters(), cache).embed_query(text)
+    await cache.stats()
+    assert len(await keys_of(engine, f"{store_name}:__embed:")) == 2
+
+
+async def test_clear_drops_what_waits_to_be_written(engine: Engine, make: Made, store_name: str) -> None:
+    cache = make()
+    await CachedEmbedder(Letters(), cache).embed_query("a")
+    await cache.clear()
+    await cache.stats()
+    assert not await keys_of(engine, f"{store_name}:__embed:")
+
+
+async def test_what_is_said_of_a_text_replaces_what_waits(make: Made) -> None:
+    cache = make()
+    await CachedEmbedder(Letters(), cache).embed_query("a")
+    await cache.put_many({"a": [7.0, 8.0, 9.0]}, model=MODEL, dimensions=3)
+    await cache.stats()
+    [found] = await make().get_many(["a"], model=MODEL, dimensions=3)
+    assert found is not None
+    assert found.tolist() == [7.0, 8.0, 9.0]
+
+
+async def test_more_new_questions_than_may_wait_are_kept_all_the_same(
+    engine: Engine, make: Made, store_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deferred_module, "MAX_PENDING_VALUES", 2)
+    cache = make()
+    for number in range(4):
+        await CachedEmbedder(Letters(), cache).embed_query(str(number))
+    assert len(await keys_of(engine, f"{store_name}:__embed:")) == 2
+    await cache.stats()
+    assert len(await keys_of(engine, f"{store_name}:__embed:")) == 4
 
 
 async def test_an_unusable_vector_of_the_model_is_not_kept(make: Made) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
 from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +36,7 @@ from betterdb_agent_memory.memory.generations.generation import Generation, Stan
 from betterdb_agent_memory.memory.sessions import Sessions
 from betterdb_agent_memory.memory.turns import session_key, turn_id
 from tests.conformance.conftest import FILE, URL, MakeStore
+from tests.servers import ValkeyServer
 
 # What differs between clients is below the verbs used here.
 pytestmark = pytest.mark.parametrize("configuration", [FILE, URL], indirect=True)
@@ -354,6 +358,65 @@ async def test_notes_of_killed_workers_are_worked_off_at_start(
     await talk.ensure_index()
     await assert_windows(talk, engine, words, "t")
     assert len(await engine.values.read_map(notes)) == (0 if age_ms else 2)
+
+
+KILLED_APPEND = """
+import asyncio, os, signal, sys
+from betterdb_agent_memory import MemoryStore
+from betterdb_agent_memory.engines import open_engine
+from betterdb_agent_memory.memory.mending import Mender
+from tests.conformance.test_conversations import WordEmbedder
+
+async def put(*arguments):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+async def append(place, name):
+    store = MemoryStore(client=open_engine(place), name=name, embed_fn=WordEmbedder())
+    await store.remember_conversation(["one", "two"], session="s", thread_id="t")
+    Mender.put = put  # the turns are written, the one before is not mixed with them yet
+    await store.remember_conversation(["three"], session="s", thread_id="t")
+
+asyncio.run(append(*sys.argv[1:]))
+"""
+
+
+async def test_a_turn_whose_next_one_was_appended_by_a_killed_worker_is_mixed_with_it(
+    talk: MemoryStore,
+    engine: Engine,
+    words: WordEmbedder,
+    configuration: str,
+    valkey_server: ValkeyServer,
+    tmp_path: Path,
+) -> None:
+    place = valkey_server.url if configuration == URL else str(tmp_path / "memories.db")
+    worker = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", KILLED_APPEND, place, talk.name), cwd=Path(__file__).parents[2]
+    )
+    assert await worker.wait() == -signal.SIGKILL
+    before = turn_id(session_key("s", MemoryScope(thread_id="t")), 1)
+    assert await vector_of(talk, engine, before) == pytest.approx(expected(words, "two", "one"), abs=1e-5)
+    await talk.ensure_index()
+    await assert_windows(talk, engine, words, "s")
+    # The note is the worker's, as long as it could be at work.
+    notes = f"{talk.name}:__mem_mending"
+    [note] = await engine.values.read_map(notes)
+    await engine.values.write_map(notes, {note: b"%d" % (system_clock() - 60_000)})
+    await talk.remember_conversation(["somewhere else"], thread_id="u")
+    assert await engine.values.read_map(notes) == {}
+
+
+async def test_appends_that_are_cancelled_anywhere_leave_what_the_next_one_puts_right(
+    talk: MemoryStore, engine: Engine, words: WordEmbedder
+) -> None:
+    await talk.remember_conversation(["first"], session="s", thread_id="t")
+    for step in range(24):
+        appending = asyncio.create_task(talk.remember_conversation([f"number {step}"], session="s", thread_id="t"))
+        await asyncio.wait([appending], timeout=0.0004 * step)
+        appending.cancel()
+        await asyncio.wait([appending])
+    await talk.remember_conversation(["last"], session="s", thread_id="t")
+    await assert_windows(talk, engine, words, "s")
+    assert await engine.values.read_map(f"{talk.name}:__mem_mending") == {}
 
 
 async def test_an_update_that_changes_nothing_leaves_no_note(talk: MemoryStore, engine: Engine) -> None:
@@ -689,7 +752,7 @@ async def test_round_trips(talk: MemoryStore, engine: Engine) -> None:
         return engine.round_trips - before
 
     assert [await cost(turns, str(turns)) for turns in (1, 500)] == [5, 5]
-    assert [await cost(turns, "500") for turns in (1, 500)] == [6, 6]
+    assert [await cost(turns, "500") for turns in (1, 500)] == [7, 7]
     ids = ids_of(await talk.remember_conversation(["one", "two", "three"], thread_id="t"))
     before = engine.round_trips
     await talk.update(ids[1], content="other")

@@ -14,6 +14,7 @@ from betterdb_agent_memory.engines.filters import Equals, Filter, HasTag, IdIn
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.memory.record import MEMORY_SCHEMA
 from tests.conformance.conftest import FILE, URL
+from tests.engines.searching import nearest
 
 EVERYTHING = Filter()
 FIELDS = ("content", "threadId", "tags")
@@ -170,7 +171,7 @@ async def test_exhausted_says_whether_there_are_more(diary: Records) -> None:
 async def test_one_search_is_nearest(diary: Records) -> None:
     thread = Filter((Equals("threadId", "two"),))
     answers = await diary.search_many(direction(0), [Search(3, thread)], fields=FIELDS)
-    near = await diary.nearest(direction(0), count=3, filter=thread, fields=FIELDS)
+    near = await nearest(diary, direction(0), count=3, filter=thread, fields=FIELDS)
     assert answers.neighbours == (near,)
     assert [row.id for row in near] == ["b", "d", "e"]
     with pytest.raises(InvalidInputError):

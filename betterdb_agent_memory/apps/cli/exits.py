@@ -33,6 +33,7 @@ class Exit(IntEnum):
     PARTLY = 5
     INTERRUPTED = 130
     PIPE_CLOSED = 141
+    TERMINATED = 143
 
     @property
     def meaning(self) -> str:
@@ -54,6 +55,7 @@ _MEANINGS = {
     Exit.PARTLY: "a part was done; the rest is named on stderr",
     Exit.INTERRUPTED: "interrupted with Ctrl-C",
     Exit.PIPE_CLOSED: "whoever read the output stopped reading",
+    Exit.TERMINATED: "ended with SIGTERM, tidily as with Ctrl-C",
 }
 
 _ENDS: tuple[tuple[type[AgentMemoryError], Exit], ...] = (

@@ -17,6 +17,7 @@ import typer
 
 from betterdb_agent_memory.apps.cli.exits import Exit, exit_of
 from betterdb_agent_memory.apps.cli.settings import CONFIG_VARIABLE, Setting, resolve
+from betterdb_agent_memory.apps.cli.termination import Termination, terminations
 from betterdb_agent_memory.errors import AgentMemoryError, ConfigurationError
 
 if TYPE_CHECKING:
@@ -139,6 +140,10 @@ class Session:
 
     def finish(self, work: Callable[[], int]) -> NoReturn:
         """End the process with what `work` returns, or as its error says: one line, no traceback."""
+        with terminations() as termination:
+            self._finish(work, termination)
+
+    def _finish(self, work: Callable[[], int], termination: Termination) -> NoReturn:
         try:
             code = work()
             sys.stdout.flush()
@@ -158,8 +163,8 @@ class Session:
             code = Exit.FAILED
             self.complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
         except (KeyboardInterrupt, asyncio.CancelledError):
-            sys.stderr.write("interrupted\n")
-            code = Exit.INTERRUPTED
+            sys.stderr.write("terminated\n" if termination.asked else "interrupted\n")
+            code = Exit.TERMINATED if termination.asked else Exit.INTERRUPTED
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
         except Exception as error:

@@ -16,11 +16,11 @@ _LENGTH = struct.Struct("<I")
 _length, _stored_length = _LENGTH.pack, _LENGTH.unpack_from
 
 
-def pack(fields: Fields) -> bytes:
-    """`fields` as one byte string."""
-    parts: list[bytes] = []
-    for name, value in fields.items():
-        parts += (_named(name), _length(len(value)), value)
+def pack(fields: Fields, *, without: str | None = None) -> bytes:
+    """`fields`, but for one of them, as one byte string."""
+    parts = [
+        part for name, value in fields.items() if name != without for part in (_named(name), _length(len(value)), value)
+    ]
     return b"".join(parts)
 
 

@@ -41,7 +41,7 @@ MAX_NEIGHBOURS = 1_000_000
 class EmbeddedRecords:
     """The records of one collection.
 
-    Filters are exact here and searches too: every row passes `Filter.accepts`, and `nearest` finds
+    Filters are exact here and searches too: every row passes `Filter.accepts`, and a search finds
     what a comparison with every vector would. Each batch is written whole or not at all. Before
     `prepare` gave the collection its dimensions there is nothing to read, delete or change, and
     writing, searching and counting raise IndexMissingError.
@@ -57,7 +57,7 @@ class EmbeddedRecords:
 
     @property
     def max_neighbours(self) -> int:
-        """Largest `count` that `nearest` takes."""
+        """Largest `count` that a search takes."""
         return MAX_NEIGHBOURS
 
     @property
@@ -82,7 +82,7 @@ class EmbeddedRecords:
     async def write_many(self, writes: Sequence[RecordWrite]) -> list[Outcome]:
         """Store records, all or none of them; what became of each, in order.
 
-        An existing id is replaced whole, or changed by `if_exists`. About 40 us a record in a batch; a
+        An existing id is replaced whole, or changed by `if_exists`. About 30 us a record in a batch; a
         batch alone adds one flush to disk.
         """
 
@@ -159,22 +159,16 @@ class EmbeddedRecords:
 
         return await self._database.write(change) if changes else []
 
-    async def nearest(self, vector: bytes, *, count: int, filter: Filter, fields: Sequence[str]) -> Neighbours:
-        """The `count` records nearest to `vector` (float32, little-endian), nearest first, then by id.
-
-        Exact. A vector of zeros has the distance 1 to everything. At 384 dimensions about 1 us per
-        record in a small scope; above an eighth of the collection about 0.2 us per record of the whole.
-        """
-        answers = await self.search_many(vector, [Search(count, filter)], fields=fields)
-        return answers.neighbours[0]
-
     async def search_many(
         self, vector: bytes, searches: Sequence[Search], *, fields: Sequence[str], tallies: Sequence[Tally] = ()
     ) -> Answers:
-        """Several searches around one `vector`, and counts beside them, all of one state of the file.
+        """Several searches around one `vector` (float32, little-endian), and counts beside them, all of one state of
+        the file.
 
-        Searches and counts are exact. What they have in common is looked up once. To find the records of a
-        word takes 0.1 us a record.
+        Searches and counts are exact; neighbours as far away as each other come by id. A vector of zeros has the
+        distance 1 to everything. At 384 dimensions about 1 us per record in a small scope; above an eighth of the
+        collection about 0.2 us per record of the whole. What the searches have in common is looked up once. To find
+        the records of a word takes 0.1 us a record.
 
         Raises:
             InvalidInputError: a `count` below 0 or above `max_neighbours`, or a vector of another length than

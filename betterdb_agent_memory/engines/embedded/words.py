@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from betterdb_agent_memory.engines.base import Word
 from betterdb_agent_memory.engines.embedded.body import unpack
-from betterdb_agent_memory.engines.embedded.queries import rows, scalar
+from betterdb_agent_memory.engines.embedded.queries import insert_rows, rows, scalar
 from betterdb_agent_memory.engines.embedded.tables import STEM_TOKENIZER, WORD_TOKENIZER, Tables
 from betterdb_agent_memory.engines.filters import Fields
 
@@ -80,7 +80,7 @@ def _fill(connection: apsw.Connection, tables: Tables, *, without: Members[int])
 def insert(connection: apsw.Connection, tables: Tables, records: Iterable[tuple[int, Fields]]) -> None:
     """Make the words of records findable that are not in the index."""
     for table, texts in _by_table(tables, records):
-        connection.executemany(f"INSERT INTO {table} (rowid, text) VALUES (?, ?)", texts)
+        insert_rows(connection, table, ("rowid", "text"), texts)
 
 
 def remove(connection: apsw.Connection, tables: Tables, records: Sequence[tuple[int, Fields]]) -> None:

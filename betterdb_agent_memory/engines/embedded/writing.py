@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection as Members
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 
 import apsw
 
@@ -15,11 +16,10 @@ from betterdb_agent_memory.engines.embedded.body import pack
 from betterdb_agent_memory.engines.embedded.changes import LATEST_MS, Record, apply, expiry_ms, holds
 from betterdb_agent_memory.engines.embedded.erasing import note_erasure
 from betterdb_agent_memory.engines.embedded.indexing import column_values, insert_tags, tag_rows
-from betterdb_agent_memory.engines.embedded.queries import first, scalar, values
+from betterdb_agent_memory.engines.embedded.queries import AT_ONCE, first, insert_rows, rows, scalar, values
 from betterdb_agent_memory.engines.embedded.reading import read_fields
 from betterdb_agent_memory.engines.embedded.tables import Tables, column
 from betterdb_agent_memory.engines.embedded.updating import Updates
-from betterdb_agent_memory.engines.filters import Fields
 
 _SWEPT_PER_WRITE = 64
 
@@ -34,7 +34,7 @@ def write_records(
 ) -> list[Outcome]:
     """Store whole records, or change those that are there; what became of each.
 
-    A later write sees earlier ones. About 40 us a record in a batch.
+    A later write sees earlier ones. About 30 us a record in a batch.
     """
     sweep(connection, tables, now_ms, at_most=_SWEPT_PER_WRITE + len(writes))
     pending: dict[str, Record] = {}
@@ -86,15 +86,17 @@ def _replace(connection: apsw.Connection, tables: Tables, records: Mapping[str, 
 
 
 def _insert(connection: apsw.Connection, tables: Tables, stored: Sequence[tuple[int, str, Record]]) -> None:
-    names = ", ".join(("key", "id", "expires_at_ms", *map(column, tables.columns)))
-    marks = ", ".join("?" * (3 + len(tables.columns)))
-    connection.executemany(
-        f"INSERT INTO {tables.record} ({names}) VALUES ({marks})",
+    insert_rows(
+        connection,
+        tables.record,
+        ("key", "id", "expires_at_ms", *map(column, tables.columns)),
         [(key, id, record.expires_at_ms, *column_values(tables, record.fields)) for key, id, record in stored],
     )
-    connection.executemany(
-        f"INSERT INTO {tables.body} (key, fields) VALUES (?, ?)",
-        [(key, pack(_without(record.fields, tables.vector_field))) for key, _, record in stored],
+    insert_rows(
+        connection,
+        tables.body,
+        ("key", "fields"),
+        [(key, pack(record.fields, without=tables.vector_field)) for key, _, record in stored],
     )
     insert_tags(
         connection,
@@ -105,7 +107,7 @@ def _insert(connection: apsw.Connection, tables: Tables, stored: Sequence[tuple[
     vectors = {
         key: record.fields[tables.vector_field] for key, _, record in stored if tables.vector_field in record.fields
     }
-    connection.executemany(f"INSERT INTO {tables.vector} (key, vector) VALUES (?, ?)", vectors.items())
+    insert_rows(connection, tables.vector, ("key", "vector"), vectors.items())
     coarse.store(connection, tables, vectors)
     coarse.erase(connection, tables, [key for key, _, _ in stored if key not in vectors])
 
@@ -149,16 +151,14 @@ def sweep(connection: apsw.Connection, tables: Tables, now_ms: int, *, at_most: 
     return len(expired)
 
 
-def _without(fields: Fields, name: str) -> Fields:
-    return {other: value for other, value in fields.items() if other != name}
-
-
 def _existing_keys(connection: apsw.Connection, tables: Tables, ids: Members[str]) -> dict[str, int]:
     keys: dict[str, int] = {}
-    for id in ids:
-        key = scalar(connection, f"SELECT key FROM {tables.record} WHERE id = ?", (id,))
-        if key is not None:
-            keys[id] = key
+    left = iter(ids)
+    while some := list(islice(left, AT_ONCE)):
+        # Only whole portions by one statement: each number of ids would be one to prepare.
+        for portion in [some] if len(some) == AT_ONCE else zip(some):
+            marks = ", ".join("?" * len(portion))
+            keys.update(rows(connection, f"SELECT id, key FROM {tables.record} WHERE id IN ({marks})", portion))
     return keys
 
 

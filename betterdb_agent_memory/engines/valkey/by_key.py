@@ -112,7 +112,7 @@ class ByKey:
         listed = list(ids)
         for start in range(0, len(listed), PIPELINE_COMMANDS):
             rows = await self.rows(listed[start : start + PIPELINE_COMMANDS], needed)
-            yield await off_loop(len(rows), _accepted, rows, filter)
+            yield await off_loop(len(rows), filter.accepted, rows)
 
     async def _whole(self, ids: Collection[str], filter: Filter, needed: Sequence[str]) -> AsyncIterator[list[Row]]:
         """The same without fragments: every record has an order, as a search would ask for it."""
@@ -125,9 +125,7 @@ class ByKey:
         """Those of `rows` that are where `page` has them and still accepted, with `fields`."""
         places = frozenset(page)
         return tuple(
-            Row(row.id, _only(row.fields, fields))
-            for row in rows
-            if self._place(row) in places and filter.accepts(row.id, row.fields)
+            Row(row.id, _only(row.fields, fields)) for row in filter.accepted(rows) if self._place(row) in places
         )
 
     def _place(self, row: Row) -> Position | None:
@@ -154,10 +152,6 @@ def _parsed_one(answer: Any, fields: Sequence[str] | None) -> Fields | None:
 def _is_no_hash(answer: Any) -> bool:
     """Whether a key below our prefix holds something else: somebody else's, so no record."""
     return isinstance(answer, EngineError) and "WRONGTYPE" in str(answer)
-
-
-def _accepted(rows: Sequence[Row], filter: Filter) -> list[Row]:
-    return [row for row in rows if filter.accepts(row.id, row.fields)]
 
 
 def _with_only(rows: Sequence[Row], fields: Sequence[str]) -> tuple[Row, ...]:

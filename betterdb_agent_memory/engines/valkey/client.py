@@ -12,10 +12,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from inspect import isawaitable
-from typing import Any
+from typing import Any, Literal
 
 from betterdb_agent_memory.background import LoopLock, off_loop
 from betterdb_agent_memory.engines.base import Traffic
+from betterdb_agent_memory.engines.valkey.connections import Connections
 from betterdb_agent_memory.engines.valkey.faults import CLIENT_ERRORS, is_of_another_loop, translate
 from betterdb_agent_memory.engines.valkey.packing import Argument, Command, packed
 from betterdb_agent_memory.engines.valkey.sizes import size_of_command, size_of_reply
@@ -58,6 +59,7 @@ class ValkeyClient:
         self._client = client
         self._library = library
         self._pool = getattr(client, "connection_pool", None) if library is not None else None
+        self._connections = None if library is None or self._pool is None else Connections(self._pool, library)
         # What an unknown client raises is unknown too.
         self._errors = CLIENT_ERRORS if library is not None else (Exception,)
         # valkey-py's own lock for a single connection is released by whoever is cancelled while
@@ -71,6 +73,11 @@ class ValkeyClient:
     def __repr__(self) -> str:
         # Never the client's own repr: it shows connection arguments.
         return f"{type(self).__name__}({type(self._client).__module__}.{type(self._client).__name__})"
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether it is known to talk to one server: valkey-py's or redis-py's client for one, not for a cluster."""
+        return self._pool is not None
 
     async def ask(self, *command: Argument) -> Any:
         """The reply to a command that changes nothing, or that may happen twice. One round trip."""
@@ -198,7 +205,8 @@ class ValkeyClient:
         """
         if self._pool is None or self._turn is not None:
             return None
-        replies = await self._tell_on_one_connection(chunk, sum(map(size_of_command, chunk)))
+        size = sum(map(size_of_command, chunk))
+        replies = await self._tell_on_one_connection(chunk, size, may_be_repeated=True)
         if not _is_broken(replies[-1]):
             return replies
         cause = replies[-1].__cause__
@@ -230,24 +238,28 @@ class ValkeyClient:
         self.traffic.bytes_received += size_of_reply(replies)
         return replies
 
-    async def _tell_on_one_connection(self, chunk: Sequence[Command], size: int) -> list[Any]:
+    async def _tell_on_one_connection(
+        self, chunk: Sequence[Command], size: int, *, may_be_repeated: bool = False
+    ) -> list[Any]:
         # Packed before a connection is taken: whoever is cancelled meanwhile has broken none.
         request = packed(chunk) if size <= PACKED_ON_THE_LOOP else await asyncio.to_thread(packed, chunk)
         with _Cancellable() as cancellable:
-            return await self._exchange(chunk, request, size, cancellable)
+            return await self._exchange(chunk, request, size, cancellable, may_be_repeated)
 
     async def _exchange(
-        self, chunk: Sequence[Command], request: bytes, size: int, cancellable: _Cancellable
+        self,
+        chunk: Sequence[Command],
+        request: bytes,
+        size: int,
+        cancellable: _Cancellable,
+        may_be_repeated: bool,
     ) -> list[Any]:
         # Below the client's execute_command, so that nothing is repeated and it is known whether a
         # broken connection broke before or after the request was sent.
-        assert self._pool is not None
+        assert self._connections is not None
         self.traffic.round_trips += 1
         try:
-            # valkey-py insists on a command name here, redis-py warns about one.
-            connection = await (
-                self._pool.get_connection(chunk[0][0]) if self._library == "valkey" else self._pool.get_connection()
-            )
+            connection = await self._connections.take(chunk[0][0], may_be_repeated=may_be_repeated)
         except CLIENT_ERRORS as error:
             return [_told(error, chunk[0])] * len(chunk)
         replies: list[Any] = []
@@ -271,7 +283,7 @@ class ValkeyClient:
             await connection.disconnect(nowait=True)
             raise
         finally:
-            await self._pool.release(connection)
+            await self._connections.give_back(connection)
         entries = sum(map(_entries, replies))
         received = await off_loop(entries // _COUNTED_AT_ONCE, size_of_reply, replies)
         self.traffic.bytes_received += received  # not read before others had their turn
@@ -282,14 +294,15 @@ class _Cancellable:
     """Raises a cancellation that a driver swallowed while the block ran, instead of what the driver did.
 
     On Python 3.11 a driver that waits with `asyncio.wait_for`, as both do, goes on when it is cancelled in the moment
-    in which it has what it waited for. A cancellation from before the block is none: cleaning up asks servers too.
+    in which it has what it waited for. A cancellation from before the block is none: cleaning up asks servers too. One
+    that is still to be raised, at the first wait in the block, is: a signal's comes while the task runs.
     """
 
     __slots__ = ("_before", "_task")
 
     def __enter__(self) -> _Cancellable:
         self._task = asyncio.current_task()
-        self._before = self._task.cancelling() if self._task is not None else 0
+        self._before = 0 if self._task is None else self._task.cancelling() - getattr(self._task, "_must_cancel", False)
         return self
 
     def check(self) -> None:
@@ -370,10 +383,12 @@ def _sized_chunks(commands: Sequence[Command]) -> Iterator[tuple[Sequence[Comman
         yield chunk[begin:], total
 
 
-def _library(client: Any) -> str | None:
+def _library(client: Any) -> Literal["valkey", "redis"] | None:
     """`valkey` or `redis` for their clients and subclasses, None for any other object."""
     for cls in type(client).__mro__:
-        root = cls.__module__.partition(".")[0]
-        if root in ("valkey", "redis"):
-            return root
+        match cls.__module__.partition(".")[0]:
+            case "valkey":
+                return "valkey"
+            case "redis":
+                return "redis"
     return None

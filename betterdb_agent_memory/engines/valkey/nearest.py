@@ -11,6 +11,7 @@ from betterdb_agent_memory.background import ROWS_ON_THE_LOOP, off_loop
 from betterdb_agent_memory.engines.base import Answers, Neighbour, Neighbours, Search, Tally
 from betterdb_agent_memory.engines.valkey import commands, query, reply
 from betterdb_agent_memory.engines.valkey.by_key import ByKey
+from betterdb_agent_memory.engines.valkey.choosing import Choosing
 from betterdb_agent_memory.engines.valkey.doubts import Answered, exact_answers
 from betterdb_agent_memory.engines.valkey.effort import MAX_NEIGHBOURS, Scope, ef_runtime, pays_in_batches
 from betterdb_agent_memory.engines.valkey.neighbours import by_distance, parse_plainly
@@ -46,8 +47,9 @@ class _Found:
 class Nearest:
     """Searches by vector in one collection."""
 
-    def __init__(self, questions: Questions, by_key: ByKey, *, ef: int) -> None:
+    def __init__(self, questions: Questions, by_key: ByKey, choosing: Choosing, *, ef: int) -> None:
         self._questions = questions
+        self._choosing = choosing
         self._index = questions.index
         self._collection = questions.collection
         self._by_key = by_key
@@ -58,6 +60,10 @@ class Nearest:
         self, vector: bytes, searches: Sequence[Search], *, fields: Sequence[str], tallies: Sequence[Tally]
     ) -> Answers:
         """See `Records.search_many`. One round trip, more where rows were dropped, and one where some are in doubt."""
+        if len(searches) == 1 and self._choosing.suits(searches[0], fields):
+            chosen = await self._chosen(vector, searches[0], fields, tallies)
+            if chosen is not None:
+                return chosen
         answers = [Neighbours(exhausted=False) for _ in searches]
         hunts = [hunt for place, search in enumerate(searches) if (hunt := self._hunt(place, search)) is not None]
         counted = [self._tally_texts(tally) for tally in tallies]
@@ -81,6 +87,23 @@ class Nearest:
         exact = await exact_answers(self._questions, self._by_key, found_by)
         answers = [Neighbours(new, exhausted=old.exhausted) for new, old in zip(exact, answers, strict=True)]
         return Answers(tuple(answers), self._tallied(counted, totals))
+
+    async def _chosen(
+        self, vector: bytes, search: Search, fields: Sequence[str], tallies: Sequence[Tally]
+    ) -> Answers | None:
+        """The neighbours that the server chose, and counts; None where it had better be searched and chosen by us."""
+        hunt = self._hunt(0, search)
+        if hunt is None:
+            return None
+        command = self._command(vector, hunt, hunt.texts[0], self._choosing.returned(search))
+        counted = [self._tally_texts(tally) for tally in tallies]
+        counting = [self._questions.count_command(text) for texts in counted for text in texts if text is not None]
+        answers, elapsed = await self._choosing.ask([self._choosing.command(search, command, fields), *counting])
+        neighbours = self._choosing.neighbours(search, answers[0], fields, elapsed, may_miss=hunt.in_batches)
+        if neighbours is None:
+            return None
+        totals = [(await self._questions.read(answer, (), 0, elapsed)).total for answer in answers[1:]]
+        return Answers((neighbours,), self._tallied(counted, totals))
 
     async def with_ids(
         self, vector: bytes, searches: Sequence[Search], *, fields: Sequence[str], tallies: Sequence[Tally]

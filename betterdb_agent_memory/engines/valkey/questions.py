@@ -102,6 +102,14 @@ class Questions:
 
         How many records there are is asked beside them once in a while.
         """
+        answers, elapsed = await self.answers_and_refusals(commands)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers, elapsed
+
+    async def answers_and_refusals(self, commands: Sequence[Command]) -> tuple[list[Any], float]:
+        """The same, where what the server refuses is an error in the list."""
         beside = self.index.look_beside()
         began = monotonic()
         answers = await self.client.ask_many([*commands, *beside])
@@ -109,9 +117,6 @@ class Questions:
         if beside:
             self.index.note_look(answers[len(commands) :])
             del answers[len(commands) :]
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
         return answers, elapsed
 
     async def search_beside_names(self, command: Command, names: Sequence[str], limit: int) -> reply.Found:

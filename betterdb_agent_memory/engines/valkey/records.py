@@ -10,7 +10,6 @@ from betterdb_agent_memory.engines.base import (
     Collection,
     Expected,
     IndexState,
-    Neighbours,
     Outcome,
     Page,
     Position,
@@ -23,6 +22,7 @@ from betterdb_agent_memory.engines.base import (
 from betterdb_agent_memory.engines.filters import Fields, Filter
 from betterdb_agent_memory.engines.valkey import query, reply
 from betterdb_agent_memory.engines.valkey.by_key import ByKey
+from betterdb_agent_memory.engines.valkey.choosing import Choosing
 from betterdb_agent_memory.engines.valkey.client import ValkeyClient
 from betterdb_agent_memory.engines.valkey.effort import MAX_NEIGHBOURS
 from betterdb_agent_memory.engines.valkey.expiries import read_expiries
@@ -71,14 +71,15 @@ class ValkeyRecords:
             vector_field=collection.schema.vector_field,
         )
         self._walk = Walk(self._questions, self._by_key)
-        self._nearest = Nearest(self._questions, self._by_key, ef=minimum_ef)
-        self._selection = Selection(self._questions, self._by_key, self._walk)
         texts = [field.name for field in collection.schema.shared if field.kind == "text"]
         self._whole_field = texts[0] if texts else collection.schema.vector_field
+        choosing = Choosing(self._questions, whole_field=self._whole_field)
+        self._nearest = Nearest(self._questions, self._by_key, choosing, ef=minimum_ef)
+        self._selection = Selection(self._questions, self._by_key, self._walk)
 
     @property
     def max_neighbours(self) -> int:
-        """Largest `count` that `nearest` takes."""
+        """Largest `count` that a search takes."""
         return MAX_NEIGHBOURS
 
     @property
@@ -194,31 +195,22 @@ class ValkeyRecords:
         outcomes = iter(await self._outcomes(sent, [change.id for change in own]))
         return [next(outcomes) if is_own(change.id) else Outcome.MISSING for change in changes]
 
-    async def nearest(self, vector: bytes, *, count: int, filter: Filter, fields: Sequence[str]) -> Neighbours:
-        """Up to `count` records nearest to `vector` (float32, little-endian), nearest first.
-
-        Rows without a distance are skipped and counted in `unreadable_rows`. One round trip; more
-        where keys that are not ours lie below the prefix and have to be stepped over. One more per
-        500 rows whose number lies so near to a limit of the filter that the server's rounding leaves it
-        in doubt (numbers with more than twelve digits; a limit inside an OR or a NOT).
-
-        Raises:
-            InvalidInputError: `count` exceeds `max_neighbours`.
-            IndexMissingError: there is no index; `prepare` makes one.
-            SearchTimeoutError: it took longer than the search timeout.
-        """
-        answers = await self.search_many(vector, (Search(count, filter),), fields=fields)
-        return answers.neighbours[0]
-
     async def search_many(
         self, vector: bytes, searches: Sequence[Search], *, fields: Sequence[str], tallies: Sequence[Tally] = ()
     ) -> Answers:
-        """Several searches around one `vector`, and counts beside them, in one round trip.
+        """Several searches around one `vector` (float32, little-endian), and counts beside them, in one round trip.
 
-        Each answer is as that of `nearest`, whose further round trips the searches share. Words that servers never
-        index ("the") are left out of a search: one that has no others is answered without asking. One that
-        names ids reads these (with words also those of all records that have one), a round trip or more of its own.
-        Raises as `nearest`.
+        Rows without a distance are skipped and counted in `unreadable_rows`. The searches share further round trips:
+        where keys that are not ours lie below the prefix and have to be stepped over, and one per 500 rows whose
+        number lies so near to a limit of the filter that the server's rounding leaves it in doubt (numbers with
+        more than twelve digits; a limit inside an OR or a NOT). Words that servers never index ("the") are left out
+        of a search: one that has no others is answered without asking. One that names ids reads these (with words
+        also those of all records that have one), a round trip or more of its own.
+
+        Raises:
+            InvalidInputError: a `count` exceeds `max_neighbours`.
+            IndexMissingError: there is no index; `prepare` makes one.
+            SearchTimeoutError: it took longer than the search timeout.
         """
         for search in searches:
             if search.count > MAX_NEIGHBOURS:
@@ -239,8 +231,8 @@ class ValkeyRecords:
     ) -> Page:
         """A page of records, ordered by a sortable number field or in no particular order.
 
-        One round trip, and rows in doubt as in `nearest`; with keys that are not ours below the prefix,
-        one per 1,000 rows up to the page and for the total. Raises as `nearest`.
+        One round trip, and rows in doubt as in `search_many`; with keys that are not ours below the prefix,
+        one per 1,000 rows up to the page and for the total. Raises as `search_many`.
         """
         if limit < 0 or offset < 0:
             raise InvalidInputError(f"limit and offset are not negative: {limit}, {offset}")
@@ -266,7 +258,7 @@ class ValkeyRecords:
         distinct values. Up to three where it has ranges alone and they are in fewer than 1,000 records: more of
         these, and all records with an empty filter, count for a moment after they have expired, until
         the server removes them. Keys below the prefix that belong to no other store's index are noticed only once
-        a search has returned one. Raises as `nearest`.
+        a search has returned one. Raises as `search_many`.
         """
         if filter.required_ids is not None:
             return await self._by_key.count(filter.required_ids, filter)
@@ -281,7 +273,7 @@ class ValkeyRecords:
         exactly once. One round trip per page; one more per 500 records where `fields` or the filter
         contain numbers other than the order field, since a search may round them. Records with one
         value of the order field that fill more than a page: one round trip for their ids, one per 500
-        records. Raises as `nearest`.
+        records. Raises as `search_many`.
         """
         if page_size < 1:
             raise InvalidInputError(f"a page has at least one record, not {page_size}")

@@ -14,6 +14,7 @@ from betterdb_agent_memory.engines.valkey.packing import Argument, Command
 
 _PARTS = {
     "change": ("expecting", "changing"),
+    "choose": (),
     "delete": ("expecting",),
     "delete_value": (),
     "expire_value": (),
@@ -45,9 +46,9 @@ async def run_many(client: ValkeyClient, commands: Sequence[Command]) -> list[An
     run, so sending their text is not a repetition.
     """
     replies = await client.tell_many(_in_order(commands))
-    unknown = [index for index, reply in enumerate(replies) if _is_unknown_script(reply)]
+    unknown = [index for index, reply in enumerate(replies) if is_unknown_script(reply)]
     if unknown:
-        repeated = await client.tell_many([_by_text(commands[index]) for index in unknown])
+        repeated = await client.tell_many([by_text(commands[index]) for index in unknown])
         for index, reply in zip(unknown, repeated, strict=True):
             replies[index] = reply
     return replies
@@ -64,6 +65,19 @@ def load_script(name: str) -> Script:
     return script
 
 
+def by_text(command: Command) -> Command:
+    """The command with the script's text in place of its hash, which every server understands."""
+    return ("EVAL", _texts[command[1]], *command[2:]) if command[0] == "EVALSHA" else command
+
+
+def is_unknown_script(reply: Any) -> bool:
+    """Whether a server does not know the script, so that it has not run."""
+    if not isinstance(reply, Exception):
+        return False
+    cause = reply.__cause__
+    return type(cause).__name__ == "NoScriptError" or "NOSCRIPT" in str(reply)
+
+
 _texts: dict[Argument, str] = {}
 
 
@@ -78,19 +92,8 @@ def _in_order(commands: Sequence[Command]) -> Sequence[Command]:
     twice: set[Argument] = set()
     for command in commands:
         (twice if _key(command) in seen else seen).add(_key(command))
-    return [_by_text(command) if _key(command) in twice else command for command in commands]
+    return [by_text(command) if _key(command) in twice else command for command in commands]
 
 
 def _key(command: Command) -> Argument:
     return command[3] if command[0] == "EVALSHA" else command[1]
-
-
-def _by_text(command: Command) -> Command:
-    return ("EVAL", _texts[command[1]], *command[2:]) if command[0] == "EVALSHA" else command
-
-
-def _is_unknown_script(reply: Any) -> bool:
-    if not isinstance(reply, Exception):
-        return False
-    cause = reply.__cause__
-    return type(cause).__name__ == "NoScriptError" or "NOSCRIPT" in str(reply)

@@ -29,8 +29,8 @@ def size_of_reply(reply: Any) -> int:
             except TypeError:  # something else is in it
                 return sum(map(size_of_reply, reply))
         try:
-            # Several times faster than adding up, and most lists of a reply hold nothing but texts.
-            return len(b"".join(reply))
+            # Several times faster than adding up, and most lists of a reply hold nothing but texts, or none.
+            return len(b"".join(filter(None, reply)))
         except TypeError:
             return sum(map(size_of_reply, reply))
     if kind is dict:

@@ -69,7 +69,8 @@ class Joined:
 
         Tallies count what the generation holds.
         """
-        narrowed = [replace(search, filter=_narrowed(search.filter)) for search in searches]
+        # What a memory is worth is not in the generation.
+        narrowed = [replace(search, filter=_narrowed(search.filter), selection=None) for search in searches]
         counted = [replace(tally, filter=_narrowed(tally.filter)) for tally in tallies]
         needed = dict.fromkeys(name for search in narrowed for name in search.filter.field_names)
         near = await self._generation.search_many(vector, narrowed, fields=tuple(needed), tallies=counted)
@@ -130,10 +131,9 @@ class Joined:
         wanted = tuple(dict.fromkeys((record.CONTENT, *fields, *filter.field_names)))
         pages = self._generation.walk(narrowed, fields=narrowed.field_names, after=after, page_size=page_size)
         async for rows in pages:
-            memories = await self._memories_of(rows, wanted)
-            kept = tuple(row for row in memories if filter.accepts(row.id, row.fields))
+            kept = filter.accepted(await self._memories_of(rows, wanted))
             if kept:
-                yield kept
+                yield tuple(kept)
 
     async def _memories_of(self, rows: Sequence[Row], fields: Sequence[str]) -> tuple[Row, ...]:
         memories = await self._memories.read_many([row.id for row in rows], fields) if rows else []

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from betterdb_agent_memory.background import off_loop
-from betterdb_agent_memory.engines.base import Neighbour, Neighbours, Search, Tally, Word
+from betterdb_agent_memory.engines.base import ChosenFrom, Neighbour, Neighbours, Search, Selection, Tally, Word
 from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.recalling.question import Question, Reach, in_periods
@@ -46,16 +46,26 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Chosen:
+    """That the engine chose the candidates: from what, and by their worth at which time (ms)."""
+
+    chosen_from: ChosenFrom
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Gathered:
     """Candidates that are exactly in scope, each once, those by vector first and nearest first.
 
     `frequencies` is None where the question has no words; `refills` counts searches that strangers made necessary.
+    `chosen` is set where only those that a selection asked for are here.
     """
 
     rows: list[Neighbour]
     limits: Limits
     frequencies: Frequencies | None = None
     refills: int = 0
+    chosen: Chosen | None = None
 
 
 class Gatherer:
@@ -67,9 +77,11 @@ class Gatherer:
         self._unindexed = unindexed
         self._refills = 0
 
-    async def gather(self, question: Question, filter: Filter, reach: Reach) -> Gathered:
-        """The nearest memories; in hybrid retrieval also those of a day that the question names, and those that
-        have its rare words.
+    async def gather(
+        self, question: Question, filter: Filter, reach: Reach, selection: Selection | None = None
+    ) -> Gathered:
+        """The nearest memories, or only those of the `selection`; in hybrid retrieval, which knows none, also those
+        of a day that the question names, and those that have its rare words.
 
         One round trip, and a second one for the words where it was not known how many memories have them and the
         first did not bring the whole scope. Where the filter names ids they are read, in a round trip per 500 of them
@@ -78,7 +90,7 @@ class Gatherer:
         self._refills = 0
         tallies = question.tallies(filter)
         unknown = [tally for tally in tallies if self._statistics.known(tally) is None]
-        searches = [self._nearest(filter, reach)]
+        searches = [self._nearest(filter, reach, selection)]
         # So few that the first search brings all of them.
         is_whole = filter.required_ids is not None and len(filter.required_ids) <= searches[0].count
         by_date = bool(question.periods) and not is_whole
@@ -93,6 +105,9 @@ class Gatherer:
         )
         for tally, count in zip(asked, counts, strict=True):
             self._statistics.note(tally, count)
+        if selection is not None and (chosen_from := found[0].chosen_from) is not None:
+            limits = Limits(None if found[0].exhausted else chosen_from.farthest)
+            return Gathered(found[0], limits, chosen=Chosen(chosen_from, selection.worth.now_ms))
         nearest, nearest_limit = await self._all_of(
             question.vector, filter, found[0], searches[0].count, reach, wanted=searches[0].count
         )
@@ -135,10 +150,10 @@ class Gatherer:
         size = Tally(filter)
         return [size] if self._statistics.known(size) is None else []
 
-    def _nearest(self, filter: Filter, reach: Reach) -> Search:
+    def _nearest(self, filter: Filter, reach: Reach, selection: Selection | None = None) -> Search:
         count = min(reach.nearest, self._records.max_neighbours)
         size = self._statistics.known(Tally(filter)) if filter.clauses else None
-        return Search(count, filter, scope_size=size, exhaustive=reach.exhaustive)
+        return Search(count, filter, scope_size=size, exhaustive=reach.exhaustive, selection=selection)
 
     def _dated(self, question: Question, filter: Filter, reach: Reach) -> Search:
         narrowed = in_periods(filter, question.periods, unindexed=self._unindexed)

@@ -110,7 +110,8 @@ def rank(
                 is_exact,
             )
             hits.append(MemoryHit(item, row.distance, scored.scores[i], explain))
-    return Ranking(hits, len(related), unreadable, is_exact)
+    count = len(related) if gathered.chosen is None else gathered.chosen.chosen_from.related
+    return Ranking(hits, count, unreadable, is_exact)
 
 
 def reordered(

@@ -47,11 +47,6 @@ class TextReader:
         self._bytes = 0
         self._keeping = Lock()
 
-    @property
-    def bytes_kept(self) -> int:
-        """About how much memory is taken by what is kept."""
-        return self._bytes
-
     def read(self, content: bytes, *, stop_words: bool) -> Text:
         """What is compared of `content`: UTF-8, whatever is not is replaced."""
         key = (content, stop_words)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from betterdb_agent_memory.background import ROWS_ON_THE_LOOP, Together, off_loop
-from betterdb_agent_memory.engines.base import Neighbour, Tally
+from betterdb_agent_memory.engines.base import Neighbour, Selection, Tally, Worth
 from betterdb_agent_memory.memory.diversity import diversify, unit_rows
 from betterdb_agent_memory.memory.recalling.explaining import MemoryHit
 from betterdb_agent_memory.memory.recalling.gathering import Gathered, Gatherer
@@ -17,16 +17,13 @@ from betterdb_agent_memory.memory.recalling.question import UNDERSTOOD, Question
 from betterdb_agent_memory.memory.recalling.ranking import Ranking, rank, reordered
 from betterdb_agent_memory.memory.recalling.reading import TextReader
 from betterdb_agent_memory.memory.recalling.scope_statistics import ScopeStatistics
-from betterdb_agent_memory.memory.record import CONTENT, VECTOR
+from betterdb_agent_memory.memory.record import CONTENT, CREATED_AT, IMPORTANCE, LAST_ACCESSED_AT, VECTOR
 from betterdb_agent_memory.memory.requests import RecallRequest, RecallSettings
 from betterdb_agent_memory.memory.spaces import SearchedRecords, VectorSpace
 from betterdb_agent_memory.memory.words.analysis import Analyzer
 from betterdb_agent_memory.memory.words.dates import Period, may_name_period, named_periods
 from betterdb_agent_memory.options import HybridOptions
 from betterdb_agent_memory.rerankers import CheckedReranker
-
-RERANKED = 20
-"""Hits that are put to a reranker, if so many are found."""
 
 _WIDENING = 4
 _CHOSEN_FROM = 4
@@ -51,12 +48,18 @@ NOTHING = Recalled(Ranking([], 0, 0, exact=True))
 
 
 class Recaller:
-    """Answers questions from the records of a space; `exact_budget` is how many memories an exact recall looks at."""
+    """Answers questions from the records of a space; `exact_budget` is how many memories an exact recall looks at.
 
-    def __init__(self, analyzer: Analyzer, *, reranker: CheckedReranker | None, exact_budget: int) -> None:
+    The `rerank_depth` best are put to the `reranker`, if so many are found.
+    """
+
+    def __init__(
+        self, analyzer: Analyzer, *, reranker: CheckedReranker | None, rerank_depth: int, exact_budget: int
+    ) -> None:
         self._analyzer = analyzer
         self._reader = TextReader(analyzer)
         self._reranker = reranker
+        self._rerank_depth = rerank_depth
         self._exact_budget = exact_budget
         self._statistics = ScopeStatistics()
         self._together: Together[Gathered] = Together()
@@ -75,10 +78,15 @@ class Recaller:
         One search, or two in hybrid retrieval; for diversity one more round trip; more for `exact`.
         """
         pool = self._pool(request, settings, question)
+        if pool > settings.reach.nearest:
+            settings = replace(settings, reach=replace(settings.reach, nearest=pool))
         gatherer = Gatherer(space.records, self._statistics, unindexed=space.index.unindexed)
+        rules = settings.rules
+        # Those who ask by the clock take the time of the one whose search they share.
+        by_worth = question.hybrid is None and (pool, rules, settings.now_ms if rules.clamps_age else None)
         gathered = shared = await self._together.once(
-            (space.records, question, request.filter, settings.reach),
-            lambda: gatherer.gather(question, request.filter, settings.reach),
+            (space.records, question, request.filter, settings.reach, by_worth),
+            lambda: gatherer.gather(question, request.filter, settings.reach, _selection(pool, question, settings)),
         )
         ranking = await self._ranked(gathered, question, pool, settings)
         refills = gathered.refills
@@ -89,7 +97,7 @@ class Recaller:
         ranking = await self._reranked(ranking, question, request)
         ranking = await self._diversified(ranking, space.records, request.k, settings)
         ranking = replace(ranking, hits=ranking.hits[: request.k])
-        nearest = await off_loop(len(gathered.rows), _nearest_distance, gathered.rows)
+        nearest = await off_loop(len(gathered.rows), _nearest_distance, gathered)
         if gathered is not shared:
             await off_loop(len(gathered.rows), _free, gathered.rows)
         return Recalled(ranking, nearest, refills)
@@ -108,19 +116,20 @@ class Recaller:
         """How many of the best are needed to choose the hits from."""
         pool = request.k
         if self._reranker is not None and request.rerank and question.text:
-            pool = max(pool, RERANKED)
+            pool = max(pool, self._rerank_depth)
         if settings.diversity is None:
             return pool
         return max(pool, min(_CHOSEN_FROM * request.k, _CHOSEN_FROM_AT_MOST))
 
     async def _ranked(self, gathered: Gathered, question: Question, pool: int, settings: RecallSettings) -> Ranking:
         effort = len(gathered.rows)
+        now_ms = settings.now_ms if gathered.chosen is None else gathered.chosen.now_ms
         if question.hybrid is not None and effort <= ROWS_ON_THE_LOOP:
             contents = [row.fields.get(CONTENT, b"") for row in gathered.rows]
             effort += self._reader.effort(contents, stop_words=question.stop_words)
         return await off_loop(
             effort,
-            lambda: rank(gathered, question, k=pool, rules=settings.rules, now_ms=settings.now_ms, reader=self._reader),
+            lambda: rank(gathered, question, k=pool, rules=settings.rules, now_ms=now_ms, reader=self._reader),
         )
 
     async def _widened(
@@ -154,7 +163,7 @@ class Recaller:
     async def _reranked(self, ranking: Ranking, question: Question, request: RecallRequest) -> Ranking:
         if self._reranker is None or not request.rerank or not question.text or not ranking.hits:
             return ranking
-        first, rest = ranking.hits[:RERANKED], range(RERANKED, len(ranking.hits))
+        first, rest = ranking.hits[: self._rerank_depth], range(self._rerank_depth, len(ranking.hits))
         scores = await self._reranker.scores(question.text, [hit.item.content for hit in first])
         order = np.argsort(-scores, kind="stable").tolist()
         return reordered(ranking, [*order, *rest], rerank_scores=[*scores.tolist(), *(None for _ in rest)])
@@ -176,8 +185,28 @@ class Recaller:
         return await off_loop(len(vectors) + products // _PRODUCTS_AT_ONCE, chosen)
 
 
-def _nearest_distance(rows: Sequence[Neighbour]) -> float | None:
-    return min((row.distance for row in rows), default=None)
+def _selection(pool: int, question: Question, settings: RecallSettings) -> Selection | None:
+    """What an engine may leave out: by vector alone a memory's score is known without its text."""
+    if question.hybrid is not None:
+        return None
+    rules = settings.rules
+    worth = Worth(
+        likeness=rules.weights.similarity,
+        value=rules.weights.importance,
+        freshness=rules.weights.recency,
+        value_field=IMPORTANCE,
+        time_fields=(CREATED_AT, LAST_ACCESSED_AT),
+        now_ms=settings.now_ms,
+        half_life_seconds=rules.half_life_seconds,
+        clamps_age=rules.clamps_age,
+    )
+    return Selection(pool, rules.threshold, worth)
+
+
+def _nearest_distance(gathered: Gathered) -> float | None:
+    if gathered.chosen is not None:
+        return gathered.chosen.chosen_from.nearest
+    return min((row.distance for row in gathered.rows), default=None)
 
 
 def _free(rows: list[Neighbour]) -> None:

@@ -192,8 +192,8 @@ class _Export:
         indexed = found_in.walk(self._filter, fields=fields, page_size=PAGE)
         for pages in (indexed, self._records.scan(fields, page_size=PAGE)):
             async for rows in pages:
-                accepted = [row.id for row in rows if self._filter.accepts(row.id, row.fields)]
-                ids = [id for id in dict.fromkeys(accepted) if id not in written]
+                accepted = dict.fromkeys(row.id for row in self._filter.accepted(rows))
+                ids = [id for id in accepted if id not in written]
                 await self._page(ids)
                 written.update(ids)
 

@@ -154,7 +154,7 @@ class RememberVerbs(StoreParts):
         The content is what was said; what is embedded has the speaker's name before it. The vector is half the
         turn's own, half that of the turns before, itself and after together, so that "yes, that one" is found by
         what it answers. The turn before the first message is mixed anew. One call of the embedder and five round
-        trips per 500 messages, six where the session goes on, two where it is new and has a name of ours; with a
+        trips per 500 messages, seven where the session goes on, two where it is new and has a name of ours; with a
         capacity limit one more to count.
 
         What is wrong with one message is in its result and harms no other, as with `remember_many`. One

@@ -80,9 +80,17 @@ class Analyzer:
         None for plain English, ASCII with words of at most 64 characters: search engines bring that to stems
         themselves, all in the same way. They differ in what beside that ends a word: a dash, a quote, an emoji.
         """
-        if self.language == "english" and _NO_PLAIN_WORDS.search(text) is None:
+        if self.language == "english" and _has_plain_words(text):
             return None
         return " ".join(dict.fromkeys(self.stems(text, stop_words=True)))
+
+
+def _has_plain_words(text: str) -> bool:
+    # Most texts are a line of ASCII, for which the pattern's answer can be had in a fifth of the time.
+    if text.isascii() and text.isprintable() and "\\" not in text:
+        if len(text) <= LONGEST_WORD or max(map(len, text.split()), default=0) <= LONGEST_WORD:
+            return True
+    return _NO_PLAIN_WORDS.search(text) is None
 
 
 class _Stems(dict[str, tuple[str, ...]]):

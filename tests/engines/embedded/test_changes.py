@@ -16,6 +16,7 @@ from betterdb_agent_memory.engines.filters import Between, Equals, Filter, HasTa
 from betterdb_agent_memory.errors import IndexMissingError, InvalidInputError
 from tests.engines.embedded.conftest import Clock
 from tests.engines.embedded.support import collection, encoded, record
+from tests.engines.searching import nearest
 
 CHANGED, MISSING, REFUSED, WRITTEN = Outcome.CHANGED, Outcome.MISSING, Outcome.REFUSED, Outcome.WRITTEN
 IDS = ("a", "b")
@@ -152,7 +153,7 @@ async def assert_agrees(records: EmbeddedRecords, model: Model, start_ms: int) -
         accepted = {id for id, (fields, _) in model.records.items() if clause.accepts(id, fields)}
         assert {row.id for row in page.rows} == accepted
     for direction in ([1, 0], [0, 1]):
-        found = await records.nearest(encoded(direction), count=len(IDS), filter=Filter(), fields=[])
+        found = await nearest(records, encoded(direction), count=len(IDS), filter=Filter(), fields=[])
         assert len(found) == len(IDS)
         near = [row for row in found if row.id in IDS]
         assert {row.id for row in near} == {id for id, (f, _) in model.records.items() if "vector" in f}

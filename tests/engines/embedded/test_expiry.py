@@ -6,6 +6,7 @@ from betterdb_agent_memory.engines.embedded.queries import scalar
 from betterdb_agent_memory.engines.embedded.records import EmbeddedRecords
 from betterdb_agent_memory.engines.filters import Filter, HasTag
 from tests.engines.embedded.support import collection, encoded, record
+from tests.engines.searching import nearest
 
 TAGGED = Filter((HasTag("tags", "a"),))
 
@@ -22,7 +23,7 @@ async def test_an_expired_record_is_invisible_to_every_verb(records: EmbeddedRec
     clock.seconds += 9.9
     assert await records.count(TAGGED) == 2
     clock.seconds += 0.1
-    assert [row.id for row in await records.nearest(encoded([1, 0]), count=5, filter=Filter(), fields=[])] == ["2"]
+    assert [row.id for row in await nearest(records, encoded([1, 0]), count=5, filter=Filter(), fields=[])] == ["2"]
     page = await records.select(TAGGED, fields=[], limit=5, order_by="created_at")
     assert ([row.id for row in page.rows], page.total) == (["2"], 1)
     assert await records.count(Filter()) == await records.count(TAGGED) == 1

@@ -27,6 +27,7 @@ from betterdb_agent_memory.engines.filters import (
 )
 from betterdb_agent_memory.errors import InvalidInputError
 from tests.engines.embedded.support import collection, encoded, record
+from tests.engines.searching import nearest
 
 # A tag, a list of tags, two indexed numbers, the text, a field without a column, and the vector.
 FIELDS = ("threadId", "tags", "importance", "created_at", "content", "note", "vector")
@@ -74,7 +75,7 @@ clauses = st.recursive(
 async def found(records: EmbeddedRecords, filter: Filter) -> set[str]:
     """The ids that every search, walk and count agrees on."""
     page = await records.select(filter, fields=[], limit=10_000)
-    near = await records.nearest(encoded([1, 0]), count=10_000, filter=filter, fields=[])
+    near = await nearest(records, encoded([1, 0]), count=10_000, filter=filter, fields=[])
     walked = [row.id async for rows in records.walk(filter, fields=[]) for row in rows]
     ids = {row.id for row in page.rows}
     assert len(ids) == page.total == await records.count(filter) == len(walked)
@@ -108,7 +109,7 @@ async def test_both_ways_of_searching_keep_to_the_filter(
     monkeypatch.setattr(search, "COARSE_GAIN", 1_000_000)
     await records.write_many([record(f"{i}", [1, i], created_at=f"{i}", tags=f"{i % 3}") for i in range(60)])
     filter = Filter((AnyOf((HasTag("tags", "1"), Between("created_at", 50))), Not(IdIn(frozenset({"1", "59"})))))
-    near = await records.nearest(encoded([1, 0]), count=100, filter=filter, fields=[])
+    near = await nearest(records, encoded([1, 0]), count=100, filter=filter, fields=[])
     assert [row.id for row in near] == [f"{i}" for i in range(60) if (i % 3 == 1 or i >= 50) and i not in (1, 59)]
 
 

@@ -11,6 +11,7 @@ from betterdb_agent_memory.engines.embedded.queries import values
 from betterdb_agent_memory.engines.filters import Equals, Filter
 from betterdb_agent_memory.errors import InvalidInputError
 from tests.engines.embedded.support import collection, encoded, record, true_distances
+from tests.engines.searching import nearest
 
 
 @pytest.fixture(params=["coarse", "one by one"])
@@ -55,7 +56,7 @@ async def test_finds_what_a_comparison_with_every_vector_finds(
             (np.arange(rows), Filter()),
             (np.flatnonzero(scopes == 1), Filter((Equals("threadId", "1"),))),
         ):
-            found = await records.nearest(query.tobytes(), count=count, filter=filter, fields=[])
+            found = await nearest(records, query.tobytes(), count=count, filter=filter, fields=[])
             truth = true_distances(vectors, query)
             assert len(found) == min(count, len(members))
             assert {int(row.id) for row in found} <= set(members.tolist())
@@ -85,7 +86,7 @@ async def test_both_ways_of_searching_give_the_same_rows(monkeypatch: pytest.Mon
             found = []
             for small in (0, 10**6):
                 monkeypatch.setattr(search, "SMALL_SCOPE", small)
-                found.append(await records.nearest(encoded(query), count=10, filter=filter, fields=[]))
+                found.append(await nearest(records, encoded(query), count=10, filter=filter, fields=[]))
             assert found[0] == found[1]
     # The coarse pass took part, and spared most of the exact comparisons.
     assert len(asked) >= 20
@@ -116,7 +117,7 @@ async def test_expired_and_deleted_records_are_not_near(path_taken: str, engine:
     await records.delete_many([f"{i}" for i in range(300) if i % 3 == 1])
     clock.seconds += 10
     # Few enough that the coarse pass is taken: it would not be for half of the living.
-    rows = await records.nearest(encoded([1, 0]), count=40, filter=Filter(), fields=[])
+    rows = await nearest(records, encoded([1, 0]), count=40, filter=Filter(), fields=[])
     assert [row.id for row in rows] == [f"{i}" for i in range(2, 300, 3)][:40]
 
 
@@ -125,7 +126,7 @@ async def test_a_record_that_lost_its_vector_takes_nobodys_place(path_taken: str
     await records.prepare(2)
     await records.write_many([record(f"{i:02}", [1, i]) for i in range(40)])
     await records.write_many([RecordWrite(f"{i:02}", {"content": b"x"}) for i in range(5)])
-    rows = await records.nearest(encoded([1, 0]), count=5, filter=Filter(), fields=[])
+    rows = await nearest(records, encoded([1, 0]), count=5, filter=Filter(), fields=[])
     assert [row.id for row in rows] == ["05", "06", "07", "08", "09"]
 
 
@@ -152,7 +153,7 @@ async def test_a_vector_without_direction_is_neither_like_nor_opposed(path_taken
             record("infinite", [float("inf"), 1]),
         ]
     )
-    rows = await records.nearest(encoded([1, 0]), count=9, filter=Filter(), fields=[])
+    rows = await nearest(records, encoded([1, 0]), count=9, filter=Filter(), fields=[])
     assert [(row.id, row.distance) for row in rows] == [
         ("same", 0.0),
         ("across", 1.0),
@@ -162,7 +163,7 @@ async def test_a_vector_without_direction_is_neither_like_nor_opposed(path_taken
         ("opposite", 2.0),
     ]
     for query in ([0, 0], [float("nan"), 0], [float("inf"), 0]):
-        rows = await records.nearest(encoded(query), count=9, filter=Filter(), fields=[])
+        rows = await nearest(records, encoded(query), count=9, filter=Filter(), fields=[])
         assert [row.distance for row in rows] == [1.0] * 6
         assert [row.id for row in rows] == sorted(row.id for row in rows)
 
@@ -170,9 +171,9 @@ async def test_a_vector_without_direction_is_neither_like_nor_opposed(path_taken
 async def test_how_many_may_be_asked_for(engine: EmbeddedEngine) -> None:
     records = engine.records(collection())
     await records.prepare(2)
-    assert await records.nearest(encoded([1, 0]), count=5, filter=Filter(), fields=[]) == []
+    assert await nearest(records, encoded([1, 0]), count=5, filter=Filter(), fields=[]) == []
     await records.write_many([record(f"{i}") for i in range(5)])
-    assert len(await records.nearest(encoded([1, 0]), count=1_000_000, filter=Filter(), fields=[])) == 5
-    assert await records.nearest(encoded([1, 0]), count=0, filter=Filter(), fields=[]) == []
+    assert len(await nearest(records, encoded([1, 0]), count=1_000_000, filter=Filter(), fields=[])) == 5
+    assert await nearest(records, encoded([1, 0]), count=0, filter=Filter(), fields=[]) == []
     with pytest.raises(InvalidInputError, match="1000000"):
-        await records.nearest(encoded([1, 0]), count=records.max_neighbours + 1, filter=Filter(), fields=[])
+        await nearest(records, encoded([1, 0]), count=records.max_neighbours + 1, filter=Filter(), fields=[])

@@ -19,6 +19,7 @@ from betterdb_agent_memory.engines.filters import Between, Equals, Filter, HasTa
 from betterdb_agent_memory.errors import EngineError
 from betterdb_agent_memory.memory.record import MEMORY_SCHEMA
 from tests.engines.embedded.support import collection, encoded, python, record
+from tests.engines.searching import nearest
 
 ZEROS = {1: 10_190, 3: 10_180}
 IDS = {"plain", "odd", "fraction", "nothing", "short"}
@@ -43,7 +44,7 @@ async def test_everything_in_it_is_found(older: Path) -> None:
         engine = EmbeddedEngine(older, clock=lambda: 1_750_000_001.0)
         records = engine.records(collection())
         assert await records.prepare(2) == IndexState(2)
-        found = await records.nearest(encoded([1, 0]), count=9, filter=Filter(), fields=[])
+        found = await nearest(records, encoded([1, 0]), count=9, filter=Filter(), fields=[])
         assert [row.id for row in found] == ["plain", "fraction", "short", "odd"]
         assert await records.count(Filter((Equals("threadId", "t"), HasTag("tags", "b")))) == 1
         assert await records.read_expiries(["plain", "short"]) == [None, 2_750_000_000_000]
@@ -75,7 +76,7 @@ async def test_it_is_written_changed_and_rebuilt_like_a_new_one(older: Path) -> 
     assert await records.rebuild(3) == IndexState(3, failures=4)
     await records.write_many([record("new", [1, 0, 0]), record("odd", [0, 1, 0])])
     await records.change_many([RecordChange("plain", sets={"vector": encoded([1, 1, 0])})])
-    found = await records.nearest(encoded([1, 0, 0]), count=9, filter=Filter(), fields=[])
+    found = await nearest(records, encoded([1, 0, 0]), count=9, filter=Filter(), fields=[])
     assert [row.id for row in found] == ["new", "plain", "odd"]
     assert await engine.leases.acquire("job", "a", ttl_seconds=1) == 1
     assert await records.drop() == 6

@@ -12,6 +12,7 @@ from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.errors import ConfigurationError, EngineError
 from tests.engines.embedded.support import collection, encoded, python, record
+from tests.engines.searching import nearest
 
 
 async def refused(path: Path, match: str) -> None:
@@ -43,7 +44,7 @@ async def test_a_file_is_found_again_with_everything_in_it(path: Path) -> None:
         await records.write_many([record(f"{generation}", threadId="t")])
         await engine.values.increment("m", "n", 1)
         assert await records.count(Filter()) == generation + 1
-        rows = await records.nearest(encoded([1, 0]), count=9, filter=Filter(), fields=["threadId"])
+        rows = await nearest(records, encoded([1, 0]), count=9, filter=Filter(), fields=["threadId"])
         assert [row.id for row in rows] == [f"{i}" for i in range(generation + 1)]
         assert await engine.values.read_map("m") == {"n": b"%d" % (generation + 1)}
         await engine.close()
@@ -165,7 +166,7 @@ def test_stores_are_used_from_one_event_loop_after_another(path: Path) -> None:
         await records.prepare(2)
         await asyncio.gather(*(records.write_many([record(f"{round}-{i}", [1, i])]) for i in range(20)))
         assert await records.delete_many([f"{round}-0"]) == [True]
-        assert len(await records.nearest(encoded([1, 0]), count=100, filter=Filter(), fields=[])) == 19 * (round + 1)
+        assert len(await nearest(records, encoded([1, 0]), count=100, filter=Filter(), fields=[])) == 19 * (round + 1)
         assert await engine.values.increment("m", "n", 1) == round + 1
 
     for round in range(3):

@@ -26,13 +26,14 @@ from betterdb_agent_memory.engines.embedded.records import EmbeddedRecords
 from betterdb_agent_memory.engines.filters import Between, Equals, Filter, HasTag
 from betterdb_agent_memory.errors import EngineError, IndexMismatchError, IndexMissingError, InvalidInputError
 from tests.engines.embedded.support import collection, encoded, python, record, true_distances
+from tests.engines.searching import nearest
 
 EVERYTHING = Filter()
 WAYS = pytest.mark.parametrize("way", [0, 1_000_000], ids=["coarse", "one by one"])
 
 
 async def near(records: EmbeddedRecords, vector: Sequence[float], count: int = 10_000) -> list[str]:
-    return [row.id for row in await records.nearest(encoded(vector), count=count, filter=EVERYTHING, fields=[])]
+    return [row.id for row in await nearest(records, encoded(vector), count=count, filter=EVERYTHING, fields=[])]
 
 
 @WAYS
@@ -139,7 +140,7 @@ async def test_other_processes_notice_a_rebuild_and_a_drop(path: Path) -> None:
         theirs.write_many([record("2", [1, 0])]),
         theirs.count(EVERYTHING),
         theirs.select(EVERYTHING, fields=[], limit=1),
-        theirs.nearest(encoded([1, 0]), count=1, filter=EVERYTHING, fields=[]),
+        nearest(theirs, encoded([1, 0]), count=1, filter=EVERYTHING, fields=[]),
     ):
         with pytest.raises(IndexMissingError, match="store:mem:idx"):
             await call
@@ -253,6 +254,7 @@ from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.errors import InvalidInputError
 from tests.engines.embedded.support import collection, encoded, record
+from tests.engines.searching import nearest
 
 async def main(path, count):
     engine = EmbeddedEngine(path)
@@ -267,7 +269,7 @@ async def main(path, count):
                     await records.write_many([record(f"{i % 100}", vector, tags="x")])
                 else:
                     await records.change_many([RecordChange(f"{i % 100}", sets={"vector": encoded(vector)})])
-                await records.nearest(encoded(vector), count=5, filter=Filter(), fields=[])
+                await nearest(records, encoded(vector), count=5, filter=Filter(), fields=[])
                 break
             except InvalidInputError:
                 refused, dimensions = refused + 1, 130 - dimensions

@@ -25,6 +25,7 @@ from betterdb_agent_memory.engines.filters import MAX_FILTER_BYTES, Equals, Filt
 from betterdb_agent_memory.errors import IndexMismatchError, IndexMissingError, InvalidInputError
 from betterdb_agent_memory.memory.record import MEMORY_SCHEMA
 from tests.engines.embedded.support import collection, encoded, record
+from tests.engines.searching import nearest
 
 EVERYTHING = Filter()
 texts = st.one_of(
@@ -36,7 +37,7 @@ texts = st.one_of(
 async def found(records: EmbeddedRecords, filter: Filter) -> set[str]:
     """The ids that every search and count agrees on."""
     page = await records.select(filter, fields=[], limit=10_000)
-    near = await records.nearest(encoded([1, 0]), count=10_000, filter=filter, fields=[])
+    near = await nearest(records, encoded([1, 0]), count=10_000, filter=filter, fields=[])
     ids = {row.id for row in page.rows}
     assert ids == {row.id for row in near}
     assert len(ids) == page.total == await records.count(filter)
@@ -67,7 +68,7 @@ async def test_writing_an_id_again_replaces_the_whole_record(records: EmbeddedRe
     assert await found(records, Filter((HasTag("tags", "a"),))) == set()
     assert await found(records, Filter((HasTag("tags", "c"),))) == {"1"}
     assert await records.count(EVERYTHING) == 2
-    near = await records.nearest(encoded([0, 1]), count=5, filter=EVERYTHING, fields=["vector"])
+    near = await nearest(records, encoded([0, 1]), count=5, filter=EVERYTHING, fields=["vector"])
     assert [(row.id, row.distance, row.fields) for row in near] == [
         ("1", 0.0, {"vector": encoded([0, 1])}),
         ("2", 0.0, {"vector": encoded([0, 1])}),
@@ -78,7 +79,7 @@ async def test_a_vector_of_another_length_is_refused_and_nothing_is_written(reco
     with pytest.raises(InvalidInputError, match=r"'bad' has 12 bytes.*2 dimensions: 8 bytes"):
         await records.write_many([record("good"), record("bad", [1, 2, 3])])
     with pytest.raises(InvalidInputError, match="query vector has 4 bytes"):
-        await records.nearest(encoded([1]), count=1, filter=EVERYTHING, fields=[])
+        await nearest(records, encoded([1]), count=1, filter=EVERYTHING, fields=[])
     with pytest.raises(InvalidInputError, match="ttl_seconds"):
         await records.write_many([record("bad", ttl_seconds=0)])
     assert await records.count(EVERYTHING) == 0
@@ -96,7 +97,7 @@ async def test_text_that_is_not_unicode_is_refused_and_nothing_is_written(record
 
 async def test_a_record_without_a_vector_is_kept_but_never_near(records: EmbeddedRecords) -> None:
     await records.write_many([RecordWrite("plain", {"content": b"x"}), record("near")])
-    rows = await records.nearest(encoded([1, 0]), count=5, filter=EVERYTHING, fields=["vector"])
+    rows = await nearest(records, encoded([1, 0]), count=5, filter=EVERYTHING, fields=["vector"])
     assert [row.id for row in rows] == ["near"]
     assert await records.count(EVERYTHING) == 2
     assert await records.read_many(["plain"], ["vector"]) == [None]
@@ -112,7 +113,7 @@ async def test_delete_says_what_was_there(records: EmbeddedRecords) -> None:
 async def test_keys_of_deleted_records_are_used_again(records: EmbeddedRecords) -> None:
     for generation in range(5):
         await records.write_many([record(f"{generation}-{i}", [1, i]) for i in range(50)])
-        rows = await records.nearest(encoded([1, 3]), count=50, filter=EVERYTHING, fields=[])
+        rows = await nearest(records, encoded([1, 3]), count=50, filter=EVERYTHING, fields=[])
         assert rows[0].id == f"{generation}-3"
         assert await found(records, EVERYTHING) == {f"{generation}-{i}" for i in range(50)}
         assert all(await records.delete_many([f"{generation}-{i}" for i in range(0, 50, 2)]))
@@ -207,7 +208,7 @@ async def test_only_the_asked_fields_come_back(records: EmbeddedRecords) -> None
     await records.write_many([record("1", threadId="t")])
     page = await records.select(EVERYTHING, fields=["threadId", "subject"], limit=1)
     assert [row.fields for row in page.rows] == [{"threadId": b"t"}]
-    near = await records.nearest(encoded([1, 0]), count=1, filter=EVERYTHING, fields=[])
+    near = await nearest(records, encoded([1, 0]), count=1, filter=EVERYTHING, fields=[])
     assert [row.fields for row in near] == [{}]
 
 
@@ -221,7 +222,7 @@ async def test_nothing_is_there_before_prepare(engine: EmbeddedEngine) -> None:
         records.write_many([record("1")]),
         records.count(EVERYTHING),
         records.select(EVERYTHING, fields=[], limit=1),
-        records.nearest(encoded([1, 0]), count=1, filter=EVERYTHING, fields=[]),
+        nearest(records, encoded([1, 0]), count=1, filter=EVERYTHING, fields=[]),
     ):
         with pytest.raises(IndexMissingError, match="store:mem:idx"):
             await call
@@ -251,7 +252,7 @@ async def test_collections_do_not_see_each_other(engine: EmbeddedEngine) -> None
     assert await one.delete_many(["x"]) == [True]
     assert await one.count(Filter()) == await one.count(scope) == 0
     assert await two.count(scope) == 1
-    near = await two.nearest(encoded([1, 0, 0]), count=9, filter=Filter(), fields=["vector"])
+    near = await nearest(two, encoded([1, 0, 0]), count=9, filter=Filter(), fields=["vector"])
     assert [(row.id, row.fields["vector"]) for row in near] == [
         ("x", encoded([1, 0, 0])),
         ("y", encoded([1, 0, 0])),

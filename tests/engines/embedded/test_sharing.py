@@ -15,6 +15,7 @@ from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.filters import Filter, HasTag
 from betterdb_agent_memory.errors import EngineError
 from tests.engines.embedded.support import collection, encoded, python, record
+from tests.engines.searching import nearest
 
 WRITER = """
 import asyncio, sys
@@ -58,7 +59,7 @@ async def test_two_processes_write_at_once(path: Path) -> None:
     assert await records.count(Filter()) == 2000
     assert await records.count(Filter((HasTag("tags", "a"),))) == 1000
     assert await engine.values.read_map("counters") == {"writes": b"2000"}
-    assert len(await records.nearest(encoded([1, 0]), count=5000, filter=Filter(), fields=[])) == 2000
+    assert len(await nearest(records, encoded([1, 0]), count=5000, filter=Filter(), fields=[])) == 2000
     await engine.close()
     await assert_consistent(path)
 
@@ -89,7 +90,7 @@ async def test_many_tasks_at_once(engine: EmbeddedEngine) -> None:
     async def work(i: int) -> None:
         await records.write_many([record(f"{i}", [1, i], tags=f"{i % 7}")])
         assert (await records.read_many([f"{i}"], ["tags"])) == [{"tags": b"%d" % (i % 7)}]
-        near = await records.nearest(encoded([1, i]), count=1, filter=Filter((HasTag("tags", f"{i % 7}"),)), fields=[])
+        near = await nearest(records, encoded([1, i]), count=1, filter=Filter((HasTag("tags", f"{i % 7}"),)), fields=[])
         assert near[0].distance == pytest.approx(0.0, abs=1e-6)
         if i % 2:
             assert await records.delete_many([f"{i}"]) == [True]
@@ -168,7 +169,7 @@ async def test_a_search_sees_one_state_while_others_write(path: Path) -> None:
 
     writing = asyncio.ensure_future(rewrite())
     while not writing.done():
-        rows = await records.nearest(encoded([1, 0]), count=50, filter=Filter(), fields=["content"])
+        rows = await nearest(records, encoded([1, 0]), count=50, filter=Filter(), fields=["content"])
         assert [row.id for row in rows] == [f"{i}" for i in range(50)]
         assert len({row.fields["content"] for row in rows}) == 1
     await writing

@@ -26,6 +26,7 @@ from betterdb_agent_memory.engines.filters import (
 )
 from betterdb_agent_memory.engines.valkey import ValkeyEngine, query
 from betterdb_agent_memory.engines.valkey.records import ValkeyRecords
+from tests.engines.searching import nearest
 from tests.engines.valkey.samples import CREATED_AT_MS, SCHEMA, collection, record_of, vector
 from tests.servers import ValkeyServer
 
@@ -124,7 +125,7 @@ def test_every_question_is_answered_exactly(served: tuple[asyncio.Runner, Valkey
     async def ask() -> None:
         page = await records.select(filter, fields=FIELDS, limit=200, order_by="created_at")
         assert {row.id for row in page.rows if filter.accepts(row.id, row.fields)} == expected
-        near = await records.nearest(vector(1, 0, 0, 0), count=200, filter=filter, fields=FIELDS)
+        near = await nearest(records, vector(1, 0, 0, 0), count=200, filter=filter, fields=FIELDS)
         assert {row.id for row in near if filter.accepts(row.id, row.fields)} == expected
         assert await records.count(filter) == len(expected)
         walked = [row async for rows in records.walk(filter, fields=["content"], page_size=17) for row in rows]
@@ -210,7 +211,7 @@ async def test_only_rows_in_doubt_are_read_again(engine: ValkeyEngine, records: 
         filter = Filter(clauses)
         before = engine.round_trips
         page = await records.select(filter, fields=["importance", "source"], limit=10)
-        near = await records.nearest(vector(1, 0, 0, 0), count=10, filter=filter, fields=["importance", "source"])
+        near = await nearest(records, vector(1, 0, 0, 0), count=10, filter=filter, fields=["importance", "source"])
         ids = {row.id for row in page.rows if filter.accepts(row.id, row.fields)}
         assert ids == {row.id for row in near if filter.accepts(row.id, row.fields)}
         return ids, engine.round_trips - before

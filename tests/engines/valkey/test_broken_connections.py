@@ -13,6 +13,7 @@ from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from betterdb_agent_memory.engines.valkey.records import ValkeyRecords
 from betterdb_agent_memory.errors import EngineUnavailableError, OutcomeUnknownError, PartialBatchError
+from tests.engines.searching import nearest
 from tests.engines.valkey.samples import collection, record, vector
 from tests.proxy import Proxy
 from tests.servers import ValkeyServer
@@ -111,7 +112,7 @@ async def test_a_request_cancelled_while_it_hangs_leaves_the_client_usable(
 ) -> None:
     _, records = behind_proxy
     for command, step in (
-        (b"FT.SEARCH", lambda: records.nearest(vector(1, 0, 0, 0), count=1, filter=Filter(), fields=["content"])),
+        (b"FT.SEARCH", lambda: nearest(records, vector(1, 0, 0, 0), count=1, filter=Filter(), fields=["content"])),
         (b"EVALSHA", lambda: records.write_many([record("2")])),
         (b"HMGET", lambda: records.read_many(["1", "2"], ["content"])),
     ):
@@ -147,7 +148,7 @@ async def test_a_question_survives_a_connection_that_breaks_meanwhile(
     _, records = behind_proxy
     for pattern in (b"FT.SEARCH", b"HMGET"):
         proxy.fail_next(fault, pattern)
-        near = await records.nearest(vector(1, 0, 0, 0), count=3, filter=Filter(), fields=["content"])
+        near = await nearest(records, vector(1, 0, 0, 0), count=3, filter=Filter(), fields=["content"])
         assert [row.id for row in near] == ["1"]
         assert await records.read_many(["1"], ["access_count"]) == [{"access_count": b"0"}]
 
@@ -161,8 +162,8 @@ async def test_a_server_that_does_not_answer_in_time_is_not_asked_again(
     asked = engine.round_trips
     proxy.fail_next("stall", b"FT.SEARCH")
     with pytest.raises(EngineUnavailableError):
-        await records.nearest(vector(1, 0, 0, 0), count=3, filter=Filter(), fields=["content"])
+        await nearest(records, vector(1, 0, 0, 0), count=3, filter=Filter(), fields=["content"])
     assert engine.round_trips - asked == 1
     proxy.release()
-    assert await records.nearest(vector(1, 0, 0, 0), count=3, filter=Filter(), fields=["content"]) == []
+    assert await nearest(records, vector(1, 0, 0, 0), count=3, filter=Filter(), fields=["content"]) == []
     await engine.close()

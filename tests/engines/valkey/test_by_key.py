@@ -14,6 +14,7 @@ from betterdb_agent_memory.engines.base import Position
 from betterdb_agent_memory.engines.filters import AllOf, AnyOf, Between, Equals, Filter, IdIn, Not
 from betterdb_agent_memory.engines.valkey import ValkeyEngine, by_key
 from betterdb_agent_memory.engines.valkey.records import ValkeyRecords
+from tests.engines.searching import nearest
 from tests.engines.valkey.samples import CREATED_AT_MS, collection, record, vector
 from tests.engines.valkey.turns import BRIEF, longest_turn
 
@@ -28,7 +29,7 @@ async def test_ids_are_read_and_not_searched_for(engine: ValkeyEngine, store_nam
     await records.write_many([record(f"{n}", at=-n, vector=vector(1, n, 0, 0), threadId="t") for n in range(20)])
     some = Filter((of("3", "1", "2", "gone", "x:y"), Equals("threadId", "t")))
     before = engine.round_trips
-    near = await records.nearest(vector(1, 0, 0, 0), count=2, filter=some, fields=["threadId"])
+    near = await nearest(records, vector(1, 0, 0, 0), count=2, filter=some, fields=["threadId"])
     assert ([row.id for row in near], near.exhausted) == (["1", "2"], False)
     assert near[0].fields == {"threadId": b"t"}
     page = await records.select(some, fields=["created_at"], limit=2, order_by="created_at")
@@ -54,7 +55,7 @@ async def test_only_ids_that_must_hold_are_read_instead(records: ValkeyRecords) 
         assert await records.count(filter) == len(expected)
         page = await records.select(filter, fields=["threadId"], limit=50)
         assert {row.id for row in page.rows if filter.accepts(row.id, row.fields)} == expected
-        near = await records.nearest(vector(1, 0, 0, 0), count=50, filter=filter, fields=["threadId"])
+        near = await nearest(records, vector(1, 0, 0, 0), count=50, filter=filter, fields=["threadId"])
         assert {row.id for row in near if filter.accepts(row.id, row.fields)} == expected
 
 
@@ -66,7 +67,7 @@ async def test_distances_are_exact_and_vectors_that_cannot_be_compared_are_left_
     await records.write_many([record("odd", vector=vector(float("nan"), 1, 0, 0))])
     query = [0.3, -0.2, 0.9, 0.1]
     ids = Filter((of(*vectors, "short", "zero", "odd", "gone"),))
-    near = await records.nearest(vector(*query), count=4000, filter=ids, fields=["content"])
+    near = await nearest(records, vector(*query), count=4000, filter=ids, fields=["content"])
     assert near.exhausted
 
     def distance(numbers: list[float]) -> float:
@@ -78,9 +79,9 @@ async def test_distances_are_exact_and_vectors_that_cannot_be_compared_are_left_
         {id: distance(numbers) for id, numbers in vectors.items()} | {"zero": 1, "odd": 1}, abs=1e-5
     )
     assert [row.distance for row in near] == sorted(row.distance for row in near)
-    searched = await records.nearest(vector(*query), count=20, filter=Filter(), fields=["content"])
+    searched = await nearest(records, vector(*query), count=20, filter=Filter(), fields=["content"])
     assert [row.id for row in near][:20] == [row.id for row in searched]
-    nowhere = await records.nearest(vector(0, 0, 0, 0), count=3, filter=ids, fields=[])
+    nowhere = await nearest(records, vector(0, 0, 0, 0), count=3, filter=ids, fields=[])
     assert [(row.id, row.distance) for row in nowhere] == [("000", 1), ("001", 1), ("002", 1)]
 
 
@@ -98,7 +99,7 @@ async def test_many_ids_cost_a_round_trip_per_five_hundred(engine: ValkeyEngine,
     before = engine.round_trips
     assert await records.count(filter) == 1100
     assert engine.round_trips - before == 3
-    await records.nearest(vector(1, 0, 0, 0), count=5, filter=filter, fields=["content"])
+    await nearest(records, vector(1, 0, 0, 0), count=5, filter=filter, fields=["content"])
     assert engine.round_trips - before == 6
 
 
@@ -127,17 +128,18 @@ async def test_what_is_sorted_and_decoded_for_many_ids_is_so_beside_the_loop(
     ids = [f"{n}" for n in range(600)]
     await records.write_many([record(id) for id in ids])
     threads: dict[str, set[int]] = {}
-    for name in ("_parsed", "_accepted", "_sort_by_number", "_sort_nearest"):
-        work = getattr(by_key, name)
+    watched = [(by_key, name) for name in ("_parsed", "_sort_by_number", "_sort_nearest")]
+    for owner, name in (*watched, (Filter, "accepted")):
+        work = getattr(owner, name)
 
         def noting(*arguments: object, name: str = name, work: Callable[..., object] = work) -> object:
             threads.setdefault(name, set()).add(threading.get_ident())
             return work(*arguments)
 
-        monkeypatch.setattr(by_key, name, noting)
+        monkeypatch.setattr(owner, name, noting)
     await records.read_many(ids, ["content"])
     await records.select(Filter((of(*ids),)), fields=["content"], limit=600)
-    await records.nearest(vector(1, 0, 0, 0), count=600, filter=Filter((of(*ids),)), fields=["content"])
+    await nearest(records, vector(1, 0, 0, 0), count=600, filter=Filter((of(*ids),)), fields=["content"])
     assert all(used - {threading.get_ident()} for used in threads.values())
     assert len(threads) == 4
 
@@ -153,6 +155,6 @@ async def test_a_key_that_holds_no_record_is_none_and_hides_no_other(
         read = await records.read_many(ids, fields)
         assert [row is not None for row in read] == [False, True, False]
     some = Filter((of(*ids),))
-    near = await records.nearest(vector(1, 0, 0, 0), count=9, filter=some, fields=["content"])
+    near = await nearest(records, vector(1, 0, 0, 0), count=9, filter=some, fields=["content"])
     assert [row.id for row in near] == ["mine"]
     assert (await records.count(some), (await records.select(some, fields=[], limit=9)).total) == (1, 1)

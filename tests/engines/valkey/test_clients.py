@@ -15,6 +15,7 @@ from betterdb_agent_memory.engines.base import Outcome, RecordChange, RecordWrit
 from betterdb_agent_memory.engines.filters import AnyOf, Between, Equals, Filter, HasTag, IdIn, Not
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from betterdb_agent_memory.errors import ConfigurationError, EngineError, EngineUnavailableError, IndexMissingError
+from tests.engines.searching import nearest
 from tests.engines.valkey.samples import CREATED_AT_MS, collection, record, vector
 from tests.servers import ValkeyServer
 
@@ -76,7 +77,7 @@ async def test_every_verb_works_with_every_client(any_engine: ValkeyEngine, stor
     )
     await records.write_many([record("other", threadId="té")])
     thread = Filter((Equals("threadId", "Té"), HasTag("tags", "b")))
-    near = await records.nearest(vector(1, 0, 0, 0), count=3, filter=thread, fields=["threadId", "tags", "created_at"])
+    near = await nearest(records, vector(1, 0, 0, 0), count=3, filter=thread, fields=["threadId", "tags", "created_at"])
     assert [row.id for row in near] == ["0", "1", "2"]
     assert near[0].distance == pytest.approx(0, abs=1e-6)
     assert near[1].fields == {
@@ -160,7 +161,7 @@ async def test_many_tasks_share_one_client_and_cancelled_ones_do_no_harm(
     async def work(n: int) -> None:
         await records.write_many([record(f"{n}", ttl_seconds=60, threadId=f"t{n}")])
         thread = Filter((Equals("threadId", f"t{n}"),))
-        near = await records.nearest(vector(1, 0, 0, 0), count=3, filter=thread, fields=["threadId"])
+        near = await nearest(records, vector(1, 0, 0, 0), count=3, filter=thread, fields=["threadId"])
         assert [row.id for row in near] == [f"{n}"]
         assert await records.change_many([RecordChange(f"{n}", {}, {"access_count": 1})]) == [Outcome.CHANGED]
         assert await records.read_many([f"{n}"], ["threadId"]) == [{"threadId": f"t{n}".encode()}]
@@ -217,6 +218,26 @@ async def test_a_loop_of_requests_ends_when_it_is_cancelled(
         assert not going_on
         assert loop.cancelled()
     assert [await engine.values.get(key) for key in keys] == [key.encode() for key in keys]
+    await engine.close()
+
+
+@pytest.mark.parametrize("kind", TIMED)
+async def test_who_is_cancelled_while_it_runs_gets_no_answer(
+    kind: str, valkey_server: ValkeyServer, store_name: str
+) -> None:
+    engine = ValkeyEngine(TIMED[kind](valkey_server.port), owns_client=True)
+    await engine.values.get(store_name)
+
+    async def told_to_end() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()  # as a signal does, between two waits
+        await engine.values.get(store_name)
+
+    for _ in range(5):
+        task = asyncio.create_task(told_to_end())
+        await asyncio.wait([task])
+        assert task.cancelled()
     await engine.close()
 
 

@@ -13,6 +13,7 @@ from betterdb_agent_memory.engines.base import Search, Word
 from betterdb_agent_memory.engines.filters import AnyOf, Between, Equals, Filter, HasTag
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from betterdb_agent_memory.engines.valkey.records import ValkeyRecords
+from tests.engines.searching import nearest
 from tests.engines.valkey.samples import CREATED_AT_MS, record, vector
 
 JUNE_9_MS = 1_749_427_200_000
@@ -56,7 +57,7 @@ async def test_ranges_under_an_or_cost_nothing_where_they_are_why_a_row_was_foun
         (AnyOf((HasTag("tags", "x"), Between("importance", 0.7))), days),
     ):
         before = engine.round_trips
-        found = await records.nearest(QUESTION, count=30, filter=Filter(clauses), fields=[*FIELDS, "last_accessed_at"])
+        found = await nearest(records, QUESTION, count=30, filter=Filter(clauses), fields=[*FIELDS, "last_accessed_at"])
         assert len(Filter(clauses).accepted(found)) == 20
         assert engine.round_trips - before == 1
 

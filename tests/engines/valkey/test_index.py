@@ -17,6 +17,7 @@ from betterdb_agent_memory.errors import (
     IndexMissingError,
     SearchModuleMissingError,
 )
+from tests.engines.searching import nearest
 from tests.engines.valkey.samples import collection, record, vector
 from tests.servers import ValkeyServer, free_port
 
@@ -129,7 +130,7 @@ async def test_a_flat_index_can_be_searched(
     records = engine.records(collection(store_name))
     await records.prepare(4)
     await records.write_many([record("1")])
-    assert [row.id for row in await records.nearest(vector(1, 0, 0, 0), count=1, filter=Filter(), fields=[])] == ["1"]
+    assert [row.id for row in await nearest(records, vector(1, 0, 0, 0), count=1, filter=Filter(), fields=[])] == ["1"]
 
 
 async def test_existing_records_and_unindexable_ones_are_reported(
@@ -150,7 +151,7 @@ async def test_a_dropped_index_is_named_as_such(
 ) -> None:
     await valkey_client.execute_command("FT.DROPINDEX", f"{store_name}:mem:idx")
     for question in (
-        records.nearest(vector(1, 0, 0, 0), count=1, filter=Filter(), fields=["content"]),
+        nearest(records, vector(1, 0, 0, 0), count=1, filter=Filter(), fields=["content"]),
         records.select(Filter(), fields=["content"], limit=1),
         records.count(Filter()),
         records.count(Filter((Equals("threadId", "t"),))),
@@ -221,7 +222,7 @@ async def test_other_stores_below_the_prefix_are_never_seen(neighbours: tuple[Va
     for filter in (everything, thread):
         assert await outer.count(filter) == 10
         assert await inner.count(filter) == 30
-        near = await outer.nearest(vector(1, 0, 0, 0), count=5, filter=filter, fields=["threadId", "tags"])
+        near = await nearest(outer, vector(1, 0, 0, 0), count=5, filter=filter, fields=["threadId", "tags"])
         assert [row.id for row in near] == own[:5]
         pages = [
             await outer.select(filter, fields=["tags"], limit=4, offset=offset, order_by="created_at")
@@ -271,7 +272,7 @@ async def test_keys_of_others_hardly_move_the_estimate_of_records(
 
     async def estimate() -> int:
         before = engine.round_trips
-        await records.nearest(vector(1, 0, 0, 0), count=3, filter=Filter(), fields=[])
+        await nearest(records, vector(1, 0, 0, 0), count=3, filter=Filter(), fields=[])
         assert engine.round_trips - before == 1
         return records._index.documents
 

@@ -14,6 +14,7 @@ from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from betterdb_agent_memory.engines.valkey.records import ValkeyRecords
 from betterdb_agent_memory.errors import IndexMismatchError, InvalidInputError
+from tests.engines.searching import nearest
 from tests.engines.valkey.samples import collection, record, vector
 from tests.servers import ValkeyServer
 
@@ -87,7 +88,7 @@ async def test_an_index_made_anew_holds_vectors_of_the_new_length_only(
     await records.write_many([record("new", vector=vector(1, 0))])
     state = await indexed(records)
     assert (state.indexed_fraction, state.failures) == (1.0, 30)
-    near = await records.nearest(vector(1, 0), count=50, filter=Filter(), fields=["content"])
+    near = await nearest(records, vector(1, 0), count=50, filter=Filter(), fields=["content"])
     assert [row.id for row in near] == ["new"]
     assert sorted(await scanned(records, ["content"])) == sorted(["new", *(f"old{n}" for n in range(30))])
     assert (await records.rebuild(4)).dimensions == 4

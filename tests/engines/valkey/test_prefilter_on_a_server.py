@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from betterdb_agent_memory.engines.filters import Equals, Filter, HasTag
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from betterdb_agent_memory.engines.valkey.records import ValkeyRecords
+from tests.engines.searching import nearest
 from tests.engines.valkey.samples import collection, record, record_of, vector
 from tests.servers import ValkeyServer
 
@@ -36,7 +37,7 @@ async def search_for(records: ValkeyRecords, filter: Filter, **fields: str) -> N
     await records.write_many([record_of("wanted", fields)])
     try:
         names = ["threadId", "agentId", "tags", "subject"]
-        near = await records.nearest(vector(1, 0, 0, 0), count=5, filter=filter, fields=names)
+        near = await nearest(records, vector(1, 0, 0, 0), count=5, filter=filter, fields=names)
         page = await records.select(filter, fields=names, limit=5, order_by="created_at")
         counted = await records.count(filter)
     finally:

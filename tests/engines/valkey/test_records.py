@@ -15,6 +15,7 @@ from betterdb_agent_memory.errors import (
     PartialBatchError,
     SearchTimeoutError,
 )
+from tests.engines.searching import nearest
 from tests.engines.valkey.samples import CREATED_AT_MS, collection, record, vector
 from tests.proxy import Proxy
 from tests.servers import ValkeyServer
@@ -175,7 +176,7 @@ async def test_round_trips_on_the_wire(valkey_server: ValkeyServer, store_name: 
             (records.write_many([record(id, threadId="t") for id in [*ids, "x"]]), 2),
             (records.read_many(ids, ["content"]), 1),
             (records.change_many([RecordChange(id, {}, {"access_count": 1}) for id in ids]), 1),
-            (records.nearest(vector(1, 0, 0, 0), count=32, filter=thread, fields=["threadId"]), 1),
+            (nearest(records, vector(1, 0, 0, 0), count=32, filter=thread, fields=["threadId"]), 1),
             (records.select(thread, fields=["threadId"], limit=10), 1),
             (records.count(ANY), 1),
             (records.count(thread), 1),
@@ -203,16 +204,16 @@ async def test_a_server_that_forgot_the_scripts_costs_one_more_round_trip_and_no
 
 async def test_fewer_neighbours_than_asked_for_mean_that_there_are_no_more(records: ValkeyRecords) -> None:
     await records.write_many([record(str(n), vector=vector(1, n, 0, 0), threadId="t") for n in range(7)])
-    near = await records.nearest(vector(1, 0, 0, 0), count=50, filter=Filter((Equals("threadId", "t"),)), fields=[])
+    near = await nearest(records, vector(1, 0, 0, 0), count=50, filter=Filter((Equals("threadId", "t"),)), fields=[])
     assert [row.id for row in near] == [str(n) for n in range(7)]
-    assert await records.nearest(vector(1, 0, 0, 0), count=0, filter=ANY, fields=[]) == []
+    assert await nearest(records, vector(1, 0, 0, 0), count=0, filter=ANY, fields=[]) == []
     with pytest.raises(InvalidInputError):
-        await records.nearest(vector(1, 0, 0, 0), count=records.max_neighbours + 1, filter=ANY, fields=[])
+        await nearest(records, vector(1, 0, 0, 0), count=records.max_neighbours + 1, filter=ANY, fields=[])
 
 
 async def test_largest_neighbour_count_is_accepted(records: ValkeyRecords) -> None:
     await records.write_many([record("1")])
-    near = await records.nearest(vector(1, 0, 0, 0), count=records.max_neighbours, filter=ANY, fields=["content"])
+    near = await nearest(records, vector(1, 0, 0, 0), count=records.max_neighbours, filter=ANY, fields=["content"])
     assert [row.id for row in near] == ["1"]
 
 
@@ -231,7 +232,7 @@ async def test_pages_do_not_overlap_and_hold_only_what_was_asked_for(records: Va
 
 async def test_times_come_back_to_the_millisecond(records: ValkeyRecords) -> None:
     await records.write_many([record("1", at=7)])
-    [near] = await records.nearest(vector(1, 0, 0, 0), count=1, filter=ANY, fields=["created_at", "last_accessed_at"])
+    [near] = await nearest(records, vector(1, 0, 0, 0), count=1, filter=ANY, fields=["created_at", "last_accessed_at"])
     page = await records.select(ANY, fields=["created_at", "last_accessed_at"], limit=1, order_by="created_at")
     exact = str(CREATED_AT_MS + 7).encode()
     assert near.fields == page.rows[0].fields == {"created_at": exact, "last_accessed_at": exact}

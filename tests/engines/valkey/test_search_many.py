@@ -14,6 +14,7 @@ from betterdb_agent_memory.engines.filters import MAX_FILTER_BYTES, Between, Equ
 from betterdb_agent_memory.engines.valkey import ValkeyEngine, commands, index
 from betterdb_agent_memory.engines.valkey.records import ValkeyRecords
 from betterdb_agent_memory.errors import EngineError, IndexMissingError, SearchTimeoutError
+from tests.engines.searching import nearest
 from tests.engines.valkey.samples import SCHEMA, collection, record, vector
 from tests.proxy import Proxy
 from tests.servers import ValkeyServer
@@ -91,7 +92,7 @@ async def test_an_index_made_by_others_is_searched_by_content_and_lists_what_it_
     assert [row.id for row in near[0]] == ["1"]
     assert not near[0].exhausted
     assert counts == (1, 0)
-    assert (await records.nearest(QUESTION, count=5, filter=EVERYTHING, fields=[])).exhausted
+    assert (await nearest(records, QUESTION, count=5, filter=EVERYTHING, fields=[])).exhausted
     assert (await records.rebuild(4)).unindexed == ()
     await records.write_many([record("3", content="Bach", words="river", vector=vector(1, 0.5, 0, 0))])
     near, _ = await records.search_many(QUESTION, [Search(5, EVERYTHING, (RIVER,))], fields=["content"])
@@ -182,7 +183,7 @@ async def test_a_store_that_has_grown_is_noticed_in_passing(
     await records.write_many([record(str(n)) for n in range(30)])
     assert records._index.documents == 0
     before = engine.round_trips
-    await records.nearest(QUESTION, count=3, filter=EVERYTHING, fields=[])
+    await nearest(records, QUESTION, count=3, filter=EVERYTHING, fields=[])
     assert engine.round_trips - before == 1
     assert records._index.documents == 30
     await records.delete_many([str(n) for n in range(5)])
@@ -217,7 +218,7 @@ async def test_a_user_who_may_not_ask_how_many_keys_there_are_may_search(
     await records.write_many([record("1")])
     await valkey_client.execute_command("ACL", "SETUSER", store_name, "on", ">x", "~*", "+@all", "-dbsize")
     other = ValkeyEngine.from_url(f"valkey://{store_name}:x@127.0.0.1:{valkey_server.port}")
-    near = await other.records(collection(store_name)).nearest(QUESTION, count=3, filter=EVERYTHING, fields=[])
+    near = await nearest(other.records(collection(store_name)), QUESTION, count=3, filter=EVERYTHING, fields=[])
     assert [row.id for row in near] == ["1"]
     await other.close()
     await valkey_client.execute_command("ACL", "DELUSER", store_name)

@@ -139,3 +139,40 @@ async def test_odd_weights_and_days_are_exact_too(
                 )
                 if exact or (found and found[0].explain is not None and found[0].explain.exact):
                     refute(found, expected, k)
+
+
+def beside(id: str, text: str, distance: float, turn: int | None = None) -> Memory:
+    """A memory at this distance from (1, 0); with a `turn` one of the conversation."""
+    cosine = 1 - distance
+    vector = np.array([cosine, np.sqrt(1 - cosine**2)], dtype=np.float32)
+    session = None if turn is None else "s1"
+    return Memory(id, text, vector, 0.0, NOW_MS, "t1", session, turn, None, None)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+async def test_the_best_may_be_a_turn_beyond_the_threshold_whose_word_is_one_of_an_unseen_turn(
+    engine: Engine, store_name: str, exact: bool
+) -> None:
+    # The first search brings the 64 nearest and one of those with the word: never the best memory's neighbour.
+    memories = [
+        beside("near", "nothing here", 0.38),
+        beside("best", "yes, that one", 0.5, turn=1),
+        beside("lender", "stone", 1.96, turn=2),
+        *(beside(f"other{place}", "stone x y", 1.85) for place in range(70)),
+    ]
+    await write(engine, store_name, memories)
+    options = HybridOptions(
+        candidates=1, word_candidates=0, words_weight=0.1, actor_weight=0, date_weight=0, neighbour_share=1.0
+    )
+    store = MemoryStore(client=engine, name=store_name, clock=lambda: NOW_MS, retrieval="hybrid", hybrid=options)
+    by_likeness = RecallWeights(1, 0, 0)
+    settings = Settings(by_likeness, threshold=0.4, hybrid=options, words=("stone",))
+    expected = scores_of(memories, np.array([1, 0], dtype=np.float32), settings)
+    assert [id for _, _, id in expected[:2]] == ["best", "near"]
+    [hit] = await store.recall_by_vector(
+        [1.0, 0.0], query="stone", k=1, threshold=0.4, weights=by_likeness, exact=exact, reinforce=False
+    )
+    assert hit.explain is not None
+    assert hit.explain.exact or not exact
+    if hit.explain.exact:
+        refute([hit], expected, 1)

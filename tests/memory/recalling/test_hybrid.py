@@ -19,7 +19,7 @@ from betterdb_agent_memory import (
 )
 from betterdb_agent_memory.engines.base import Engine, RecordWrite
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
-from betterdb_agent_memory.errors import InvalidInputError, RerankingError
+from betterdb_agent_memory.errors import ConfigurationError, InvalidInputError, RerankingError
 from betterdb_agent_memory.memory.record import NewMemory, encode_memory, memory_collection
 
 NOW_MS = 1_750_000_000_000  # 15 June 2025
@@ -279,6 +279,35 @@ class ByLength:
         if query == "fail":
             raise RuntimeError("out of order")
         return [-float(len(text)) for text in texts]
+
+
+@pytest.mark.parametrize("retrieval", ["vector", "hybrid"])
+@pytest.mark.parametrize("depth", [1, 5, 90])
+async def test_a_reranker_reads_as_many_as_it_is_let(
+    engine: Engine, store_name: str, depth: int, retrieval: Any
+) -> None:
+    reranker = ByLength()
+    store = MemoryStore(
+        client=engine,
+        name=store_name,
+        embed_fn=embed,
+        reranker=reranker,
+        rerank_depth=depth,
+        retrieval=retrieval,
+        hybrid=HybridOptions(candidates=8, word_candidates=8),
+        weights=BY_RELEVANCE,
+    )
+    await write(engine, store_name, [memory(f"m{i:02}", f"[{i}] {'tea' * (100 - i)}") for i in range(95)])
+    hits = await store.recall("tea", k=4, threshold=2)
+    assert reranker.asked == [("tea", depth)]
+    assert len([hit for hit in hits if hit.explain and hit.explain.rerank_score is not None]) == min(depth, 4)
+    await store.close()
+
+
+@pytest.mark.parametrize("depth", [0, 2_501, 1.5, True])
+async def test_a_depth_that_cannot_be_is_refused(engine: Engine, store_name: str, depth: object) -> None:
+    with pytest.raises(ConfigurationError, match="rerank_depth must be a whole number"):
+        MemoryStore(client=engine, name=store_name, rerank_depth=depth)  # type: ignore[arg-type]
 
 
 async def test_a_reranker_has_the_last_word(engine: Engine, store_name: str) -> None:

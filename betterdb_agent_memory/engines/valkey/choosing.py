@@ -1,0 +1,157 @@
+"""Searching and choosing in one call: the server returns the worthiest neighbours, not all that were found.
+
+A recall looks at four times as many memories as it returns. To leave the others on the server makes its answer a
+quarter as large, and as fast as the bare search: 1.09 times at 20,000 records of 384 dimensions, where bringing all
+of them and choosing here took 1.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any, Final
+
+from betterdb_agent_memory.engines.base import ChosenFrom, Neighbour, Neighbours, Search, Selection
+from betterdb_agent_memory.engines.filters import Filter
+from betterdb_agent_memory.engines.valkey.neighbours import by_distance
+from betterdb_agent_memory.engines.valkey.packing import Argument, Command
+from betterdb_agent_memory.engines.valkey.questions import Questions
+from betterdb_agent_memory.engines.valkey.returning import returning
+from betterdb_agent_memory.engines.valkey.scripts import by_text, is_unknown_script, load_script
+from betterdb_agent_memory.errors import EngineError, SearchTimeoutError
+
+MOST_FOUND: Final = 512
+"""Neighbours that a server is to choose from: about a millisecond's work, in which it does nothing else."""
+
+_WORTHWHILE = 2
+"""So many times as many must be found as are wanted."""
+
+_AGAIN_SECONDS = 60.0
+"""After which it is tried again where it did not go."""
+
+_MOST_UNFIT = 1_000
+
+
+class Choosing:
+    """Whether a search is left to the script, its command and its answer.
+
+    Where the answer needs more care (an odd number, a memory of another scope in the place of one that is needed, a
+    server without scripts) the search is done as any other, and for a minute so from the beginning.
+    """
+
+    def __init__(self, questions: Questions, *, whole_field: str) -> None:
+        self._questions = questions
+        self._prefix = questions.collection.key_prefix
+        self._whole_field = whole_field
+        self._unfit: dict[Filter | None, float] = {}
+
+    def suits(self, search: Search, fields: Sequence[str]) -> bool:
+        """Whether to try it: RediSearch, one server, a filter of whole values, far more to be found than wanted."""
+        selection, equalities = search.selection, search.filter.equalities
+        index = self._questions.index
+        if selection is None or equalities is None or self._whole_field not in fields:
+            return False
+        is_worthwhile = _WORTHWHILE * selection.count <= search.count <= MOST_FOUND
+        is_possible = index.takes_policy and self._questions.client.is_pooled and not index.is_overlapped()
+        if not is_worthwhile or not is_possible or any(field not in index.searchable for field, _ in equalities):
+            return False
+        return not self._is_unfit(None) and not self._is_unfit(search.filter)
+
+    def returned(self, search: Search) -> Sequence[str]:
+        """What the search itself must return."""
+        worth = _selection(search).worth
+        compared = [field for field, _ in search.filter.equalities or ()]
+        return self._questions.returned([*dict.fromkeys((worth.value_field, *worth.time_fields, *compared))])
+
+    def command(self, search: Search, command: Command, fields: Sequence[str]) -> Command:
+        """`command`, an FT.SEARCH for what `returned` says, wrapped in the script."""
+        selection, equalities = _selection(search), search.filter.equalities or ()
+        worth = selection.worth
+        called = {field: name for name, field in returning(tuple(self.returned(search))).names.items()}
+        arguments: list[Argument] = [self._prefix, selection.count, repr(selection.threshold)]
+        arguments += map(repr, (worth.likeness, worth.value, worth.freshness))
+        arguments += (worth.now_ms, repr(worth.half_life_seconds), int(worth.clamps_age))
+        arguments += (called[field] for field in (worth.value_field, *worth.time_fields))
+        arguments += (len(equalities), *(value for _, value in equalities))
+        arguments += (len(fields), *fields, *command[2:])
+        return load_script("choose").call(self._questions.collection.index_name, arguments)
+
+    async def ask(self, commands: Sequence[Command]) -> tuple[list[Any], float]:
+        """Answers to the script and to the commands behind it, and how long it took.
+
+        An answer that is an error is that of a server which refused the script. One round trip, two where it does
+        not know the script yet.
+        """
+        answers, elapsed = await self._questions.answers_and_refusals(commands)
+        if is_unknown_script(answers[0]):
+            began = monotonic()
+            [answers[0]] = await self._questions.client.ask_many([by_text(commands[0])])
+            elapsed = max(elapsed, monotonic() - began)
+        refusal, *rest = answers
+        for answer in rest:
+            if isinstance(answer, Exception):
+                raise answer
+        if isinstance(refusal, EngineError):
+            if "timeout" in str(refusal).lower():
+                raise SearchTimeoutError(f"the server gave up the search: {refusal}") from refusal
+            self._note_unfit(None)
+        elif isinstance(refusal, Exception):
+            raise refusal
+        return answers, elapsed
+
+    def neighbours(
+        self, search: Search, answer: Any, fields: Sequence[str], elapsed: float, *, may_miss: bool
+    ) -> Neighbours | None:
+        """The chosen neighbours, nearest first; None where it had better be searched as any other.
+
+        `may_miss` says that a search which found too few has not found all.
+        """
+        if isinstance(answer, EngineError):
+            return None
+        chosen = self._parsed(search, answer, fields, may_miss)
+        if chosen is None:
+            self._note_unfit(search.filter)
+            return None
+        # RESP2, which scripts speak, does not say whether an answer is complete.
+        self._questions.check_complete(None, elapsed)
+        return chosen
+
+    def _parsed(self, search: Search, answer: Any, fields: Sequence[str], may_miss: bool) -> Neighbours | None:
+        if type(answer) is not list:
+            return None
+        found, outside, related, nearest, farthest = answer[:5]
+        exhausted = found < search.count
+        limit = float(farthest) if farthest else 0.0
+        is_crowded_out = outside and not exhausted and limit <= _selection(search).threshold
+        if is_crowded_out or (exhausted and may_miss):
+            return None
+        try:
+            rows = [
+                Neighbour(id.decode(), float(distance), _present(fields, values))
+                for id, distance, values in zip(answer[5::3], answer[6::3], answer[7::3], strict=True)
+            ]
+        except UnicodeDecodeError:
+            return None
+        if not all(row.id and self._whole_field in row.fields for row in rows):
+            return None
+        rows.sort(key=by_distance)
+        chosen_from = ChosenFrom(related, float(nearest) if nearest else None, limit)
+        return Neighbours(rows, exhausted=exhausted, chosen_from=chosen_from)
+
+    def _is_unfit(self, what: Filter | None) -> bool:
+        since = self._unfit.get(what)
+        return since is not None and monotonic() - since < _AGAIN_SECONDS
+
+    def _note_unfit(self, what: Filter | None) -> None:
+        if len(self._unfit) >= _MOST_UNFIT:
+            self._unfit.clear()
+        self._unfit[what] = monotonic()
+
+
+def _selection(search: Search) -> Selection:
+    assert search.selection is not None  # as `suits` says
+    return search.selection
+
+
+def _present(fields: Sequence[str], values: Sequence[bytes | None]) -> dict[str, bytes]:
+    return {field: value for field, value in zip(fields, values, strict=True) if value is not None}

@@ -145,7 +145,9 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.memory.where import LastAccessedAt as LastAccessedAt
     from betterdb_agent_memory.memory.where import MemoryFilter as MemoryFilter
     from betterdb_agent_memory.memory.where import OccurredAt as OccurredAt
+    from betterdb_agent_memory.memory.where import Session as Session
     from betterdb_agent_memory.memory.where import Source as Source
+    from betterdb_agent_memory.memory.where import Speaker as Speaker
     from betterdb_agent_memory.memory.where import Subject as Subject
     from betterdb_agent_memory.memory.where import Tag as Tag
     from betterdb_agent_memory.options import AgentCacheOptions as AgentCacheOptions
@@ -239,7 +241,9 @@ _PLACES: Final = {
     "memory.scoring": "composite_score recency_decay similarity_from_distance",
     "memory.store": "MemoryStore",
     "memory.transfer.results": "ExportResult ImportResult LineError",
-    "memory.where": "AccessCount CreatedAt Id Importance LastAccessedAt MemoryFilter OccurredAt Source Subject Tag",
+    "memory.where": (
+        "AccessCount CreatedAt Id Importance LastAccessedAt MemoryFilter OccurredAt Session Source Speaker Subject Tag"
+    ),
     "options": (
         "AgentCacheOptions AgentMemoryConfig AgentMemoryOptions AgentMemoryRecallConfig Analytics AnalyticsOptions "
         "CacheOptions ConfigRefreshOptions ConsolidationConfig DeferredReinforcement DiscoveryOptions "

@@ -22,7 +22,9 @@ from betterdb_agent_memory import (
     MemoryFilter,
     MemoryItem,
     OccurredAt,
+    Session,
     Source,
+    Speaker,
     Subject,
     Tag,
 )
@@ -154,7 +156,7 @@ def tag_leaves() -> st.SearchStrategy[Leaf]:
     return st.builds(leaf, st.sampled_from(["bare", "all", "any", "none"]), some(TAGS))
 
 
-def label_leaves(field: str, kind: type[Source | Subject]) -> st.SearchStrategy[Leaf]:
+def label_leaves(field: str, kind: type[Source | Subject | Session | Speaker]) -> st.SearchStrategy[Leaf]:
     def leaf(how: str, values: list[str]) -> Leaf:
         match how:
             case "bare":
@@ -244,6 +246,8 @@ leaves: st.SearchStrategy[Condition] = st.one_of(
     tag_leaves(),
     label_leaves("source", Source),
     label_leaves("subject", Subject),
+    label_leaves("session", Session),
+    label_leaves("speaker", Speaker),
     id_leaves(),
     range_leaves("importance", [plain(number) for number in (*IMPORTANCES, 0.4, 0.30000000000000001, 0.9999999999999)]),
     range_leaves("access_count", [plain(number) for number in (0, 1, 2, 3, 1.5, 2.0, 100)]),

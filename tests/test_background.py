@@ -1,4 +1,4 @@
-"""Work that several tasks ask for at once."""
+"""Work that several tasks ask for at once, and the end of a task that writes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from betterdb_agent_memory.background import Together
+from betterdb_agent_memory.background import LoopLock, Together, end_between_writes
 
 
 class Work:
@@ -80,3 +80,22 @@ async def test_a_failure_is_that_of_all_who_asked() -> None:
     assert [str(outcome) for outcome in outcomes] == ["no answer"] * 3
     with pytest.raises(ValueError, match="no answer"):
         await together.once("key", fail)
+
+
+async def test_a_task_that_writes_ends_behind_the_write_that_is_under_way() -> None:
+    writing = LoopLock()
+    written: list[str] = []
+
+    async def write() -> None:
+        for what in ("begun", "not begun"):
+            async with writing:
+                await asyncio.sleep(0.01)
+                written.append(what)
+            await asyncio.sleep(10)
+
+    task = asyncio.create_task(write())
+    await asyncio.sleep(0)
+    await end_between_writes(task, writing)
+    assert (written, task.cancelled()) == (["begun"], True)
+    for ended in (task, None):
+        await end_between_writes(ended, writing)

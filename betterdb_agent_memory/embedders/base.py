@@ -42,6 +42,33 @@ class Embedder(Protocol):
         """The vectors of texts to be stored, in order."""
 
 
+class EmbedderAround:
+    """What an embedder that asks another one says of itself: all as the `inner` one does."""
+
+    def __init__(self, inner: Embedder) -> None:
+        self._inner = inner
+
+    @property
+    def inner(self) -> Embedder:
+        """The embedder that is asked."""
+        return self._inner
+
+    @property
+    def name(self) -> str:
+        """The inner embedder's."""
+        return self._inner.name
+
+    @property
+    def dimensions(self) -> int | None:
+        """The inner embedder's."""
+        return self._inner.dimensions
+
+    @property
+    def default_threshold(self) -> float:
+        """The inner embedder's."""
+        return self._inner.default_threshold
+
+
 @runtime_checkable
 class QueryBatchEmbedder(Embedder, Protocol):
     """An embedder that embeds several questions in one call; without this they are asked one by one."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betterdb_agent_memory.embedders.answers import refuse_miscount
-from betterdb_agent_memory.embedders.base import EachEmbedder, EachVector, Embedder, VectorLike
+from betterdb_agent_memory.embedders.base import EachEmbedder, EachVector, Embedder, EmbedderAround, VectorLike
 from betterdb_agent_memory.embedders.function import ANONYMOUS
 from betterdb_agent_memory.embedders.vectors import checked_vector
 from betterdb_agent_memory.embedders.wordllama import WordLlamaEmbedder
@@ -60,7 +60,7 @@ class _Call:
     waiting: int = 0
 
 
-class CachedEmbedder(Generic[_LookupT]):
+class CachedEmbedder(EmbedderAround, Generic[_LookupT]):
     """An embedder around another one that asks a cache before the model: for questions, or also for `documents`.
 
     Vectors are told apart by the inner embedder's name and dimensions, by kind, and by the exact text. A
@@ -69,30 +69,10 @@ class CachedEmbedder(Generic[_LookupT]):
     """
 
     def __init__(self, inner: Embedder, cache: VectorCache[_LookupT], *, documents: bool = False) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._cache = cache
         self._documents = documents
         self._calls: dict[tuple[asyncio.AbstractEventLoop, str], _Call] = {}
-
-    @property
-    def inner(self) -> Embedder:
-        """The embedder that is asked for what the cache does not have."""
-        return self._inner
-
-    @property
-    def name(self) -> str:
-        """The inner embedder's."""
-        return self._inner.name
-
-    @property
-    def dimensions(self) -> int | None:
-        """The inner embedder's."""
-        return self._inner.dimensions
-
-    @property
-    def default_threshold(self) -> float:
-        """The inner embedder's."""
-        return self._inner.default_threshold
 
     async def embed_query(self, text: str) -> VectorLike:
         """The vector of one question. No round trip when asked lately, else one, and a call where it is not kept.

@@ -15,7 +15,7 @@ from typing import Final, Self
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from betterdb_agent_memory.embedders.answers import refuse_what_is_not_text
-from betterdb_agent_memory.embedders.base import Embedder, QueryBatchEmbedder, VectorLike
+from betterdb_agent_memory.embedders.base import Embedder, EmbedderAround, QueryBatchEmbedder, VectorLike
 from betterdb_agent_memory.embedders.cached import CachedEmbedder
 from betterdb_agent_memory.embedders.failures import cancellations, concerns_every_text, is_passing
 from betterdb_agent_memory.embedders.function import FunctionEmbedder
@@ -53,7 +53,7 @@ class EmbedderStatistics:
     """Texts refused because too many waited."""
 
 
-class CoalescingEmbedder:
+class CoalescingEmbedder(EmbedderAround):
     """An embedder around another one, through which concurrent calls go out in batches.
 
     A call made while little is under way goes at once, together with whatever else was asked in the
@@ -81,8 +81,8 @@ class CoalescingEmbedder:
     """
 
     def __init__(self, inner: Embedder, limits: CallLimits | None = None) -> None:
+        super().__init__(inner)
         stated = getattr(inner, "call_limits", None)
-        self._inner = inner
         # Asked once: telling whether an object fits a protocol costs as much as a small model's call.
         self._question_batches = inner if isinstance(inner, QueryBatchEmbedder) else None
         self._limits = limits or (stated if isinstance(stated, CallLimits) else CallLimits())
@@ -95,29 +95,9 @@ class CoalescingEmbedder:
         self._called = self._carried = self._spared = self._retried = self._timed_out = self._refused = 0
 
     @property
-    def inner(self) -> Embedder:
-        """The embedder that is called."""
-        return self._inner
-
-    @property
     def limits(self) -> CallLimits:
         """How it is called."""
         return self._limits
-
-    @property
-    def name(self) -> str:
-        """The inner embedder's."""
-        return self._inner.name
-
-    @property
-    def dimensions(self) -> int | None:
-        """The inner embedder's."""
-        return self._inner.dimensions
-
-    @property
-    def default_threshold(self) -> float:
-        """The inner embedder's."""
-        return self._inner.default_threshold
 
     def statistics(self) -> EmbedderStatistics:
         """What happens now and has happened so far."""

@@ -12,8 +12,8 @@ import inspect
 import json
 import numbers
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
@@ -59,7 +59,8 @@ class MemoryContext:
     `text` is empty when there is nothing to tell, otherwise it has `tokens` tokens by the counter that was used,
     never more than the budget. `hits` are the memories in it, in its order. `left_out` are those for which there
     was no room and `repeated` those that say what one in it says, both best first. `is_cut` tells that the
-    best memory is shorter in the text than in the store, since it alone is longer than the budget.
+    best memory is shorter in the text than in the store, since it alone is longer than the budget. `around` are the
+    turns that came along with hits of their conversation, in the order of the text.
     """
 
     text: str
@@ -68,6 +69,7 @@ class MemoryContext:
     left_out: list[MemoryHit]
     repeated: list[MemoryHit]
     is_cut: bool = False
+    around: list[MemoryItem] = field(default_factory=list)
 
     def __str__(self) -> str:
         return self.text
@@ -75,11 +77,14 @@ class MemoryContext:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    hit: MemoryHit
+    """A line of the text; one without a `hit` came along with one."""
+
+    item: MemoryItem
+    hit: MemoryHit | None
     line: str
     tokens: int
     statement: Statement
-    is_cut: bool
+    is_cut: bool = False
 
 
 class Packing:
@@ -116,30 +121,54 @@ class Packing:
                 f"{self._frame_tokens:,} tokens; state more, or a shorter heading"
             )
 
-    def pack(self, hits: Sequence[MemoryHit]) -> MemoryContext:
+    def pack(
+        self, hits: Sequence[MemoryHit], around: Mapping[str, Sequence[MemoryItem]] | None = None
+    ) -> MemoryContext:
         """The text of the best of `hits`, which come best first.
 
         Each is taken that still fits. The first one is cut to fit if it is too long even alone; a later one
-        that does not fit is left out, and shorter ones behind it may still be taken.
+        that does not fit is left out, and shorter ones behind it may still be taken. Behind each that is taken come
+        those `around` its id that still fit, nearest first, before the next best.
         """
-        chosen: list[_Entry] = []
-        left_out: list[MemoryHit] = []
-        repeated: list[MemoryHit] = []
-        told: dict[str, list[Statement]] = {}
-        room = self._budget - self._frame_tokens
+        packed = _Packed(self._budget - self._frame_tokens)
+        by_id = {hit.item.id: hit for hit in hits} if around else {}
         for hit in hits:
-            statement = Statement.of(hit.item)
-            if any(statement.repeats(other) for other in told.get(statement.text, ())):
-                repeated.append(hit)
+            if not self._take(hit, packed) or around is None:
                 continue
-            entry = self._fitted(hit, statement, room, may_cut=not chosen)
-            if entry is None:
-                left_out.append(hit)
-            else:
-                room -= entry.tokens
-                chosen.append(entry)
-                told.setdefault(entry.statement.text, []).append(entry.statement)
-        return self._context(hits, chosen, left_out, repeated)
+            for item in around.get(hit.item.id, ()):
+                if (also := by_id.get(item.id)) is not None:
+                    self._take(also, packed)
+                else:
+                    self._take_along(item, packed)
+        return self._context(hits, packed.chosen, packed.left_out, packed.repeated)
+
+    def _take(self, hit: MemoryHit, packed: _Packed) -> bool:
+        """Decide about a hit, once; whether it is in the text."""
+        if id(hit) in packed.decided:
+            return packed.decided[id(hit)]
+        packed.decided[id(hit)] = False
+        statement = Statement.of(hit.item)
+        if any(statement.repeats(other) for other in packed.told.get(statement.text, ())):
+            packed.repeated.append(hit)
+            return False
+        entry = self._fitted(hit, statement, packed.room, may_cut=not packed.chosen)
+        if entry is None:
+            packed.left_out.append(hit)
+            return False
+        packed.add(entry)
+        packed.told.setdefault(entry.statement.text, []).append(entry.statement)
+        packed.decided[id(hit)] = True
+        return True
+
+    def _take_along(self, item: MemoryItem, packed: _Packed) -> None:
+        """A turn beside a hit, once. It is told though its words are already: "Yes." answers more than one question."""
+        if item.id in packed.along:
+            return
+        line = line_of(item, self._sources, is_context=True)
+        tokens = self._tokens(f"{line}\n")
+        if tokens <= packed.room:
+            packed.along.add(item.id)
+            packed.add(_Entry(item, None, line, tokens, Statement.of(item)))
 
     def _fitted(self, hit: MemoryHit, statement: Statement, room: int, *, may_cut: bool) -> _Entry | None:
         whole = self._entry(hit, statement)
@@ -149,7 +178,7 @@ class Packing:
 
     def _entry(self, hit: MemoryHit, statement: Statement, *, cut_at: int | None = None) -> _Entry:
         line = line_of(hit.item, self._sources, cut_at=cut_at)
-        return _Entry(hit, line, self._tokens(f"{line}\n"), statement, cut_at is not None)
+        return _Entry(hit.item, hit, line, self._tokens(f"{line}\n"), statement, cut_at is not None)
 
     def _cut(self, hit: MemoryHit, room: int) -> _Entry | None:
         """The longest beginning that fits, by halving; a counter need not grow evenly, so the end is tried as it is."""
@@ -175,6 +204,8 @@ class Packing:
         # Tokens of parts need not add up to those of the whole.
         while chosen and self._tokens(self._framed(chosen)) > self._budget:
             dropped = chosen.pop()
+            if dropped.hit is None:
+                continue
             alike = [hit for hit in repeated if Statement.of(hit.item).repeats(dropped.statement)]
             left_out += [dropped.hit, *alike]
             repeated = [hit for hit in repeated if not any(hit is one for one in alike)]
@@ -183,9 +214,17 @@ class Packing:
         text = self._framed(chosen)
         places = {id(hit): place for place, hit in enumerate(hits)}
         left_out.sort(key=lambda hit: places[id(hit)])
-        in_time = [entry.hit for entry in _as_told(chosen)]
-        is_cut = any(entry.is_cut for entry in chosen)
-        return MemoryContext(text, in_time, self._tokens(text), left_out, repeated, is_cut)
+        repeated.sort(key=lambda hit: places[id(hit)])
+        in_time = _as_told(chosen)
+        return MemoryContext(
+            text,
+            [entry.hit for entry in in_time if entry.hit is not None],
+            self._tokens(text),
+            left_out,
+            repeated,
+            is_cut=any(entry.is_cut for entry in chosen),
+            around=[entry.item for entry in in_time if entry.hit is None],
+        )
 
     def _framed(self, entries: Iterable[_Entry]) -> str:
         lines = [entry.line for entry in _as_told(entries)]
@@ -201,12 +240,38 @@ class Packing:
         return int(count)
 
 
-def line_of(item: MemoryItem, sources: Sequence[str] = DEFAULT_SOURCES, *, cut_at: int | None = None) -> str:
+@dataclass(slots=True)
+class _Packed:
+    """What is in the text so far, and what is decided not to be: what `pack` keeps account of."""
+
+    room: int
+    chosen: list[_Entry] = field(default_factory=list)
+    left_out: list[MemoryHit] = field(default_factory=list)
+    repeated: list[MemoryHit] = field(default_factory=list)
+    told: dict[str, list[Statement]] = field(default_factory=dict)
+    decided: dict[int, bool] = field(default_factory=dict)
+    along: set[str] = field(default_factory=set)
+
+    def add(self, entry: _Entry) -> None:
+        """Spend room on a line."""
+        self.room -= entry.tokens
+        self.chosen.append(entry)
+
+
+def line_of(
+    item: MemoryItem,
+    sources: Sequence[str] = DEFAULT_SOURCES,
+    *,
+    cut_at: int | None = None,
+    is_context: bool = False,
+) -> str:
     """A memory as one line of JSON; with `cut_at`, only so many characters of it, and marked as truncated.
 
-    `json.loads` of it gives back every text as it was.
+    One that `is_context` is marked as such. `json.loads` of it gives back every text as it was.
     """
-    told = _sources(item, sources) | ({} if cut_at is None else {"truncated": True}) | {"text": item.content[:cut_at]}
+    marks = {"context": is_context, "truncated": cut_at is not None}
+    told = _sources(item, sources) | {name: True for name, is_so in marks.items() if is_so}
+    told["text"] = item.content[:cut_at]
     return _ESCAPED.sub(_escape, json.dumps(told, ensure_ascii=False))
 
 
@@ -251,5 +316,5 @@ def _moment(milliseconds: int) -> str:
 
 
 def _as_told(entries: Iterable[_Entry]) -> list[_Entry]:
-    by_id = {id(entry.hit.item): entry for entry in entries}
-    return [by_id[id(item)] for item in in_order([entry.hit.item for entry in by_id.values()])]
+    by_id = {id(entry.item): entry for entry in entries}
+    return [by_id[id(item)] for item in in_order([entry.item for entry in by_id.values()])]

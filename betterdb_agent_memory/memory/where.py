@@ -154,6 +154,27 @@ class Subject(_Label):
     field = record.SUBJECT
 
 
+class Session(_Label):
+    """Which conversation the turn belongs to, exactly as named: `Session("2026-06-15")`, `.any(...)`, `.none(...)`.
+
+    No server's index holds it: the store reads the memories that the rest of the condition and the scope leave, and
+    looks. Say the thread as well, where there is one (docs/filters.md).
+    """
+
+    __slots__ = ()
+    field = record.SESSION
+
+
+class Speaker(_Label):
+    """Who said it, exactly as written: `Speaker("Maya")`, `.any("user", "Maya")`, `.none("assistant")`.
+
+    No server's index holds it: as `Session`.
+    """
+
+    __slots__ = ()
+    field = record.SPEAKER
+
+
 class Id(MemoryFilter):
     """The memory is one of these, at most 10,000: `Id("a", "b")`. They are read by key, without a search."""
 

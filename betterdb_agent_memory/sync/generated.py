@@ -133,9 +133,11 @@ from betterdb_agent_memory import (
     RerankingError,
     SearchModuleMissingError,
     SearchTimeoutError,
+    Session,
     SessionStats,
     SettingInForce,
     Source,
+    Speaker,
     Subject,
     SummarizeFn,
     Tag,
@@ -343,10 +345,12 @@ __all__ = [
     "RerankingError",
     "SearchModuleMissingError",
     "SearchTimeoutError",
+    "Session",
     "SessionCache",
     "SessionStats",
     "SettingInForce",
     "Source",
+    "Speaker",
     "Subject",
     "SummarizeFn",
     "Tag",
@@ -549,8 +553,8 @@ class MemoryStore(Bridged):
     are touched: "immediate" (before recall returns) or "deferred". `consolidation` sets label and
     importance of facts. How recall finds and orders memories (docs/recall.md): `retrieval`, "vector" or "hybrid", which
     looks at words, dates and persons as well; its weights `hybrid`, the `language` of the memories, `exact` with its
-    `exact_budget`, `diversity`, `reranker` with its `rerank_depth`. `next_embed_fn` is the model that the store is to be moved to: see
-    `migration`.
+    `exact_budget`, `diversity`, `reranker` with its `rerank_depth`. `next_embed_fn` is the model that the store is to be
+    moved to: see `migration`.
     `analytics` is accepted as published and means nothing: no usage data is collected, whatever its value.
     `on_use` is called within each call that reaches the index, before work in the background begins.
 
@@ -1327,7 +1331,7 @@ class MemoryStore(Bridged):
         The content is what was said; what is embedded has the speaker's name before it. The vector is half the
         turn's own, half that of the turns before, itself and after together, so that "yes, that one" is found by
         what it answers. The turn before the first message is mixed anew. One call of the embedder and five round
-        trips per 500 messages, six where the session goes on, two where it is new and has a name of ours; with a
+        trips per 500 messages, seven where the session goes on, two where it is new and has a name of ours; with a
         capacity limit one more to count.
 
         What is wrong with one message is in its result and harms no other, as with `remember_many`. One

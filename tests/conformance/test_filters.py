@@ -22,10 +22,14 @@ from betterdb_agent_memory import (
     MemoryListOptions,
     MemoryStore,
     OccurredAt,
+    Session,
     Source,
+    Speaker,
     Subject,
     Tag,
 )
+from betterdb_agent_memory.engines.base import Engine, RecordChange
+from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.generations import reindexing
 from betterdb_agent_memory.memory.where import Where
 from tests.conditions import (
@@ -68,11 +72,29 @@ def drafts() -> list[MemoryDraft]:
     return made
 
 
+async def remember_drafts(store: MemoryStore, engine: Engine, given: Sequence[MemoryDraft]) -> None:
+    """Store them, some with a session and a speaker, which other memories than turns may have, too."""
+    results = await store.remember_many(given)
+    assert {result.outcome for result in results} <= {"stored"}
+    changes = []
+    for number, id in enumerate(IDS):
+        sets = {
+            record.SESSION: LABELS[number // 2 % (len(LABELS) - 1)].encode() if number % 4 else None,
+            record.SPEAKER: LABELS[number // 5 % (len(LABELS) - 1)].encode() if number % 3 else None,
+        }
+        changes.append(RecordChange(id, sets={name: value for name, value in sets.items() if value is not None}))
+    ids = {draft.id for draft in given}
+    await engine.records(record.memory_collection(store.name)).change_many(
+        [change for change in changes if change.id in ids]
+    )
+
+
 @dataclass
 class Library:
     """A store with sixty memories of every kind."""
 
     store: MemoryStore
+    engine: Engine
     items: list[MemoryItem]
 
     def those(self, condition: Condition, **scope: Any) -> list[str]:
@@ -89,8 +111,7 @@ class Library:
     async def complete(self) -> None:
         """Store again what an example has forgotten."""
         there = {item.id for item in await everything(self.store)}
-        results = await self.store.remember_many([draft for draft in drafts() if draft.id not in there])
-        assert {result.outcome for result in results} <= {"stored"}
+        await remember_drafts(self.store, self.engine, [draft for draft in drafts() if draft.id not in there])
         self.items = await everything(self.store)
         assert len(self.items) == len(IDS)
 
@@ -100,11 +121,11 @@ async def everything(store: MemoryStore) -> list[MemoryItem]:
 
 
 @pytest.fixture
-async def library(make_store: MakeStore, clock: TestClock) -> Library:
+async def library(make_store: MakeStore, engine: Engine, clock: TestClock) -> Library:
     store = make_store()
     given = drafts()
     for start in range(0, len(given), 10):
-        await store.remember_many(given[start : start + 10])
+        await remember_drafts(store, engine, given[start : start + 10])
         clock.advance(seconds=1)
     for k in (25, 12, 3):
         clock.advance(seconds=1)
@@ -113,7 +134,8 @@ async def library(make_store: MakeStore, clock: TestClock) -> Library:
     assert len(items) == len(IDS)
     assert {item.access_count for item in items} == {0, 1, 2, 3}
     assert len({item.created_at for item in items}) == 6
-    return Library(store, items)
+    assert len({item.session for item in items}) == len({item.speaker for item in items}) == len(LABELS)
+    return Library(store, engine, items)
 
 
 scopes: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
@@ -224,6 +246,23 @@ async def test_conditions_in_the_words_of_the_documentation(store: MemoryStore) 
     assert await contents(store, AccessCount(0) & Source.none("chat", "summary")) == {"a detail", "the moon landing"}
 
 
+async def test_turns_are_told_apart_by_session_and_speaker(store: MemoryStore) -> None:
+    for thread in ("t", "u"):
+        for session in ("monday", "tuesday"):
+            said = [{"content": f"{speaker} {session} {thread}", "speaker": speaker} for speaker in ("Ann", "Bo")]
+            await store.remember_conversation(said, session=session, thread_id=thread)
+    await store.remember("no turn")
+    assert await contents(store, Session("monday") & Speaker("Ann")) == {"Ann monday t", "Ann monday u"}
+    assert await contents(store, {"speaker": {"none": ["Ann", "bo"]}, "session": "tuesday"}) == {
+        "Bo tuesday t",
+        "Bo tuesday u",
+    }
+    assert await contents(store, ~Speaker.any("Ann", "Bo") | Session("Monday")) == {"no turn"}
+    hits = await store.recall("x", thread_id="t", where=Speaker("Bo"), k=9, reinforce=False)
+    assert {hit.item.content for hit in hits} == {"Bo monday t", "Bo tuesday t"}
+    assert await store.forget_by_scope(thread_id="t", where=Session.none("monday")) == 2
+
+
 async def test_keywords_and_conditions_must_both_hold(store: MemoryStore) -> None:
     both = await store.remember("both", thread_id="t", tags=["a", "b"], subject="s")
     await store.remember("other thread", thread_id="u", tags=["a", "b"], subject="s")
@@ -302,11 +341,13 @@ async def create_published_index(server: ValkeyServer, name: str) -> None:
 
 
 @pytest.fixture
-async def foreign(make_store: MakeStore, clock: TestClock, valkey_server: ValkeyServer, store_name: str) -> Library:
+async def foreign(
+    make_store: MakeStore, engine: Engine, clock: TestClock, valkey_server: ValkeyServer, store_name: str
+) -> Library:
     await create_published_index(valkey_server, store_name)
     store = make_store(name=store_name)
-    await store.remember_many(drafts())
-    return Library(store, await everything(store))
+    await remember_drafts(store, engine, drafts())
+    return Library(store, engine, await everything(store))
 
 
 APPENDED = [Subject("chat"), ~Subject("chat"), OccurredAt.until("1970-01-01"), ~OccurredAt.since(0)]

@@ -76,6 +76,17 @@ async def test_a_batch_gives_the_bytes_that_one_text_gives():
     assert await embedder.embed_documents(texts, 256) == alone
 
 
+async def test_what_inherits_from_the_default_embeds_by_its_own_method():
+    class Louder(WordLlamaEmbedder):
+        async def embed_documents(self, texts):
+            return await super().embed_documents([text.upper() for text in texts])
+
+    embedder, _ = checked(Louder(64))
+    plain, _ = checked(WordLlamaEmbedder(64))
+    assert await embedder.embed_documents(["dark mode"], 64) == await plain.embed_documents(["DARK MODE"], 64)
+    assert await plain.embed_documents(["dark mode"], 64) != await plain.embed_documents(["DARK MODE"], 64)
+
+
 @pytest.mark.parametrize("answer", [[], [[1.0, 2.0]], [[1.0, 2.0]] * 3, None, 5])
 async def test_another_number_of_vectors_than_texts_is_refused(answer):
     class Miscounts(LengthEmbedder):

@@ -154,6 +154,18 @@ async def test_the_event_loop_keeps_turning_while_a_very_long_text_is_embedded()
 
 async def test_no_texts_give_no_vectors():
     assert await WordLlamaEmbedder().embed_documents([]) == []
+    assert (await WordLlamaEmbedder(128).embed_rows([])).shape == (0, 128)
+
+
+@pytest.mark.parametrize("dimensions", [64, 256])
+async def test_the_rows_of_one_array_are_the_vectors(dimensions):
+    embedder = WordLlamaEmbedder(dimensions)
+    texts = [*UNUSUAL_TEXTS, "an old tale of ships and weather " * 10_000, *(f"note {n}" for n in range(500))]
+    rows = await embedder.embed_rows(texts)
+    assert (rows.shape, rows.dtype) == ((len(texts), dimensions), np.float32)
+    assert rows.tolist() == await embedder.embed_documents(texts)
+    for place in (0, len(UNUSUAL_TEXTS), len(texts) - 1):
+        assert rows[place].tolist() == await embedder.embed_query(texts[place])
 
 
 @pytest.mark.parametrize("text", ["\ud800", "fine until \udfff here", b"bytes", None, 3])
@@ -167,6 +179,8 @@ async def test_what_is_not_text_is_refused(text):
 async def test_one_text_in_place_of_a_list_is_refused():
     with pytest.raises(InvalidInputError, match="embed_query"):
         await WordLlamaEmbedder().embed_documents("abc")
+    with pytest.raises(InvalidInputError, match="embed_query"):
+        await WordLlamaEmbedder().embed_rows("abc")
 
 
 def test_the_vectors_are_the_same_in_every_process():

@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from betterdb_agent_memory.memory.record import NewMemory, decode_memory, encode_memory, number_text
+from betterdb_agent_memory.memory.record import (
+    NewMemory,
+    decode_memory,
+    encode_memory,
+    has_control_character,
+    number_text,
+)
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 tag = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters=","), min_size=1, max_size=10)
@@ -42,6 +48,11 @@ def test_a_memory_survives_its_encoding(memory: NewMemory) -> None:
     assert (item.thread_id, item.agent_id, item.namespace) == (memory.thread_id, memory.agent_id, memory.namespace)
     assert (item.source, item.subject, item.date) == (memory.source, memory.subject, memory.date or None)
     assert list(fields)[:6] == ["content", "vector", "importance", "created_at", "last_accessed_at", "access_count"]
+
+
+@given(st.text(max_size=20))
+def test_the_control_characters_of_ascii_are_found_and_no_others(text: str) -> None:
+    assert has_control_character(text) == any(ord(character) < 32 or ord(character) == 127 for character in text)
 
 
 @given(st.floats(0, 1))

@@ -73,6 +73,7 @@ def test_not_turns_round_all_that_is_in_it() -> None:
         ({"tags": "a"}, {"tags": {"any": "a"}}),
         ({"source": ["a", "b"]}, {"source": {"any": ["a", "b"]}}),
         ({"subject": "a"}, {"subject": {"any": ["a"]}}),
+        ({"session": "a", "speaker": "b"}, {"session": {"any": ["a"]}, "speaker": {"any": ["b"]}}),
         ({"id": ["a", "b"]}, {"id": {"any": ["b", "a"]}}),
         ({"importance": 0.5}, {"importance": {"eq": 0.5}}),
         ({"access_count": 0}, {"access_count": {"gte": 0, "lte": 0}}),
@@ -326,7 +327,7 @@ WRONG_VALUES: list[tuple[dict[str, Any], str]] = [
     ({"id": {"any": []}}, "a condition on ids names at least one, got none"),
     *(
         ({field: value}, f"{field} is compared with a text or a list of texts, got {value!r}")
-        for field in ("tags", "source", "subject", "id")
+        for field in ("tags", "source", "subject", "session", "speaker", "id")
         for value in (None, 5, True, 0.5, b"a")
     ),
     ({"tags": {"any": ["a", 5]}}, "a tag must be text, got int: 5"),

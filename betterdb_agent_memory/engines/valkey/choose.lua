@@ -74,13 +74,15 @@ table.sort(rows, function(one, other)
   return is_before(one[3], other[3])
 end)
 
-local answer = {(#found - 1) / 2, outside, #rows, nearest_text, farthest_text}
+-- One list of texts, for which clients are fastest.
+local answer = {tostring((#found - 1) / 2), tostring(outside), tostring(#rows), nearest_text, farthest_text}
 for i = 1, math.min(wanted, #rows) do
   local key = rows[i][3]
   local id = key:sub(#prefix + 1)
   if key:sub(1, #prefix) ~= prefix or id:find(':', 1, true) then return false end
   answer[#answer + 1] = id
   answer[#answer + 1] = rows[i][4]
-  answer[#answer + 1] = redis.call('HMGET', key, unpack(fields))
+  local values = redis.call('HMGET', key, unpack(fields))
+  for j = 1, #fields do answer[#answer + 1] = values[j] end
 end
 return answer

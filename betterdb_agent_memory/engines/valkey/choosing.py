@@ -119,23 +119,25 @@ class Choosing:
     def _parsed(self, search: Search, answer: Any, fields: Sequence[str], may_miss: bool) -> Neighbours | None:
         if type(answer) is not list:
             return None
-        found, outside, related, nearest, farthest = answer[:5]
+        found, outside, related = map(int, answer[:3])
+        nearest, farthest = (float(text) if text else None for text in answer[3:5])
         exhausted = found < search.count
-        limit = float(farthest) if farthest else 0.0
+        limit = farthest or 0.0
         is_crowded_out = outside and not exhausted and limit <= _selection(search).threshold
         if is_crowded_out or (exhausted and may_miss):
             return None
+        width = 2 + len(fields)
         try:
             rows = [
-                Neighbour(id.decode(), float(distance), _present(fields, values))
-                for id, distance, values in zip(answer[5::3], answer[6::3], answer[7::3], strict=True)
+                Neighbour(answer[at].decode(), float(answer[at + 1]), _present(fields, answer[at + 2 : at + width]))
+                for at in range(5, len(answer), width)
             ]
         except UnicodeDecodeError:
             return None
         if not all(row.id and self._whole_field in row.fields for row in rows):
             return None
         rows.sort(key=by_distance)
-        chosen_from = ChosenFrom(related, float(nearest) if nearest else None, limit)
+        chosen_from = ChosenFrom(related, nearest, limit)
         return Neighbours(rows, exhausted=exhausted, chosen_from=chosen_from)
 
     def _is_unfit(self, what: Filter | None) -> bool:

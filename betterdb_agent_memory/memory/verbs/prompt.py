@@ -9,8 +9,10 @@ import numpy as np
 from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.memory.prompting import DEFAULT_HEADING, CountTokens, MemoryContext, Packing
+from betterdb_agent_memory.memory.record import MemoryItem
 from betterdb_agent_memory.memory.requests import MAX_K, checked_integer
 from betterdb_agent_memory.memory.scope import MemoryScope
+from betterdb_agent_memory.memory.surroundings import ids_beside, surroundings
 from betterdb_agent_memory.memory.verbs.recall import RecallVerbs
 from betterdb_agent_memory.memory.where import Where
 from betterdb_agent_memory.options import RecallWeights, Retrieval
@@ -18,6 +20,7 @@ from betterdb_agent_memory.options import RecallWeights, Retrieval
 DEFAULT_BUDGET_TOKENS = 2_000
 DEFAULT_CANDIDATES = 32
 MAX_BUDGET_TOKENS = 10_000_000
+MAX_AROUND = 20
 CHARACTERS_A_ROW = 40
 """Characters that take as long to pack as a row of other work does: 4 microseconds, estimated tokens included."""
 
@@ -31,6 +34,7 @@ class PromptVerbs(RecallVerbs):
         *,
         budget_tokens: int | None = None,
         k: int | None = None,
+        around: int | None = None,
         heading: str = DEFAULT_HEADING,
         count_tokens: CountTokens | None = None,
         sources: Sequence[str] | None = None,
@@ -56,11 +60,14 @@ class PromptVerbs(RecallVerbs):
         say the same; then oldest first, what one session says on a day together, each with its sources. They are
         delimited as data, and no content can break out of that (docs/context.md). `heading` is the first line, put
         there as it is; "" leaves it out.
+        With `around` (0 by default, at most 20) as many turns before and after each hit of a conversation come along,
+        while there is room, so that "yes, that one" is read with its question: of the same session and scope, marked
+        `"context": true`. They need not meet `tags`, `subject` and `where`, and are not reinforced.
         `sources` are those of "id", "time", "date", "session", "turn", "speaker", "agent", "source" and "tags" that a
         line tells, by default all but session and turn.
         `count_tokens` is the model's tokenizer, a function from a text to a number; without one tokens are
-        estimated. The budget holds for the whole text. Only memories that are in it are reinforced. The
-        rest is as for `recall`, round trips included.
+        estimated. The budget holds for the whole text. Only hits that are in it are reinforced. The
+        rest is as for `recall`, round trips included; turns around hits are one more per 500.
 
         Raises:
             InvalidInputError: something is refused, before the embedder was called; or `count_tokens` failed.
@@ -70,6 +77,7 @@ class PromptVerbs(RecallVerbs):
         """
         budget = checked_integer("budget_tokens", budget_tokens, DEFAULT_BUDGET_TOKENS, 1, MAX_BUDGET_TOKENS)
         count = checked_integer("k", k, DEFAULT_CANDIDATES, 1, MAX_K)
+        reach = checked_integer("around", around, 0, 0, MAX_AROUND)
         if reinforce is not None and not isinstance(reinforce, bool | np.bool_):
             raise InvalidInputError(f"reinforce must be true or false, got {reinforce!r:.80}")
         packing = Packing(budget_tokens=budget, heading=heading, count_tokens=count_tokens, sources=sources)
@@ -92,10 +100,18 @@ class PromptVerbs(RecallVerbs):
             diversity=diversity,
             rerank=rerank,
         )
-        characters = sum(len(hit.item.content) for hit in hits)
-        context = await off_loop(max(len(hits), characters // CHARACTERS_A_ROW), packing.pack, hits)
+        beside = await self._beside([hit.item for hit in hits], reach)
+        told = [*(hit.item for hit in hits), *(item for items in beside.values() for item in items)]
+        characters = sum(len(item.content) for item in told)
+        context = await off_loop(max(len(told), characters // CHARACTERS_A_ROW), packing.pack, hits, beside)
         if context.hits and (reinforce is None or reinforce):
             now_ms = self._clock() if now is None else now
             await self._reinforcer.reinforce([hit.item.id for hit in context.hits], now_ms)
             self._watch.reinforcements(self._reinforcer.statistics())
         return context
+
+    async def _beside(self, items: Sequence[MemoryItem], reach: int) -> dict[str, list[MemoryItem]]:
+        """The turns around those that are turns, by id. One round trip per 500, none where all are known."""
+        ids = ids_beside(items, reach)
+        read = await self._read(ids) if ids else []
+        return surroundings(items, read, reach) if reach else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from betterdb_agent_memory import (
     HybridOptions,
+    Importance,
     MemoryHit,
     MemoryScope,
     MemoryStore,
@@ -238,11 +240,76 @@ async def test_the_same_question_at_the_same_time_is_searched_once(engine: Engin
         pytest.skip("a file has no round trips")
     await write(engine, store.name, [memory(f"m{i}", f"[{i}] tea", namespace="n") for i in range(50)])
     await store.recall("warm up", namespace="n", reinforce=False)
-    before = engine.round_trips
-    several = await asyncio.gather(*(store.recall("tea", namespace="n", reinforce=False) for _ in range(32)))
-    assert engine.round_trips - before <= 2
-    assert all(ids(hits) == ids(several[0]) and len(hits) == 8 for hits in several)
-    assert several[0] is not several[1]
+    for retrieval in ("hybrid", "vector"):
+        await store.recall("warm up", namespace="n", reinforce=False, retrieval=retrieval)
+        before = engine.round_trips
+        several = await asyncio.gather(
+            *(store.recall("tea", namespace="n", reinforce=False, retrieval=retrieval) for _ in range(32))
+        )
+        assert engine.round_trips - before <= 2
+        assert all(ids(hits) == ids(several[0]) and len(hits) == 8 for hits in several)
+        assert several[0] is not several[1]
+
+
+async def test_a_recall_by_vector_is_eight_kilobytes_at_most(engine: Engine, store_name: str) -> None:
+    if not isinstance(engine, ValkeyEngine):
+        pytest.skip("nothing travels to a file")
+    store = MemoryStore(client=engine, name=store_name, retrieval="vector", default_threshold=2.0)
+    records = engine.records(memory_collection(store_name))
+    await records.prepare(384)
+    vectors = np.random.default_rng(1).standard_normal((200, 384)).astype("<f4")
+    texts = [f"Turn {i}: " + "a sentence of some length about this and that, " * 4 for i in range(200)]
+    await records.write_many(
+        [
+            RecordWrite(f"{i:032x}", encode_memory(memory(f"{i:032x}", texts[i], namespace="n"), vectors[i].tobytes()))
+            for i in range(200)
+        ]
+    )
+    await store.recall_by_vector(vectors[0], namespace="n", reinforce=False)
+    for vector in vectors[:20]:
+        traffic = replace(engine.traffic)
+        hits = await store.recall_by_vector(vector, namespace="n", reinforce=False)
+        assert (len(hits), engine.traffic.round_trips - traffic.round_trips) == (8, 1)
+        sent = engine.traffic.bytes_sent - traffic.bytes_sent
+        assert sent + engine.traffic.bytes_received - traffic.bytes_received <= 8_000
+        assert hits[0].item.content in texts
+    await store.close()
+
+
+@pytest.mark.parametrize("exact", [False, True])
+async def test_the_engine_chooses_what_would_have_been_chosen_here(
+    engine: Engine, store_name: str, exact: bool
+) -> None:
+    numbers = np.random.default_rng(7)
+    store = MemoryStore(client=engine, name=store_name, retrieval="vector", default_threshold=2.0)
+    records = engine.records(memory_collection(store_name))
+    await records.prepare(4)
+    memories = [
+        replace(
+            memory(f"m{i:03}", f"text {i}", namespace="n" if i % 3 else "N"),
+            importance=float(numbers.random()),
+            created_at_ms=NOW_MS - int(numbers.integers(0, 30 * 86_400_000)),
+        )
+        for i in range(150)
+    ]
+    vectors = numbers.standard_normal((150, 4)).astype("<f4")
+    await records.write_many(
+        [RecordWrite(one.id, encode_memory(one, row.tobytes())) for one, row in zip(memories, vectors, strict=True)]
+    )
+    for question in numbers.standard_normal((10, 4)).astype("<f4"):
+        for threshold in (2.0, 0.4, 0.0):
+            options: dict[str, Any] = {"threshold": threshold, "now": NOW_MS, "reinforce": False, "exact": exact}
+            chosen = await store.recall_by_vector(question, namespace="n", **options)
+            # With a range the server returns all that it found.
+            brought = await store.recall_by_vector(question, namespace="n", where=Importance.at_least(0), **options)
+            assert ids(chosen) == ids(brought)
+            assert [hit.score for hit in chosen] == pytest.approx([hit.score for hit in brought])
+            assert [hit.explain.exact for hit in chosen if hit.explain] == [
+                hit.explain.exact for hit in brought if hit.explain
+            ]
+            assert {hit.item.namespace for hit in chosen} <= {"n"}
+            assert threshold < 2 or len(chosen) == 8
+    await store.close()
 
 
 async def test_many_first_questions_of_a_scope_at_once(engine: Engine, store: MemoryStore) -> None:

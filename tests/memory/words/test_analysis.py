@@ -110,6 +110,12 @@ def test_only_text_that_a_search_engine_may_read_otherwise_is_stored_as_stems(te
     assert Analyzer().stored(text) == stored
 
 
+@given(start=st.text("ab '_\\\n\r\té-~1", max_size=20), long=st.integers(0, 80), end=st.text("a b-'\n", max_size=70))
+def test_a_quick_look_takes_no_text_for_plainer_than_it_is(start, long, end):
+    text = start + "x" * long + end
+    assert (Analyzer().stored(text) is None) == (analysis._NO_PLAIN_WORDS.search(text) is None)
+
+
 def test_other_languages_are_stored_with_their_stop_words():
     assert Analyzer("german").stored("Die Häuser, was die Häuser!") == "die haus was_"
     assert Analyzer("dutch").query("Wie at taart?") == (Word("at", "at_"), Word("taart", "taart"))

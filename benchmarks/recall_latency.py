@@ -11,7 +11,7 @@ Without --url a Valkey with RediSearch is started on a free port. Memories and q
 the same questions, another one first each time. One caller awaits each call before the next; 32 are as many tasks
 of one event loop, on one client, that take the next question as soon as they have an answer.
 
-bare search            the FT.SEARCH that our vector recall sends: same filter, fields, count and effort, sent
+bare search            the FT.SEARCH that finds the candidates of our vector recall, with all their fields, sent
                        by the client library, whose answer is thrown away
 composite              our recall, vector retrieval, reinforce=False
 composite, deferred    the same with deferred reinforcement, written after each batch ("with the flush": counted in)

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.memory.cutting import boundary_before
@@ -75,6 +75,9 @@ class MemoryContext:
         return self.text
 
 
+_Fate: TypeAlias = Literal["taken", "left out", "repeated"]
+
+
 @dataclass(frozen=True, slots=True)
 class _Entry:
     """A line of the text; one without a `hit` came along with one."""
@@ -85,6 +88,24 @@ class _Entry:
     tokens: int
     statement: Statement
     is_cut: bool = False
+
+
+@dataclass(slots=True)
+class _Packed:
+    """What is in the text so far, and what is decided not to be: what `pack` keeps account of."""
+
+    room: int
+    chosen: list[_Entry] = field(default_factory=list)
+    left_out: list[MemoryHit] = field(default_factory=list)
+    repeated: list[MemoryHit] = field(default_factory=list)
+    told: dict[str, list[Statement]] = field(default_factory=dict)
+    fates: dict[int, _Fate] = field(default_factory=dict)
+    along: set[str] = field(default_factory=set)
+
+    def add(self, entry: _Entry) -> None:
+        """Spend room on a line."""
+        self.room -= entry.tokens
+        self.chosen.append(entry)
 
 
 class Packing:
@@ -133,35 +154,36 @@ class Packing:
         packed = _Packed(self._budget - self._frame_tokens)
         by_id = {hit.item.id: hit for hit in hits} if around else {}
         for hit in hits:
-            if not self._take(hit, packed) or around is None:
+            if self._take(hit, packed) != "taken" or around is None:
                 continue
             for item in around.get(hit.item.id, ()):
-                if (also := by_id.get(item.id)) is not None:
-                    self._take(also, packed)
-                else:
+                also = by_id.get(item.id)
+                # One that repeats is told beside what it answers: "Yes." answers more than one question.
+                if also is None or self._take(also, packed) == "repeated":
                     self._take_along(item, packed)
         return self._context(hits, packed.chosen, packed.left_out, packed.repeated)
 
-    def _take(self, hit: MemoryHit, packed: _Packed) -> bool:
-        """Decide about a hit, once; whether it is in the text."""
-        if id(hit) in packed.decided:
-            return packed.decided[id(hit)]
-        packed.decided[id(hit)] = False
+    def _take(self, hit: MemoryHit, packed: _Packed) -> _Fate:
+        """Decide about a hit, once."""
+        if id(hit) not in packed.fates:
+            packed.fates[id(hit)] = self._decided(hit, packed)
+        return packed.fates[id(hit)]
+
+    def _decided(self, hit: MemoryHit, packed: _Packed) -> _Fate:
         statement = Statement.of(hit.item)
         if any(statement.repeats(other) for other in packed.told.get(statement.text, ())):
             packed.repeated.append(hit)
-            return False
+            return "repeated"
         entry = self._fitted(hit, statement, packed.room, may_cut=not packed.chosen)
         if entry is None:
             packed.left_out.append(hit)
-            return False
+            return "left out"
         packed.add(entry)
         packed.told.setdefault(entry.statement.text, []).append(entry.statement)
-        packed.decided[id(hit)] = True
-        return True
+        return "taken"
 
     def _take_along(self, item: MemoryItem, packed: _Packed) -> None:
-        """A turn beside a hit, once. It is told though its words are already: "Yes." answers more than one question."""
+        """A turn beside a hit, once."""
         if item.id in packed.along:
             return
         line = line_of(item, self._sources, is_context=True)
@@ -238,24 +260,6 @@ class Packing:
         if isinstance(count, bool) or not isinstance(count, numbers.Integral) or int(count) < 0:
             raise InvalidInputError(f"count_tokens must return a whole number from 0, got {count!r:.80}")
         return int(count)
-
-
-@dataclass(slots=True)
-class _Packed:
-    """What is in the text so far, and what is decided not to be: what `pack` keeps account of."""
-
-    room: int
-    chosen: list[_Entry] = field(default_factory=list)
-    left_out: list[MemoryHit] = field(default_factory=list)
-    repeated: list[MemoryHit] = field(default_factory=list)
-    told: dict[str, list[Statement]] = field(default_factory=dict)
-    decided: dict[int, bool] = field(default_factory=dict)
-    along: set[str] = field(default_factory=set)
-
-    def add(self, entry: _Entry) -> None:
-        """Spend room on a line."""
-        self.room -= entry.tokens
-        self.chosen.append(entry)
 
 
 def line_of(

@@ -1134,6 +1134,7 @@ class MemoryStore(Bridged):
         *,
         budget_tokens: int | None = None,
         k: int | None = None,
+        around: int | None = None,
         heading: str = DEFAULT_HEADING,
         count_tokens: CountTokens | None = None,
         sources: Sequence[str] | None = None,
@@ -1159,11 +1160,14 @@ class MemoryStore(Bridged):
         say the same; then oldest first, what one session says on a day together, each with its sources. They are
         delimited as data, and no content can break out of that (docs/context.md). `heading` is the first line, put
         there as it is; "" leaves it out.
+        With `around` (0 by default, at most 20) as many turns before and after each hit of a conversation come along,
+        while there is room, so that "yes, that one" is read with its question: of the same session and scope, marked
+        `"context": true`. They need not meet `tags`, `subject` and `where`, and are not reinforced.
         `sources` are those of "id", "time", "date", "session", "turn", "speaker", "agent", "source" and "tags" that a
         line tells, by default all but session and turn.
         `count_tokens` is the model's tokenizer, a function from a text to a number; without one tokens are
-        estimated. The budget holds for the whole text. Only memories that are in it are reinforced. The
-        rest is as for `recall`, round trips included.
+        estimated. The budget holds for the whole text. Only hits that are in it are reinforced. The
+        rest is as for `recall`, round trips included; turns around hits are one more per 500.
 
         Raises:
             InvalidInputError: something is refused, before the embedder was called; or `count_tokens` failed.
@@ -1176,6 +1180,7 @@ class MemoryStore(Bridged):
                 query,
                 budget_tokens=budget_tokens,
                 k=k,
+                around=around,
                 heading=heading,
                 count_tokens=count_tokens,
                 sources=sources,

@@ -206,7 +206,7 @@ def encode_memory(memory: NewMemory, vector: bytes) -> dict[str, bytes]:
         LAST_ACCESSED_AT: now,
         ACCESS_COUNT: b"0",
     }
-    for field, text in (
+    for name, text in (
         (TAGS, TAG_SEPARATOR.join(memory.tags) if memory.tags else None),
         (THREAD, memory.thread_id),
         (AGENT, memory.agent_id),
@@ -223,7 +223,7 @@ def encode_memory(memory: NewMemory, vector: bytes) -> dict[str, bytes]:
         (WORDS, memory.words),
     ):
         if text is not None:
-            fields[field] = text.encode()
+            fields[name] = text.encode()
     return fields
 
 

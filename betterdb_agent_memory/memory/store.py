@@ -31,8 +31,8 @@ class MemoryStore(RememberVerbs, PromptVerbs, ForgetVerbs, ConsolidateVerbs, Mai
     are touched: "immediate" (before recall returns) or "deferred". `consolidation` sets label and
     importance of facts. How recall finds and orders memories (docs/recall.md): `retrieval`, "vector" or "hybrid", which
     looks at words, dates and persons as well; its weights `hybrid`, the `language` of the memories, `exact` with its
-    `exact_budget`, `diversity`, `reranker` with its `rerank_depth`. `next_embed_fn` is the model that the store is to be
-    moved to: see `migration`.
+    `exact_budget`, `diversity`, `reranker` with its `rerank_depth`. `next_embed_fn` is the model that the store is to
+    be moved to: see `migration`.
     `analytics` is accepted as published and means nothing: no usage data is collected, whatever its value.
     `on_use` is called within each call that reaches the index, before work in the background begins.
 

@@ -140,11 +140,38 @@ async def test_a_reranker_that_fails_leaves_nothing_reinforced(engine: Engine, s
     assert hit.item.access_count == 0
 
 
+async def test_an_answer_comes_with_its_question_from_its_own_conversation(engine: Engine, store_name: str) -> None:
+    store = store_on(engine, store_name)
+    for thread in ("t", "u"):
+        said = [(at_angle(-0.9, "The window?"), "Tom"), (AHEAD, "Maya"), (at_angle(-0.8, "Done."), "Tom")]
+        messages = [{"content": content, "speaker": speaker, "tags": [speaker]} for content, speaker in said]
+        results = await store.remember_conversation(messages, session="call", thread_id=thread)
+    await store.context("other", reinforce=False)  # connected, and scripts are loaded
+    before = engine.round_trips
+    arguments: dict[str, Any] = {"thread_id": "u", "where": Tag("Maya"), "k": 1, "reinforce": False}
+    alone = await store.context(AHEAD, **arguments)
+    taken = engine.round_trips - before
+    assert ([hit.item.content for hit in alone.hits], alone.around) == ([AHEAD], [])
+    context = await store.context(AHEAD, around=1, **arguments)
+    assert engine.round_trips - before == 2 * taken + (1 if taken else 0)
+    assert [one["id"] for one in told(context.text)] == [result.id for result in results]
+    assert [one.get("context") for one in told(context.text)] == [True, None, True]
+    assert {(item.thread_id, item.speaker) for item in context.around} == {("u", "Tom")}
+    await store.context(AHEAD, around=1, **arguments | {"reinforce": True})
+    items = await store.get_many([result.id or "" for result in results])
+    assert [item.access_count for item in items if item] == [0, 1, 0]
+    await store.forget(context.around[0].id)
+    left = await store.context(AHEAD, around=20, **arguments)
+    assert [item.id for item in left.around] == [results[2].id]
+
+
 REFUSED = {
     "budget_tokens": ({"budget_tokens": 0}, "budget_tokens must be from 1"),
     "a budget without room": ({"budget_tokens": 30}, "leaves no room for memories"),
     "a budget that is text": ({"budget_tokens": "1000"}, "budget_tokens must be a whole number"),
     "k": ({"k": 0}, "k must be from 1"),
+    "around": ({"around": 21}, "around must be from 0 to 20"),
+    "half a turn around": ({"around": 0.5}, "around must be a whole number"),
     "reinforce": ({"reinforce": "no"}, "reinforce must be true or false"),
     "heading": ({"heading": 3}, "heading must be a text"),
     "count_tokens": ({"count_tokens": "gpt"}, "count_tokens must be a function"),

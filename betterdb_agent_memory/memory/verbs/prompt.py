@@ -114,4 +114,4 @@ class PromptVerbs(RecallVerbs):
         """The turns around those that are turns, by id. One round trip per 500, none where all are known."""
         ids = ids_beside(items, reach)
         read = await self._read(ids) if ids else []
-        return surroundings(items, read, reach) if reach else {}
+        return surroundings(items, read, reach)

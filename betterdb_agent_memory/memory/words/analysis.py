@@ -87,9 +87,9 @@ class Analyzer:
 
 def _has_plain_words(text: str) -> bool:
     # Most texts are a line of ASCII, for which the pattern's answer can be had in a fifth of the time.
-    if text.isascii() and text.isprintable() and "\\" not in text:
-        if len(text) <= LONGEST_WORD or max(map(len, text.split()), default=0) <= LONGEST_WORD:
-            return True
+    is_plain_line = text.isascii() and text.isprintable() and "\\" not in text
+    if is_plain_line and (len(text) <= LONGEST_WORD or max(map(len, text.split()), default=0) <= LONGEST_WORD):
+        return True
     return _NO_PLAIN_WORDS.search(text) is None
 
 

@@ -56,11 +56,16 @@ async def test_a_question_takes_a_connection_by_a_look_and_a_write_makes_sure_of
 
 
 async def test_a_connection_that_the_server_closed_is_made_anew(
-    client: ValkeyClient, attempts: list[str], valkey_client: valkey.asyncio.Valkey
+    client: ValkeyClient,
+    pool: valkey.asyncio.ConnectionPool,
+    attempts: list[str],
+    valkey_client: valkey.asyncio.Valkey,
 ) -> None:
     id = await client.ask("CLIENT", "ID")
     assert await valkey_client.execute_command("CLIENT", "KILL", "ID", id) == 1
-    await asyncio.sleep(0.05)
+    [connection] = pool._available_connections
+    while not connection._reader.at_eof():
+        await asyncio.sleep(0.01)
     trips, tried = client.traffic.round_trips, len(attempts)
     assert await client.ask("CLIENT", "ID") != id
     # Seen before anything was sent over it.
@@ -73,7 +78,8 @@ async def test_an_answer_that_somebody_left_behind_is_not_taken_for_the_next_one
 ) -> None:
     connection = await pool.get_connection("PING")
     await connection.send_command("ECHO", "left behind")
-    await asyncio.sleep(0.05)
+    while not connection._reader._buffer:
+        await asyncio.sleep(0.01)
     await pool.release(connection)
     assert await client.ask("ECHO", "asked for") == b"asked for"
 

@@ -32,6 +32,7 @@ from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from betterdb_agent_memory.errors import AgentMemoryError, EmbeddingError, InvalidInputError
 from betterdb_agent_memory.options import TelemetryOptions
 from tests.servers import ValkeyServer
+from tests.waiting import until
 
 MODEL = "letters-1"
 Made = Callable[..., EmbeddingCache]
@@ -278,12 +279,6 @@ class Slow(Letters):
         if text == "bad":
             raise EmbeddingError("no")
         return vector_of(text)
-
-
-async def until(met: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not met():  # noqa: ASYNC110 - what is waited for is the model's, which tells nobody
-            await asyncio.sleep(0.005)
 
 
 async def test_the_same_question_at_the_same_moment_is_one_call(make: Made) -> None:

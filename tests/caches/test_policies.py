@@ -27,6 +27,7 @@ from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from betterdb_agent_memory.errors import EngineUnavailableError, InvalidInputError
 from tests.proxy import Proxy
 from tests.servers import ValkeyServer, free_port
+from tests.waiting import until
 
 TOOLS = ["a", "b", "c"]
 
@@ -46,12 +47,6 @@ async def stored(engine: Engine, name: str) -> dict[str, bytes]:
 async def write(engine: Engine, name: str, **entries: str | bytes) -> None:
     fields = {tool: entry.encode() if isinstance(entry, str) else entry for tool, entry in entries.items()}
     await engine.values.write_map(f"{name}:__tool_policies", fields)
-
-
-async def eventually(holds: Any, seconds: float = 10.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not holds():  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.002)
 
 
 # What is stored
@@ -239,11 +234,11 @@ async def test_other_workers_follow_within_an_interval(engine: Engine, store_nam
         await policies.wait_read()
         assert ttls(policies) == {"a": 1}
         await write(engine, store_name, a="5", b='{"ttl": 2}')
-        await eventually(lambda: ttls(policies) == {"b": 2})
+        await until(lambda: ttls(policies) == {"b": 2})
         # The floor of one second holds, and an entry that is no object does not end the reads (F 35).
         assert asyncio.get_running_loop().time() - started > 0.9
         await write(engine, store_name, a='{"ttl": 3}')
-        await eventually(lambda: ttls(policies) == {"a": 3, "b": 2})
+        await until(lambda: ttls(policies) == {"a": 3, "b": 2})
     finally:
         await policies.stop()
     await policies.wait_read()
@@ -277,7 +272,7 @@ async def test_the_background_goes_on_after_a_read_that_failed(valkey_server: Va
         assert policies.refresh_failures == 1
         await engine.values.delete(f"{store_name}:__tool_policies")
         await write(engine, store_name, a='{"ttl": 3}')
-        await eventually(lambda: ttls(policies) == {"a": 3})
+        await until(lambda: ttls(policies) == {"a": 3})
     finally:
         await policies.stop()
         await engine.close()
@@ -355,7 +350,7 @@ async def begun(late: LateAnswers, work: Any) -> asyncio.Task[Any]:
     """A task whose command the server has executed, and which has not heard of it yet."""
     before = len(late.held)
     task = asyncio.create_task(work)
-    await eventually(lambda: len(late.held) > before)
+    await until(lambda: len(late.held) > before)
     return task
 
 

@@ -20,6 +20,7 @@ from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from betterdb_agent_memory.options import TelemetryOptions
 from tests.servers import free_port
+from tests.waiting import until
 
 
 class Process:
@@ -65,14 +66,6 @@ class Process:
 
 async def nothing() -> bytes | None:
     return None
-
-
-async def until(condition: Callable[[], object]) -> None:
-    for _ in range(2_000):
-        if condition():
-            return
-        await asyncio.sleep(0.005)
-    raise TimeoutError
 
 
 @pytest.fixture

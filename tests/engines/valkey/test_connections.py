@@ -11,6 +11,7 @@ from valkey.asyncio.connection import AbstractConnection
 
 from betterdb_agent_memory.engines.valkey.client import ValkeyClient
 from tests.servers import ValkeyServer
+from tests.waiting import until
 
 POOLS = [valkey.asyncio.ConnectionPool, valkey.asyncio.BlockingConnectionPool]
 
@@ -64,8 +65,7 @@ async def test_a_connection_that_the_server_closed_is_made_anew(
     id = await client.ask("CLIENT", "ID")
     assert await valkey_client.execute_command("CLIENT", "KILL", "ID", id) == 1
     [connection] = pool._available_connections
-    while not connection._reader.at_eof():
-        await asyncio.sleep(0.01)
+    await until(lambda: connection._reader is None or connection._reader.at_eof())
     trips, tried = client.traffic.round_trips, len(attempts)
     assert await client.ask("CLIENT", "ID") != id
     # Seen before anything was sent over it.
@@ -78,8 +78,7 @@ async def test_an_answer_that_somebody_left_behind_is_not_taken_for_the_next_one
 ) -> None:
     connection = await pool.get_connection("PING")
     await connection.send_command("ECHO", "left behind")
-    while not connection._reader._buffer:
-        await asyncio.sleep(0.01)
+    await until(lambda: connection._reader._buffer)
     await pool.release(connection)
     assert await client.ask("ECHO", "asked for") == b"asked for"
 

@@ -141,6 +141,7 @@ async def test_the_answer_is_small_however_many_were_found(records: ValkeyRecord
 
 async def test_counts_come_in_the_same_round_trip(records: ValkeyRecords, engine: ValkeyEngine) -> None:
     await records.write_many([record(str(n), threadId="alice") for n in range(40)])
+    await chosen(records)  # the server knows the script
     before = engine.round_trips
     search = Search(32, ALICE, selection=Selection(3, 2.0, WORTH))
     answers, counts = await records.search_many(QUESTION, [search], fields=FIELDS, tallies=[Tally(ALICE)])
@@ -203,6 +204,7 @@ async def test_memories_of_another_scope_do_not_take_the_place_of_those_that_are
     # The index folds case: all sixteen nearest are strangers.
     await records.write_many([record(f"s{n}", threadId="Alice") for n in range(16)])
     await records.write_many([record(f"a{n}", threadId="alice", vector=vector(1, 1, 0, 0)) for n in range(4)])
+    await chosen(records, EVERYTHING)  # the server knows the script
     before = engine.round_trips
     assert len(await everything(records, count=16)) == 16
     assert engine.round_trips == before + 2

@@ -162,7 +162,8 @@ async def test_the_rows_of_one_array_are_the_vectors(dimensions):
     embedder = WordLlamaEmbedder(dimensions)
     texts = [*UNUSUAL_TEXTS, "an old tale of ships and weather " * 10_000, *(f"note {n}" for n in range(500))]
     rows = await embedder.embed_rows(texts)
-    assert (rows.shape, rows.dtype) == ((len(texts), dimensions), np.float32)
+    assert rows.shape == (len(texts), dimensions)
+    assert rows.dtype == np.float32
     assert rows.tolist() == await embedder.embed_documents(texts)
     for place in (0, len(UNUSUAL_TEXTS), len(texts) - 1):
         assert rows[place].tolist() == await embedder.embed_query(texts[place])

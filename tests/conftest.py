@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from uuid import uuid4
 
 import pytest
@@ -20,7 +20,17 @@ from tests.servers import ValkeyServer
 def valkey_server() -> Iterator[ValkeyServer]:
     """A real server with a search module, shared by the session: use names of your own in it."""
     with ValkeyServer() as server:
+        server.teach_scripts()
         yield server
+
+
+@pytest.fixture
+def forget_scripts(valkey_server: ValkeyServer) -> Iterator[Callable[[], None]]:
+    """Has `valkey_server` forget every script, until the test is over."""
+    client = valkey_server.blocking_client()
+    yield client.script_flush
+    client.close()
+    valkey_server.teach_scripts()
 
 
 @pytest.fixture

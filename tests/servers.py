@@ -15,6 +15,8 @@ from urllib.parse import quote
 import valkey
 import valkey.asyncio
 
+from betterdb_agent_memory.engines.valkey import scripts
+
 START_SECONDS = 20.0
 
 
@@ -83,6 +85,13 @@ class ValkeyServer:
 
     def blocking_client(self) -> Any:
         return valkey.Valkey(port=self.port, password=self.password)
+
+    def teach_scripts(self) -> None:
+        """Load our scripts, so that no test pays a round trip for being the first to use one."""
+        client = self.blocking_client()
+        for name in scripts._PARTS:
+            client.script_load(scripts.load_script(name).text)
+        client.close()
 
     def start(self) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="valkey-test-")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from uuid import uuid4
 
 import pytest
@@ -287,10 +287,10 @@ async def test_a_key_that_is_no_hash_fails_alone(
 
 
 async def test_the_write_that_comes_later_in_a_batch_wins_even_on_a_server_without_the_scripts(
-    records: ValkeyRecords, valkey_client: valkey.asyncio.Valkey
+    records: ValkeyRecords, forget_scripts: Callable[[], None]
 ) -> None:
     for _ in range(2):
-        await valkey_client.script_flush()
+        forget_scripts()
         await records.delete_many(["1"])
         outcomes = await records.write_many(
             [
@@ -304,6 +304,6 @@ async def test_the_write_that_comes_later_in_a_batch_wins_even_on_a_server_witho
         assert await records.read_many(["1"], ["content", "access_count"]) == [
             {"content": b"first", "access_count": b"1"}
         ]
-    await valkey_client.script_flush()
+    forget_scripts()
     await records.write_many([record("2"), RecordWrite("2", {"content": b"last"}, is_new=True)])
     assert await records.read_many(["2"], ["content"]) == [{"content": b"last"}]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -86,7 +86,6 @@ async def test_the_server_chooses_what_an_oracle_chooses_from_all_neighbours(
         for n in range(120)
     ]
     await records.write_many(writes)
-    await chosen(records)  # the server knows the script
     for filter in (EVERYTHING, ALICE, Filter((Equals("threadId", "nobody"),))):
         for _ in range(4):
             worth = replace(
@@ -141,7 +140,6 @@ async def test_the_answer_is_small_however_many_were_found(records: ValkeyRecord
 
 async def test_counts_come_in_the_same_round_trip(records: ValkeyRecords, engine: ValkeyEngine) -> None:
     await records.write_many([record(str(n), threadId="alice") for n in range(40)])
-    await chosen(records)  # the server knows the script
     before = engine.round_trips
     search = Search(32, ALICE, selection=Selection(3, 2.0, WORTH))
     answers, counts = await records.search_many(QUESTION, [search], fields=FIELDS, tallies=[Tally(ALICE)])
@@ -204,7 +202,6 @@ async def test_memories_of_another_scope_do_not_take_the_place_of_those_that_are
     # The index folds case: all sixteen nearest are strangers.
     await records.write_many([record(f"s{n}", threadId="Alice") for n in range(16)])
     await records.write_many([record(f"a{n}", threadId="alice", vector=vector(1, 1, 0, 0)) for n in range(4)])
-    await chosen(records, EVERYTHING)  # the server knows the script
     before = engine.round_trips
     assert len(await everything(records, count=16)) == 16
     assert engine.round_trips == before + 2
@@ -237,12 +234,12 @@ async def test_a_key_of_somebody_else_is_never_chosen(
 
 
 async def test_a_server_that_lost_the_script_is_told_it_again(
-    records: ValkeyRecords, engine: ValkeyEngine, valkey_client: valkey.asyncio.Valkey
+    records: ValkeyRecords, engine: ValkeyEngine, forget_scripts: Callable[[], None]
 ) -> None:
     await records.write_many([record(str(n), threadId="alice") for n in range(12)])
     for cost in (2, 1):
         if cost == 2:
-            await valkey_client.script_flush()
+            forget_scripts()
         before = engine.round_trips
         assert (await chosen(records)).chosen_from is not None
         assert engine.round_trips == before + cost

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 import valkey.asyncio
@@ -190,13 +191,13 @@ async def test_round_trips_on_the_wire(valkey_server: ValkeyServer, store_name: 
 
 
 async def test_a_server_that_forgot_the_scripts_costs_one_more_round_trip_and_no_record(
-    valkey_server: ValkeyServer, engine: ValkeyEngine, records: ValkeyRecords, valkey_client: valkey.asyncio.Valkey
+    engine: ValkeyEngine, records: ValkeyRecords, forget_scripts: Callable[[], None]
 ) -> None:
-    await valkey_client.script_flush()
+    forget_scripts()
     before = engine.round_trips
     await records.write_many([record(str(n)) for n in range(20)])
     assert engine.round_trips - before == 2
-    await valkey_client.script_flush()
+    forget_scripts()
     changes = [RecordChange(str(n % 20), {}, {"access_count": 1}) for n in range(40)]
     assert await records.change_many(changes) == [Outcome.CHANGED] * 40
     assert await records.read_many(["3"], ["access_count"]) == [{"access_count": b"2"}]

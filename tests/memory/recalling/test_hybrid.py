@@ -198,7 +198,7 @@ async def test_round_trips_and_bytes(engine: Engine, store: MemoryStore) -> None
     ]
     await write(engine, store.name, many)
     for retrieval in ("hybrid", "vector"):
-        await store.recall("warm up", retrieval=retrieval)  # the server knows the scripts
+        await store.recall("warm up", retrieval=retrieval)
 
     async def trips(question: str, **options: Any) -> int:
         before = engine.round_trips

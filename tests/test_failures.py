@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
@@ -27,6 +29,7 @@ from betterdb_agent_memory import (
     OutcomeUnknownError,
     SearchModuleMissingError,
 )
+from betterdb_agent_memory.engines.valkey.scripts import load_script
 from tests.embedding import AHEAD, embed
 from tests.proxy import Proxy
 from tests.servers import ValkeyServer, free_port
@@ -108,7 +111,7 @@ async def test_lost_reinforcement_is_counted_and_the_hits_are_returned(
 ) -> None:
     id = await store.remember(AHEAD)
     await store.recall(AHEAD)
-    proxy.fail_next("after", b"EVALSHA")
+    proxy.fail_next("after", load_script("change").digest.encode())
     assert [hit.item.id for hit in await store.recall(AHEAD)] == [id]
     item = await direct.get(id)
     assert item is not None
@@ -127,6 +130,45 @@ async def test_forgetting_that_breaks_off_says_how_far_it_came(
     assert any("0 memories had been forgotten" in note for note in caught.value.__notes__)
     assert (await direct.stats()).item_count == 100  # the first page was deleted, only the answer was lost
     assert await store.forget_by_scope(thread_id="t") == 100
+
+
+FORKED = """
+import asyncio, os, sys
+from betterdb_agent_memory import MemoryStore
+from betterdb_agent_memory.engines.valkey import ValkeyEngine
+from betterdb_agent_memory.errors import EngineUnavailableError
+
+async def embed(text): return [1.0, 0.0]
+engine = ValkeyEngine.from_url(sys.argv[1])
+store = MemoryStore(client=engine, name=sys.argv[2], embed_fn=embed)
+loop = asyncio.new_event_loop()
+ids = [loop.run_until_complete(store.remember(f"text {n}")) for n in range(20)]
+child = os.fork()
+if child == 0:
+    try:
+        asyncio.new_event_loop().run_until_complete(store.get(ids[3]))
+    except EngineUnavailableError as error:
+        print(error, flush=True)
+    os._exit(0)
+right = [loop.run_until_complete(store.get(id)).content == f"text {n}" for n, id in enumerate(ids)]
+os.waitpid(child, 0)
+print(all(right), len(right))
+"""
+
+
+def test_a_forked_child_is_refused_and_its_parent_gets_its_own_answers(
+    valkey_server: ValkeyServer, store_name: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED, valkey_server.url, store_name],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    told, parent = done.stdout.splitlines() if done.returncode == 0 else (done.stderr, "")
+    assert "open one after the fork" in told
+    assert parent == "True 20"
 
 
 async def test_no_server_says_so(store_name: str) -> None:

@@ -17,7 +17,7 @@ import typer
 
 from betterdb_agent_memory.apps.cli.exits import Exit, exit_of
 from betterdb_agent_memory.apps.cli.settings import CONFIG_VARIABLE, Setting, resolve
-from betterdb_agent_memory.apps.cli.termination import Termination, terminations
+from betterdb_agent_memory.apps.cli.termination import Terminated, Termination, terminations
 from betterdb_agent_memory.errors import AgentMemoryError, ConfigurationError
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class Session:
             _let_go_of_stdout()
             code = Exit.FAILED
             self.complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
-        except (KeyboardInterrupt, asyncio.CancelledError):
+        except (KeyboardInterrupt, asyncio.CancelledError, Terminated):
             sys.stderr.write("terminated\n" if termination.asked else "interrupted\n")
             code = Exit.TERMINATED if termination.asked else Exit.INTERRUPTED
         except (typer.Exit, typer.Abort, typer.BadParameter):

@@ -17,9 +17,16 @@ class Termination:
     asked: bool = False
 
 
+class Terminated(SystemExit):
+    """The process was told to end, and no loop was there to cancel its work.
+
+    Not KeyboardInterrupt: after one in the middle of an import Python ends by SIGINT, whoever catches it.
+    """
+
+
 @contextmanager
 def terminations() -> Iterator[Termination]:
-    """Within, SIGTERM raises what Ctrl-C does, once; without, it does what it did. Nothing outside the main thread.
+    """Within, SIGTERM ends the work as Ctrl-C does, once; without, it does what it did. Nothing beside the main thread.
 
     A second one is left unanswered: `timeout` sends two, and cleaning up must not be broken off.
     """
@@ -34,10 +41,10 @@ def terminations() -> Iterator[Termination]:
         told.asked = True
         # asyncio has its own while a loop runs: it cancels. Where Ctrl-C is ignored (a shell's `&`) there is none.
         interrupt = signal.getsignal(signal.SIGINT)
-        if callable(interrupt):
+        if callable(interrupt) and interrupt is not signal.default_int_handler:
             interrupt(signal.SIGINT, frame)
         else:
-            raise KeyboardInterrupt
+            raise Terminated
 
     before = signal.signal(signal.SIGTERM, end)
     try:

@@ -10,9 +10,10 @@
 -- ARGV[13]     how many fields must equal a value; behind it these values
 -- behind that  how many fields to return; behind it these, then FT.SEARCH without its index, asking for the distance,
 --              the value, the two times and the fields that are compared, in this order
--- Returns how many were found, how many of them lie outside, how many are related, the nearest inside, the farthest
--- of all; then of each chosen one its id, its distance and the values of the fields. False where a row is not
--- as all others are, so that it had better be looked at with more care.
+-- Returns how many were found, how many of them lie outside, how many have expired, how many are related, the nearest
+-- inside, the farthest of all; then of each chosen one its id, its distance and the values of the fields. Also chosen
+-- is what is worth all but as much as the last one: a search rounds numbers to twelve digits. False where a row is
+-- not as all others are, so that it had better be looked at with more care.
 
 local prefix, wanted, threshold = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local by_likeness, by_value, by_freshness = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -25,63 +26,59 @@ local equal, fields, search = {}, {}, {'FT.SEARCH', KEYS[1]}
 for i = 14, before_fields - 1 do equal[#equal + 1] = ARGV[i] end
 for i = before_fields + 1, before_search do fields[#fields + 1] = ARGV[i] end
 for i = before_search + 1, #ARGV do search[#search + 1] = ARGV[i] end
-local width = 8 + 2 * #equal
-
--- Lua compares by the server's locale.
-local function is_before(one, other)
-  for i = 1, math.min(#one, #other) do
-    local a, b = one:byte(i), other:byte(i)
-    if a ~= b then return a < b end
-  end
-  return #one < #other
-end
+local width, rounding = 8 + 2 * #equal, 1e-11
 
 local found = redis.call(unpack(search))
-local rows, outside = {}, 0
+local rows, outside, gone, largest = {}, 0, 0, 0
 local nearest, farthest, nearest_text, farthest_text = math.huge, -math.huge, '', ''
 for i = 2, #found, 2 do
   local row = found[i + 1]
-  -- As asked for: the distance, the value, the two times, what is compared, each behind its name.
-  if not row or #row ~= width or row[1] ~= distance_field or row[3] ~= value_field then return false end
-  if row[5] ~= time_field or row[7] ~= other_time_field then return false end
-  -- As written by a program: tonumber alone takes hexadecimal numbers and blanks, too.
-  if (row[4] .. row[6] .. row[8]):find('[^%d%.eE+-]') then return false end
-  local distance, value, created, accessed = tonumber(row[2]), tonumber(row[4]), tonumber(row[6]), tonumber(row[8])
-  if not (distance and value and created and accessed) or distance ~= distance then return false end
-  if distance > farthest then farthest, farthest_text = distance, row[2] end
-  local is_inside = true
-  for n = 1, #equal do
-    if row[8 + 2 * n] ~= equal[n] then is_inside = false end
-  end
-  if not is_inside then
-    outside = outside + 1
+  if not row then
+    gone = gone + 1
   else
-    if distance < nearest then nearest, nearest_text = distance, row[2] end
-    if distance <= threshold then
-      local age = (now - math.max(created, accessed)) / 1000
-      if clamps and age < 0 then age = 0 end
-      -- A term without weight is left out: nothing times an infinite one would be no number.
-      local fresh = by_freshness == 0 and 0 or by_freshness * 2 ^ (-age / half_life)
-      local worth = by_likeness * (1 - distance / 2) + fresh + by_value * value
-      if worth ~= worth or math.abs(worth) == math.huge then return false end
-      rows[#rows + 1] = {worth, created, found[i], row[2]}
+    -- As asked for: the distance, the value, the two times, what is compared, each behind its name.
+    if #row ~= width or row[1] ~= distance_field or row[3] ~= value_field then return false end
+    if row[5] ~= time_field or row[7] ~= other_time_field then return false end
+    -- As written by a program: tonumber alone takes hexadecimal numbers and blanks, too.
+    if (row[4] .. row[6] .. row[8]):find('[^%d%.eE+-]') then return false end
+    local distance, value, created, accessed = tonumber(row[2]), tonumber(row[4]), tonumber(row[6]), tonumber(row[8])
+    if not (distance and value and created and accessed) or distance ~= distance then return false end
+    if distance > farthest then farthest, farthest_text = distance, row[2] end
+    local is_inside = true
+    for n = 1, #equal do
+      if row[8 + 2 * n] ~= equal[n] then is_inside = false end
+    end
+    if not is_inside then
+      outside = outside + 1
+    else
+      if distance < nearest then nearest, nearest_text = distance, row[2] end
+      if distance <= threshold then
+        local age = (now - math.max(created, accessed)) / 1000
+        if clamps and age < 0 then age = 0 end
+        -- A term without weight is left out: nothing times an infinite one would be no number.
+        local fresh = by_freshness == 0 and 0 or by_freshness * 2 ^ (-age / half_life)
+        local worth = by_likeness * (1 - distance / 2) + fresh + by_value * value
+        if worth ~= worth or math.abs(worth) == math.huge then return false end
+        largest = math.max(largest, math.abs(value))
+        rows[#rows + 1] = {worth, found[i], row[2]}
+      end
     end
   end
 end
-table.sort(rows, function(one, other)
-  if one[1] ~= other[1] then return one[1] > other[1] end
-  if one[2] ~= other[2] then return one[2] > other[2] end
-  return is_before(one[3], other[3])
-end)
+table.sort(rows, function(one, other) return one[1] > other[1] end)
 
 -- One list of texts, for which clients are fastest.
-local answer = {tostring((#found - 1) / 2), tostring(outside), tostring(#rows), nearest_text, farthest_text}
-for i = 1, math.min(wanted, #rows) do
-  local key = rows[i][3]
+local answer = {tostring((#found - 1) / 2), tostring(outside), tostring(gone), tostring(#rows)}
+answer[5], answer[6] = nearest_text, farthest_text
+local last = rows[math.min(wanted, #rows)]
+local least = last and last[1] - rounding * (1 + math.abs(last[1]) + by_value * largest)
+for i = 1, #rows do
+  if rows[i][1] < least then break end
+  local key = rows[i][2]
   local id = key:sub(#prefix + 1)
   if key:sub(1, #prefix) ~= prefix or id:find(':', 1, true) then return false end
   answer[#answer + 1] = id
-  answer[#answer + 1] = rows[i][4]
+  answer[#answer + 1] = rows[i][3]
   local values = redis.call('HMGET', key, unpack(fields))
   for j = 1, #fields do answer[#answer + 1] = values[j] end
 end

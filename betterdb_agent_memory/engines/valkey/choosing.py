@@ -13,12 +13,13 @@ from typing import Any, Final
 
 from betterdb_agent_memory.engines.base import ChosenFrom, Neighbour, Neighbours, Search, Selection
 from betterdb_agent_memory.engines.filters import Filter
+from betterdb_agent_memory.engines.valkey.faults import is_missing_index
 from betterdb_agent_memory.engines.valkey.neighbours import by_distance
 from betterdb_agent_memory.engines.valkey.packing import Argument, Command
 from betterdb_agent_memory.engines.valkey.questions import Questions
 from betterdb_agent_memory.engines.valkey.returning import returning
 from betterdb_agent_memory.engines.valkey.scripts import by_text, is_unknown_script, load_script
-from betterdb_agent_memory.errors import EngineError, SearchTimeoutError
+from betterdb_agent_memory.errors import EngineError, IndexMissingError, SearchTimeoutError
 
 MOST_FOUND: Final = 512
 """Neighbours that a server is to choose from: about a millisecond's work, in which it does nothing else."""
@@ -92,6 +93,8 @@ class Choosing:
             if isinstance(answer, Exception):
                 raise answer
         if isinstance(refusal, EngineError):
+            if is_missing_index(str(refusal)):
+                raise IndexMissingError(f"the search index does not exist: {refusal}") from refusal
             if "timeout" in str(refusal).lower():
                 raise SearchTimeoutError(f"the server gave up the search: {refusal}") from refusal
             self._note_unfit(None)
@@ -119,18 +122,18 @@ class Choosing:
     def _parsed(self, search: Search, answer: Any, fields: Sequence[str], may_miss: bool) -> Neighbours | None:
         if type(answer) is not list:
             return None
-        found, outside, related = map(int, answer[:3])
-        nearest, farthest = (float(text) if text else None for text in answer[3:5])
+        found, outside, gone, related = map(int, answer[:4])
+        nearest, farthest = (float(text) if text else None for text in answer[4:6])
         exhausted = found < search.count
         limit = farthest or 0.0
-        is_crowded_out = outside and not exhausted and limit <= _selection(search).threshold
+        is_crowded_out = outside + gone and not exhausted and limit <= _selection(search).threshold
         if is_crowded_out or (exhausted and may_miss):
             return None
         width = 2 + len(fields)
         try:
             rows = [
                 Neighbour(answer[at].decode(), float(answer[at + 1]), _present(fields, answer[at + 2 : at + width]))
-                for at in range(5, len(answer), width)
+                for at in range(6, len(answer), width)
             ]
         except UnicodeDecodeError:
             return None

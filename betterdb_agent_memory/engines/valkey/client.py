@@ -10,6 +10,7 @@ twice.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator, Sequence
 from inspect import isawaitable
 from typing import Any, Literal
@@ -68,6 +69,7 @@ class ValkeyClient:
         self._turn = LoopLock() if single else None
         self._is_closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._process: int | None = None
         self.traffic = Traffic()
 
     def __repr__(self) -> str:
@@ -154,6 +156,14 @@ class ValkeyClient:
     def _require_open(self) -> None:
         if self._is_closed:
             raise EngineError("this engine was closed; open another one")
+        process = os.getpid()
+        if process != self._process:
+            # Its connections are those of the other process, which would read what is answered here.
+            if self._process is not None:
+                raise EngineUnavailableError(
+                    "nothing was sent: this client was in use before this process was forked; open one after the fork"
+                )
+            self._process = process
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             # Its connections would be handed to the other loop's tasks, which could do nothing with them.

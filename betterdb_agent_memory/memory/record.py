@@ -251,11 +251,12 @@ def _plain_memory(id: str, fields: Fields) -> MemoryItem:
     importance = float(fields[IMPORTANCE])
     if not math.isfinite(importance):
         raise ValueError(importance)
-    tags = fields.get(TAGS)
-    source, subject, date = fields.get(SOURCE), fields.get(SUBJECT), fields.get(DATE)
-    thread, agent, namespace = fields.get(THREAD), fields.get(AGENT), fields.get(NAMESPACE)
-    occurred_at, metadata, version = fields.get(OCCURRED_AT), fields.get(METADATA), fields.get(VERSION)
-    session, turn, speaker = fields.get(SESSION), fields.get(TURN), fields.get(SPEAKER)
+    stored = fields.get
+    tags = stored(TAGS)
+    source, subject, date = stored(SOURCE), stored(SUBJECT), stored(DATE)
+    thread, agent, namespace = stored(THREAD), stored(AGENT), stored(NAMESPACE)
+    occurred_at, metadata, version = stored(OCCURRED_AT), stored(METADATA), stored(VERSION)
+    session, turn, speaker = stored(SESSION), stored(TURN), stored(SPEAKER)
     return MemoryItem(
         id,
         fields[CONTENT].decode(),

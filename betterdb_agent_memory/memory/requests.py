@@ -183,14 +183,11 @@ def exact_filter(
     where: Where | None = None,
 ) -> Filter:
     """The filter of a scope said in any of the ways it can be said, and of conditions, validated."""
-    if scope is None and tags is None and subject is None and where is None:
-        return _filter_of_names(
-            optional_text("thread_id", thread_id),
-            optional_text("agent_id", agent_id),
-            optional_text("namespace", namespace),
-        )
+    wanted = checked_scope(scope, thread_id, agent_id, namespace)
+    if tags is None and subject is None and where is None:
+        return _filter_of_names(wanted.thread_id, wanted.agent_id, wanted.namespace)
     return scope_filter(
-        checked_scope(scope, thread_id, agent_id, namespace),
+        wanted,
         checked_tags(tags),
         optional_text("subject", subject),
         checked_where(where),

@@ -279,7 +279,7 @@ class ValkeyClient:
             except CLIENT_ERRORS as error:
                 return [_told(error, chunk[0])] * len(chunk)
             cancellable.check()
-            await connection.send_packed_command(request)
+            await self._connections.send(connection, request)
             cancellable.check()
             self.traffic.bytes_sent += size
             while len(replies) < len(chunk):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Literal
 
 from betterdb_agent_memory.engines.valkey.packing import Argument
@@ -29,6 +30,21 @@ class Connections:
             return await self._made_sure_of(self._pool.get_available_connection())
         # valkey-py insists on a command name here, redis-py warns about one.
         return await (self._pool.get_connection(command) if self._is_valkey else self._pool.get_connection())
+
+    async def send(self, connection: Any, request: bytes) -> None:
+        """Hand a whole request to the socket, which nearly always takes it at once.
+
+        With a time limit valkey-py makes a task of that, which takes longer than the sending.
+        """
+        if not self._is_plain:
+            await connection.send_packed_command(request)
+            return
+        await connection.check_health()
+        writer = connection._writer
+        writer.write(request)
+        if writer.transport.get_write_buffer_size():
+            async with asyncio.timeout(connection.socket_timeout):
+                await writer.drain()
 
     async def give_back(self, connection: Any) -> None:
         """For the next one."""

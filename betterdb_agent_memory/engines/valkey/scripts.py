@@ -36,7 +36,7 @@ class Script:
 
     def call(self, key: str, arguments: Sequence[Argument]) -> Command:
         """The command that runs it with `key` and `arguments`, for `run_many`."""
-        return ("EVALSHA", self.digest, 1, key, *arguments)
+        return ("EVALSHA", self.digest, "1", key, *arguments)
 
 
 async def run_many(client: ValkeyClient, commands: Sequence[Command]) -> list[Any]:

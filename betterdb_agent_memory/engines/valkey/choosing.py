@@ -1,8 +1,7 @@
 """Searching and choosing in one call: the server returns the worthiest neighbours, not all that were found.
 
-A recall looks at four times as many memories as it returns. To leave the others on the server makes its answer a
-quarter as large, and as fast as the bare search: 1.09 times at 20,000 records of 384 dimensions, where bringing all
-of them and choosing here took 1.4.
+A recall looks at four times as many memories as it returns. To leave the others on the server makes its answer 2.7 kB
+instead of 12 (k = 8), for the time that it takes to bring all of them.
 """
 
 from __future__ import annotations

@@ -123,8 +123,9 @@ async def test_what_waits_is_written_a_few_at_a_time(make_store: MakeStore, monk
     change_many = store._records.change_many
 
     async def counted(changes: Sequence[RecordChange]) -> list[Outcome]:
-        batches.append(len(changes))
-        return await change_many(changes)
+        outcomes = await change_many(changes)
+        batches.append(len(changes))  # once it is written
+        return outcomes
 
     monkeypatch.setattr(store._records, "change_many", counted)
     assert len(await store.recall("v(1,0,0,0,0,0,0,0)", k=100)) == 100

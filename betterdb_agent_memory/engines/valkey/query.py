@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
+from typing import NamedTuple
 
 from betterdb_agent_memory.engines.base import IndexSchema, SchemaField
 from betterdb_agent_memory.engines.filters import (
@@ -70,8 +71,9 @@ def prefilter(
     `everything` is the text when nothing of it can be expressed: by default a range that all pass.
     `wording` is one kept for these fields.
     """
-    parts = (wording or Wording(schema, searchable)).all_of(filter.clauses, room)
-    return f"({' '.join(parts)})" if parts else everything or match_all(schema)
+    wording = wording or Wording(schema, searchable)
+    parts = wording.all_of(filter.clauses, room)
+    return wording.together(parts) if parts else everything or match_all(schema)
 
 
 def exact_texts(filter: Filter, schema: IndexSchema, searchable: AbstractSet[str]) -> dict[Clause, str]:
@@ -112,6 +114,15 @@ def number_text(value: float) -> str:
     return format(Decimal(repr(float(value))), "f").removesuffix(".0")
 
 
+class Piece(NamedTuple):
+    """A comparison in query words, or several in brackets with an OR between them."""
+
+    text: str
+    is_estimated: bool = True
+    """Whether the server knows beforehand about how many records it finds. Of an AND that finds nothing
+    RediSearch does not, nor of an OR with such a branch."""
+
+
 class Wording:
     """The words that one index understands."""
 
@@ -121,13 +132,14 @@ class Wording:
         self._numbers = {field.name for field in fields if field.kind == "number"}
         # A range that no record is in.
         self._nothing = range_text(order_field(schema).name, _NOWHERE, _NOWHERE)
+        self._everything = match_all(schema)
 
     def exact_text(self, clause: Clause) -> str | None:
         """The text of ranges, combined in any way; None for a clause that is about anything else.
 
         As it stands in a query that has room for all of it.
         """
-        return " ".join(self._pieces(clause, sys.maxsize, negated=False)) if self._is_exact(clause) else None
+        return self.whole_text(clause) if self._is_exact(clause) else None
 
     def _is_exact(self, clause: Clause, *, negated: bool = False) -> bool:
         match clause:
@@ -142,7 +154,7 @@ class Wording:
 
     def whole_text(self, clause: Clause) -> str:
         """What a query with room for everything says of `clause`; empty where nothing can be said."""
-        return " ".join(self.all_of((clause,), sys.maxsize))
+        return " ".join(piece.text for piece in self.all_of((clause,), sys.maxsize))
 
     def has_text(self, leaf: Leaf, *, negated: bool) -> bool:
         """Whether something can be said of this comparison."""
@@ -154,23 +166,35 @@ class Wording:
             case IdIn():
                 return False
 
-    def all_of(self, clauses: Iterable[Clause], room: int, *, negated: bool = False) -> list[str]:
-        """Texts that all hold wherever all of `clauses` do (`negated`: wherever none does).
+    def all_of(self, clauses: Iterable[Clause], room: int, *, negated: bool = False) -> list[Piece]:
+        """Pieces that all hold wherever all of `clauses` do (`negated`: wherever none does).
 
         A clause too many for the server is one less in the prefilter.
         """
-        parts: list[str] = []
-        left = room - 2
+        parts: list[Piece] = []
+        left = room - len(self._everything) - 3
         for clause in clauses:
-            for text in self._pieces(clause, left, negated=negated):
-                size = len(text.encode()) + 1
-                if size <= left and text not in parts:
-                    parts.append(text)
+            for piece in self._pieces(clause, left, negated=negated):
+                size = len(piece.text.encode()) + 1
+                if size <= left and piece not in parts:
+                    parts.append(piece)
                     left -= size
         return parts
 
-    def _pieces(self, clause: Clause, room: int, *, negated: bool) -> Sequence[str]:
-        """Texts that all hold wherever `clause` does; empty where nothing can be said."""
+    def together(self, parts: Sequence[Piece]) -> str:
+        """The text of an AND, in brackets.
+
+        A KNN clause of RediSearch 2.10 finds nothing in an AND of which no part is estimated (it takes that
+        for an AND that cannot be met), so a range that every record is in joins them. It costs 0.2 ms at
+        50,000 records.
+        """
+        texts = [piece.text for piece in parts]
+        if len(parts) > 1 and not any(piece.is_estimated for piece in parts):
+            texts.append(self._everything)
+        return f"({' '.join(texts)})"
+
+    def _pieces(self, clause: Clause, room: int, *, negated: bool) -> Sequence[Piece]:
+        """Pieces that all hold wherever `clause` does; empty where nothing can be said."""
         match clause:
             case Not(clause=inner):
                 return self._pieces(inner, room, negated=not negated)
@@ -178,9 +202,9 @@ class Wording:
                 return ()
             case Between():
                 text = self._range(clause, negated=negated)
-                return () if text is None else (text,)
+                return () if text is None else (Piece(text),)
             case Equals() | HasTag():
-                return () if negated or clause.field not in self._tags else tag_texts(clause)
+                return () if negated or clause.field not in self._tags else [Piece(text) for text in tag_texts(clause)]
             case AllOf(clauses=parts) if not negated:
                 return self.all_of(parts, room)
             case AnyOf(clauses=parts) if negated:
@@ -188,20 +212,23 @@ class Wording:
             case AllOf(clauses=parts) | AnyOf(clauses=parts):
                 return self._any_of(parts, room, negated=negated)
 
-    def _any_of(self, clauses: Sequence[Clause], room: int, *, negated: bool) -> Sequence[str]:
-        branches: list[str] = []
+    def _any_of(self, clauses: Sequence[Clause], room: int, *, negated: bool) -> Sequence[Piece]:
+        branches: list[Piece] = []
         left = room - 2
         for clause in clauses:
             parts = self.all_of((clause,), left, negated=negated)
             if not parts:
                 return ()
-            text = parts[0] if len(parts) == 1 else f"({' '.join(parts)})"
-            if text not in branches:
-                branches.append(text)
-                left -= len(text.encode()) + 3
+            branch = parts[0] if len(parts) == 1 else Piece(self.together(parts), is_estimated=False)
+            if branch not in branches:
+                branches.append(branch)
+                left -= len(branch.text.encode()) + 3
         if not branches:
-            return (self._nothing,)
-        return (branches[0],) if len(branches) == 1 else (f"({' | '.join(branches)})",)
+            return (Piece(self._nothing),)
+        if len(branches) == 1:
+            return (branches[0],)
+        text = f"({' | '.join(branch.text for branch in branches)})"
+        return (Piece(text, is_estimated=all(branch.is_estimated for branch in branches)),)
 
     def _range(self, range: Between, *, negated: bool) -> str | None:
         """The text of a range, None where nothing can be said."""

@@ -81,6 +81,10 @@ class ValkeyClient:
         """Whether it is known to talk to one server: valkey-py's or redis-py's client for one, not for a cluster."""
         return self._pool is not None
 
+    def are_together(self, *keys: str) -> bool:
+        """Whether one script may touch all these keys: always on one server."""
+        return True
+
     async def ask(self, *command: Argument) -> Any:
         """The reply to a command that changes nothing, or that may happen twice. One round trip."""
         self._require_open()

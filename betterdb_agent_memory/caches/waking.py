@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from betterdb_agent_memory.engines.base import Collection, Engine, Leases, Records, Traffic
+from betterdb_agent_memory.engines.event_log import EventLog
 from betterdb_agent_memory.engines.values import ValueBatch, Values
 from betterdb_agent_memory.engines.watching import Watch
 
@@ -39,6 +40,10 @@ class WakingEngine:
     def records(self, collection: Collection) -> Records:
         """The engine's own."""
         return self._engine.records(collection)
+
+    def event_log(self, key: str) -> EventLog:
+        """The engine's own."""
+        return self._engine.event_log(key)
 
     def watch(self, keys: Sequence[str], on_change: Callable[[], None]) -> Watch:
         """The engine's own."""

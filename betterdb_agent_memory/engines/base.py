@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
+from betterdb_agent_memory.engines.event_log import EventLog
 from betterdb_agent_memory.engines.filters import Fields, Filter
 from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.engines.watching import Watch
@@ -445,6 +446,9 @@ class Engine(Protocol):
 
     def records(self, collection: Collection) -> Records:
         """The records of `collection`; no I/O."""
+
+    def event_log(self, key: str) -> EventLog:
+        """The event log at `key`, which may be there or not; no I/O."""
 
     def watch(self, keys: Sequence[str], on_change: Callable[[], None]) -> Watch:
         """Call `on_change` soon after strings or maps at these keys were changed, by whomever.

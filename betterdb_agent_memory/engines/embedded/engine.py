@@ -10,6 +10,7 @@ import apsw
 
 from betterdb_agent_memory.engines.base import Collection, Traffic
 from betterdb_agent_memory.engines.embedded.database import Database
+from betterdb_agent_memory.engines.embedded.event_log import EmbeddedEventLog
 from betterdb_agent_memory.engines.embedded.leases import EmbeddedLeases
 from betterdb_agent_memory.engines.embedded.place import IN_MEMORY
 from betterdb_agent_memory.engines.embedded.records import EmbeddedRecords
@@ -76,6 +77,10 @@ class EmbeddedEngine:
     def records(self, collection: Collection) -> EmbeddedRecords:
         """The records of `collection`; no I/O."""
         return EmbeddedRecords(self._database, collection, self._now_ms)
+
+    def event_log(self, key: str) -> EmbeddedEventLog:
+        """The event log at `key`; no I/O."""
+        return EmbeddedEventLog(self._database, self._now_ms, key)
 
     def watch(self, keys: Sequence[str], on_change: Callable[[], None]) -> Watch:
         """Call `on_change` within a second after strings or maps were changed, by whichever process."""

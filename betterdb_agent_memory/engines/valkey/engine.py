@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from betterdb_agent_memory.engines.base import Collection, Traffic
 from betterdb_agent_memory.engines.valkey.client import ValkeyClient
+from betterdb_agent_memory.engines.valkey.event_log import ValkeyEventLog
 from betterdb_agent_memory.engines.valkey.leases import ValkeyLeases
 from betterdb_agent_memory.engines.valkey.records import ValkeyRecords
 from betterdb_agent_memory.engines.valkey.values import ValkeyValues
@@ -124,6 +125,10 @@ class ValkeyEngine:
         return ValkeyRecords(
             self._client, collection, search_timeout_ms=self.search_timeout_ms, minimum_ef=self.minimum_ef
         )
+
+    def event_log(self, key: str) -> ValkeyEventLog:
+        """The event log at `key`; no I/O."""
+        return ValkeyEventLog(self._client, self._watching, key)
 
     def watch(self, keys: Sequence[str], on_change: Callable[[], None]) -> Watch:
         """Call `on_change` soon after strings or maps at these keys were changed, by whomever.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.engines.watching import Watch
@@ -94,6 +94,39 @@ class GroupState:
     name: str
     positions: tuple[LogPosition, ...]
     consumers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """An entry that goes into the log at `log_key` in the step that writes a record; none where there is no log.
+
+    It consists of the record's id as `id_field`, of `fields`, and of what the record holds in `copied` fields: once
+    it was stored or changed, or before it was deleted. `fields_if_changed` are in place of `fields` where a write
+    found a record and changed it.
+    """
+
+    log_key: str
+    retention: Retention
+    id_field: str
+    copied: tuple[str, ...]
+    fields: Fields
+    fields_if_changed: Fields | None = None
+
+    def entry(self, id: str, record: Fields, *, is_changed: bool = False) -> dict[str, bytes]:
+        """The entry about the record `id`, which holds these fields."""
+        said = self.fields_if_changed if is_changed and self.fields_if_changed is not None else self.fields
+        copies = {name: record[name] for name in self.copied if name in record}
+        return {self.id_field: id.encode(), **said, **copies}
+
+
+Deed: TypeAlias = Literal["write", "change", "delete"]
+
+
+class Announcing(Protocol):
+    """Whoever wants writes of records told in a log. Asked before each batch, for each of its records."""
+
+    def of(self, deed: Deed, id: str) -> Announcement | None:
+        """What is to be told if this is done to the record; None for nothing, which then costs nothing."""
 
 
 class EventLog(Protocol):

@@ -17,6 +17,7 @@ from betterdb_agent_memory.engines.embedded.records import EmbeddedRecords
 from betterdb_agent_memory.engines.embedded.sweeping import sweep_everything
 from betterdb_agent_memory.engines.embedded.values import EmbeddedValues
 from betterdb_agent_memory.engines.embedded.watching import Looking
+from betterdb_agent_memory.engines.event_log import Announcing
 from betterdb_agent_memory.engines.watching import Watch, Watching
 from betterdb_agent_memory.errors import ConfigurationError
 
@@ -74,9 +75,11 @@ class EmbeddedEngine:
         """Nothing: there is no network."""
         return Traffic()
 
-    def records(self, collection: Collection, counting: GroupCounting | None = None) -> EmbeddedRecords:
-        """The records of `collection`, whose groups are counted as `counting` says; no I/O."""
-        return EmbeddedRecords(self._database, collection, self._now_ms, counting)
+    def records(
+        self, collection: Collection, counting: GroupCounting | None = None, announcing: Announcing | None = None
+    ) -> EmbeddedRecords:
+        """The records of `collection`, counted in groups and told in a log as these two say; no I/O."""
+        return EmbeddedRecords(self._database, collection, self._now_ms, counting, announcing)
 
     def event_log(self, key: str) -> EmbeddedEventLog:
         """The event log at `key`; no I/O."""

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from betterdb_agent_memory.engines.base import Collection, GroupCounting, Traffic
+from betterdb_agent_memory.engines.event_log import Announcing
 from betterdb_agent_memory.engines.valkey.client import ValkeyClient
 from betterdb_agent_memory.engines.valkey.event_log import ValkeyEventLog
 from betterdb_agent_memory.engines.valkey.leases import ValkeyLeases
@@ -120,10 +121,17 @@ class ValkeyEngine:
         """What went to the server and came back."""
         return self._client.traffic
 
-    def records(self, collection: Collection, counting: GroupCounting | None = None) -> ValkeyRecords:
-        """The records of `collection`, whose groups are counted as `counting` says; no I/O."""
+    def records(
+        self, collection: Collection, counting: GroupCounting | None = None, announcing: Announcing | None = None
+    ) -> ValkeyRecords:
+        """The records of `collection`, counted in groups and told in a log as these two say; no I/O."""
         return ValkeyRecords(
-            self._client, collection, counting, search_timeout_ms=self.search_timeout_ms, minimum_ef=self.minimum_ef
+            self._client,
+            collection,
+            counting,
+            announcing,
+            search_timeout_ms=self.search_timeout_ms,
+            minimum_ef=self.minimum_ef,
         )
 
     def event_log(self, key: str) -> ValkeyEventLog:

@@ -24,6 +24,7 @@ from betterdb_agent_memory.engines.event_log import (
 )
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.engines.valkey import reply
+from betterdb_agent_memory.engines.valkey.beside import retention_arguments
 from betterdb_agent_memory.engines.valkey.client import ValkeyClient
 from betterdb_agent_memory.engines.valkey.packing import Argument, Command
 from betterdb_agent_memory.engines.valkey.scripts import load_script, run_many
@@ -52,7 +53,7 @@ class ValkeyEventLog:
             self._client,
             [
                 load_script("log_open").call(self._key, []),
-                load_script("log_head").call(self._head, _retention_arguments(retention)),
+                load_script("log_head").call(self._head, retention_arguments(retention)),
             ],
         )
         _raise_first(outcomes)
@@ -97,7 +98,7 @@ class ValkeyEventLog:
         if self._retention is None and (not entries or await self.state() is None):
             return [None] * len(entries)
         assert self._retention is not None
-        kept = _retention_arguments(self._retention)
+        kept = retention_arguments(self._retention)
         script = load_script("log_append")
         outcomes = await run_many(self._client, [script.call(self._key, [*kept, *_flat(fields)]) for fields in entries])
         _raise_first(outcomes)
@@ -210,11 +211,6 @@ class ValkeyEventLog:
 
     def _group_key(self, group: str) -> str:
         return f"{self._key}:group:{group}"
-
-
-def _retention_arguments(retention: Retention) -> list[Argument]:
-    age = retention.max_age_seconds
-    return [retention.max_entries, "" if age is None else age * 1000]
 
 
 def _flat(fields: Fields) -> list[Argument]:

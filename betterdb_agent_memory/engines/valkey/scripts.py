@@ -13,10 +13,10 @@ from betterdb_agent_memory.engines.valkey.client import ValkeyClient
 from betterdb_agent_memory.engines.valkey.packing import Argument, Command
 
 _PARTS = {
-    "change": ("beside", "expecting", "changing"),
+    "change": ("appending", "beside", "expecting", "changing"),
     "choose": (),
     "correct_count": (),
-    "delete": ("beside", "expecting"),
+    "delete": ("appending", "beside", "expecting"),
     "delete_value": (),
     "expire_value": (),
     "increment": (),
@@ -26,7 +26,7 @@ _PARTS = {
     "log_open": (),
     "log_share": (),
     "remove_field": (),
-    "write": ("beside", "expecting", "changing", "storing"),
+    "write": ("appending", "beside", "expecting", "changing", "storing"),
     "write_map": (),
 }
 """Each script, and the files that stand before it: what several scripts do is written once."""

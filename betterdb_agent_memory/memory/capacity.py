@@ -18,6 +18,7 @@ from betterdb_agent_memory.engines.base import Row
 from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.errors import AgentMemoryError
 from betterdb_agent_memory.live_config import MemoryConfigSnapshot
+from betterdb_agent_memory.memory.changes.cause import because
 from betterdb_agent_memory.memory.record import CONTENT, IMPORTANCE, LAST_ACCESSED_AT, decode_memory
 from betterdb_agent_memory.memory.scoring import retention_score
 from betterdb_agent_memory.memory.searching import Searcher
@@ -155,7 +156,8 @@ class Capacity:
                     half_life_seconds=half_life_seconds,
                 ),
             )
-            return sum(await records.delete_many(victims)) if victims else 0
+            with because("evicted"):
+                return sum(await records.delete_many(victims)) if victims else 0
 
     async def _scope(self, records: SearchedRecords, filter: Filter) -> tuple[list[EvictionCandidate], int]:
         """The memories of the scope that may leave, and how many may not because they are being written.

@@ -10,6 +10,7 @@ from betterdb_agent_memory.engines.base import RecordChange
 from betterdb_agent_memory.engines.filters import TAG_SEPARATOR
 from betterdb_agent_memory.errors import ConsolidationError
 from betterdb_agent_memory.leasing import HeldLease
+from betterdb_agent_memory.memory.changes.cause import because
 from betterdb_agent_memory.memory.consolidation.batching import Batches
 from betterdb_agent_memory.memory.consolidation.curation import Curation, FactWrite, StoredFact, curate
 from betterdb_agent_memory.memory.consolidation.facts import ConsolidateFactsResult, Fact, FactExtractor
@@ -180,7 +181,9 @@ async def _carry_out(
     memories = [_memory(workshop, request, write, now_ms) for write in curation.writes]
     created = tuple(memory.id for memory in memories)
     with workshop.protecting(created):
-        deleted = await _write_and_delete(workshop, request, curation, memories, lease)
+        # What goes here are facts that others have taken the place of.
+        with because("superseded"):
+            deleted = await _write_and_delete(workshop, request, curation, memories, lease)
         for tags in dict.fromkeys(memory.tags for memory in memories):
             await workshop.make_room(scope_filter(request.candidates.scope, tags))
     return _Changed(created, deleted)
@@ -220,7 +223,8 @@ async def _add_tags(workshop: Workshop, curation: Curation, lease: HeldLease) ->
     ]
     for page in pages(changes, _WRITE_PAGE):
         lease.check()
-        await workshop.records.change_many(page)
+        with because("updated"):
+            await workshop.records.change_many(page)
         await workshop.keep_in_step([change.id for change in page])
 
 

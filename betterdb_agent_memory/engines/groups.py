@@ -21,6 +21,30 @@ def group_name(values: Iterable[bytes | None]) -> str:
     return "".join(_ABSENT if value is None else f"{len(value)}:{value.decode(errors='replace')}" for value in values)
 
 
+def group_values(name: str) -> tuple[str | None, ...]:
+    """The values of a group's fields, in order, None for one that is not there: the opposite of `group_name`.
+
+    Raises:
+        ValueError: it is no name of a group.
+
+    >>> group_values("3:t-1-0:")
+    ('t-1', None, '')
+    """
+    rest = name.encode()
+    values: list[str | None] = []
+    while rest:
+        if rest.startswith(_ABSENT.encode()):
+            values.append(None)
+            rest = rest[1:]
+            continue
+        length, _, behind = rest.partition(b":")
+        if not length.isdigit() or len(behind) < int(length):
+            raise ValueError(f"{name!r} is no name of a group")
+        values.append(behind[: int(length)].decode())
+        rest = behind[int(length) :]
+    return tuple(values)
+
+
 def is_total_absence(name: str) -> bool:
     """Whether the group is that of the records which have none of the fields."""
     return not name.strip(_ABSENT)

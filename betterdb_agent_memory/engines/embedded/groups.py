@@ -72,11 +72,13 @@ class Groups:
 
     def _add(self, group: str, amount: int, *, last_id: str | None = None) -> None:
         size = self.read(group).size
-        if size is None:
-            return
-        if size + amount == 0 and amount < 0:
+        if size is not None and size + amount == 0 and amount < 0:
             # Nothing is kept of a group that nobody is in.
             take_fields(self._connection, self._key, (group, LAST_WRITTEN + group))
             return
+        # Which one was the last is kept also where nobody counts yet: whoever begins to wants to know it.
         noted = {} if last_id is None else {LAST_WRITTEN + group: last_id.encode()}
-        put_fields(self._connection, self._key, {group: b"%d" % (size + amount), **noted}, self._now_ms)
+        if size is not None:
+            noted[group] = b"%d" % (size + amount)
+        if noted:
+            put_fields(self._connection, self._key, noted, self._now_ms)

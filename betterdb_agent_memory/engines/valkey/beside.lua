@@ -100,10 +100,10 @@ local function stored(outcome, before, is_whole)
   local after = group_now()
   if not beside.counts_key then return {outcome, before, after} end
   if before ~= after then leave(before) end
-  if redis.call('HEXISTS', beside.counts_key, after) == 0 then return {outcome} end
-  local size = redis.call('HINCRBY', beside.counts_key, after, before == after and 0 or 1)
+  -- Also where nobody counts yet: whoever begins to wants to know it.
   if is_whole or before ~= after then redis.call('HSET', beside.counts_key, '@' .. after, beside.id) end
-  return {outcome, size}
+  if redis.call('HEXISTS', beside.counts_key, after) == 0 then return {outcome} end
+  return {outcome, redis.call('HINCRBY', beside.counts_key, after, before == after and 0 or 1)}
 end
 
 -- A record that was of the group `before` has been deleted; the script's answer.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from betterdb_agent_memory.engines.base import Collection, Fence, GroupCount, GroupCounting, RecordWrite
@@ -28,27 +28,34 @@ class Groups:
         """Whether what is written now is counted."""
         return self._counting is not None and self._collection.counts_key is not None and self._counting.is_on
 
-    def tell(self, writes: Sequence[RecordWrite], answers: Sequence[Any]) -> None:
-        """Tell whoever has them counted how large the groups of these writes are, as the server answered."""
+    def tell(self, writes: Sequence[RecordWrite], answers: Sequence[Any], apart: Mapping[str, int]) -> None:
+        """Tell whoever has them counted how large the groups of these writes are, as the server answered; `apart`
+        are those that it counted in a step of their own.
+        """
         if self._counting is None:
             return
-        sizes = {
-            group_name(map(write.fields.get, self._collection.group_fields)): size_in(answer)
-            for write, answer in zip(writes, answers, strict=True)
-        }
+        sizes: dict[str, int | None] = {}
+        for write, answer in zip(writes, answers, strict=True):
+            group = group_name(map(write.fields.get, self._collection.group_fields))
+            sizes[group] = apart.get(group, size_in(answer))
         for group, size in sizes.items():
             self._counting.counted(group, size)
 
-    async def count_apart(self, ids: Sequence[str], answers: Sequence[Any]) -> None:
-        """Count what no script could count in the same step, on a cluster. None or one round trip.
+    async def count_apart(self, ids: Sequence[str], answers: Sequence[Any]) -> dict[str, int]:
+        """Count what no script could count in the same step, on a cluster; the sizes of groups. None or one round trip.
 
         A failure is none of the write's: what was not counted now is found by the next recount.
         """
         commands = [
             command for id, answer in zip(ids, answers, strict=True) for command in self._besides.after(id, answer)
         ]
-        if commands:
-            await run_many(self._client, commands)
+        if not commands:
+            return {}
+        sizes: dict[str, int] = {}
+        for command, size in zip(commands, await run_many(self._client, commands), strict=True):
+            if isinstance(size, int):
+                sizes[_text(command[4])] = size
+        return sizes
 
     async def read(self, group: str) -> GroupCount:
         """The count of a group, and the record written last. One round trip."""
@@ -79,5 +86,5 @@ class Groups:
         return self._collection.counts_key
 
 
-def _text(stored: bytes | str) -> str:
-    return stored if isinstance(stored, str) else stored.decode()
+def _text(stored: bytes | str | int) -> str:
+    return stored.decode(errors="replace") if isinstance(stored, bytes) else str(stored)

@@ -182,9 +182,9 @@ class ValkeyRecords:
             for write in writes
         ]
         self._index.note_written(len(writes))
-        answers = await self._told(sent, [write.id for write in writes], fence)
+        answers, apart = await self._told(sent, [write.id for write in writes], fence)
         if counted:
-            self._groups.tell(writes, answers)
+            self._groups.tell(writes, answers, apart)
         return [outcome_of(command, answer) for command, answer in zip(sent, answers, strict=True)]
 
     async def read_many(self, ids: Sequence[str], fields: Sequence[str] | None) -> list[Fields | None]:
@@ -281,7 +281,7 @@ class ValkeyRecords:
             )
             for change in own
         ]
-        answers = await self._told(sent, [change.id for change in own], fence)
+        answers, _ = await self._told(sent, [change.id for change in own], fence)
         outcomes = iter([outcome_of(command, answer) for command, answer in zip(sent, answers, strict=True)])
         return [next(outcomes) if is_own(change.id) else Outcome.MISSING for change in changes]
 
@@ -406,8 +406,11 @@ class ValkeyRecords:
     def _key(self, id: str) -> str:
         return self._collection.key_prefix + id
 
-    async def _told(self, commands: Sequence[Command], ids: Sequence[str], fence: Fence | None) -> list[Any]:
+    async def _told(
+        self, commands: Sequence[Command], ids: Sequence[str], fence: Fence | None
+    ) -> tuple[list[Any], dict[str, int]]:
+        """The answers, and the sizes of groups that were counted in a step of their own."""
         answers: list[Any] = await run_many(self._client, commands)
-        await self._groups.count_apart(ids, answers)
+        apart = await self._groups.count_apart(ids, answers)
         settle(ids, answers, fence)
-        return answers
+        return answers, apart

@@ -61,13 +61,13 @@ async def follow_in_group(
         while True:
             news.clear()
             await consumer.share_if_due()
-            after = consumer.cursors.least
+            after = consumer.cursors.begin_page()
             if after is None:
                 await _pause(news, min(hold_seconds / 3, 1.0))
                 continue
             page = await log.read(after, count=PAGE)
             if page is not None and page.missed != 0:
-                consumer.cursors.pass_over(_behind_the_gap(page))
+                consumer.cursors.end_page(_behind_the_gap(page))
                 await consumer.share()
             page = _complete(page, asked)
             for entry in page.entries:
@@ -79,7 +79,7 @@ async def follow_in_group(
                 consumer.cursors.handle(entry)
                 await consumer.handled_one()
             if page.entries:
-                consumer.cursors.pass_over(page.entries[-1].position)
+                consumer.cursors.end_page(page.entries[-1].position)
             else:
                 await _pause(news, min(log.look_again_seconds, hold_seconds / 3))
 
@@ -96,7 +96,7 @@ class _Consumer:
         self._every_seconds = min(hold_seconds / 3, _LONGEST_QUIET_SECONDS)
         self._name = uuid.uuid4().hex
         self._held_until = -1.0
-        self._shared_at = -hold_seconds
+        self._moved_at = -hold_seconds
         self._since_told = 0
         # Answers about what is held are taken in the order in which they were asked for.
         self._turn = LoopLock()
@@ -129,18 +129,19 @@ class _Consumer:
             )
             self.cursors.hold(held)
             self._held_until = now + self._hold_seconds
-            self._shared_at = now
             self._since_told = 0
+            if may_move:
+                self._moved_at = now
 
     async def share_if_due(self) -> None:
         """`share` with nothing in hand, if the last time is a while ago or the group does not know all."""
-        if self._since_told or monotonic() - self._shared_at >= self._every_seconds:
+        if self._since_told or monotonic() - self._moved_at >= self._every_seconds:
             await self.share()
 
     async def handled_one(self) -> None:
         """One more was handled: a hundred are told at once, or what there is after a while."""
         self._since_told += 1
-        if self._since_told >= TELL_EVERY or monotonic() - self._shared_at >= self._every_seconds:
+        if self._since_told >= TELL_EVERY or monotonic() - self._moved_at >= self._every_seconds:
             await self.share()
 
     async def may_hand_out(self, entry: LogEntry) -> bool:

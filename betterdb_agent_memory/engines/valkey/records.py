@@ -26,6 +26,7 @@ from betterdb_agent_memory.engines.base import (
 from betterdb_agent_memory.engines.event_log import Announcement, Announcing, Deed
 from betterdb_agent_memory.engines.filters import Fields, Filter
 from betterdb_agent_memory.engines.valkey import query, reply
+from betterdb_agent_memory.engines.valkey.apart import Apart, Telling
 from betterdb_agent_memory.engines.valkey.beside import Besides, outcome_in
 from betterdb_agent_memory.engines.valkey.by_key import ByKey
 from betterdb_agent_memory.engines.valkey.choosing import Choosing
@@ -48,6 +49,7 @@ from betterdb_agent_memory.engines.valkey.writing import (
     delete_command,
     outcome_of,
     settle,
+    told_outcome,
     write_command,
 )
 from betterdb_agent_memory.errors import InvalidInputError
@@ -165,7 +167,7 @@ class ValkeyRecords:
         """
         for write in writes:
             check_write(write)
-        counted = self._groups.are_counted
+        counted, announced = self._groups.are_counted, self._announced("write", [write.id for write in writes])
         sent = [
             write_command(
                 self._key(write.id),
@@ -176,13 +178,15 @@ class ValkeyRecords:
                     write.id,
                     fence=fence,
                     counted=counted,
-                    announced=self._announced("write", write.id),
+                    announced=announcement,
                 ),
             )
-            for write in writes
+            for write, announcement in zip(writes, announced, strict=True)
         ]
         self._index.note_written(len(writes))
-        answers, apart = await self._told(sent, [write.id for write in writes], fence)
+        answers, apart = await self._told(
+            sent, [write.id for write in writes], fence, announced, held=[write.fields for write in writes]
+        )
         if counted:
             self._groups.tell(writes, answers, apart)
         return [outcome_of(command, answer) for command, answer in zip(sent, answers, strict=True)]
@@ -226,7 +230,7 @@ class ValkeyRecords:
         if len(conditions) != len(ids):
             raise InvalidInputError(f"{len(ids)} ids and {len(conditions)} sets of expected values")
         own = [(id, condition) for id, condition in zip(ids, conditions, strict=True) if is_own(id)]
-        counted = self._groups.are_counted
+        counted, announced = self._groups.are_counted, self._announced("delete", [id for id, _ in own])
         commands = [
             delete_command(
                 self._key(id),
@@ -237,12 +241,12 @@ class ValkeyRecords:
                     fence=fence,
                     counted=counted,
                     counter=counter,
-                    announced=self._announced("delete", id),
+                    announced=announcement,
                 ),
             )
-            for id, condition in own
+            for (id, condition), announcement in zip(own, announced, strict=True)
         ]
-        answers: list[Any] = await run_many(self._client, commands)
+        answers = await self._sent(commands, [id for id, _ in own], announced)
         gone = [not isinstance(answer, Exception) and outcome_in(answer) == 1 for answer in answers]
         self._index.note_deleted(sum(gone))
         apart = counter is not None and own and not self._client.are_together(self._key(own[0][0]), counter.key)
@@ -266,6 +270,7 @@ class ValkeyRecords:
             check_change(change)
         own = [change for change in changes if is_own(change.id)]
         counted, fields = self._groups.are_counted, self._collection.group_fields
+        announced = self._announced("change", [change.id for change in own])
         sent = [
             change_command(
                 self._key(change.id),
@@ -276,12 +281,12 @@ class ValkeyRecords:
                     change.id,
                     fence=fence,
                     counted=counted and concerns_group(change, fields),
-                    announced=self._announced("change", change.id),
+                    announced=announcement,
                 ),
             )
-            for change in own
+            for change, announcement in zip(own, announced, strict=True)
         ]
-        answers, _ = await self._told(sent, [change.id for change in own], fence)
+        answers, _ = await self._told(sent, [change.id for change in own], fence, announced)
         outcomes = iter([outcome_of(command, answer) for command, answer in zip(sent, answers, strict=True)])
         return [next(outcomes) if is_own(change.id) else Outcome.MISSING for change in changes]
 
@@ -400,17 +405,55 @@ class ValkeyRecords:
             if rows := await self._by_key.rows(ids, fields):
                 yield tuple(rows)
 
-    def _announced(self, deed: Deed, id: str) -> Announcement | None:
-        return None if self._announcing is None else self._announcing.of(deed, id)
+    def _announced(self, deed: Deed, ids: Sequence[str]) -> list[Announcement | None]:
+        return [None] * len(ids) if self._announcing is None else [self._announcing.of(deed, id) for id in ids]
 
     def _key(self, id: str) -> str:
         return self._collection.key_prefix + id
 
+    async def _sent(
+        self,
+        commands: Sequence[Command],
+        ids: Sequence[str],
+        announced: Sequence[Announcement | None],
+        held: Sequence[Fields] | None = None,
+    ) -> list[Any]:
+        """The answers. What could not be told in the same step is noted before and told after: two round trips more,
+        and one where it is not known what the records `held`.
+        """
+        keys = [self._key(id) for id in ids]
+        together = [
+            one is None or self._client.are_together(key, one.log_key) for key, one in zip(keys, announced, strict=True)
+        ]
+        if all(together):
+            return await run_many(self._client, commands)
+        names = tuple(dict.fromkeys(name for one in announced if one is not None for name in one.copied))
+        known: Sequence[Fields | None] = held if held is not None else await self._by_key.read(ids, names)
+        apart = Apart(
+            self._client,
+            [
+                None if one is None or is_together else Telling(id, one, fields or {})
+                for id, one, is_together, fields in zip(ids, announced, together, known, strict=True)
+            ],
+        )
+        await apart.note()
+        answers = await run_many(self._client, commands)
+        outcomes = [told_outcome(command, answer) for command, answer in zip(commands, answers, strict=True)]
+        changed = [id for id, outcome in zip(ids, outcomes, strict=True) if outcome is Outcome.CHANGED]
+        now = dict(zip(changed, await self._by_key.read(changed, names) if changed else (), strict=True))
+        await apart.settle(outcomes, [now.get(id) for id in ids])
+        return answers
+
     async def _told(
-        self, commands: Sequence[Command], ids: Sequence[str], fence: Fence | None
+        self,
+        commands: Sequence[Command],
+        ids: Sequence[str],
+        fence: Fence | None,
+        announced: Sequence[Announcement | None],
+        held: Sequence[Fields] | None = None,
     ) -> tuple[list[Any], dict[str, int]]:
         """The answers, and the sizes of groups that were counted in a step of their own."""
-        answers: list[Any] = await run_many(self._client, commands)
+        answers = await self._sent(commands, ids, announced, held)
         apart = await self._groups.count_apart(ids, answers)
         settle(ids, answers, fence)
         return answers, apart

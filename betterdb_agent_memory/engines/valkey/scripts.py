@@ -24,6 +24,7 @@ _PARTS = {
     "log_append": ("appending",),
     "log_head": (),
     "log_open": (),
+    "log_settle": ("appending",),
     "log_share": (),
     "remove_field": (),
     "write": ("appending", "beside", "expecting", "changing", "storing"),

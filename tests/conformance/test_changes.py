@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import Any
 
 import pytest
 
@@ -13,17 +12,13 @@ from betterdb_agent_memory import (
     Change,
     ChangeFeedOptions,
     ChangesMissedError,
-    ConfigurationError,
     Fact,
-    InvalidInputError,
     MemoryItem,
     MemoryNotFoundError,
     MemoryScope,
     MemoryStore,
 )
-from betterdb_agent_memory.engines.base import Engine
 from tests.conformance.conftest import MakeStore
-from tests.embedding import embed
 
 ALL = ChangeFeedOptions(reinforced_share=1.0)
 
@@ -243,38 +238,3 @@ async def test_waiting_for_a_memory_that_another_worker_is_writing(make_store: M
     await other.remember("here it is", id="m-1")
     assert (await waiting).content == "here it is"
     assert (await store.wait_for("m-1", timeout_seconds=0)).id == "m-1"
-
-
-@pytest.mark.parametrize(
-    ("asked", "message"),
-    [
-        ({"since": "yesterday"}, "since is 'now', 'oldest'"),
-        ({"since": 2**60}, "since is 'now'"),
-        ({"since": True}, "since is 'now'"),
-        ({"kinds": "forgotten"}, "kinds is a collection"),
-        ({"kinds": ["born"]}, "no changes of the kind 'born'"),
-        ({"group": ""}, "group is a name"),
-        ({"group": "a\nb"}, "group is a name"),
-        ({"group": "ü" * 101}, "group has 202 bytes"),
-        ({"takeover_seconds": 0.01}, "takeover_seconds is from"),
-        ({"takeover_seconds": float("nan")}, "takeover_seconds is from"),
-        ({"thread_id": 7}, "thread_id must be text"),
-    ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
-)
-async def test_bad_questions_are_refused_before_the_feed_is_switched_on(
-    make_store: MakeStore, asked: dict[str, Any], message: str
-) -> None:
-    store = make_store()
-    with pytest.raises(InvalidInputError, match=message):
-        await take(store.changes(**asked), 1)
-    assert await store.change_feed() is None
-    with pytest.raises(InvalidInputError, match="timeout_seconds"):
-        await store.wait_for("x", timeout_seconds=-1)
-
-
-async def test_options_that_cannot_work_are_refused(engine: Engine) -> None:
-    with pytest.raises(ConfigurationError, match="change_feed"):
-        MemoryStore(client=engine, name="n", embed_fn=embed, change_feed="yes")  # type: ignore[arg-type]
-    with pytest.raises(ConfigurationError, match="max_changes"):
-        ChangeFeedOptions(max_changes=0)

@@ -68,9 +68,11 @@ class Consumer:
 
 @settings(max_examples=150, deadline=None)
 @given(
-    memories=st.lists(st.sampled_from(MEMORIES), max_size=60),
+    memories=st.lists(st.sampled_from(MEMORIES), min_size=20, max_size=60),
     acts=st.lists(
-        st.tuples(st.integers(0, 2), st.sampled_from(["step", "step", "step", "share", "beat", "die"])), max_size=150
+        st.tuples(st.integers(0, 2), st.sampled_from(["step", "step", "share", "beat", "die"])),
+        min_size=40,
+        max_size=150,
     ),
     size=st.integers(1, 9),
 )

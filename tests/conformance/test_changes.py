@@ -18,6 +18,7 @@ from betterdb_agent_memory import (
     MemoryScope,
     MemoryStore,
 )
+from betterdb_agent_memory.engines.base import Engine
 from tests.conformance.conftest import MakeStore
 
 ALL = ChangeFeedOptions(reinforced_share=1.0)
@@ -213,6 +214,35 @@ async def test_a_group_shares_the_changes_and_goes_on_where_it_was(make_store: M
     assert [(group.name, group.consumers) for group in status.groups] == [("g", 0)]
     assert await store.drop_change_group("g")
     assert not await store.drop_change_group("g")
+
+
+async def test_a_group_that_came_too_late_is_told_once_and_goes_on_behind_the_gap(make_store: MakeStore) -> None:
+    store = make_store(change_feed=ChangeFeedOptions(max_changes=1, max_age_seconds=None))
+    await store.remember_many([{"content": f"m{n}"} for n in range(3)])
+    await take(store.changes(since="oldest", group="g"), 1)
+    await store.remember_many([{"content": f"n{n}"} for n in range(400)])
+    with pytest.raises(ChangesMissedError) as missed:
+        await take(store.changes(group="g"), 1)
+    [first] = await take(store.changes(since="oldest"), 1)
+    assert missed.value.missed is not None
+    assert missed.value.missed > 0
+    assert await take(store.changes(group="g"), 1) == [first]
+
+
+async def test_a_write_that_is_told_takes_no_round_trip_more(make_store: MakeStore, engine: Engine) -> None:
+    costs = []
+    for options in ({}, {"change_feed": True}):
+        store = make_store(name=make_store().name + str(len(options)), **options)
+        id = await store.remember("warm")
+        await store.update(id, importance=0.1)
+        before = engine.round_trips
+        id = await store.remember("tea", thread_id="t")
+        await store.remember_many([{"content": f"m{n}"} for n in range(20)])
+        await store.update(id, importance=0.2)
+        await store.forget(id)
+        costs.append(engine.round_trips - before)
+        assert await store.change_feed() is None or options
+    assert costs[0] == costs[1]
 
 
 async def test_reinforcements_are_sampled(make_store: MakeStore) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Collection, Sequence
 from zlib import crc32
 
@@ -17,7 +18,7 @@ from betterdb_agent_memory.memory.record import IMPORTANCE, LAST_ACCESSED_AT, SC
 from betterdb_agent_memory.memory.searching import Searcher
 from betterdb_agent_memory.memory.spaces import SearchedRecords
 from betterdb_agent_memory.memory.victims import (
-    READ,
+    DECIDING,
     EvictionCandidate,
     Retention,
     candidates_in,
@@ -35,6 +36,11 @@ _DELETED_AT_ONCE = 500
 _FEW = 500
 """Scopes up to this size are read whole: one round trip counts them and shows who leaves."""
 
+_CORNERS = 3
+_USES = 20
+"""So often a scope's lowest are looked for without its two orders, which alone show memories that lack a number."""
+
+_LIMITS = 10_000
 _ROUNDS = 20
 _RECOUNTS = 3
 _log = logging.getLogger(__name__)
@@ -62,6 +68,7 @@ class Evictor:
         self._name = name
         self._counter = counter
         self._on_unreadable = on_unreadable
+        self._limits = _Limits()
 
     def alone(self, group: str) -> HeldLease:
         """The lease under which the scope is trimmed and recounted."""
@@ -181,8 +188,12 @@ class Evictor:
         total: int,
         is_refused: bool,
     ) -> list[EvictionCandidate]:
-        """The `count` lowest of a large scope, from the ends of its two orders."""
-        depth = count + 1
+        """The `count` lowest of a large scope: from the corner where they should be, or from the ends of its orders."""
+        found = await self._in_corner(records, group, filter, retention, count)
+        if found is not None:
+            return await self._exact(records, filter, retention, found, count, is_refused)
+        # With numbers that have nothing to do with each other, this is how far the lists have to reach.
+        depth = count + math.isqrt(count * total)
         while 4 * depth < total:
             try:
                 pages = await self._ends(records, filter, depth)
@@ -193,6 +204,9 @@ class Evictor:
             candidates, _ = await self._decoded(list(seen.values()), filter, {last})
             chosen = retention.lowest(candidates, count)
             if len(chosen) == count and _is_settled(retention, chosen[-1], pages):
+                limit = retention.worth(chosen[-1].importance, chosen[-1].last_accessed_at).score
+                if not pages[-1].total:
+                    self._limits.keep(group, retention.next_limit(candidates, count, limit))
                 return await self._exact(records, filter, retention, candidates, count, is_refused)
             depth *= 2
         rows = await self._whole(records, filter)
@@ -201,6 +215,32 @@ class Evictor:
         # Counted anew from what was read: nobody leaves for somebody else's memory.
         excess = len(candidates) + kept - (total - count)
         return await self._exact(records, filter, retention, candidates, excess, is_refused)
+
+    async def _in_corner(
+        self, records: SearchedRecords, group: str, filter: Filter, retention: Retention, count: int
+    ) -> list[EvictionCandidate] | None:
+        """Candidates among which the `count` lowest surely are; None where nobody knows where to look for them.
+
+        One or two round trips.
+        """
+        for _ in range(_CORNERS):
+            limit = self._limits.take(group)
+            if limit is None:
+                return None
+            room = 4 * count + _FEW
+            corner = Filter((*filter.clauses, retention.corner(limit)))
+            page = await records.select(corner, fields=_wanted(filter), limit=room)
+            if page.scanned < page.total:
+                return None
+            last = (await self._records.read_group(group)).last_id
+            candidates, _ = await self._decoded(page.rows, filter, {last})
+            within = [c for c in candidates if retention.worth(c.importance, c.last_accessed_at).score <= limit]
+            if not within:
+                return None
+            self._limits.keep(group, retention.next_limit(within, count, limit))
+            if len(within) >= count:
+                return within
+        return None
 
     async def _ends(self, records: SearchedRecords, filter: Filter, depth: int) -> Sequence[Page]:
         """The lowest `depth` by each number, and those without one: they count as 0, and stand in no such order."""
@@ -265,6 +305,27 @@ class Evictor:
         return candidates, kept
 
 
+class _Limits:
+    """Up to which score those that leave a scope next are to be looked for, as its last eviction has shown."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[float, int]] = {}
+
+    def take(self, group: str) -> float | None:
+        """The score, None where it is not known or was used often enough."""
+        limit, uses = self._kept.get(group, (0.0, 0))
+        return limit if uses else None
+
+    def keep(self, group: str, limit: float) -> None:
+        """It is `limit` next time."""
+        _, uses = self._kept.pop(group, (0.0, _USES + 1))
+        self._kept[group] = (limit, uses - 1)
+        if uses <= 1:
+            del self._kept[group]
+        if len(self._kept) > _LIMITS:
+            del self._kept[next(iter(self._kept))]
+
+
 def filter_of(group: str) -> Filter:
     """Exactly the scope of a group: the fields that it has, and none of those that it has not."""
     clauses: list[Clause] = [
@@ -275,7 +336,7 @@ def filter_of(group: str) -> Filter:
 
 
 def _wanted(filter: Filter) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*READ, *filter.field_names)))
+    return tuple(dict.fromkeys((*DECIDING, *filter.field_names)))
 
 
 def _is_settled(retention: Retention, worst: EvictionCandidate, pages: Sequence[Page]) -> bool:

@@ -272,6 +272,7 @@ class StoreParts:
             self._on_use()
         if self._refreshes_config:
             self._live_config.start()
+        if self._refreshes_config or self._capacity.limit is not None:
             self._capacity.start()
         if self._discovery is not None and self._registration is None:
             self._registration = asyncio.get_running_loop().create_task(self._discovery.register())

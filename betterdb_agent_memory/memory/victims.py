@@ -2,7 +2,8 @@
 
 A memory is kept by its retention score. Since that only grows with importance and with the time of last access, the
 lowest ones are found from the two ends of two ordered lists, without looking at the rest: the threshold algorithm of
-Fagin, Lotem and Naor, "Optimal aggregation algorithms for middleware" (PODS 2001).
+Fagin, Lotem and Naor, "Optimal aggregation algorithms for middleware" (PODS 2001). Who knows about how high they reach
+asks for the corner below that instead, which needs no order at all.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from betterdb_agent_memory.engines.base import Expected, Row
-from betterdb_agent_memory.engines.filters import Filter, leading_number
+from betterdb_agent_memory.engines.filters import AllOf, AnyOf, Between, Clause, Filter, leading_number
 from betterdb_agent_memory.live_config import MemoryConfigSnapshot
 from betterdb_agent_memory.memory.record import CONTENT, IMPORTANCE, LAST_ACCESSED_AT, decode_memory
 from betterdb_agent_memory.memory.scoring import retention_score
@@ -24,13 +25,14 @@ from betterdb_agent_memory.options import RecallWeights
 DECIDING = (IMPORTANCE, LAST_ACCESSED_AT)
 """What decides about a memory."""
 
-READ = (CONTENT, *DECIDING)
-"""What has to be read of one to decide."""
-
 _NEAR = 1e-9
 """Scores that differ by less may be in either order while numbers are rounded to twelve digits."""
 
 _EXACT_DIGITS = 11
+
+_AHEAD = 1.2
+"""How many of those that leave next are to be seen, of as many as leave, so that those that are written make up for
+the rest."""
 
 _MOST_NEAR = 100
 """Of more that are worth the same, any may leave."""
@@ -91,6 +93,34 @@ class Retention:
         order = np.lexsort((accessed, self._scores(importance, accessed)))
         return [candidates[position] for position in order[:count]]
 
+    def corner(self, score: float) -> Clause:
+        """What all memories fulfil that score at most `score`, and not many others."""
+        total = self.weights.importance + self.weights.recency
+        importance = accessed = None
+        if self.weights.importance:
+            importance = score * total / self.weights.importance * (1 + _NEAR) + _NEAR
+        if self.weights.recency and score > 0:
+            idle_seconds = -self.half_life_seconds * math.log2(score * total / self.weights.recency * (1 + _NEAR))
+            accessed = float(math.ceil(self.now_ms - 1000 * idle_seconds) + 1)
+        elif self.weights.recency:
+            accessed = -math.inf
+        within = AllOf((Between(IMPORTANCE, None, importance), Between(LAST_ACCESSED_AT, None, accessed)))
+        # Below zero, which only others write, an importance makes up for any recency.
+        return AnyOf((within, Between(IMPORTANCE, None, -_NEAR)))
+
+    def next_limit(self, candidates: Sequence[EvictionCandidate], count: int, limit: float) -> float:
+        """The score up to which `count` more are to be found next time, when the `count` lowest of these have left.
+
+        `candidates` are all that score at most `limit`. Those that remain, and a bit beyond.
+        """
+        ordered = self.lowest(candidates, len(candidates))
+        place = count + int(_AHEAD * count)
+        if place < len(ordered):
+            candidate = ordered[place]
+            return self.worth(candidate.importance, candidate.last_accessed_at).score
+        lowest = self.worth(ordered[0].importance, ordered[0].last_accessed_at).score
+        return limit + _AHEAD * max(limit - lowest, abs(limit) * _NEAR)
+
     def in_doubt(
         self, candidates: Sequence[EvictionCandidate], count: int, *, is_certain: bool = False
     ) -> list[EvictionCandidate]:
@@ -142,7 +172,8 @@ def candidates_in(
     candidates = []
     kept = unreadable = 0
     for row in filter.accepted(rows):
-        item, problems = decode_memory(row.id, row.fields)
+        # Its content decides nothing, and may be long; a fragment that lacks one belongs to no scope.
+        item, problems = decode_memory(row.id, {CONTENT: b"", **row.fields})
         unreadable += problems
         if item is None:
             continue

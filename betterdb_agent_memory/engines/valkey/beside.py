@@ -61,6 +61,21 @@ class Besides:
     def __init__(self, client: ValkeyClient, collection: Collection) -> None:
         self._client = client
         self._collection = collection
+        self._are_apart = False
+
+    def are_together(self, *keys: str) -> bool:
+        """Whether one script may touch all these keys, as far as is known."""
+        return not self._are_apart and self._client.are_together(*keys)
+
+    def learn(self, answers: Sequence[Any]) -> list[int]:
+        """The places of those that a server refused because their keys lie in different slots: none of them has run.
+
+        So it is for a plain client on a node of a cluster, which alone does not show. No key is taken to be together
+        with another one from then on.
+        """
+        refused = [place for place, answer in enumerate(answers) if is_crossing(answer)]
+        self._are_apart |= bool(refused)
+        return refused
 
     def of(
         self,
@@ -76,7 +91,7 @@ class Besides:
             return NOTHING
         letters, keys, arguments, marks = "", [], [], []
         if fence is not None:
-            if self._client.are_together(key, fence.key):
+            if self.are_together(key, fence.key):
                 letters += "F"
                 keys.append(fence.key)
                 arguments += [str(fence.token)]
@@ -86,13 +101,13 @@ class Besides:
                 marks.append((mark_of(fence), fence.token))
         fields, counts_key = self._collection.group_fields, self._collection.counts_key
         if counted and fields and counts_key is not None:
-            if self._client.are_together(key, counts_key):
+            if self.are_together(key, counts_key):
                 letters += "G"
                 keys.append(counts_key)
             else:
                 letters += "g"
             arguments += [id, str(len(fields)), *fields]
-        if counter is not None and self._client.are_together(key, counter.key):
+        if counter is not None and self.are_together(key, counter.key):
             letters += "C"
             keys.append(counter.key)
             arguments.append(counter.field)
@@ -111,6 +126,11 @@ class Besides:
         if now is not None:
             commands.append(script.call(counts_key, [now, 0 if before == now else 1, "", "", id]))
         return commands
+
+
+def is_crossing(answer: Any) -> bool:
+    """Whether a server has refused a command because its keys lie in different slots."""
+    return isinstance(answer, Exception) and "CROSSSLOT" in str(answer)
 
 
 def mark_of(fence: Fence) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, TypeVar
 
 from betterdb_agent_memory.engines.base import (
     Answers,
@@ -52,6 +52,7 @@ from betterdb_agent_memory.engines.valkey.writing import (
 from betterdb_agent_memory.errors import InvalidInputError
 
 _PAGE = 1000
+_Item = TypeVar("_Item")
 
 
 class ValkeyRecords:
@@ -75,8 +76,8 @@ class ValkeyRecords:
     ) -> None:
         self._client = client
         self._collection = collection
-        self._groups = Groups(client, collection, counting)
         self._besides = Besides(client, collection)
+        self._groups = Groups(client, collection, counting, self._besides)
         self._index = Index(client, collection)
         self._questions = Questions(client, collection, self._index, timeout_ms=search_timeout_ms)
         self._by_key = ByKey(
@@ -163,20 +164,20 @@ class ValkeyRecords:
         for write in writes:
             check_write(write)
         counted = self._groups.are_counted
-        sent = [
-            write_command(
-                self._key(write.id),
-                write,
-                self._whole_field,
-                self._besides.of(self._key(write.id), write.id, fence=fence, counted=counted),
-            )
-            for write in writes
-        ]
+
+        def command(write: RecordWrite) -> Command:
+            key = self._key(write.id)
+            beside = self._besides.of(key, write.id, fence=fence, counted=counted)
+            return write_command(key, write, self._whole_field, beside)
+
         self._index.note_written(len(writes))
-        answers, apart = await self._told(sent, [write.id for write in writes], fence)
+        sent, answers = await self._sent(command, writes)
+        apart = await self._groups.count_apart([write.id for write in writes], answers)
         if counted:
+            # Also where some of the batch has failed.
             self._groups.tell(writes, answers, apart)
-        return [outcome_of(command, answer) for command, answer in zip(sent, answers, strict=True)]
+        settle([write.id for write in writes], answers, fence)
+        return [outcome_of(one, answer) for one, answer in zip(sent, answers, strict=True)]
 
     async def read_many(self, ids: Sequence[str], fields: Sequence[str] | None) -> list[Fields | None]:
         """The asked-for fields of each id, in order, `fields` None for all; None for a record with none
@@ -218,18 +219,16 @@ class ValkeyRecords:
             raise InvalidInputError(f"{len(ids)} ids and {len(conditions)} sets of expected values")
         own = [(id, condition) for id, condition in zip(ids, conditions, strict=True) if is_own(id)]
         counted = self._groups.are_counted
-        commands = [
-            delete_command(
-                self._key(id),
-                condition,
-                self._besides.of(self._key(id), id, fence=fence, counted=counted, counter=counter),
-            )
-            for id, condition in own
-        ]
-        answers: list[Any] = await run_many(self._client, commands)
+
+        def command(item: tuple[str, Expected | None]) -> Command:
+            key = self._key(item[0])
+            beside = self._besides.of(key, item[0], fence=fence, counted=counted, counter=counter)
+            return delete_command(key, item[1], beside)
+
+        _, answers = await self._sent(command, own)
         gone = [not isinstance(answer, Exception) and outcome_in(answer) == 1 for answer in answers]
         self._index.note_deleted(sum(gone))
-        apart = counter is not None and own and not self._client.are_together(self._key(own[0][0]), counter.key)
+        apart = counter is not None and own and not self._besides.are_together(self._key(own[0][0]), counter.key)
         if counter is not None and apart and any(gone):
             await self._client.tell_many([("HINCRBY", counter.key, counter.field, sum(gone))])
         await self._groups.count_apart([id for id, _ in own], answers)
@@ -250,19 +249,16 @@ class ValkeyRecords:
             check_change(change)
         own = [change for change in changes if is_own(change.id)]
         counted, fields = self._groups.are_counted, self._collection.group_fields
-        sent = [
-            change_command(
-                self._key(change.id),
-                change,
-                self._whole_field,
-                self._besides.of(
-                    self._key(change.id), change.id, fence=fence, counted=counted and concerns_group(change, fields)
-                ),
-            )
-            for change in own
-        ]
-        answers, _ = await self._told(sent, [change.id for change in own], fence)
-        outcomes = iter([outcome_of(command, answer) for command, answer in zip(sent, answers, strict=True)])
+
+        def command(change: RecordChange) -> Command:
+            key, is_counted = self._key(change.id), counted and concerns_group(change, fields)
+            beside = self._besides.of(key, change.id, fence=fence, counted=is_counted)
+            return change_command(key, change, self._whole_field, beside)
+
+        sent, answers = await self._sent(command, own)
+        await self._groups.count_apart([change.id for change in own], answers)
+        settle([change.id for change in own], answers, fence)
+        outcomes = iter([outcome_of(one, answer) for one, answer in zip(sent, answers, strict=True)])
         return [next(outcomes) if is_own(change.id) else Outcome.MISSING for change in changes]
 
     async def read_group(self, group: str) -> GroupCount:
@@ -383,11 +379,16 @@ class ValkeyRecords:
     def _key(self, id: str) -> str:
         return self._collection.key_prefix + id
 
-    async def _told(
-        self, commands: Sequence[Command], ids: Sequence[str], fence: Fence | None
-    ) -> tuple[list[Any], dict[str, int]]:
-        """The answers, and the sizes of groups that were counted in a step of their own."""
-        answers: list[Any] = await run_many(self._client, commands)
-        apart = await self._groups.count_apart(ids, answers)
-        settle(ids, answers, fence)
-        return answers, apart
+    async def _sent(
+        self, command: Callable[[_Item], Command], items: Sequence[_Item]
+    ) -> tuple[list[Command], list[Any]]:
+        """The commands about these, and their answers; those that touch too many slots are put otherwise."""
+        sent = [command(item) for item in items]
+        answers: list[Any] = await run_many(self._client, sent)
+        if refused := self._besides.learn(answers):
+            for place in refused:
+                sent[place] = command(items[place])
+            again = await run_many(self._client, [sent[place] for place in refused])
+            for place, answer in zip(refused, again, strict=True):
+                answers[place] = answer
+        return sent, answers

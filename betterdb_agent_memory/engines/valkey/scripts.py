@@ -23,6 +23,7 @@ _PARTS = {
     "lease": (),
     "remove_field": (),
     "write": ("beside", "expecting", "changing", "storing"),
+    "write_fenced_map": (),
     "write_map": (),
 }
 """Each script, and the files that stand before it: what several scripts do is written once."""

@@ -24,7 +24,7 @@ from betterdb_agent_memory.memory.victims import EvictionCandidate, Retention, s
 
 __all__ = ["Capacity", "EvictionCandidate", "select_victims", "slack_of"]
 
-SLACK = 50
+SLACK = 20
 """A scope may hold one memory more than its limit for each so many of it, while it is being written to."""
 
 SETTLE_SECONDS = 0.5
@@ -44,8 +44,8 @@ _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.002, 0.05
 
 
 def slack_of(limit: int) -> int:
-    """How many memories a scope may hold above `limit` while it is being written to: none below a limit of 50."""
-    return limit // SLACK
+    """How many memories a scope may hold above `limit` while it is being written to: a twentieth, none below 20."""
+    return limit // SLACK if limit >= 2 * SLACK else 0
 
 
 class Capacity:
@@ -108,7 +108,12 @@ class Capacity:
         limit = self.limit
         if limit is not None:
             for group in list(self._counts.unsettled(limit, quiet_seconds=0)):
-                await self._trim_if_crowded(group, limit)
+                await self._settle(group, limit)
+
+    async def _settle(self, group: str, limit: int) -> None:
+        """Trim a scope to its limit, unless somebody else has done it since our last write."""
+        self._counts.noted(group, await self._evictor.size(group))
+        await self._trim_if_crowded(group, limit)
 
     async def _trim_if_crowded(self, group: str, allowed: int) -> None:
         for _ in range(_LOOKS):
@@ -136,6 +141,11 @@ class Capacity:
                 return False
             try:
                 async with self._evictor.alone(group) as lease:
+                    if self._counts.size_of(group) is None:
+                        # Somebody else may have begun to count it while we waited.
+                        self._counts.noted(group, await self._evictor.size(group))
+                        if not self._counts.is_crowded(group, allowed):
+                            return True
                     since = self._counts.now()
                     size, evicted = await self._evictor.trim(
                         group, limit, Retention.at(self._clock(), self._config()), lease
@@ -163,7 +173,7 @@ class Capacity:
             if limit is None:
                 return
             for group in list(self._counts.unsettled(limit, quiet_seconds=SETTLE_SECONDS)):
-                await self._trim_if_crowded(group, limit)
+                await self._settle(group, limit)
             for group in list(islice(self._counts.due(seconds=RECOUNT_SECONDS), _RECOUNTS_A_TICK)):
                 await self._recounted(group, limit)
         except AgentMemoryError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Collection, Sequence
 from zlib import crc32
 
@@ -14,11 +15,12 @@ from betterdb_agent_memory.engines.groups import group_values
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.leasing import HeldLease
 from betterdb_agent_memory.memory.changes.cause import because
+from betterdb_agent_memory.memory.reaches import Reaches
 from betterdb_agent_memory.memory.record import IMPORTANCE, LAST_ACCESSED_AT, SCOPE_FIELDS
 from betterdb_agent_memory.memory.searching import Searcher
 from betterdb_agent_memory.memory.spaces import SearchedRecords
 from betterdb_agent_memory.memory.victims import (
-    READ,
+    DECIDING,
     EvictionCandidate,
     Retention,
     candidates_in,
@@ -36,6 +38,7 @@ _DELETED_AT_ONCE = 500
 _FEW = 500
 """Scopes up to this size are read whole: one round trip counts them and shows who leaves."""
 
+_CORNERS = 3
 _ROUNDS = 20
 _RECOUNTS = 3
 _log = logging.getLogger(__name__)
@@ -52,6 +55,7 @@ class Evictor:
         records: Records,
         leases: Leases,
         searcher: Searcher,
+        reaches: Reaches,
         *,
         name: str,
         counter: Counter,
@@ -63,6 +67,7 @@ class Evictor:
         self._name = name
         self._counter = counter
         self._on_unreadable = on_unreadable
+        self._reaches = reaches
 
     def alone(self, group: str) -> HeldLease:
         """The lease under which the scope is trimmed and recounted."""
@@ -182,8 +187,12 @@ class Evictor:
         total: int,
         is_refused: bool,
     ) -> list[EvictionCandidate]:
-        """The `count` lowest of a large scope, from the ends of its two orders."""
-        depth = count + 1
+        """The `count` lowest of a large scope: from the corner where they should be, or from the ends of its orders."""
+        found = await self._in_corner(records, group, filter, retention, count)
+        if found is not None:
+            return await self._exact(records, filter, retention, found, count, is_refused)
+        # With numbers that have nothing to do with each other, this is how far the lists have to reach.
+        depth = count + math.isqrt(count * total)
         while 4 * depth < total:
             try:
                 pages = await self._ends(records, filter, depth)
@@ -194,14 +203,43 @@ class Evictor:
             candidates, _ = await self._decoded(list(seen.values()), filter, {last})
             chosen = retention.lowest(candidates, count)
             if len(chosen) == count and _is_settled(retention, chosen[-1], pages):
+                if not pages[-1].total:
+                    await self._reaches.begin(group, retention.reach(candidates, count))
                 return await self._exact(records, filter, retention, candidates, count, is_refused)
             depth *= 2
         rows = await self._whole(records, filter)
         last = (await self._records.read_group(group)).last_id
         candidates, kept = await self._decoded(rows, filter, {last})
+        await self._reaches.begin(group, retention.reach(candidates, count))
         # Counted anew from what was read: nobody leaves for somebody else's memory.
         excess = len(candidates) + kept - (total - count)
         return await self._exact(records, filter, retention, candidates, excess, is_refused)
+
+    async def _in_corner(
+        self, records: SearchedRecords, group: str, filter: Filter, retention: Retention, count: int
+    ) -> list[EvictionCandidate] | None:
+        """Candidates among which the `count` lowest surely are; None where nobody knows where to look for them.
+
+        Three round trips, more where it has to look further.
+        """
+        reach = await self._reaches.read(group)
+        for _ in range(_CORNERS):
+            if reach is None:
+                return None
+            corner = Filter((*filter.clauses, retention.corner(reach.score)))
+            page = await records.select(corner, fields=_wanted(filter), limit=4 * count + _PAGE)
+            if page.scanned < page.total:
+                return None
+            last = (await self._records.read_group(group)).last_id
+            candidates, _ = await self._decoded(page.rows, filter, {last})
+            within = retention.within(candidates, reach.score)
+            if not within:
+                return None
+            reach = reach.to(retention.next_limit(within, count, reach.score))
+            if len(within) >= count:
+                await self._reaches.keep(group, reach)
+                return within
+        return None
 
     async def _ends(self, records: SearchedRecords, filter: Filter, depth: int) -> Sequence[Page]:
         """The lowest `depth` by each number, and those without one: they count as 0, and stand in no such order."""
@@ -277,7 +315,7 @@ def filter_of(group: str) -> Filter:
 
 
 def _wanted(filter: Filter) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*READ, *filter.field_names)))
+    return tuple(dict.fromkeys((*DECIDING, *filter.field_names)))
 
 
 def _is_settled(retention: Retention, worst: EvictionCandidate, pages: Sequence[Page]) -> bool:

@@ -2,7 +2,8 @@
 
 A memory is kept by its retention score. Since that only grows with importance and with the time of last access, the
 lowest ones are found from the two ends of two ordered lists, without looking at the rest: the threshold algorithm of
-Fagin, Lotem and Naor, "Optimal aggregation algorithms for middleware" (PODS 2001).
+Fagin, Lotem and Naor, "Optimal aggregation algorithms for middleware" (PODS 2001). Who knows about how high they reach
+asks for the corner below that instead, which needs no order at all.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from betterdb_agent_memory.engines.base import Expected, Row
-from betterdb_agent_memory.engines.filters import Filter, leading_number
+from betterdb_agent_memory.engines.filters import AllOf, AnyOf, Between, Clause, Filter, leading_number
 from betterdb_agent_memory.live_config import MemoryConfigSnapshot
 from betterdb_agent_memory.memory.record import CONTENT, IMPORTANCE, LAST_ACCESSED_AT, decode_memory
 from betterdb_agent_memory.memory.scoring import retention_score
@@ -24,13 +25,14 @@ from betterdb_agent_memory.options import RecallWeights
 DECIDING = (IMPORTANCE, LAST_ACCESSED_AT)
 """What decides about a memory."""
 
-READ = (CONTENT, *DECIDING)
-"""What has to be read of one to decide."""
-
 _NEAR = 1e-9
 """Scores that differ by less may be in either order while numbers are rounded to twelve digits."""
 
 _EXACT_DIGITS = 11
+
+_AHEAD = 1.2
+"""How many of those that leave next are to be seen, of as many as leave, so that those that are written make up for
+the rest."""
 
 _MOST_NEAR = 100
 """Of more that are worth the same, any may leave."""
@@ -82,14 +84,56 @@ class Retention:
         [score] = self._scores(np.array([importance]), np.array([last_accessed_at]))
         return Worth(float(score), last_accessed_at)
 
+    def ordered(self, candidates: Sequence[EvictionCandidate]) -> list[tuple[Worth, EvictionCandidate]]:
+        """All of them with what they are worth, the lowest first; of equal worth as they were given."""
+        accessed = np.array([candidate.last_accessed_at for candidate in candidates], dtype=np.float64)
+        scores = self._scores(np.array([candidate.importance for candidate in candidates], dtype=np.float64), accessed)
+        order = np.lexsort((accessed, scores))
+        return [(Worth(float(scores[place]), float(accessed[place])), candidates[place]) for place in order]
+
     def lowest(self, candidates: Sequence[EvictionCandidate], count: int) -> list[EvictionCandidate]:
         """The `count` of least worth, worst first; of equal worth as they were given."""
         if count <= 0 or not candidates:
             return []
-        accessed = np.array([candidate.last_accessed_at for candidate in candidates], dtype=np.float64)
-        importance = np.array([candidate.importance for candidate in candidates], dtype=np.float64)
-        order = np.lexsort((accessed, self._scores(importance, accessed)))
-        return [candidates[position] for position in order[:count]]
+        return [candidate for _, candidate in self.ordered(candidates)[:count]]
+
+    def within(self, candidates: Sequence[EvictionCandidate], limit: float) -> list[EvictionCandidate]:
+        """Those that score at most `limit`, the lowest first."""
+        return [candidate for worth, candidate in self.ordered(candidates) if worth.score <= limit]
+
+    def corner(self, score: float) -> Clause:
+        """What all memories fulfil that score at most `score`, and not many others."""
+        total = self.weights.importance + self.weights.recency
+        importance = accessed = None
+        if self.weights.importance:
+            importance = score * total / self.weights.importance * (1 + _NEAR) + _NEAR
+        if self.weights.recency and score > 0:
+            idle_seconds = -self.half_life_seconds * math.log2(score * total / self.weights.recency * (1 + _NEAR))
+            accessed = float(math.ceil(self.now_ms - 1000 * idle_seconds) + 1)
+        elif self.weights.recency:
+            accessed = -math.inf
+        within = AllOf((Between(IMPORTANCE, None, importance), Between(LAST_ACCESSED_AT, None, accessed)))
+        # Below zero, which only others write, an importance makes up for any recency.
+        return AnyOf((within, Between(IMPORTANCE, None, -_NEAR)))
+
+    def next_limit(self, candidates: Sequence[EvictionCandidate], count: int, limit: float) -> float:
+        """The score up to which `count` more are to be found next time, when the `count` lowest of these have left.
+
+        `candidates` are all that score at most `limit`. Those that remain, and a bit beyond.
+        """
+        ordered = self.ordered(candidates)
+        place = count + int(_AHEAD * count)
+        if place < len(ordered):
+            return ordered[place][0].score
+        return limit + _AHEAD * max(limit - ordered[0][0].score, abs(limit) * _NEAR)
+
+    def reach(self, candidates: Sequence[EvictionCandidate], count: int) -> float | None:
+        """The same, where `candidates` have the lowest of a whole scope; None where that says nothing."""
+        if not 0 < count < len(candidates):
+            return None
+        ordered = self.ordered(candidates)
+        limit = ordered[count - 1][0].score
+        return self.next_limit([candidate for worth, candidate in ordered if worth.score <= limit], count, limit)
 
     def in_doubt(
         self, candidates: Sequence[EvictionCandidate], count: int, *, is_certain: bool = False
@@ -100,11 +144,11 @@ class Retention:
         """
         if count <= 0 or not candidates:
             return []
-        ordered = self.lowest(candidates, len(candidates))
-        limit = self.worth(ordered[count - 1 : count][0].importance, ordered[count - 1].last_accessed_at).score + _NEAR
-        near = ordered[:count]
-        for candidate in ordered[count : 2 * count + _MOST_NEAR]:
-            if self.worth(candidate.importance, candidate.last_accessed_at).score > limit:
+        ordered = self.ordered(candidates)
+        limit = ordered[min(count, len(ordered)) - 1][0].score + _NEAR
+        near = [candidate for _, candidate in ordered[:count]]
+        for worth, candidate in ordered[count : 2 * count + _MOST_NEAR]:
+            if worth.score > limit:
                 break
             near.append(candidate)
         return near if is_certain or any(candidate.is_rounded for candidate in near) else []
@@ -142,7 +186,8 @@ def candidates_in(
     candidates = []
     kept = unreadable = 0
     for row in filter.accepted(rows):
-        item, problems = decode_memory(row.id, row.fields)
+        # Its content decides nothing, and may be long; a fragment that lacks one belongs to no scope.
+        item, problems = decode_memory(row.id, {CONTENT: b"", **row.fields})
         unreadable += problems
         if item is None:
             continue

@@ -50,7 +50,6 @@ class ValkeyEventLog:
         self._key = key
         self._head = f"{key}:head"
         self._retention: Retention | None = None
-        self._is_apart = not client.are_together(key, self._head)
         self._repaired_at = -REPAIR_EVERY_SECONDS
 
     async def open(self, retention: Retention) -> LogState:
@@ -113,20 +112,21 @@ class ValkeyEventLog:
     async def read(self, after: LogPosition, *, count: int) -> LogPage | None:
         """Up to `count` entries behind `after`; None where there is no log. One round trip.
 
-        One more every 15 s on a cluster where the log's store has no hash tag, for entries that somebody noted and
-        did not come to write.
+        Up to three more every 15 s where entries about records of other slots have been noted and not yet written:
+        those whose writers are dead are written now.
         """
-        if self._is_apart and monotonic() - self._repaired_at >= REPAIR_EVERY_SECONDS:
-            self._repaired_at = monotonic()
-            if self._retention is not None or await self.state() is not None:
-                assert self._retention is not None
-                await repair(self._client, self._key, self._retention)
         # The end first: what is there by then and not in the range afterwards has been trimmed.
-        info, found = await self._client.ask_many(
-            [("XINFO", "STREAM", self._key), ("XRANGE", self._key, _behind(after), "+", "COUNT", count)]
+        info, found, noted = await self._client.ask_many(
+            [
+                ("XINFO", "STREAM", self._key),
+                ("XRANGE", self._key, _behind(after), "+", "COUNT", count),
+                ("EXISTS", notes_key(self._key)),
+            ]
         )
         stream = _stream_info(info)
-        _raise_first([found])
+        _raise_first([found, noted])
+        if reply.as_int(noted) and stream is not None:
+            await self._repair()
         if stream is None:
             return None
         last, _ = stream
@@ -208,6 +208,15 @@ class ValkeyEventLog:
         outcomes = await self._client.tell_many([("DEL", self._group_key(group)), ("HDEL", self._head, _GROUP + group)])
         _raise_first(outcomes)
         return reply.as_int(outcomes[0]) > 0
+
+    async def _repair(self) -> None:
+        if monotonic() - self._repaired_at < REPAIR_EVERY_SECONDS:
+            return
+        self._repaired_at = monotonic()
+        if self._retention is None:
+            await self.state()
+        if self._retention is not None:
+            await repair(self._client, self._key, self._retention)
 
     def _share(
         self,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, TypeVar
 
 from betterdb_agent_memory.engines.base import (
     Answers,
@@ -55,6 +55,7 @@ from betterdb_agent_memory.engines.valkey.writing import (
 from betterdb_agent_memory.errors import InvalidInputError
 
 _PAGE = 1000
+_Item = TypeVar("_Item")
 
 
 class ValkeyRecords:
@@ -79,8 +80,8 @@ class ValkeyRecords:
     ) -> None:
         self._client = client
         self._collection = collection
-        self._groups = Groups(client, collection, counting)
         self._besides = Besides(client, collection)
+        self._groups = Groups(client, collection, counting, self._besides)
         self._announcing = announcing
         self._index = Index(client, collection)
         self._questions = Questions(client, collection, self._index, timeout_ms=search_timeout_ms)
@@ -167,29 +168,22 @@ class ValkeyRecords:
         """
         for write in writes:
             check_write(write)
-        counted, announced = self._groups.are_counted, self._announced("write", [write.id for write in writes])
-        sent = [
-            write_command(
-                self._key(write.id),
-                write,
-                self._whole_field,
-                self._besides.of(
-                    self._key(write.id),
-                    write.id,
-                    fence=fence,
-                    counted=counted,
-                    announced=announcement,
-                ),
-            )
-            for write, announcement in zip(writes, announced, strict=True)
-        ]
+        counted = self._groups.are_counted
+
+        def command(write: RecordWrite, announced: Announcement | None) -> Command:
+            key = self._key(write.id)
+            beside = self._besides.of(key, write.id, fence=fence, counted=counted, announced=announced)
+            return write_command(key, write, self._whole_field, beside)
+
         self._index.note_written(len(writes))
-        answers, apart = await self._told(
-            sent, [write.id for write in writes], fence, announced, held=[write.fields for write in writes]
-        )
+        ids = [write.id for write in writes]
+        sent, answers = await self._sent("write", command, writes, ids, held=[write.fields for write in writes])
+        apart = await self._groups.count_apart(ids, answers)
         if counted:
+            # Also where some of the batch has failed.
             self._groups.tell(writes, answers, apart)
-        return [outcome_of(command, answer) for command, answer in zip(sent, answers, strict=True)]
+        settle([write.id for write in writes], answers, fence)
+        return [outcome_of(one, answer) for one, answer in zip(sent, answers, strict=True)]
 
     async def read_many(self, ids: Sequence[str], fields: Sequence[str] | None) -> list[Fields | None]:
         """The asked-for fields of each id, in order, `fields` None for all; None for a record with none
@@ -230,26 +224,17 @@ class ValkeyRecords:
         if len(conditions) != len(ids):
             raise InvalidInputError(f"{len(ids)} ids and {len(conditions)} sets of expected values")
         own = [(id, condition) for id, condition in zip(ids, conditions, strict=True) if is_own(id)]
-        counted, announced = self._groups.are_counted, self._announced("delete", [id for id, _ in own])
-        commands = [
-            delete_command(
-                self._key(id),
-                condition,
-                self._besides.of(
-                    self._key(id),
-                    id,
-                    fence=fence,
-                    counted=counted,
-                    counter=counter,
-                    announced=announcement,
-                ),
-            )
-            for (id, condition), announcement in zip(own, announced, strict=True)
-        ]
-        answers = await self._sent(commands, [id for id, _ in own], announced)
+        counted = self._groups.are_counted
+
+        def command(item: tuple[str, Expected | None], announced: Announcement | None) -> Command:
+            key = self._key(item[0])
+            beside = self._besides.of(key, item[0], fence=fence, counted=counted, counter=counter, announced=announced)
+            return delete_command(key, item[1], beside)
+
+        _, answers = await self._sent("delete", command, own, [id for id, _ in own])
         gone = [not isinstance(answer, Exception) and outcome_in(answer) == 1 for answer in answers]
         self._index.note_deleted(sum(gone))
-        apart = counter is not None and own and not self._client.are_together(self._key(own[0][0]), counter.key)
+        apart = counter is not None and own and not self._besides.are_together(self._key(own[0][0]), counter.key)
         if counter is not None and apart and any(gone):
             await self._client.tell_many([("HINCRBY", counter.key, counter.field, sum(gone))])
         await self._groups.count_apart([id for id, _ in own], answers)
@@ -270,24 +255,17 @@ class ValkeyRecords:
             check_change(change)
         own = [change for change in changes if is_own(change.id)]
         counted, fields = self._groups.are_counted, self._collection.group_fields
-        announced = self._announced("change", [change.id for change in own])
-        sent = [
-            change_command(
-                self._key(change.id),
-                change,
-                self._whole_field,
-                self._besides.of(
-                    self._key(change.id),
-                    change.id,
-                    fence=fence,
-                    counted=counted and concerns_group(change, fields),
-                    announced=announcement,
-                ),
-            )
-            for change, announcement in zip(own, announced, strict=True)
-        ]
-        answers, _ = await self._told(sent, [change.id for change in own], fence, announced)
-        outcomes = iter([outcome_of(command, answer) for command, answer in zip(sent, answers, strict=True)])
+
+        def command(change: RecordChange, announced: Announcement | None) -> Command:
+            key, is_counted = self._key(change.id), counted and concerns_group(change, fields)
+            beside = self._besides.of(key, change.id, fence=fence, counted=is_counted, announced=announced)
+            return change_command(key, change, self._whole_field, beside)
+
+        ids = [change.id for change in own]
+        sent, answers = await self._sent("change", command, own, ids)
+        await self._groups.count_apart(ids, answers)
+        settle(ids, answers, fence)
+        outcomes = iter([outcome_of(one, answer) for one, answer in zip(sent, answers, strict=True)])
         return [next(outcomes) if is_own(change.id) else Outcome.MISSING for change in changes]
 
     async def read_group(self, group: str) -> GroupCount:
@@ -405,25 +383,48 @@ class ValkeyRecords:
             if rows := await self._by_key.rows(ids, fields):
                 yield tuple(rows)
 
-    def _announced(self, deed: Deed, ids: Sequence[str]) -> list[Announcement | None]:
-        return [None] * len(ids) if self._announcing is None else [self._announcing.of(deed, id) for id in ids]
-
     def _key(self, id: str) -> str:
         return self._collection.key_prefix + id
 
     async def _sent(
         self,
+        deed: Deed,
+        command: Callable[[_Item, Announcement | None], Command],
+        items: Sequence[_Item],
+        ids: Sequence[str],
+        *,
+        held: Sequence[Fields] | None = None,
+    ) -> tuple[list[Command], list[Any]]:
+        """The commands about these, and their answers; those that touch too many slots are put otherwise."""
+        announced = [None if self._announcing is None else self._announcing.of(deed, id) for id in ids]
+        sent = [command(item, one) for item, one in zip(items, announced, strict=True)]
+        answers = await self._told(sent, ids, announced, held)
+        if refused := self._besides.learn(answers):
+            for place in refused:
+                sent[place] = command(items[place], announced[place])
+            again = await self._told(
+                [sent[place] for place in refused],
+                [ids[place] for place in refused],
+                [announced[place] for place in refused],
+                None if held is None else [held[place] for place in refused],
+            )
+            for place, answer in zip(refused, again, strict=True):
+                answers[place] = answer
+        return sent, answers
+
+    async def _told(
+        self,
         commands: Sequence[Command],
         ids: Sequence[str],
         announced: Sequence[Announcement | None],
-        held: Sequence[Fields] | None = None,
+        held: Sequence[Fields] | None,
     ) -> list[Any]:
-        """The answers. What could not be told in the same step is noted before and told after: two round trips more,
+        """The answers. What cannot be told in the same step is noted before and told after: two round trips more,
         and one where it is not known what the records `held`.
         """
-        keys = [self._key(id) for id in ids]
         together = [
-            one is None or self._client.are_together(key, one.log_key) for key, one in zip(keys, announced, strict=True)
+            one is None or self._besides.are_together(self._key(id), one.log_key)
+            for id, one in zip(ids, announced, strict=True)
         ]
         if all(together):
             return await run_many(self._client, commands)
@@ -443,17 +444,3 @@ class ValkeyRecords:
         now = dict(zip(changed, await self._by_key.read(changed, names) if changed else (), strict=True))
         await apart.settle(outcomes, [now.get(id) for id in ids])
         return answers
-
-    async def _told(
-        self,
-        commands: Sequence[Command],
-        ids: Sequence[str],
-        fence: Fence | None,
-        announced: Sequence[Announcement | None],
-        held: Sequence[Fields] | None = None,
-    ) -> tuple[list[Any], dict[str, int]]:
-        """The answers, and the sizes of groups that were counted in a step of their own."""
-        answers = await self._sent(commands, ids, announced, held)
-        apart = await self._groups.count_apart(ids, answers)
-        settle(ids, answers, fence)
-        return answers, apart

@@ -28,6 +28,7 @@ _PARTS = {
     "log_share": (),
     "remove_field": (),
     "write": ("appending", "beside", "expecting", "changing", "storing"),
+    "write_fenced_map": (),
     "write_map": (),
 }
 """Each script, and the files that stand before it: what several scripts do is written once."""

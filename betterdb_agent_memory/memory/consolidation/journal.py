@@ -70,8 +70,8 @@ class Journal:
     """The deletions of one store that products stand for.
 
     `check` is called before each page of deletions, and raises when the lease is gone; what gets past it is refused
-    by the `fence` once somebody else has the lease. `on_deleted` is told which memories each page deleted. The journal's own entries need no fence: each belongs to one product, whose id
-    nobody else ever uses.
+    by the `fence` once somebody else has the lease. `on_deleted` is told which memories each page deleted. The
+    journal's own entries need no fence: each belongs to one product, whose id nobody else ever uses.
     """
 
     def __init__(

@@ -23,7 +23,7 @@ from betterdb_agent_memory.engines.filters import Fields, Filter
 from betterdb_agent_memory.engines.valkey import query, reply
 from betterdb_agent_memory.engines.valkey.by_key import ByKey
 from betterdb_agent_memory.engines.valkey.choosing import Choosing
-from betterdb_agent_memory.engines.valkey.client import ValkeyClient
+from betterdb_agent_memory.engines.valkey.command_client import CommandClient
 from betterdb_agent_memory.engines.valkey.effort import MAX_NEIGHBOURS
 from betterdb_agent_memory.engines.valkey.expiries import read_expiries
 from betterdb_agent_memory.engines.valkey.index import Index
@@ -58,7 +58,7 @@ class ValkeyRecords:
     """
 
     def __init__(
-        self, client: ValkeyClient, collection: Collection, *, search_timeout_ms: int, minimum_ef: int
+        self, client: CommandClient, collection: Collection, *, search_timeout_ms: int, minimum_ef: int
     ) -> None:
         self._client = client
         self._collection = collection

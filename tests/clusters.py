@@ -115,12 +115,27 @@ class ValkeyCluster:
         for node in others:
             bus = node.arguments[node.arguments.index("--cluster-port") + 1]
             self.tell(first, "CLUSTER", "MEET", "127.0.0.1", node.port, bus)
-        wait_for("the nodes to meet", lambda: all(self._info(node)["cluster_known_nodes"] == "6" for node in self.nodes))
+        wait_for(
+            "the nodes to meet", lambda: all(self._info(node)["cluster_known_nodes"] == "6" for node in self.nodes)
+        )
         for number, node in enumerate(self.nodes[PRIMARIES:]):
             self.tell(node, "CLUSTER", "REPLICATE", self.id_of(self.nodes[number]))
-        wait_for("the cluster to be whole", lambda: all(self._info(node)["cluster_state"] == "ok" for node in self.nodes))
-        wait_for("the replicas", lambda: all(b"connected" in self.tell(node, "ROLE") for node in self.nodes[PRIMARIES:]))
+        wait_for(
+            "the cluster to be whole", lambda: all(self._info(node)["cluster_state"] == "ok" for node in self.nodes)
+        )
+        wait_for(
+            "the replicas", lambda: all(b"connected" in self.tell(node, "ROLE") for node in self.nodes[PRIMARIES:])
+        )
         wait_for("all to know the replicas", lambda: all(self._knows_replicas(node) for node in self.nodes))
+
+    def wait_until_whole(self) -> None:
+        """Wait until every node serves all slots, and knows a replica of each primary that follows it."""
+        self._wait_for("the cluster to be whole", lambda node: self._info(node)["cluster_state"] == "ok")
+        self._wait_for("the replicas to follow", lambda node: self.tell(node, "ROLE")[3:4] in ([], [b"connected"]))
+        self._wait_for("all to know the replicas", self._knows_replicas)
+
+    def _wait_for(self, what: str, is_so: Callable[[ValkeyServer], bool]) -> None:
+        wait_for(what, lambda: all(is_so(node) for node in self.nodes))
 
     def _knows_replicas(self, node: ValkeyServer) -> bool:
         return all(len(entry) == 4 for entry in self.tell(node, "CLUSTER", "SLOTS"))
@@ -184,9 +199,7 @@ class SentinelSet:
         self.servers = [primary, self._stack.enter_context(ValkeyServer(arguments=follow))]
         wait_for("the replica", lambda: self._is_followed(primary))
         for _ in range(3):
-            self.sentinels.append(
-                self._stack.enter_context(_Sentinel(primary.port, password=self._sentinel_password))
-            )
+            self.sentinels.append(self._stack.enter_context(_Sentinel(primary.port, password=self._sentinel_password)))
         wait_for("the sentinels", lambda: all(self._is_whole(sentinel) for sentinel in self.sentinels))
 
     def _is_followed(self, primary: ValkeyServer) -> bool:

@@ -18,7 +18,7 @@ from betterdb_agent_memory.engines.valkey.cluster import ClusterClient
 from betterdb_agent_memory.engines.valkey.slots import slot_of
 from betterdb_agent_memory.engines.valkey.urls import client_from_url
 from betterdb_agent_memory.errors import ConfigurationError, EngineError, EngineUnavailableError, OutcomeUnknownError
-from tests.clusters import ValkeyCluster
+from tests.clusters import ValkeyCluster, tell
 from tests.embedding import AHEAD, at_angle, embed
 from tests.engines.valkey.test_watching import Ear
 from tests.proxy import Proxy
@@ -44,7 +44,7 @@ async def engine(valkey_cluster: ValkeyCluster) -> AsyncIterator[ValkeyEngine]:
 def searches(cluster: ValkeyCluster, node: ValkeyServer) -> int:
     """How many searches a node has answered."""
     found = dict(
-        line.split(":", 1) for line in cluster.tell(node, "INFO", "commandstats").decode().split("\r\n") if ":" in line
+        line.split(":", 1) for line in tell(node, "INFO", "commandstats").decode().split("\r\n") if ":" in line
     )
     stats = found.get("cmdstat_FT.SEARCH") or found.get("cmdstat_ft.search") or "calls=0,"
     return int(stats.split(",")[0].removeprefix("calls="))
@@ -59,7 +59,7 @@ async def test_tagged_stores_live_whole_on_their_primaries(
         store = MemoryStore(client=engine, name=name, embed_fn=embed, default_threshold=2.0)
         ids = {await store.remember(at_angle(1 - n / 10), thread_id="t") for n in range(3)}
         assert {hit.item.id for hit in await store.recall(AHEAD, thread_id="t")} == ids
-        keys = valkey_cluster.tell(primary, "KEYS", f"{name}:mem:*")
+        keys = tell(primary, "KEYS", f"{name}:mem:*")
         assert {key.decode().rpartition(":")[2] for key in keys} == ids
         await store.close()
     assert all(searches(valkey_cluster, node) > before[node.port] for node in valkey_cluster.primaries)
@@ -99,10 +99,10 @@ async def test_the_server_chooses_where_index_and_memories_are_in_one_slot(
     for number in range(40):
         await store.remember(at_angle(1 - number / 100), thread_id="t")
     expected = [hit.item.id for hit in await store.recall(AHEAD, thread_id="t", k=20, reinforce=False)]
-    valkey_cluster.tell(owner, "CONFIG", "RESETSTAT")
+    tell(owner, "CONFIG", "RESETSTAT")
     hits = await store.recall(AHEAD, thread_id="t", k=3, reinforce=False)
     assert [hit.item.id for hit in hits] == expected[:3]
-    assert b"cmdstat_evalsha:calls=1," in valkey_cluster.tell(owner, "INFO", "commandstats")
+    assert b"cmdstat_evalsha:calls=1," in tell(owner, "INFO", "commandstats")
     await store.close()
 
 

@@ -12,12 +12,12 @@ from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from betterdb_agent_memory.engines.valkey.cluster import ClusterClient
 from betterdb_agent_memory.engines.valkey.slots import slot_of
 from betterdb_agent_memory.engines.valkey.urls import client_from_url
-from tests.clusters import ValkeyCluster
+from tests.clusters import ValkeyCluster, tell
 from tests.embedding import AHEAD, at_angle, embed
 
 
 class Moving:
-    """One slot on its way from its owner to another primary, step by step, as `valkey-cli --cluster reshard` does it."""
+    """One slot on its way from its owner to another primary, step by step, as `valkey-cli` does it."""
 
     def __init__(self, cluster: ValkeyCluster, key: str) -> None:
         self.cluster = cluster
@@ -28,21 +28,21 @@ class Moving:
     def begin(self) -> None:
         """From now on the source says ASK for keys that it does not have."""
         source, target = self.cluster.id_of(self.source), self.cluster.id_of(self.target)
-        self.cluster.tell(self.target, "CLUSTER", "SETSLOT", self.slot, "IMPORTING", source)
-        self.cluster.tell(self.source, "CLUSTER", "SETSLOT", self.slot, "MIGRATING", target)
+        tell(self.target, "CLUSTER", "SETSLOT", self.slot, "IMPORTING", source)
+        tell(self.source, "CLUSTER", "SETSLOT", self.slot, "MIGRATING", target)
 
     def move(self, *keys: str) -> None:
         """Hand these keys over, or all that there are."""
-        chosen = keys or self.cluster.tell(self.source, "CLUSTER", "GETKEYSINSLOT", self.slot, 1000)
+        chosen = keys or tell(self.source, "CLUSTER", "GETKEYSINSLOT", self.slot, 1000)
         for key in chosen:
-            self.cluster.tell(self.source, "MIGRATE", "127.0.0.1", self.target.port, key, 0, 5000)
+            tell(self.source, "MIGRATE", "127.0.0.1", self.target.port, key, 0, 5000)
 
     def end(self) -> None:
         """Give the slot to the target; the source says MOVED."""
         self.move()
         owner = self.cluster.id_of(self.target)
         for node in (self.target, self.source, *self.cluster.primaries):
-            self.cluster.tell(node, "CLUSTER", "SETSLOT", self.slot, "NODE", owner)
+            tell(node, "CLUSTER", "SETSLOT", self.slot, "NODE", owner)
 
 
 @pytest.fixture(scope="module")

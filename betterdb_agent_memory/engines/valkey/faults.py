@@ -27,7 +27,10 @@ RuntimeError is among them for a connection of an event loop that has ended."""
 _AUTHENTICATION_CLASSES = frozenset(
     {"AuthenticationError", "AuthenticationWrongNumberOfArgsError", "NoPermissionError"}
 )
-_AUTHENTICATION_TEXTS = ("wrongpass", "noauth", "noperm", "invalid password", "invalid username-password", "acl failure")
+_AUTHENTICATION_TEXTS = (
+    *("wrongpass", "noauth", "noperm", "invalid password", "invalid username-password"),
+    "acl failure",  # of a command within a script
+)
 _CONNECTION_CLASSES = frozenset({"ConnectionError", "TimeoutError", "MasterNotFoundError"})
 _UNWELL_CLASSES = frozenset({"ClusterDownError", "TryAgainError"})
 _UNWELL_TEXTS = ("clusterdown ", "tryagain ", "masterdown ")

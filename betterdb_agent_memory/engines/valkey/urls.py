@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -170,7 +171,14 @@ def _pool(scheme: str, base: str, rest: str) -> Any:
             f"url: this {scheme}:// URL cannot be read; expected {scheme}://user:password@host:port/database "
             "with reserved characters of the password percent-encoded, and settings that valkey-py knows"
         ) from None
+    _refuse_missing_files(connections.connection_kwargs)
     return connections
+
+
+def _refuse_missing_files(settings: dict[str, Any]) -> None:
+    for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+        if (path := settings.get(name)) is not None and not Path(path).is_file():
+            raise ConfigurationError(f"url: {name} names no file: {path!r:.200}")
 
 
 def _refuse_other_database(scheme: str, rest: str) -> None:

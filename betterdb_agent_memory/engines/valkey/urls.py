@@ -23,6 +23,8 @@ from betterdb_agent_memory.engines.valkey.pools import (
 from betterdb_agent_memory.engines.valkey.slots import Address
 from betterdb_agent_memory.errors import ConfigurationError
 
+TLS_SCHEMES = ("valkeys", "rediss")
+
 SENTINEL_PORT = 26_379
 SERVER_PORT = 6_379
 
@@ -158,6 +160,8 @@ def _pool(scheme: str, base: str, rest: str) -> Any:
             health_check_interval=30,
             # valkey-py's unix connections refuse the option.
             **({} if base == "unix" else {"socket_keepalive": True}),
+            # A certificate of the right authority for another server is none; one that is not looked at has no name.
+            **({"ssl_check_hostname": True} if base in TLS_SCHEMES and "ssl_cert_reqs" not in rest else {}),
         )
         # One that is never connected: valkey-py looks at the settings no earlier.
         connections.connection_class(**connections.connection_kwargs)

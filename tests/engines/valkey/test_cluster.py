@@ -11,7 +11,7 @@ import valkey.asyncio
 import valkey.cluster
 from valkey.asyncio.cluster import ClusterNode
 
-from betterdb_agent_memory import AgentMemory, MemoryStore
+from betterdb_agent_memory import AgentCache, AgentCacheOptions, AgentMemory, MemoryStore
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from betterdb_agent_memory.engines.valkey.clients import client_for
 from betterdb_agent_memory.engines.valkey.cluster import ClusterClient
@@ -24,6 +24,7 @@ from tests.engines.valkey.test_watching import Ear
 from tests.proxy import Proxy
 from tests.servers import ValkeyServer, free_port
 from tests.test_agent_memory import use_every_tier
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -225,6 +226,30 @@ async def test_a_client_of_your_own_stays_yours(valkey_cluster: ValkeyCluster, k
         await engine.values.get(store_name)
     assert await yours.exists(keys[0]) == 1
     await yours.aclose()
+
+
+async def test_a_store_and_a_cache_leave_no_connection_behind(valkey_cluster: ValkeyCluster, store_name: str) -> None:
+    def connections() -> int:
+        lists = [tell(node, "CLIENT", "LIST", "TYPE", "normal").decode() for node in valkey_cluster.nodes]
+        return sum(len(clients.splitlines()) for clients in lists)
+
+    yours = valkey.asyncio.ValkeyCluster(host="127.0.0.1", port=valkey_cluster.nodes[0].port)
+    before = connections()
+    store = MemoryStore(client=yours, name=f"{{{store_name}}}", embed_fn=embed)
+    cache = AgentCache(AgentCacheOptions(client=yours, name=store_name))
+    await store.remember(AHEAD)
+    await cache.tool.store("t", {"a": 1}, "result")
+    assert connections() > before
+    await store.close()
+    await cache.shutdown()
+    await until(lambda: connections() == before)
+    await yours.aclose()
+
+
+async def test_another_loop_is_refused_while_the_first_one_runs(client: ClusterClient, store_name: str) -> None:
+    await client.ask("GET", store_name)
+    with pytest.raises(EngineUnavailableError, match="another event loop"):
+        await asyncio.to_thread(asyncio.run, client.ask("GET", store_name))
 
 
 def test_a_blocking_cluster_client_is_refused(valkey_cluster: ValkeyCluster) -> None:

@@ -53,6 +53,10 @@ async def test_a_server_of_another_name(valkey_server: ValkeyServer, tmp_path: P
     with Terminator(valkey_server.port, elsewhere) as terminator:
         told = await refusal(f"valkeys://:SeCrEt@127.0.0.1:{terminator.port}?{elsewhere.settings}")
         assert "IP address mismatch" in str(told)
+        for chosen in ("ssl_check_hostname=false", "ssl_cert_reqs=none"):
+            engine = ValkeyEngine.from_url(f"valkeys://127.0.0.1:{terminator.port}?{elsewhere.settings}&{chosen}")
+            assert await engine.values.get("nothing") is None
+            await engine.close()
 
 
 @pytest.mark.parametrize("shown", ["nothing", "a stranger's"])

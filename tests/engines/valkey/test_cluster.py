@@ -18,7 +18,7 @@ from betterdb_agent_memory.engines.valkey.cluster import ClusterClient
 from betterdb_agent_memory.engines.valkey.slots import slot_of
 from betterdb_agent_memory.engines.valkey.urls import client_from_url
 from betterdb_agent_memory.errors import ConfigurationError, EngineError, EngineUnavailableError, OutcomeUnknownError
-from tests.clusters import ValkeyCluster, tell
+from tests.clusters import ValkeyCluster, tell, wait_for
 from tests.embedding import AHEAD, at_angle, embed
 from tests.engines.valkey.test_watching import Ear
 from tests.proxy import Proxy
@@ -126,6 +126,21 @@ async def test_a_name_without_a_tag_is_refused_where_the_search_does_not_fan_out
         await store.close()
     assert embedded == []
     assert [page async for page in engine.values.scan_keys(f"{store_name}") if page] == []
+
+
+async def test_a_name_without_a_tag_is_refused_on_a_cluster_of_one_node_too(store_name: str) -> None:
+    with ValkeyServer(arguments=("--cluster-enabled", "yes", "--cluster-port", str(free_port()))) as server:
+        tell(server, "CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
+        wait_for("the cluster", lambda: b"cluster_state:ok" in tell(server, "CLUSTER", "INFO"))
+        engine = ValkeyEngine.from_url(f"valkey+cluster://127.0.0.1:{server.port}")
+        untagged = MemoryStore(client=engine, name=store_name, embed_fn=embed)
+        with pytest.raises(ConfigurationError, match="hash tag"):
+            await untagged.remember("x")
+        assert tell(server, "FT._LIST") == []
+        tagged = MemoryStore(client=engine, name=f"{{{store_name}}}", embed_fn=embed, default_threshold=2.0)
+        id = await tagged.remember(AHEAD)
+        assert [hit.item.id for hit in await tagged.recall(AHEAD)] == [id]
+        await engine.close()
 
 
 @pytest.mark.parametrize("tagged", [True, False])

@@ -126,6 +126,7 @@ class StoreParts:
         del analytics
         self.name = name = checked_name(name)
         self._engine = engine_for(client)
+        self._owns_engine = self._engine is not client
         self._stats_key = f"{name}:__mem_stats"
         collection = record.memory_collection(name)
         self._counts_key = collection.counts_key or ""

@@ -19,7 +19,7 @@ from betterdb_agent_memory.engines.event_log import Announcement, Retention
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.engines.valkey import reply
 from betterdb_agent_memory.engines.valkey.beside import retention_arguments
-from betterdb_agent_memory.engines.valkey.client import ValkeyClient
+from betterdb_agent_memory.engines.valkey.command_client import CommandClient
 from betterdb_agent_memory.engines.valkey.packing import Argument, Command
 from betterdb_agent_memory.engines.valkey.scripts import load_script, run_many
 
@@ -41,7 +41,7 @@ class Telling:
 class Apart:
     """The entries of one batch. `note` comes before the records are written, `settle` after."""
 
-    def __init__(self, client: ValkeyClient, tellings: Sequence[Telling | None]) -> None:
+    def __init__(self, client: CommandClient, tellings: Sequence[Telling | None]) -> None:
         self._client = client
         self._tellings = {
             uuid.uuid4().hex: (place, telling) for place, telling in enumerate(tellings) if telling is not None
@@ -103,7 +103,7 @@ def settle_command(log_key: str, token: str, what: str, retention: Retention, en
     return load_script("log_settle").call(log_key, told, beside=(notes_key(log_key),))
 
 
-async def repair(client: ValkeyClient, log_key: str, retention: Retention) -> int:
+async def repair(client: CommandClient, log_key: str, retention: Retention) -> int:
     """Tell what stale notes say; how many. One round trip where there are none, else two."""
     notes = reply.parse_map(await client.ask("HGETALL", notes_key(log_key)))
     commands = []

@@ -13,7 +13,7 @@ from typing import Any
 
 from betterdb_agent_memory.engines.base import Collection, Counter, Fence
 from betterdb_agent_memory.engines.event_log import Announcement, Retention
-from betterdb_agent_memory.engines.valkey.client import ValkeyClient
+from betterdb_agent_memory.engines.valkey.command_client import CommandClient
 from betterdb_agent_memory.engines.valkey.packing import Argument, Command
 from betterdb_agent_memory.engines.valkey.scripts import Script, load_script
 
@@ -59,7 +59,7 @@ NOTHING = Beside()
 class Besides:
     """What goes with the writes of one collection."""
 
-    def __init__(self, client: ValkeyClient, collection: Collection) -> None:
+    def __init__(self, client: CommandClient, collection: Collection) -> None:
         self._client = client
         self._collection = collection
         self._are_apart = False

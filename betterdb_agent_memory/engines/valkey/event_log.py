@@ -27,7 +27,7 @@ from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.engines.valkey import reply
 from betterdb_agent_memory.engines.valkey.apart import notes_key, repair
 from betterdb_agent_memory.engines.valkey.beside import retention_arguments
-from betterdb_agent_memory.engines.valkey.client import ValkeyClient
+from betterdb_agent_memory.engines.valkey.command_client import CommandClient
 from betterdb_agent_memory.engines.valkey.packing import Argument, Command
 from betterdb_agent_memory.engines.valkey.scripts import load_script, run_many
 from betterdb_agent_memory.engines.watching import Watch, Watching
@@ -44,7 +44,7 @@ _GROUP = "group:"
 class ValkeyEventLog:
     """The `EventLog` of a server."""
 
-    def __init__(self, client: ValkeyClient, watching: Watching, key: str) -> None:
+    def __init__(self, client: CommandClient, watching: Watching, key: str) -> None:
         self._client = client
         self._watching = watching
         self._key = key

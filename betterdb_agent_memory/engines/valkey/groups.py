@@ -9,7 +9,7 @@ from betterdb_agent_memory.engines.base import Collection, Fence, GroupCount, Gr
 from betterdb_agent_memory.engines.groups import LAST_WRITTEN, group_name
 from betterdb_agent_memory.engines.valkey import reply
 from betterdb_agent_memory.engines.valkey.beside import Besides, size_in
-from betterdb_agent_memory.engines.valkey.client import ValkeyClient
+from betterdb_agent_memory.engines.valkey.command_client import CommandClient
 from betterdb_agent_memory.engines.valkey.scripts import load_script, run_many
 from betterdb_agent_memory.errors import InvalidInputError
 
@@ -18,7 +18,7 @@ class Groups:
     """The map of counts of one collection. `counting` says whether writes are counted, and is told the counts."""
 
     def __init__(
-        self, client: ValkeyClient, collection: Collection, counting: GroupCounting | None, besides: Besides
+        self, client: CommandClient, collection: Collection, counting: GroupCounting | None, besides: Besides
     ) -> None:
         self._client = client
         self._collection = collection

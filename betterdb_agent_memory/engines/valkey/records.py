@@ -30,7 +30,7 @@ from betterdb_agent_memory.engines.valkey.apart import Apart, Telling
 from betterdb_agent_memory.engines.valkey.beside import Besides, outcome_in
 from betterdb_agent_memory.engines.valkey.by_key import ByKey
 from betterdb_agent_memory.engines.valkey.choosing import Choosing
-from betterdb_agent_memory.engines.valkey.client import ValkeyClient
+from betterdb_agent_memory.engines.valkey.command_client import CommandClient
 from betterdb_agent_memory.engines.valkey.effort import MAX_NEIGHBOURS
 from betterdb_agent_memory.engines.valkey.expiries import read_expiries
 from betterdb_agent_memory.engines.valkey.groups import Groups
@@ -70,7 +70,7 @@ class ValkeyRecords:
 
     def __init__(
         self,
-        client: ValkeyClient,
+        client: CommandClient,
         collection: Collection,
         counting: GroupCounting | None = None,
         announcing: Announcing | None = None,

@@ -9,7 +9,7 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import Any
 
-from betterdb_agent_memory.engines.valkey.client import ValkeyClient
+from betterdb_agent_memory.engines.valkey.command_client import CommandClient
 from betterdb_agent_memory.engines.valkey.packing import Argument, Command
 
 _PARTS = {
@@ -46,7 +46,7 @@ class Script:
         return ("EVALSHA", self.digest, 1 + len(beside), key, *beside, *arguments)
 
 
-async def run_many(client: ValkeyClient, commands: Sequence[Command]) -> list[Any]:
+async def run_many(client: CommandClient, commands: Sequence[Command]) -> list[Any]:
     """Run scripts and other writes, in order and at most once; replies or errors, in order.
 
     One round trip per 500, and one more for those that a server answered with NOSCRIPT: they have not

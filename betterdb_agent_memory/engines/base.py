@@ -446,6 +446,21 @@ class Engine(Protocol):
     def records(self, collection: Collection) -> Records:
         """The records of `collection`; no I/O."""
 
+    async def move_many(
+        self, source: Collection, target: Collection, ids: Mapping[str, str], *, without: Sequence[str] = ()
+    ) -> int:
+        """Make records of `source` records of `target`, with their expiry; how many there were.
+
+        `ids` maps the id there to the id here; a record that is here already is replaced. Fields in `without`
+        are left behind. Each in one step, so that whoever looks at `source` first and at `target` afterwards
+        finds it. Where no script may touch both keys (a cluster, other slots) it is written here first and
+        deleted there if it is still what was read: killed in between, a copy stays until it is moved again.
+        One round trip per 500, about six in the latter case.
+
+        Raises:
+            IndexMissingError: a file has no such `target`; `Records.prepare` makes it.
+        """
+
     def watch(self, keys: Sequence[str], on_change: Callable[[], None]) -> Watch:
         """Call `on_change` soon after strings or maps at these keys were changed, by whomever.
 

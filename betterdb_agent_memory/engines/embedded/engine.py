@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import apsw
@@ -11,6 +11,7 @@ import apsw
 from betterdb_agent_memory.engines.base import Collection, Traffic
 from betterdb_agent_memory.engines.embedded.database import Database
 from betterdb_agent_memory.engines.embedded.leases import EmbeddedLeases
+from betterdb_agent_memory.engines.embedded.moving import move_many
 from betterdb_agent_memory.engines.embedded.place import IN_MEMORY
 from betterdb_agent_memory.engines.embedded.records import EmbeddedRecords
 from betterdb_agent_memory.engines.embedded.sweeping import sweep_everything
@@ -76,6 +77,12 @@ class EmbeddedEngine:
     def records(self, collection: Collection) -> EmbeddedRecords:
         """The records of `collection`; no I/O."""
         return EmbeddedRecords(self._database, collection, self._now_ms)
+
+    async def move_many(
+        self, source: Collection, target: Collection, ids: Mapping[str, str], *, without: Sequence[str] = ()
+    ) -> int:
+        """Make records of `source` records of `target`, all or none of them: see `Engine.move_many`."""
+        return await move_many(self._database, source, target, ids, without=without, now_ms=self._now_ms)
 
     def watch(self, keys: Sequence[str], on_change: Callable[[], None]) -> Watch:
         """Call `on_change` within a second after strings or maps were changed, by whichever process."""

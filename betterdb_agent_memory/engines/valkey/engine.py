@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from betterdb_agent_memory.engines.base import Collection, Traffic
 from betterdb_agent_memory.engines.valkey.client import ValkeyClient
 from betterdb_agent_memory.engines.valkey.leases import ValkeyLeases
+from betterdb_agent_memory.engines.valkey.moving import move_many
 from betterdb_agent_memory.engines.valkey.records import ValkeyRecords
 from betterdb_agent_memory.engines.valkey.values import ValkeyValues
 from betterdb_agent_memory.engines.watching import Watch, Watching
@@ -123,6 +124,14 @@ class ValkeyEngine:
         """The records of `collection`; no I/O."""
         return ValkeyRecords(
             self._client, collection, search_timeout_ms=self.search_timeout_ms, minimum_ef=self.minimum_ef
+        )
+
+    async def move_many(
+        self, source: Collection, target: Collection, ids: Mapping[str, str], *, without: Sequence[str] = ()
+    ) -> int:
+        """Make records of `source` records of `target`: see `Engine.move_many`."""
+        return await move_many(
+            self._client, source, target, ids, without=without, records=(self.records(source), self.records(target))
         )
 
     def watch(self, keys: Sequence[str], on_change: Callable[[], None]) -> Watch:

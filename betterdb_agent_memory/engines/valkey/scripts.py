@@ -20,6 +20,7 @@ _PARTS = {
     "expire_value": (),
     "increment": (),
     "lease": (),
+    "move": (),
     "remove_field": (),
     "write": ("expecting", "changing", "storing"),
     "write_map": (),

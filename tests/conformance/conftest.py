@@ -15,6 +15,7 @@ from betterdb_agent_memory import MemoryStore
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
+from tests.conformance.pooled import NOT_FOR_POOLS, PooledEngine
 from tests.embedding import embed
 from tests.servers import ValkeyServer
 
@@ -24,13 +25,16 @@ URL = "valkey-url"
 POOL = "valkey-pool"
 BLOCKING_POOL = "valkey-blocking-pool"
 SINGLE = "valkey-single-connection"
+POOLED = "valkey-pooled-tenant"
+POOLED_FILE = "embedded-pooled-tenant"
 PROTOCOLS = [
     f"{library}-resp{protocol}-{decoding}"
     for library in ("valkey", "redis")
     for protocol in (2, 3)
     for decoding in ("bytes", "decoded")
 ]
-CONFIGURATIONS = [FILE, MEMORY, URL, POOL, BLOCKING_POOL, SINGLE, *PROTOCOLS]
+POOLS = (POOLED, POOLED_FILE)
+CONFIGURATIONS = [FILE, MEMORY, URL, POOL, BLOCKING_POOL, SINGLE, POOLED, *PROTOCOLS]
 
 
 def make_client(configuration: str, port: int) -> valkey.asyncio.Valkey | redis.asyncio.Redis:
@@ -59,6 +63,19 @@ def configuration(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 async def engine(configuration: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
     """A place of each kind; a server is emptied afterwards."""
+    if configuration in POOLS:
+        if (why := NOT_FOR_POOLS.get(request.node.originalname)) is not None:
+            pytest.skip(why)
+        inner: Engine
+        if configuration == POOLED:
+            inner = ValkeyEngine.from_url(request.getfixturevalue("valkey_server").url)
+        else:
+            inner = EmbeddedEngine(tmp_path / "memories.db")
+        pooled = PooledEngine(inner)
+        yield pooled
+        await pooled.assert_neighbours_have_everything()
+        await inner.close()
+        return
     if configuration in (FILE, MEMORY):
         embedded = EmbeddedEngine(":memory:" if configuration == MEMORY else tmp_path / "memories.db")
         yield embedded

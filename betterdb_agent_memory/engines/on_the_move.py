@@ -72,8 +72,11 @@ class RecordsOnTheMove:
         return self._former.unreadable_rows + self._later.unreadable_rows
 
     async def prepare(self, dimensions: int | None) -> IndexState:
-        """See `Records.prepare`: the former one's index; the later one's is there before anything moves."""
-        return await self._former.prepare(dimensions)
+        """See `Records.prepare`: both indexes, for vectors of the same length."""
+        state = await self._former.prepare(dimensions)
+        if state.dimensions is not None:
+            await self._later.prepare(state.dimensions)
+        return state
 
     async def inspect(self) -> IndexState:
         """See `Records.inspect`: the former one's, and what the later one could not index."""

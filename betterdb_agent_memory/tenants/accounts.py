@@ -8,7 +8,7 @@ come on top, and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
 
 from betterdb_agent_memory.engines.base import Outcome, Records, RecordWrite
@@ -33,13 +33,25 @@ def size_of(values: Iterable[bytes]) -> int:
 
 
 class TenantAccounts:
-    """Keeps count of one tenant's memories, if it has limits. `records` are told to it once they are there."""
+    """Keeps count of one tenant's memories, if it has limits.
 
-    def __init__(self, values: Values, name: str, tenant: str, keeper: TenantKeeper) -> None:
+    `records` are told to it once they are there; `on_growth` is told how many memories were stored.
+    """
+
+    def __init__(
+        self,
+        values: Values,
+        name: str,
+        tenant: str,
+        keeper: TenantKeeper,
+        *,
+        on_growth: Callable[[int], None] | None = None,
+    ) -> None:
         self._values = values
         self._key = f"{name}:__tenant_usage"
         self._tenant = tenant
         self._keeper = keeper
+        self._on_growth = on_growth
         self._counted_at = -_COUNT_AGAIN_SECONDS
         self.records: Records | None = None
 
@@ -72,6 +84,9 @@ class TenantAccounts:
 
     async def written(self, writes: Sequence[RecordWrite], outcomes: Sequence[Outcome]) -> None:
         """Take back what was reserved and not written. After a failure nobody knows: that stays until it is counted."""
+        stored = sum(outcome is Outcome.WRITTEN for outcome in outcomes)
+        if stored and self._on_growth is not None:
+            self._on_growth(stored)
         limits = (await self._keeper.current()).limits
         spared = [write for write, outcome in zip(writes, outcomes, strict=False) if outcome is not Outcome.WRITTEN]
         if _counts(limits) and spared:

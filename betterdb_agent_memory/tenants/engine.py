@@ -91,7 +91,7 @@ class TenantRecords:
         self._tenant = tenant
         self._accounts = accounts
         self._own = engine.records(collection)
-        self._order_by = order_field(collection)
+        self.order_by = order_field(collection)
         self._by_state: tuple[tuple[str, int | None], Records] | None = None
 
     @property
@@ -214,14 +214,14 @@ class TenantRecords:
         self, filter: Filter, *, fields: Sequence[str], after: Position | None = None, page_size: int = 1000
     ) -> AsyncIterator[tuple[Row, ...]]:
         """See `Records.walk`; it goes on in another place where the memories have moved meanwhile."""
-        asked = tuple(dict.fromkeys((*fields, self._order_by)))
+        asked = tuple(dict.fromkeys((*fields, self.order_by)))
         while True:
             state = await self._keeper.current()
             pages = self._records(state).walk(filter, fields=asked, after=after, page_size=page_size)
             async for rows in pages:
                 if await self._has_moved_on(state):
                     break
-                after = position_of(rows[-1], self._order_by)
+                after = position_of(rows[-1], self.order_by)
                 yield tuple(_with(row, fields) for row in rows)
             else:
                 if not await self._has_moved_on(state):
@@ -278,7 +278,7 @@ class TenantRecords:
         async def move(ids: Sequence[str]) -> None:
             await self.move(number, ids)
 
-        return RecordsOnTheMove(pooled, self._own, moves=state.phase == "moving", move=move, order_by=self._order_by)
+        return RecordsOnTheMove(pooled, self._own, moves=state.phase == "moving", move=move, order_by=self.order_by)
 
 
 def _with(row: Row, fields: Sequence[str]) -> Row:

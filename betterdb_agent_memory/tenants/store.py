@@ -86,6 +86,8 @@ class TenantStore(MemoryStore):
     def __init__(self, *, gate: Gate, **options: Any) -> None:
         super().__init__(**options)
         self._gate = gate
+        # It follows what operators set, and reads it with a call: not by a task of its own.
+        self._refreshes_config = False
 
     @property
     def migration(self) -> EmbeddingMigration:

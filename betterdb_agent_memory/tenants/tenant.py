@@ -7,6 +7,7 @@ import dataclasses
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -46,6 +47,7 @@ class TenantParts:
     caches: CacheOptions
     refresh_seconds: float | None
     policies_seconds: float | None
+    on_growth: Callable[[str, int], None]
 
 
 class Tenant:
@@ -60,7 +62,9 @@ class Tenant:
         self._tenant = tenant
         self._name = name
         self.keeper = keeper
-        self.accounts = TenantAccounts(parts.engine.values, name, tenant, keeper)
+        self.accounts = TenantAccounts(
+            parts.engine.values, name, tenant, keeper, on_growth=partial(parts.on_growth, tenant)
+        )
         self.records = TenantRecords(parts.engine, parts.pools, memory_collection(name), keeper, tenant, self.accounts)
         self.accounts.records = self.records
         self._memory: TenantStore | None = None
@@ -150,7 +154,6 @@ class Tenant:
             "client": TenantEngine(parts.engine, self._name, self.records),
             "name": self._name,
             "discovery": parts.options.discovery and (parts.store.get("discovery") or True),
-            "config_refresh": False,
             "telemetry": dataclasses.replace(telemetry, label=self._label),
         }
         return TenantStore(gate=gate, **{**parts.store, **own})

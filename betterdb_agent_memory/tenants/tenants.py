@@ -14,16 +14,21 @@ from weakref import WeakValueDictionary
 
 from betterdb_agent_memory.clock import system_clock
 from betterdb_agent_memory.engines.base import Engine
-from betterdb_agent_memory.errors import AgentMemoryError, ConfigurationError
+from betterdb_agent_memory.engines.filters import Filter
+from betterdb_agent_memory.errors import AgentMemoryError, ConfigurationError, LeaseHeldError
+from betterdb_agent_memory.memory.progress import ProgressFn
 from betterdb_agent_memory.memory.settings import refresh_interval_seconds
 from betterdb_agent_memory.options import CacheOptions, ConfigRefreshOptions, TenantLimits, TenantsOptions
 from betterdb_agent_memory.tenants.engine import Pools
 from betterdb_agent_memory.tenants.names import checked_tenant, tenant_name, tenants_prefix
+from betterdb_agent_memory.tenants.promotion import Promotion
 from betterdb_agent_memory.tenants.state import Phase, TenantKeeper
 from betterdb_agent_memory.tenants.tenant import Tenant, TenantParts
 
 _log = logging.getLogger(__name__)
 _PLACE = "}:__tenant"
+_LOOKS = 8
+"""How often a tenant is counted while a worker writes as many memories as make it large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +74,13 @@ class Tenants:
             caches=caches,
             refresh_seconds=refresh_interval_seconds(store.get("config_refresh")),
             policies_seconds=refresh.interval_seconds if refresh.enabled else None,
+            on_growth=self._grown,
         )
         self._kept: OrderedDict[str, Tenant] = OrderedDict()
         self._alive: WeakValueDictionary[str, Tenant] = WeakValueDictionary()
         self._leaving: set[asyncio.Task[None]] = set()
+        self._growth: dict[str, int] = {}
+        self._promoting: dict[str, asyncio.Task[None]] = {}
 
     def get(self, tenant: str) -> Tenant:
         """As `agent.tenant`."""
@@ -102,6 +110,21 @@ class Tenants:
             raise ConfigurationError(f"limits must be TenantLimits(...), got {type(limits).__name__}")
         await self.get(tenant).keeper.set_limits(limits)
 
+    async def promote(self, tenant: str, *, on_progress: ProgressFn | None = None) -> TenantStatus:
+        """Give a tenant of a pool an index of its own, while everybody goes on reading and writing.
+
+        It takes twice `placement_seconds`, until every worker has heard, and the moving itself: each memory in one
+        step, about six round trips per 500. Recalls ask both places meanwhile. Goes on where one that was killed
+        stopped. For a tenant that has its own already it moves what late workers may have left in the pool.
+
+        Raises:
+            LeaseHeldError: another worker is promoting it.
+            LeaseLostError: this process stood still for longer than its lease; promote again.
+        """
+        known = self.get(tenant)
+        await Promotion(self._engine, known.name, tenant, known.keeper, known.records).run(on_progress)
+        return await self.status(tenant)
+
     async def names(self) -> list[str]:
         """The tenants that somebody has used, in order; a server looks at all its keys for it."""
         prefix = tenants_prefix(self._name)
@@ -112,10 +135,16 @@ class Tenants:
 
     async def close(self) -> None:
         """Write what waits for every tenant that was made here. The agent does it."""
+        loop = asyncio.get_running_loop()
+        promoting = [task for task in self._promoting.values() if task.get_loop() is loop and not task.done()]
+        for task in promoting:
+            task.cancel()
+        if promoting:
+            await asyncio.wait(promoting)
         async with AsyncExitStack() as steps:
             for tenant in [*self._alive.values()]:
                 steps.push_async_callback(tenant.close)
-            leaving = [task for task in self._leaving if task.get_loop() is asyncio.get_running_loop()]
+            leaving = [task for task in self._leaving if task.get_loop() is loop]
             if leaving:
                 await asyncio.wait(leaving)
         self._kept.clear()
@@ -133,6 +162,30 @@ class Tenants:
             believed_seconds=options.placement_seconds,
         )
         return Tenant(self._parts, tenant, name, keeper)
+
+    def _grown(self, tenant: str, stored: int) -> None:
+        """So many memories came; a tenant of a pool is looked at when it may have become too large for it."""
+        limit = self._options.promote_at
+        if limit is None:
+            return
+        self._growth[tenant] = self._growth.get(tenant, 0) + stored
+        busy = self._promoting.get(tenant)
+        if self._growth[tenant] * _LOOKS >= limit and (busy is None or busy.done()):
+            self._growth[tenant] = 0
+            task = asyncio.get_running_loop().create_task(self._promote_if_large(tenant, limit))
+            self._promoting[tenant] = task
+            task.add_done_callback(lambda _: self._promoting.pop(tenant, None))
+
+    async def _promote_if_large(self, tenant: str, limit: int) -> None:
+        known = self.get(tenant)
+        try:
+            if (await known.keeper.current()).phase != "own" and await known.records.count(Filter()) >= limit:
+                await Promotion(self._engine, known.name, tenant, known.keeper, known.records).run(None)
+                _log.info("tenant %s has an index of its own", tenant)
+        except LeaseHeldError:
+            return  # another worker is at it
+        except AgentMemoryError as error:
+            _log.warning("tenant %s stays in its pool for now: %s", tenant, error)
 
     def _let_go(self, tenant: Tenant) -> None:
         """One more than are kept: what it has put off is written. Whoever holds it can go on using it."""

@@ -100,10 +100,20 @@ class RecordsOnTheMove:
             for place, outcome in zip(conditional, await self.change_many(changes), strict=True):
                 outcomes[place] = outcome
         missing = [place for place, outcome in enumerate(outcomes) if outcome is Outcome.MISSING]
-        written = await self._former.write_many([writes[place] for place in missing]) if missing else []
-        for place, outcome in zip(missing, written, strict=True):
-            outcomes[place] = outcome
+        # One that somebody has moved already is replaced where it is: otherwise it would be in both.
+        moved = await self._moved([writes[place].id for place in missing if not writes[place].is_new])
+        for records, places in (
+            (self._later, [place for place in missing if writes[place].id in moved]),
+            (self._former, [place for place in missing if writes[place].id not in moved]),
+        ):
+            written = await records.write_many([writes[place] for place in places]) if places else []
+            for place, outcome in zip(places, written, strict=True):
+                outcomes[place] = outcome
         return outcomes
+
+    async def _moved(self, ids: Sequence[str]) -> set[str]:
+        found = await self._later.read_many(ids, (self._order_by,)) if ids else []
+        return {id for id, fields in zip(ids, found, strict=True) if fields is not None}
 
     async def read_many(self, ids: Sequence[str], fields: Sequence[str] | None) -> list[Fields | None]:
         """See `Records.read_many`."""

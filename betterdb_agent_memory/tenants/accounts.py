@@ -8,6 +8,7 @@ come on top, and nothing else.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
 
@@ -23,6 +24,11 @@ MEMORIES, BYTES, COUNTED = "memories", "bytes", "counted"
 
 _COUNT_AGAIN_SECONDS = 1.0
 """How often a worker counts at most: a tenant that is full and goes on writing is refused by the last count."""
+
+_COUNTING_SECONDS = 30
+"""How long one that died while it counted keeps others from counting."""
+
+_WAIT_SECONDS, _WAITS = 0.02, 100
 
 _COUNTED_FIELDS = tuple(dict.fromkeys((*record.ITEM_FIELDS, *record.OPTIONAL_FIELDS)))
 
@@ -49,6 +55,7 @@ class TenantAccounts:
     ) -> None:
         self._values = values
         self._key = f"{name}:__tenant_usage"
+        self._counting_key = f"{name}:__tenant_counting"
         self._tenant = tenant
         self._keeper = keeper
         self._on_growth = on_growth
@@ -79,8 +86,11 @@ class TenantAccounts:
         if self._exceeded(limits, used, 0, 0) is None:
             return
         await self._added(-len(writes), -size_bytes)
-        self._refuse(limits, await self._counted(), len(writes), size_bytes)
-        await self._added(len(writes), size_bytes)
+        await self._counted()
+        used = await self._added(len(writes), size_bytes)
+        if self._exceeded(limits, used, 0, 0) is not None:
+            await self._added(-len(writes), -size_bytes)
+            self._refuse(limits, used, 0, 0)
 
     async def written(self, writes: Sequence[RecordWrite], outcomes: Sequence[Outcome]) -> None:
         """Take back what was reserved and not written. After a failure nobody knows: that stays until it is counted."""
@@ -99,8 +109,7 @@ class TenantAccounts:
 
     async def usage(self) -> tuple[int, int]:
         """Memories and bytes, counted now: a walk over all memories of the tenant."""
-        self._counted_at = -_COUNT_AGAIN_SECONDS
-        return await self._counted()
+        return await self._found()
 
     async def _used(self) -> tuple[int, int]:
         fields = await self._values.read_map(self._key)
@@ -118,22 +127,47 @@ class TenantAccounts:
         """What there is, at most once a second; the count is put right by the difference, so that what others
         reserve meanwhile stays reserved.
         """
-        before = await self._values.read_map(self._key)
-        said = _number(before, MEMORIES), _number(before, BYTES)
-        if monotonic() - self._counted_at < _COUNT_AGAIN_SECONDS or self.records is None:
-            return said
+        if monotonic() - self._counted_at < _COUNT_AGAIN_SECONDS or not await self._may_count():
+            return await self._said()
+        try:
+            said = await self._said()
+            memories, size_bytes = await self._found()
+            self._counted_at = monotonic()
+            used = await self._added(memories - said[0], size_bytes - said[1])
+            await self._values.write_map(self._key, {COUNTED: b"1"})
+            return used
+        finally:
+            await self._values.delete(self._counting_key)
+
+    async def _may_count(self) -> bool:
+        """Whether nobody else counts: two who put the count right by what each has found would do so twice. Who
+        has waited for another one's count goes by that.
+        """
+        for attempt in range(_WAITS):
+            if await self._values.set(self._counting_key, b"1", ttl_seconds=_COUNTING_SECONDS, only_if_absent=True):
+                if not attempt:
+                    return True
+                await self._values.delete(self._counting_key)
+                return False
+            await asyncio.sleep(_WAIT_SECONDS)
+        return False
+
+    async def _said(self) -> tuple[int, int]:
+        fields = await self._values.read_map(self._key)
+        return _number(fields, MEMORIES), _number(fields, BYTES)
+
+    async def _found(self) -> tuple[int, int]:
         memories = size_bytes = 0
+        if self.records is None:
+            return 0, 0
         try:
             vector_bytes = 4 * ((await self.records.inspect()).dimensions or 0)
             async for rows in self.records.walk(Filter(), fields=_COUNTED_FIELDS):
                 memories += len(rows)
                 size_bytes += sum(size_of(row.fields.values()) + vector_bytes for row in rows)
         except IndexMissingError:
-            memories = size_bytes = 0
-        self._counted_at = monotonic()
-        used = await self._added(memories - said[0], size_bytes - said[1])
-        await self._values.write_map(self._key, {COUNTED: b"1"})
-        return used
+            return 0, 0
+        return memories, size_bytes
 
     def _refuse(self, limits: TenantLimits, used: tuple[int, int], memories: int, size_bytes: int) -> None:
         exceeded = self._exceeded(limits, used, memories, size_bytes)

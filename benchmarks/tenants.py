@@ -111,12 +111,17 @@ async def neighbours(url: str, place: str, arguments: argparse.Namespace) -> Non
         )
         print(f"  recall of a tenant of 100 memories:            {await recalls(agent, SMALL, arguments.recalls)}")
         await fill(agent, large, arguments.large)
+        # Until a worker looks again at how large an index is, it compares every vector.
+        await asyncio.sleep(arguments.settle)
+        await recalls(agent, large, 1)
         beside = await recalls(agent, SMALL, arguments.recalls)
         print(f"  the same beside one of {arguments.large:,} memories:          {beside}")
         its_own = await recalls(agent, large, arguments.recalls)
         print(f"  recall of the one of {arguments.large:,} memories:            {its_own}")
         if place == "pool":
             await promote(url, name, large, arguments)
+            await asyncio.sleep(arguments.settle)
+            await recalls(agent, large, 1)
             after = await recalls(agent, SMALL, arguments.recalls)
             print(f"  recall of the tenant of 100, the large one gone: {after}")
             print(f"  recall of the large one in its own index:      {await recalls(agent, large, arguments.recalls)}")
@@ -171,7 +176,8 @@ async def promote(url: str, name: str, tenant: str, arguments: argparse.Namespac
         found = (await operator.tenants.status(tenant)).memories
         print(
             f"  promotion of {arguments.large:,} memories: {took:.1f} s, then {status.phase}; meanwhile "
-            f"{len(seconds):,} recalls, {Latency.of(seconds)}, {incomplete} incomplete, {len(written):,} writes, {len(errors)} errors; "
+            f"{len(seconds):,} recalls, {Latency.of(seconds)}, {incomplete} incomplete, {len(written):,} writes, "
+            f"{len(errors)} errors; "
             f"{found:,} memories of {arguments.large + len(written):,}"
         )
         for error in errors[:3]:
@@ -190,6 +196,7 @@ def main() -> None:
     parser.add_argument("--memories", type=int, default=10, help="memories of each tenant")
     parser.add_argument("--large", type=int, default=20_000, help="memories of the large tenant")
     parser.add_argument("--pools", type=int, default=8)
+    parser.add_argument("--settle", type=float, default=61.0, help="seconds of rest after a tenant has grown")
     parser.add_argument("--recalls", type=int, default=300)
     arguments = parser.parse_args()
     with ExitStack() as stack:

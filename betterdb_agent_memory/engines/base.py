@@ -453,11 +453,10 @@ class Engine(Protocol):
 
         `ids` maps the id there to the id here; a record that is here already is replaced. Fields in `without`
         are left behind. Each in one step, so that whoever looks at `source` first and at `target` afterwards
-        finds it. Where no script may touch both keys (a cluster, other slots) it is written here first and
-        deleted there if it is still what was read: killed in between, a copy stays until it is moved again.
-        One round trip per 500, about six in the latter case.
+        finds it. One round trip per 500.
 
         Raises:
+            ConfigurationError: the keys of a record lie in two slots of a cluster; nothing was moved.
             IndexMissingError: a file has no such `target`; `Records.prepare` makes it.
         """
 

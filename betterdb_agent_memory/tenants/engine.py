@@ -29,7 +29,7 @@ from betterdb_agent_memory.engines.partitioned import PartitionedRecords, Shared
 from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.engines.watching import Watch
 from betterdb_agent_memory.memory.record import TENANT, memory_collection
-from betterdb_agent_memory.tenants.names import pool_name
+from betterdb_agent_memory.tenants.names import pool_name, promoted_name
 from betterdb_agent_memory.tenants.state import TenantKeeper, TenantState
 
 _T = TypeVar("_T")
@@ -47,6 +47,10 @@ class Pools:
     def collection(self, number: int) -> Collection:
         """Where the memories of a pool live."""
         return shared_collection(memory_collection(pool_name(self._name, number)), TENANT)
+
+    def promoted(self, number: int, tenant: str) -> Collection:
+        """Where the memories of a tenant live that has left a pool."""
+        return memory_collection(promoted_name(self._name, number, tenant))
 
     def shared(self, number: int) -> SharedRecords:
         """The records of a pool; no I/O."""
@@ -90,24 +94,29 @@ class TenantRecords:
         self._keeper = keeper
         self._tenant = tenant
         self._accounts = accounts
-        self._own = engine.records(collection)
+        self._own_records: dict[int | None, Records] = {}
         self.order_by = order_field(collection)
         self._by_state: tuple[tuple[str, int | None], Records] | None = None
 
     @property
     def max_neighbours(self) -> int:
         """Largest `count` that a search takes."""
-        return self._own.max_neighbours
+        return self.own(None).max_neighbours
 
     @property
     def unreadable_rows(self) -> int:
         """Rows that could not be read so far and were left out, in a pool those of all its tenants."""
-        return self._own.unreadable_rows if self._by_state is None else self._by_state[1].unreadable_rows
+        return 0 if self._by_state is None else self._by_state[1].unreadable_rows
 
-    @property
-    def own(self) -> Records:
-        """The collection that is the tenant's alone."""
-        return self._own
+    def own_collection(self, number: int | None) -> Collection:
+        """Where the memories are that are in no pool, by the pool that they came from: in its slot of a cluster."""
+        return self._collection if number is None else self._pools.promoted(number, self._tenant)
+
+    def own(self, number: int | None) -> Records:
+        """The records of that collection."""
+        if number not in self._own_records:
+            self._own_records[number] = self._engine.records(self.own_collection(number))
+        return self._own_records[number]
 
     def pooled(self, number: int) -> PartitionedRecords:
         """The tenant's records in a pool."""
@@ -120,7 +129,7 @@ class TenantRecords:
         for start in range(0, len(ids), _MOVED_AT_ONCE):
             some = dict([*shared.items()][start : start + _MOVED_AT_ONCE])
             moved += await self._engine.move_many(
-                self._pools.collection(number), self._collection, some, without=(TENANT,)
+                self._pools.collection(number), self.own_collection(number), some, without=(TENANT,)
             )
         return moved
 
@@ -251,9 +260,12 @@ class TenantRecords:
     async def _written(self, write: Callable[[Records], Awaitable[_T]], ids: Sequence[str]) -> _T:
         state = await self._keeper.current()
         answer = await write(self._records(state))
-        if await self._has_moved_on(state) and state.pool is not None:
-            # It may have come into the pool after that had been emptied.
-            await self.move(state.pool, ids)
+        number = state.pool
+        if number is None or not await self._has_moved_on(state):
+            return answer
+        # It may have come into the pool after that had been emptied. While others still look there alone it stays.
+        if (await self._keeper.current()).phase in ("moving", "own"):
+            await self.move(number, ids)
         return answer
 
     async def _has_moved_on(self, state: TenantState) -> bool:
@@ -270,7 +282,7 @@ class TenantRecords:
 
     def _made(self, state: TenantState) -> Records:
         if state.phase == "own" or state.pool is None:
-            return self._own
+            return self.own(state.pool)
         pooled, number = self.pooled(state.pool), state.pool
         if state.phase == "pooled":
             return pooled
@@ -278,7 +290,9 @@ class TenantRecords:
         async def move(ids: Sequence[str]) -> None:
             await self.move(number, ids)
 
-        return RecordsOnTheMove(pooled, self._own, moves=state.phase == "moving", move=move, order_by=self.order_by)
+        return RecordsOnTheMove(
+            pooled, self.own(number), moves=state.phase == "moving", move=move, order_by=self.order_by
+        )
 
 
 def _with(row: Row, fields: Sequence[str]) -> Row:

@@ -47,6 +47,16 @@ def pool_name(name: str, number: int) -> str:
     return checked_name(f"{{{_escaped(name)}:~{number}}}")
 
 
+def promoted_name(name: str, number: int, tenant: str) -> str:
+    """The store's name of the memories of a tenant that has left a pool: in the pool's slot, so that a memory goes
+    from one to the other in one step on a cluster, too.
+
+    >>> promoted_name("betterdb_ac", 3, "acme")
+    '{betterdb_ac:~3}:~acme'
+    """
+    return checked_name(f"{pool_name(name, number)}:~{tenant}")
+
+
 def tenants_prefix(name: str) -> str:
     """What the keys of all tenants of the agent called `name` begin with."""
     return f"{{{_escaped(name)}:"

@@ -66,7 +66,7 @@ class Promotion:
             pooled = self._records.pooled(number)
             dimensions = (await pooled.inspect()).dimensions
             if dimensions is not None:
-                await self._records.own.prepare(dimensions)
+                await self._records.own(number).prepare(dimensions)
             if state.phase == "pooled":
                 lease.check()
                 await self._keeper.step("announced")

@@ -20,7 +20,7 @@ from betterdb_agent_memory.memory.progress import ProgressFn
 from betterdb_agent_memory.memory.settings import refresh_interval_seconds
 from betterdb_agent_memory.options import CacheOptions, ConfigRefreshOptions, TenantLimits, TenantsOptions
 from betterdb_agent_memory.tenants.engine import Pools
-from betterdb_agent_memory.tenants.names import checked_tenant, tenant_name, tenants_prefix
+from betterdb_agent_memory.tenants.names import checked_tenant, promoted_name, tenant_name, tenants_prefix
 from betterdb_agent_memory.tenants.promotion import Promotion
 from betterdb_agent_memory.tenants.state import Phase, TenantKeeper
 from betterdb_agent_memory.tenants.tenant import Tenant, TenantParts
@@ -36,13 +36,15 @@ class TenantStatus:
     """Where a tenant's memories are and how much it uses.
 
     `phase` is `own`, `pooled`, or how far the way out of the pool has come (`announced`, `moving`); `pool` is the
-    number of the pool it is or was in. `memories` and `bytes` are counted now.
+    number of the pool it is or was in. `store` is the name under which a store finds its memories, None while they are
+    in a pool. `memories` and `bytes` are counted now.
     """
 
     tenant: str
     name: str
     phase: Phase
     pool: int | None
+    store: str | None
     memories: int
     bytes: int
     limits: TenantLimits
@@ -99,7 +101,10 @@ class Tenants:
         known = self.get(tenant)
         state = await known.keeper.current(look=True)
         memories, size_bytes = await known.accounts.usage()
-        return TenantStatus(tenant, known.name, state.phase, state.pool, memories, size_bytes, state.limits)
+        pool = state.pool
+        own = known.name if pool is None else promoted_name(self._name, pool, tenant)
+        store = own if state.phase == "own" else None
+        return TenantStatus(tenant, known.name, state.phase, pool, store, memories, size_bytes, state.limits)
 
     async def set_limits(self, tenant: str, limits: TenantLimits) -> None:
         """Limit what a tenant may use; every worker goes by it within `placement_seconds`. Two round trips.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from valkey.crc import key_slot
 
 from betterdb_agent_memory import InvalidInputError
 from betterdb_agent_memory.engines.partitioned import SEPARATOR, mark_of
 from betterdb_agent_memory.options import checked_name
-from betterdb_agent_memory.tenants.names import checked_tenant, pool_name, tenant_name, tenants_prefix
+from betterdb_agent_memory.tenants.names import checked_tenant, pool_name, promoted_name, tenant_name, tenants_prefix
 
 TENANTS = st.from_regex(r"[A-Za-z0-9_.@+=-]{1,8}", fullmatch=True)
 NAMES = st.text(st.sampled_from("ab{}:%~0"), min_size=1, max_size=8)
@@ -47,7 +48,10 @@ def test_the_slot_is_that_of_the_whole_name(name: str, tenant: str) -> None:
 
 @given(names(), TENANTS, st.integers(0, 2_000))
 def test_no_tenant_has_the_name_of_a_pool(name: str, tenant: str, number: int) -> None:
-    assert tenant_name(name, tenant) != pool_name(name, number)
+    mine, pool, moved = tenant_name(name, tenant), pool_name(name, number), promoted_name(name, number, tenant)
+    assert mine != pool
+    assert key_slot(f"{pool}:mem:{tenant}|{{x}}".encode()) == key_slot(f"{moved}:mem:{{x}}".encode())
+    assert not f"{moved}:mem:".startswith(f"{pool}:mem:")
 
 
 @given(TENANTS, TENANTS)

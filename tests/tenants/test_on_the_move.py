@@ -25,9 +25,12 @@ from betterdb_agent_memory.engines.base import (
 from betterdb_agent_memory.engines.filters import Equals, Fields, Filter
 from betterdb_agent_memory.engines.on_the_move import RecordsOnTheMove, order_field
 from betterdb_agent_memory.engines.partitioned import PartitionedRecords, SharedRecords, shared_collection
+from betterdb_agent_memory.engines.valkey import ValkeyEngine
+from betterdb_agent_memory.engines.valkey.client import ValkeyClient
 from betterdb_agent_memory.errors import ConfigurationError
 from betterdb_agent_memory.memory.record import MEMORY_SCHEMA, TENANT, memory_collection
 from tests.embedding import DIMENSIONS
+from tests.servers import ValkeyServer
 
 EVERYTHING = Filter()
 FIELDS = ("content", "created_at")
@@ -209,3 +212,17 @@ async def test_a_move_keeps_expiry_replaces_and_counts(two: Two) -> None:
     [fields] = await two.later.read_many(["soon"], None)
     assert fields == record("soon", 1).fields
     assert MEMORY_SCHEMA.vector_field in (fields or {})
+
+
+async def test_nothing_moves_between_slots(
+    valkey_server: ValkeyServer, store_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a cluster a script may not touch keys of two slots, so that no step would be one."""
+    monkeypatch.setattr(ValkeyClient, "are_together", lambda client, *keys: False)
+    engine = ValkeyEngine.from_url(valkey_server.url)
+    source, target = memory_collection(f"{store_name}a"), memory_collection(f"{store_name}b")
+    await engine.records(source).write_many([record("1", 1)])
+    with pytest.raises(ConfigurationError, match="same hash tag"):
+        await engine.move_many(source, target, {"1": "1"})
+    assert await engine.records(source).read_many(["1"], ("content",)) == [{"content": b"record 1"}]
+    await engine.close()

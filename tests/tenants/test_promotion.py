@@ -16,6 +16,7 @@ from betterdb_agent_memory import (
     LeaseHeldError,
     MemoryDraft,
     MemoryOptions,
+    MemoryStore,
     Progress,
     TenantsOptions,
 )
@@ -108,6 +109,9 @@ async def test_progress_is_told_and_expiries_and_fields_are_kept(make_agent: Mak
     told: list[Progress] = []
     status = await agent.tenants.promote("acme", on_progress=told.append)
     assert (status.phase, status.memories) == ("own", 2)
+    store = MemoryStore(client=agent.memory._engine, name=status.store or "", embed_fn=embed)
+    assert await store.get_many(["1", "2"]) == before
+    await store.close()
     assert told[-1] == Progress("moving", 2, 2)
     assert await memory.get_many(["1", "2"]) == before
     [never, later] = await agent.tenant("acme").records.read_expiries(["1", "2"])
@@ -197,6 +201,30 @@ async def test_who_stood_still_meanwhile_loses_nothing(make_agent: MakeAgent, mo
     assert item is not None
     assert item.importance == 0.75
     assert await left_in_pool(operator) == 0
+
+
+async def test_what_was_written_while_others_are_told_stays_where_they_look(
+    make_agent: MakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, operator = make_agent(place="pool"), make_agent(place="pool")
+    memory = worker.tenant("acme").memory
+    await memory.remember("there before")
+    written = PartitionedRecords.write_many
+    going_on, is_waiting = asyncio.Event(), asyncio.Event()
+
+    async def late_write(records: PartitionedRecords, writes: Sequence[RecordWrite]) -> list[Outcome]:
+        is_waiting.set()
+        await going_on.wait()
+        return await written(records, writes)
+
+    monkeypatch.setattr(PartitionedRecords, "write_many", late_write)
+    late = asyncio.create_task(memory.remember("came late"))
+    await is_waiting.wait()
+    await operator.tenant("acme").keeper.step("announced")
+    await asyncio.sleep(PLACEMENT_SECONDS * 1.1)
+    going_on.set()
+    await late
+    assert await left_in_pool(operator) == 2
 
 
 async def test_a_walk_that_began_in_the_pool_ends_in_the_tenants_own_index(make_agent: MakeAgent) -> None:

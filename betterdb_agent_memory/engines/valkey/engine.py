@@ -130,9 +130,7 @@ class ValkeyEngine:
         self, source: Collection, target: Collection, ids: Mapping[str, str], *, without: Sequence[str] = ()
     ) -> int:
         """Make records of `source` records of `target`: see `Engine.move_many`."""
-        return await move_many(
-            self._client, source, target, ids, without=without, records=(self.records(source), self.records(target))
-        )
+        return await move_many(self._client, source, target, ids, without=without)
 
     def watch(self, keys: Sequence[str], on_change: Callable[[], None]) -> Watch:
         """Call `on_change` soon after strings or maps at these keys were changed, by whomever.

@@ -196,7 +196,7 @@ def main() -> None:
     parser.add_argument("--memories", type=int, default=10, help="memories of each tenant")
     parser.add_argument("--large", type=int, default=20_000, help="memories of the large tenant")
     parser.add_argument("--pools", type=int, default=8)
-    parser.add_argument("--settle", type=float, default=61.0, help="seconds of rest after a tenant has grown")
+    parser.add_argument("--settle", type=float, default=11.0, help="seconds of rest after a tenant has grown")
     parser.add_argument("--recalls", type=int, default=300)
     arguments = parser.parse_args()
     with ExitStack() as stack:

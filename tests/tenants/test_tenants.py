@@ -19,7 +19,10 @@ from betterdb_agent_memory import (
     MemoryStore,
     MemoryTelemetryOptions,
     TelemetryOptions,
+    TenantLimitError,
+    TenantLimits,
     TenantsOptions,
+    sync,
 )
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from tests.embedding import embed
@@ -167,3 +170,19 @@ async def test_names_and_options_are_checked(make_agent: MakeAgent) -> None:
         TenantsOptions(place="shared")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="tenants must be TenantsOptions"):
         AgentMemory.open(":memory:", embedder=embed, tenants={"place": "own"})  # type: ignore[arg-type]
+
+
+def test_tenants_without_await(url: str, store_name: str) -> None:
+    memory = MemoryOptions(discovery=False, threshold=2.0)
+    options = TenantsOptions(place="pool", placement_seconds=0.1, limits=TenantLimits(max_memories=2))
+    with sync.AgentMemory.open(url, name=store_name, embedder=embed, memory=memory, tenants=options) as agent:
+        tenant = agent.tenant("acme")
+        tenant.memory.remember("tea")
+        assert [item.content for item in tenant.memory.iterate()] == ["tea"]
+        tenant.session.set("t", "f", "v")
+        assert agent.tenants.promote("acme").phase == "own"
+        agent.tenants.set_limits("acme", TenantLimits(max_memories=1))
+        assert [hit.item.content for hit in tenant.memory.recall("tea")] == ["tea"]
+        with pytest.raises(TenantLimitError):
+            agent.tenant("acme").memory.remember_many(["one", "two"])
+        assert agent.tenants.names() == ["acme"]

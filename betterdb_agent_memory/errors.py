@@ -127,7 +127,14 @@ class LeaseHeldError(AgentMemoryError):
 
 
 class LeaseLostError(AgentMemoryError):
-    """The lease passed on while the work went on; it stopped before the next write."""
+    """The lease passed on while the work went on; it stopped before the next write, or that was refused.
+
+    `done` are the ids of the batch for which it happened before.
+    """
+
+    def __init__(self, message: str = "", *, done: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.done = tuple(done)
 
 
 class ValkeyCommandError(AgentMemoryError):

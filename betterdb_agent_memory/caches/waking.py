@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from betterdb_agent_memory.engines.base import Collection, Engine, Leases, Records, Traffic
+from betterdb_agent_memory.engines.base import Collection, Engine, GroupCounting, Leases, Records, Traffic
 from betterdb_agent_memory.engines.values import ValueBatch, Values
 from betterdb_agent_memory.engines.watching import Watch
 
@@ -36,9 +36,9 @@ class WakingEngine:
         """The engine's own."""
         return self._engine.traffic
 
-    def records(self, collection: Collection) -> Records:
+    def records(self, collection: Collection, counting: GroupCounting | None = None) -> Records:
         """The engine's own."""
-        return self._engine.records(collection)
+        return self._engine.records(collection, counting)
 
     def watch(self, keys: Sequence[str], on_change: Callable[[], None]) -> Watch:
         """The engine's own."""

@@ -112,6 +112,11 @@ class MemoryStore(RememberVerbs, PromptVerbs, ForgetVerbs, ConsolidateVerbs, Mai
         await self._live_config.stop()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
+                await self._capacity.close()
+        except TimeoutError:
+            _log.warning("a scope of store %s was left above its limit at close: no answer in time", self.name)
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
                 await self._reinforcer.close()
         except TimeoutError:
             _log.warning("reinforcements of store %s were lost at close: no answer in %g s", self.name, CLOSE_SECONDS)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import apsw
 
-from betterdb_agent_memory.engines.base import Collection, Traffic
+from betterdb_agent_memory.engines.base import Collection, GroupCounting, Traffic
 from betterdb_agent_memory.engines.embedded.database import Database
 from betterdb_agent_memory.engines.embedded.leases import EmbeddedLeases
 from betterdb_agent_memory.engines.embedded.place import IN_MEMORY
@@ -73,9 +73,9 @@ class EmbeddedEngine:
         """Nothing: there is no network."""
         return Traffic()
 
-    def records(self, collection: Collection) -> EmbeddedRecords:
-        """The records of `collection`; no I/O."""
-        return EmbeddedRecords(self._database, collection, self._now_ms)
+    def records(self, collection: Collection, counting: GroupCounting | None = None) -> EmbeddedRecords:
+        """The records of `collection`, whose groups are counted as `counting` says; no I/O."""
+        return EmbeddedRecords(self._database, collection, self._now_ms, counting)
 
     def watch(self, keys: Sequence[str], on_change: Callable[[], None]) -> Watch:
         """Call `on_change` within a second after strings or maps were changed, by whichever process."""

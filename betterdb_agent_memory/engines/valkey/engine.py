@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from betterdb_agent_memory.engines.base import Collection, Traffic
+from betterdb_agent_memory.engines.base import Collection, GroupCounting, Traffic
 from betterdb_agent_memory.engines.valkey.clients import client_for
 from betterdb_agent_memory.engines.valkey.leases import ValkeyLeases
 from betterdb_agent_memory.engines.valkey.records import ValkeyRecords
@@ -81,10 +81,10 @@ class ValkeyEngine:
         """What went to the server and came back."""
         return self._client.traffic
 
-    def records(self, collection: Collection) -> ValkeyRecords:
-        """The records of `collection`; no I/O."""
+    def records(self, collection: Collection, counting: GroupCounting | None = None) -> ValkeyRecords:
+        """The records of `collection`, whose groups are counted as `counting` says; no I/O."""
         return ValkeyRecords(
-            self._client, collection, search_timeout_ms=self.search_timeout_ms, minimum_ef=self.minimum_ef
+            self._client, collection, counting, search_timeout_ms=self.search_timeout_ms, minimum_ef=self.minimum_ef
         )
 
     def watch(self, keys: Sequence[str], on_change: Callable[[], None]) -> Watch:

@@ -13,15 +13,16 @@ from betterdb_agent_memory.engines.valkey.command_client import CommandClient
 from betterdb_agent_memory.engines.valkey.packing import Argument, Command
 
 _PARTS = {
-    "change": ("expecting", "changing"),
+    "change": ("beside", "expecting", "changing"),
     "choose": (),
-    "delete": ("expecting",),
+    "correct_count": (),
+    "delete": ("beside", "expecting"),
     "delete_value": (),
     "expire_value": (),
     "increment": (),
     "lease": (),
     "remove_field": (),
-    "write": ("expecting", "changing", "storing"),
+    "write": ("beside", "expecting", "changing", "storing"),
     "write_map": (),
 }
 """Each script, and the files that stand before it: what several scripts do is written once."""
@@ -29,14 +30,14 @@ _PARTS = {
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script of one key."""
+    """A script about one key, and perhaps others beside it."""
 
     text: str
     digest: str
 
-    def call(self, key: str, arguments: Sequence[Argument]) -> Command:
-        """The command that runs it with `key` and `arguments`, for `run_many`."""
-        return ("EVALSHA", self.digest, "1", key, *arguments)
+    def call(self, key: str, arguments: Sequence[Argument], *, beside: Sequence[str] = ()) -> Command:
+        """The command that runs it with `key`, the keys `beside` it and `arguments`, for `run_many`."""
+        return ("EVALSHA", self.digest, 1 + len(beside), key, *beside, *arguments)
 
 
 async def run_many(client: CommandClient, commands: Sequence[Command]) -> list[Any]:

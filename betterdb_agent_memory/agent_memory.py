@@ -143,6 +143,7 @@ class AgentMemory(Caches):
             reranker=options.reranker,
             rerank_depth=options.rerank_depth,
             max_content_bytes=options.max_content_bytes,
+            change_feed=options.change_feed,
             clock=clock,
         )
         return agent

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
+from betterdb_agent_memory.engines.event_log import Announcing, EventLog
 from betterdb_agent_memory.engines.filters import Fields, Filter
 from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.engines.watching import Watch
@@ -527,8 +528,13 @@ class Engine(Protocol):
     def traffic(self) -> Traffic:
         """What went to the server and came back so far; it goes on counting."""
 
-    def records(self, collection: Collection, counting: GroupCounting | None = None) -> Records:
-        """The records of `collection`, whose groups are counted as `counting` says; no I/O."""
+    def records(
+        self, collection: Collection, counting: GroupCounting | None = None, announcing: Announcing | None = None
+    ) -> Records:
+        """The records of `collection`, counted in groups and told in a log as these two say; no I/O."""
+
+    def event_log(self, key: str) -> EventLog:
+        """The event log at `key`, which may be there or not; no I/O."""
 
     def watch(self, keys: Sequence[str], on_change: Callable[[], None]) -> Watch:
         """Call `on_change` soon after strings or maps at these keys were changed, by whomever.

@@ -14,6 +14,7 @@ from betterdb_agent_memory.engines.filters import Absent, AnyOf, Between, Clause
 from betterdb_agent_memory.engines.groups import group_values
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.leasing import HeldLease
+from betterdb_agent_memory.memory.changes.cause import because
 from betterdb_agent_memory.memory.record import IMPORTANCE, LAST_ACCESSED_AT, SCOPE_FIELDS
 from betterdb_agent_memory.memory.searching import Searcher
 from betterdb_agent_memory.memory.spaces import SearchedRecords
@@ -283,14 +284,15 @@ class Evictor:
 
     async def _delete(self, records: SearchedRecords, victims: Sequence[EvictionCandidate], fence: Fence) -> int:
         """Delete those that still are what they were; how many."""
-        return sum(
-            await records.delete_many(
-                [victim.id for victim in victims],
-                expected=[victim.expected for victim in victims],
-                fence=fence,
-                counter=self._counter,
+        with because("evicted"):
+            return sum(
+                await records.delete_many(
+                    [victim.id for victim in victims],
+                    expected=[victim.expected for victim in victims],
+                    fence=fence,
+                    counter=self._counter,
+                )
             )
-        )
 
     async def _decoded(
         self, rows: Sequence[Row], filter: Filter, spared: Collection[str | None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import logging
+import random
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -24,13 +25,14 @@ from betterdb_agent_memory.live_config import LiveConfig, MemoryConfigSnapshot
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.appending import Appender
 from betterdb_agent_memory.memory.capacity import Capacity
+from betterdb_agent_memory.memory.changes.feed import Feed
 from betterdb_agent_memory.memory.consolidation.kinds import SUMMARY_SOURCE
 from betterdb_agent_memory.memory.consolidation.request import checked_consolidation
 from betterdb_agent_memory.memory.conversations import Conversations
 from betterdb_agent_memory.memory.embedding import CheckedEmbedder
 from betterdb_agent_memory.memory.evicting import Evictor
 from betterdb_agent_memory.memory.generations.following import Follower
-from betterdb_agent_memory.memory.generations.layout import Models
+from betterdb_agent_memory.memory.generations.layout import Models, state_key
 from betterdb_agent_memory.memory.mending import Mender
 from betterdb_agent_memory.memory.recalling.recaller import Recaller
 from betterdb_agent_memory.memory.record import MemoryItem
@@ -43,6 +45,7 @@ from betterdb_agent_memory.memory.settings import (
     base_config,
     checked_callable,
     checked_discovery,
+    checked_feed,
     checked_type,
     refresh_interval_seconds,
     wants_live_updates,
@@ -59,6 +62,7 @@ from betterdb_agent_memory.options import (
     DEFAULT_MAX_CONTENT_BYTES,
     DEFAULT_RERANK_DEPTH,
     MAX_RERANK_DEPTH,
+    ChangeFeedOptions,
     ConsolidationConfig,
     HybridOptions,
     MemoryConfigRefreshConfig,
@@ -113,6 +117,7 @@ class StoreParts:
         reranker: Reranker | RerankFn | None = None,
         rerank_depth: int = DEFAULT_RERANK_DEPTH,
         max_content_bytes: int = DEFAULT_MAX_CONTENT_BYTES,
+        change_feed: bool | ChangeFeedOptions = False,
         clock: Clock = system_clock,
         new_id: Callable[[], str] = random_id,
         on_use: Callable[[], None] | None = None,
@@ -124,7 +129,10 @@ class StoreParts:
         collection = record.memory_collection(name)
         self._counts_key = collection.counts_key or ""
         self._counts = ScopeCounts(lambda: self._live_config.current.max_items_per_scope)
-        self._records = self._engine.records(collection, self._counts)
+        self._feed = Feed(
+            self._engine, name, note_key=state_key(name), options=checked_feed(change_feed), sample=random.random
+        )
+        self._records = self._engine.records(collection, self._counts, self._feed)
         self._watch = StoreWatch(name, checked_type("telemetry", telemetry, MemoryTelemetryOptions))
         self._watch.export_traffic(self._engine)
         embedder = None if embed_fn is None else coalesced(as_embedder(embed_fn))
@@ -144,6 +152,7 @@ class StoreParts:
             next_embedder=(
                 None if next_embedder is None else CheckedEmbedder(next_embedder, on_call=self._watch.embedding_called)
             ),
+            on_state=self._feed.note_read,
         )
         self._searcher = Searcher(self._models, on_use=self._start_background_work, on_unindexed=self._watch.unindexed)
         self._follower = Follower(name, on_failure=lambda: self._watch.background_failed("generation"))

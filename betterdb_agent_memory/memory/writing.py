@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from betterdb_agent_memory.engines.base import Fence, Outcome, Records, RecordWrite
 from betterdb_agent_memory.errors import AgentMemoryError, EngineError, OutcomeUnknownError, PartialBatchError
+from betterdb_agent_memory.memory.changes.cause import because
 from betterdb_agent_memory.memory.drafts import CONTENT_IDS, PreparedMemory, RememberResult
 from betterdb_agent_memory.memory.generations.following import Follower
 from betterdb_agent_memory.memory.generations.layout import Layout
@@ -120,7 +121,8 @@ class Writer:
         for _ in range(_ATTEMPTS):
             if not merging:
                 break
-            outcomes = await self._records.change_many([item.prepared.merge() for item in merging])
+            with because("updated"):
+                outcomes = await self._records.change_many([item.prepared.merge() for item in merging])
             taken = []
             for item, outcome in zip(merging, outcomes, strict=True):
                 if outcome is Outcome.MISSING:

@@ -29,6 +29,7 @@ from betterdb_agent_memory.engines.base import (
     Tally,
 )
 from betterdb_agent_memory.engines.embedded import reading, writing
+from betterdb_agent_memory.engines.embedded.announcing import Announced
 from betterdb_agent_memory.engines.embedded.checking import check_changes, check_writes
 from betterdb_agent_memory.engines.embedded.database import Database
 from betterdb_agent_memory.engines.embedded.fencing import refuse_late
@@ -40,6 +41,7 @@ from betterdb_agent_memory.engines.embedded.matching import matching
 from betterdb_agent_memory.engines.embedded.search import Found, Surroundings
 from betterdb_agent_memory.engines.embedded.updating import Updates
 from betterdb_agent_memory.engines.embedded.walking import is_small_scope, walk_page
+from betterdb_agent_memory.engines.event_log import Announcing
 from betterdb_agent_memory.engines.filters import Fields, Filter
 from betterdb_agent_memory.errors import InvalidInputError
 
@@ -61,10 +63,12 @@ class EmbeddedRecords:
         collection: Collection,
         now_ms: Callable[[], int],
         counting: GroupCounting | None = None,
+        announcing: Announcing | None = None,
     ) -> None:
         self._database = database
         self._collection = collection
         self._counting = counting
+        self._announcing = announcing
         self._now_ms = now_ms
         self._lookup = Lookup(collection)
         self._index = Index(database, collection, self._lookup, now_ms)
@@ -113,11 +117,14 @@ class EmbeddedRecords:
             outcomes = writing.write_records(
                 connection, tables, writes, now_ms, whole_field=self._whole_field, groups=groups
             )
+            announced.look(connection, tables, now_ms)
+            announced.tell(connection, outcomes, now_ms)
             written = dict.fromkeys(groups.name_of(write.fields) for write in writes) if groups else ()
             return outcomes, groups.sizes(list(written)) if groups else {}
 
         if not writes:
             return []
+        announced = Announced(self._announcing, "write", [write.id for write in writes])
         outcomes, sizes = await self._database.write(write)
         for group, size in sizes.items():
             if self._counting is not None:
@@ -174,14 +181,17 @@ class EmbeddedRecords:
                 return [False] * len(ids)
             now_ms = self._now_ms()
             refuse_late(connection, fence, refused=len(ids))
+            announced.look(connection, tables, now_ms)
             gone = writing.delete_records(
                 connection, tables, ids, now_ms, expected=expected, groups=self._groups(connection, now_ms)
             )
+            announced.tell(connection, [Outcome.WRITTEN if one else Outcome.MISSING for one in gone], now_ms)
             if counter is not None and any(gone):
                 total = total_of(live_fields(connection, counter.key, now_ms, (counter.field,)), *astuple(counter))
                 put_fields(connection, counter.key, {counter.field: b"%d" % (total + sum(gone))}, now_ms)
             return gone
 
+        announced = Announced(self._announcing, "delete", ids)
         return await self._database.write(delete) if ids else []
 
     async def change_many(self, changes: Sequence[RecordChange], *, fence: Fence | None = None) -> list[Outcome]:
@@ -212,8 +222,11 @@ class EmbeddedRecords:
                 if groups is not None and moves:
                     groups.move(change.id, before, groups.stored_name(tables, change.id))
             updates.finish()
+            announced.look(connection, tables, now_ms)
+            announced.tell(connection, outcomes, now_ms)
             return outcomes
 
+        announced = Announced(self._announcing, "change", [change.id for change in changes])
         return await self._database.write(change) if changes else []
 
     async def read_group(self, group: str) -> GroupCount:

@@ -7,6 +7,9 @@
 --   G  the map of counts:  the record's id, n, and the n fields whose values make its group
 --   g  no key:             the same, where that map is elsewhere: the groups are part of the answer
 --   C  a map:              its field that goes up by one when a record is deleted
+--   L  a log:              how many entries it keeps, how old they may be in ms ('' for any age), and three lists, each
+--                          behind its length: fields and values in turn of the entry about a record that is stored or
+--                          deleted, the same for one that is changed, and fields that the entry has of the record
 -- To keep something else beside the records, add a letter here, read its arguments in the loop, and do it in
 -- `stored` (a record was stored or changed) or `deleted`.
 -- beside.next is the index of the first argument behind these; a script answers LOST if beside.is_lost, and does nothing.
@@ -30,6 +33,12 @@ do
     for i = 1, tonumber(take()) do beside.group_fields[i] = take() end
   end
 
+  local function take_list()
+    local list = {}
+    for i = 1, tonumber(take()) do list[i] = take() end
+    return list
+  end
+
   for letter in string.gmatch(ARGV[1], '.') do
     if letter == 'F' then
       if redis.call('HGET', take_key(), 'token') ~= take() then beside.is_lost = true end
@@ -44,6 +53,10 @@ do
       take_group()
     elseif letter == 'C' then
       beside.counter_key, beside.counter_field = take_key(), take()
+    elseif letter == 'L' then
+      beside.log_key, beside.log_entries, beside.log_age_ms = take_key(), take(), take()
+      beside.said, beside.said_if_changed, beside.copied = take_list(), take_list(), take_list()
+      beside.copies = redis.call('HMGET', KEYS[1], unpack(beside.copied))
     end
   end
 end
@@ -66,8 +79,23 @@ local function leave(group)
   end
 end
 
+-- Tell in the log what was done; beside.copies is what the record holds, or held.
+local function announce(said)
+  for i, value in ipairs(beside.copied) do
+    if beside.copies[i] then
+      said[#said + 1] = value
+      said[#said + 1] = beside.copies[i]
+    end
+  end
+  append(beside.log_key, beside.log_entries, beside.log_age_ms, said)
+end
+
 -- A record that was of the group `before` has been stored whole, or only changed; the script's answer.
 local function stored(outcome, before, is_whole)
+  if beside.log_key then
+    beside.copies = redis.call('HMGET', KEYS[1], unpack(beside.copied))
+    announce(is_whole and beside.said or beside.said_if_changed)
+  end
   if not beside.group_fields then return outcome end
   local after = group_now()
   if not beside.counts_key then return {outcome, before, after} end
@@ -80,6 +108,7 @@ end
 
 -- A record that was of the group `before` has been deleted; the script's answer.
 local function deleted(before)
+  if beside.log_key then announce(beside.said) end
   if beside.counter_key then redis.call('HINCRBY', beside.counter_key, beside.counter_field, 1) end
   if not beside.group_fields then return 1 end
   if not beside.counts_key then return {1, before} end

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from betterdb_agent_memory.engines.base import Collection, Counter, Fence
+from betterdb_agent_memory.engines.event_log import Announcement, Retention
 from betterdb_agent_memory.engines.valkey.command_client import CommandClient
 from betterdb_agent_memory.engines.valkey.packing import Argument, Command
 from betterdb_agent_memory.engines.valkey.scripts import Script, load_script
@@ -70,11 +71,15 @@ class Besides:
         fence: Fence | None = None,
         counted: bool = False,
         counter: Counter | None = None,
+        announced: Announcement | None = None,
     ) -> Beside:
-        """What goes with a write of the record `id` at `key`: a fence, its group's count, a counter of deletions."""
-        if fence is None and not counted and counter is None:
+        """What goes with a write of the record `id` at `key`: a fence, its group's count, a counter of deletions, and
+        an entry in a log.
+        """
+        if fence is None and not counted and counter is None and announced is None:
             return NOTHING
-        letters, keys, arguments, marks = "", [], [], []
+        letters, keys, marks = "", [], []
+        arguments: list[Argument] = []
         if fence is not None:
             if self._client.are_together(key, fence.key):
                 letters += "F"
@@ -96,6 +101,10 @@ class Besides:
             letters += "C"
             keys.append(counter.key)
             arguments.append(counter.field)
+        if announced is not None and self._client.are_together(key, announced.log_key):
+            letters += "L"
+            keys.append(announced.log_key)
+            arguments += _announcement(id, announced)
         return Beside(letters, tuple(keys), tuple(arguments), tuple(marks))
 
     def after(self, id: str, answer: Any) -> list[Command]:
@@ -111,6 +120,23 @@ class Besides:
         if now is not None:
             commands.append(script.call(counts_key, [now, 0 if before == now else 1, "", "", id]))
         return commands
+
+
+def _announcement(id: str, announced: Announcement) -> list[Argument]:
+    arguments = retention_arguments(announced.retention)
+    said = announced.fields if announced.fields_if_changed is None else announced.fields_if_changed
+    for entry in (announced.fields, said):
+        flat: list[Argument] = [announced.id_field, id]
+        for name, value in entry.items():
+            flat += (name, value)
+        arguments += [len(flat), *flat]
+    return [*arguments, len(announced.copied), *announced.copied]
+
+
+def retention_arguments(retention: Retention) -> list[Argument]:
+    """What a log keeps, as scripts take it: how many entries, and how old they may be in ms, '' for any age."""
+    age_seconds = retention.max_age_seconds
+    return [retention.max_entries, "" if age_seconds is None else age_seconds * 1000]
 
 
 def mark_of(fence: Fence) -> str:

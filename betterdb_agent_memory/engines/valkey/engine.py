@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from betterdb_agent_memory.engines.base import Collection, GroupCounting, Traffic
+from betterdb_agent_memory.engines.event_log import Announcing
 from betterdb_agent_memory.engines.valkey.clients import client_for
+from betterdb_agent_memory.engines.valkey.event_log import ValkeyEventLog
 from betterdb_agent_memory.engines.valkey.leases import ValkeyLeases
 from betterdb_agent_memory.engines.valkey.records import ValkeyRecords
 from betterdb_agent_memory.engines.valkey.urls import client_from_url
@@ -81,11 +83,22 @@ class ValkeyEngine:
         """What went to the server and came back."""
         return self._client.traffic
 
-    def records(self, collection: Collection, counting: GroupCounting | None = None) -> ValkeyRecords:
-        """The records of `collection`, whose groups are counted as `counting` says; no I/O."""
+    def records(
+        self, collection: Collection, counting: GroupCounting | None = None, announcing: Announcing | None = None
+    ) -> ValkeyRecords:
+        """The records of `collection`, counted in groups and told in a log as these two say; no I/O."""
         return ValkeyRecords(
-            self._client, collection, counting, search_timeout_ms=self.search_timeout_ms, minimum_ef=self.minimum_ef
+            self._client,
+            collection,
+            counting,
+            announcing,
+            search_timeout_ms=self.search_timeout_ms,
+            minimum_ef=self.minimum_ef,
         )
+
+    def event_log(self, key: str) -> ValkeyEventLog:
+        """The event log at `key`; no I/O."""
+        return ValkeyEventLog(self._client, self._watching, key)
 
     def watch(self, keys: Sequence[str], on_change: Callable[[], None]) -> Watch:
         """Call `on_change` soon after strings or maps at these keys were changed, by whomever.

@@ -23,6 +23,7 @@ from betterdb_agent_memory.engines.base import (
     Search,
     Tally,
 )
+from betterdb_agent_memory.engines.event_log import Announcement, Announcing, Deed
 from betterdb_agent_memory.engines.filters import Fields, Filter
 from betterdb_agent_memory.engines.valkey import query, reply
 from betterdb_agent_memory.engines.valkey.beside import Besides, outcome_in
@@ -69,6 +70,7 @@ class ValkeyRecords:
         client: CommandClient,
         collection: Collection,
         counting: GroupCounting | None = None,
+        announcing: Announcing | None = None,
         *,
         search_timeout_ms: int,
         minimum_ef: int,
@@ -77,6 +79,7 @@ class ValkeyRecords:
         self._collection = collection
         self._groups = Groups(client, collection, counting)
         self._besides = Besides(client, collection)
+        self._announcing = announcing
         self._index = Index(client, collection)
         self._questions = Questions(client, collection, self._index, timeout_ms=search_timeout_ms)
         self._by_key = ByKey(
@@ -168,7 +171,13 @@ class ValkeyRecords:
                 self._key(write.id),
                 write,
                 self._whole_field,
-                self._besides.of(self._key(write.id), write.id, fence=fence, counted=counted),
+                self._besides.of(
+                    self._key(write.id),
+                    write.id,
+                    fence=fence,
+                    counted=counted,
+                    announced=self._announced("write", write.id),
+                ),
             )
             for write in writes
         ]
@@ -222,7 +231,14 @@ class ValkeyRecords:
             delete_command(
                 self._key(id),
                 condition,
-                self._besides.of(self._key(id), id, fence=fence, counted=counted, counter=counter),
+                self._besides.of(
+                    self._key(id),
+                    id,
+                    fence=fence,
+                    counted=counted,
+                    counter=counter,
+                    announced=self._announced("delete", id),
+                ),
             )
             for id, condition in own
         ]
@@ -256,7 +272,11 @@ class ValkeyRecords:
                 change,
                 self._whole_field,
                 self._besides.of(
-                    self._key(change.id), change.id, fence=fence, counted=counted and concerns_group(change, fields)
+                    self._key(change.id),
+                    change.id,
+                    fence=fence,
+                    counted=counted and concerns_group(change, fields),
+                    announced=self._announced("change", change.id),
                 ),
             )
             for change in own
@@ -379,6 +399,9 @@ class ValkeyRecords:
         async for ids in own_ids(self._client, self._collection.key_prefix, page_size=page_size):
             if rows := await self._by_key.rows(ids, fields):
                 yield tuple(rows)
+
+    def _announced(self, deed: Deed, id: str) -> Announcement | None:
+        return None if self._announcing is None else self._announcing.of(deed, id)
 
     def _key(self, id: str) -> str:
         return self._collection.key_prefix + id

@@ -13,16 +13,20 @@ from betterdb_agent_memory.engines.valkey.command_client import CommandClient
 from betterdb_agent_memory.engines.valkey.packing import Argument, Command
 
 _PARTS = {
-    "change": ("beside", "expecting", "changing"),
+    "change": ("appending", "beside", "expecting", "changing"),
     "choose": (),
     "correct_count": (),
-    "delete": ("beside", "expecting"),
+    "delete": ("appending", "beside", "expecting"),
     "delete_value": (),
     "expire_value": (),
     "increment": (),
     "lease": (),
+    "log_append": ("appending",),
+    "log_head": (),
+    "log_open": (),
+    "log_share": (),
     "remove_field": (),
-    "write": ("beside", "expecting", "changing", "storing"),
+    "write": ("appending", "beside", "expecting", "changing", "storing"),
     "write_map": (),
 }
 """Each script, and the files that stand before it: what several scripts do is written once."""

@@ -10,6 +10,7 @@ from betterdb_agent_memory.engines.base import RecordChange
 from betterdb_agent_memory.engines.filters import TAG_SEPARATOR
 from betterdb_agent_memory.errors import ConsolidationError
 from betterdb_agent_memory.leasing import HeldLease
+from betterdb_agent_memory.memory.changes.cause import because
 from betterdb_agent_memory.memory.consolidation.batching import Batches
 from betterdb_agent_memory.memory.consolidation.curation import Curation, FactWrite, StoredFact, curate
 from betterdb_agent_memory.memory.consolidation.facts import ConsolidateFactsResult, Fact, FactExtractor
@@ -179,7 +180,9 @@ async def _carry_out(
     """Write, delete, and then apply the limit of the scope."""
     memories = [_memory(workshop, request, write, now_ms) for write in curation.writes]
     created = tuple(memory.id for memory in memories)
-    deleted = await _write_and_delete(workshop, request, curation, memories, lease)
+    # What goes here are facts that others have taken the place of.
+    with because("superseded"):
+        deleted = await _write_and_delete(workshop, request, curation, memories, lease)
     if memories:
         await workshop.make_room(request.candidates.scope)
     return _Changed(created, deleted)
@@ -219,7 +222,8 @@ async def _add_tags(workshop: Workshop, curation: Curation, lease: HeldLease) ->
     ]
     for page in pages(changes, _WRITE_PAGE):
         lease.check()
-        await workshop.records.change_many(page, fence=lease.fence)
+        with because("updated"):
+            await workshop.records.change_many(page, fence=lease.fence)
         await workshop.keep_in_step([change.id for change in page])
 
 

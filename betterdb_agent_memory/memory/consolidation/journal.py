@@ -18,6 +18,7 @@ from typing import NamedTuple, TypeVar
 from betterdb_agent_memory.engines.base import Fence, Records
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.engines.values import Values
+from betterdb_agent_memory.memory.changes.cause import because, present_cause
 from betterdb_agent_memory.memory.record import CONTENT, VERSION
 
 DIGEST_FIELDS = (CONTENT, VERSION)
@@ -60,7 +61,8 @@ async def delete_unchanged(records: Records, sources: Sequence[Source], fence: F
     if not same:
         return []
     expected = [{name: fields.get(name) for name in DIGEST_FIELDS} for _, fields in same]
-    deleted = await records.delete_many([id for id, _ in same], expected=expected, fence=fence)
+    with because(present_cause().kind or "consolidated"):
+        deleted = await records.delete_many([id for id, _ in same], expected=expected, fence=fence)
     return [id for (id, _), was_there in zip(same, deleted, strict=True) if was_there]
 
 

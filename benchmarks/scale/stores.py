@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 import apsw
@@ -18,12 +18,14 @@ from benchmarks.growth import WARM_UP, Embedded, timed_recalls
 from benchmarks.peer_worker import NO_CEILING
 from benchmarks.recall_latency import Meter
 from benchmarks.scale.exact import TOP, Exact
-from benchmarks.synthetic import Corpus, Question, stored
+from benchmarks.scale.layouts import used_bytes
+from benchmarks.synthetic import CHUNK, Corpus, Question, stored
 from betterdb_agent_memory import MemoryListOptions, MemoryScope, MemoryStore, RecallWeights
 from betterdb_agent_memory.engines import open_engine
 from betterdb_agent_memory.engines.base import Engine, RecordWrite
 from betterdb_agent_memory.engines.valkey import commands
 from betterdb_agent_memory.memory import record
+from tests.servers import ValkeyServer
 
 NAME = "scale"
 KINDS = ("1%", "10%", "100%")
@@ -157,19 +159,19 @@ class OnServer:
             self._engine = open_engine(self._url)
             await self._engine.records(record.memory_collection(NAME)).prepare(self.corpus.dimensions)
             stored(self._client, NAME)
-            self._empty_bytes = self._memory()["used_memory"]
+            self._empty_bytes = used_bytes(self._client)
         before = self._loading.written
         with self._meter.counting() as counted:
             seconds = await self._loading.until(size, self._engine.records(record.memory_collection(NAME)).write_many)
         if stored(self._client, NAME) != size:
             raise RuntimeError(f"the index has {stored(self._client, NAME):,} memories instead of {size:,}")
-        memory = self._memory()
+        memory: Any = self._client.info("memory")
         return {
             **rates(seconds),
             "server_cpu_ms_a_write": counted["cpu"] * 1000 / (size - before),
-            "used_bytes": (memory["used_memory"] - self._empty_bytes) / size,
+            "used_bytes": (used_bytes(self._client) - self._empty_bytes) / size,
             "rss_bytes": memory["used_memory_rss"] / size,
-            "info": self._index_info(),
+            **self._index_info(),
         }
 
     async def ask(self, size: int, effort: Effort, exact: Exact) -> dict[str, Any]:
@@ -206,21 +208,42 @@ class OnServer:
             figures[str(ef)] = {"p50_ms": float(p50), "p99_ms": float(p99), "recall_at_10": float(np.mean(shares))}
         return figures
 
+    def restart(self, size: int, folder: Path) -> dict[str, float]:
+        """Seconds to save all in the server's `folder`, and until another server that was given it finds everything."""
+        began = perf_counter()
+        self._client.save()
+        saved = perf_counter() - began
+        file_bytes = (folder / "dump.rdb").stat().st_size
+        began = perf_counter()
+        with ValkeyServer(arguments=("--dir", str(folder))) as server, server.blocking_client() as client:
+            while int(client.info("persistence")["loading"]):
+                sleep(0.1)
+            loaded = perf_counter() - began
+            if stored(client, NAME) != size:
+                raise RuntimeError(f"after loading the index has not all of {size:,} memories")
+            return {
+                "save_seconds": saved,
+                "file_bytes": file_bytes / size,
+                "load_seconds": loaded,
+                "found_seconds": perf_counter() - began,
+            }
+
     async def close(self) -> None:
         """Close what it opened; the server is its caller's."""
         if self._engine is not None:
             await self._engine.close()
         self._client.close()
 
-    def _memory(self) -> dict[str, int]:
-        found: Any = self._client.info("memory")
-        return {name: int(found[name]) for name in ("used_memory", "used_memory_rss")}
-
-    def _index_info(self) -> dict[str, float]:
-        """The sizes that FT.INFO states, in MB as it counts them."""
+    def _index_info(self) -> dict[str, Any]:
+        """The sizes that FT.INFO states, in MB as it counts them, the distinct terms, and the mean content in bytes."""
         answer: Any = self._client.execute_command("FT.INFO", f"{NAME}:mem:idx")
         pairs = dict(zip(answer[::2], answer[1::2], strict=True))
-        return {name.decode(): float(value) for name, value in pairs.items() if name.endswith(b"_mb")}
+        contents = [len(write.fields[record.CONTENT]) for write in next(self.corpus.writes(CHUNK))]
+        return {
+            "info": {name.decode(): float(value) for name, value in pairs.items() if name.endswith(b"_mb")},
+            "terms": int(pairs[b"num_terms"]),
+            "content_bytes": sum(contents) / len(contents),
+        }
 
     async def _info_ms(self) -> float:
         async def ask() -> object:

@@ -1,0 +1,3 @@
+def report(r): return {}
+def plots(r,f): pass
+def write_into(p,f): pass

@@ -102,7 +102,7 @@ async def measure(
         among = range(size) if scope == size else members_of_namespace(scope)
         questions = corpus.questions(WARM_UP + plan.calls, among)
         embed.learn(questions)
-        where = MemoryScope() if scope == size else MemoryScope(**questions[0].scope(f"s{scope}"))
+        kind = "100%" if scope == size else f"s{scope}"
         for retrieval in RETRIEVALS:
             if retrieval == "hybrid" and "retrieval" not in signature(MemoryStore.recall).parameters:
                 continue

@@ -9,11 +9,12 @@ Each figure is kept in --json as soon as it is measured, and what is there is no
 goes on, one with another file begins anew. A store is loaded again up to where it was. `--report` measures nothing.
 Every server is started here on a free port, with nothing else on it; the file lies in a temporary folder.
 
-Memories, questions and scopes are those of `benchmarks.synthetic`: clusters, as texts have them. (Noise without clusters
-is harder for a graph and like no store.) Their vectors are made directly; embedding is a look-up and not part of any
-figure. They are written by the engine's verb that `remember_many` ends in. One caller.
+Memories, questions and scopes are those of `benchmarks.synthetic`: clusters, as texts have them. (Noise without
+clusters is harder for a graph, and like no store.) Their vectors are made directly; embedding is a look-up and not part
+of any figure. They are written by the engine's verb that `remember_many` ends in. One caller.
 
-Times are marked with ~ where others kept more than a fifth of a core busy meanwhile: sizes and recall@10 do not depend on it.
+Times are marked with ~ where others kept more than a fifth of a core busy meanwhile; sizes and recall@10 do not depend
+on that.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class Exact:
         self._numbers = {id: number for number, id in enumerate(ids)}
 
     def share_found(self, question: Question, kind: str, size: int, found: Sequence[str]) -> float:
-        """The part of the ten nearest of the first `size` memories, in the scope of the question, that is in `found`."""
+        """The part of the ten nearest, of those of the first `size` memories in scope, that is in `found`."""
         every = _SHARES[kind]
         cosines = self._vectors[question.memory % every : size : every] @ question.vector
         least = np.partition(cosines, -TOP)[-TOP] if len(cosines) > TOP else -1.0

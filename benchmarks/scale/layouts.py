@@ -92,7 +92,7 @@ def measure(layout: Layout, now_ms: int) -> dict[str, float]:
 
 
 def parts(cells: Mapping[str, Mapping[str, float]]) -> Parts:
-    """What each part takes, from the figures of `layouts` by name: differences, and least squares where a part grows."""
+    """What each part takes, by the figures of `layouts` by name: differences, and least squares where one grows."""
 
     def of(layout: Layout) -> Mapping[str, float]:
         return cells[layout.name]

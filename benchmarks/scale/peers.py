@@ -14,7 +14,7 @@ import valkey
 
 from benchmarks.peer_worker import PackageProcess
 from benchmarks.recall_latency import ROOT
-from benchmarks.synthetic import Corpus
+from benchmarks.synthetic import Corpus, Question
 
 K = 8
 TURNS = 4
@@ -61,7 +61,12 @@ def measure(url: str, peer: Path, name: str, corpus: Corpus, size: int) -> dict[
 
 
 def _one_turn(
-    client: valkey.Valkey, name: str, package: PackageProcess, asked: str, scope: dict[str, str], questions: Sequence[Any]
+    client: valkey.Valkey,
+    name: str,
+    package: PackageProcess,
+    asked: str,
+    scope: dict[str, str],
+    questions: Sequence[Any],
 ) -> list[float]:
     texts = [question.text for question in questions]
     if asked == "remember":

@@ -63,6 +63,12 @@ class Parts:
         return Parts(**{one.name: round(getattr(self, one.name), digits.get(one.name)) for one in fields(self)})
 
 
+def middle(first: float, last: float) -> float:
+    """How many memories an index has when its logarithm is the mean of those from `first` to `last`."""
+    area = last * (math.log(last) - 1) - (first * (math.log(first) - 1) if first else 0.0)
+    return math.exp(area / (last - first))
+
+
 @dataclass(frozen=True, slots=True)
 class Growing:
     """Milliseconds of something that grows with the logarithm of the memories in one index, as a graph's walks do."""

@@ -259,7 +259,7 @@ def _nearest_ids(prefix: str, answer: Any) -> list[str]:
 
 
 class InFile:
-    """A store in one file, for as long as it grows. The engine is opened anew for each size, so that the file is whole."""
+    """A store in one file, for as long as it grows; opened anew for each size, so that the file is whole."""
 
     def __init__(self, path: Path, corpus: Corpus, largest: int) -> None:
         self._path = path

@@ -54,7 +54,7 @@ def measure(url: str, peer: Path, name: str, corpus: Corpus, size: int) -> dict[
             for asked in ASKED:
                 texts = [next(waiting) for _ in range(CALLS)]
                 for label in labels:
-                    seconds = _one_turn(client, name, sides[label].package, asked, texts[0].scope("1%"), texts)
+                    seconds = _one_turn(client, name, sides[label].package, asked, texts)
                     if turn:  # the first one loads scripts and looks at the index
                         sides[label].seconds[asked] += seconds
     return {label: {asked: _summary(side.seconds[asked]) for asked in ASKED} for label, side in sides.items()}
@@ -65,8 +65,7 @@ def _one_turn(
     name: str,
     package: PackageProcess,
     asked: str,
-    scope: dict[str, str],
-    questions: Sequence[Any],
+    questions: Sequence[Question],
 ) -> list[float]:
     texts = [question.text for question in questions]
     if asked == "remember":
@@ -74,7 +73,7 @@ def _one_turn(
         # The store stays as it was: what was asked for is not to be found among what was added.
         client.unlink(*[f"{name}:mem:{id}" for id in answer["ids"]])
     else:
-        thread = scope["thread_id"] if "1%" in asked.split(", ") else None
+        thread = questions[0].scope("1%")["thread_id"] if "1%" in asked.split(", ") else None
         answer = package.ask(
             "recall", store="plain", texts=texts, thread=thread, k=K, reinforce=asked.endswith("default")
         )

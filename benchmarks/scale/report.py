@@ -320,36 +320,17 @@ def _restart(results: Results) -> list[list[str]]:
 def _fleet(results: Results) -> list[list[str]]:
     parts = _measured_parts(results)
     indexes = [cell for name, cell in results.cells.items() if name.startswith("indexes/")]
-    rows = [
-        [
-            *("memories", "dims", "stores", "memory of all", "shards", "with a replica each", "to build"),
-            *("writes/s of all", "recalls/s of all"),
-        ]
-    ]
     if parts is None or not indexes:
         return []
-    for dimensions in (256, 384, 1536):
-        growth, before = [], 0
-        for size, cell in _of(results, dimensions, "growth"):
-            growth.append((middle(before, size), cell["server_cpu_ms_a_write"]))
-            before = size
-        asked = [
-            (size, cell["recalls"]["vector, 100%"]["server_cpu_ms"]) for size, cell in _of(results, dimensions, "asked")
-        ]
-        if len(growth) < 2 or len(asked) < 2:
-            continue
+    head = ["memories", "dims", "stores", "memory of all", "shards", "to build", "writes/s of all"]
+    rows = [[*head, *(f"{retrieval} recalls/s of all" for retrieval in RETRIEVALS)]]
+    for dimensions in sorted({dimensions for dimensions, _, _ in _stores(results, "server", "growth")}):
+        write, recalls = _writing(results, dimensions), _recalling(results, dimensions)
         each = parts.bytes_of(dimensions, CONTENT_OF_NOTES)
         with_index = each + indexes[-1]["bytes_of_an_index"] / TENANT
         for memories in FLEETS:
             for store_memories, size in ((None, each), (TENANT, with_index)):
-                made = fleet(
-                    memories,
-                    size,
-                    SHARD,
-                    Growing.through(growth),
-                    Growing.through(asked),
-                    store_memories=store_memories,
-                )
+                made = fleet(memories, size, SHARD, write, store_memories=store_memories)
                 rows.append(
                     [
                         f"{memories:,}",
@@ -357,13 +338,30 @@ def _fleet(results: Results) -> list[list[str]]:
                         f"{made.stores:,} of {made.store_memories:,}",
                         f"{made.bytes / GIB:,.0f} GiB",
                         f"{made.shards:,}",
-                        f"{2 * made.shards:,}",
                         _hours(made.build_seconds),
                         f"{_two_digits(made.writes_a_second):,}",
-                        f"{_two_digits(made.recalls_a_second):,}",
+                        *(f"{_two_digits(made.shards * 1000 / one.at(made.store_memories)):,}" for one in recalls),
                     ]
                 )
     return rows
+
+
+def _writing(results: Results, dimensions: int) -> Growing:
+    """The server's time for a write: each figure is the mean of a growth, and counts for its middle."""
+    points, before = [], 0
+    for size, cell in _of(results, dimensions, "growth"):
+        points.append((middle(before, size), cell["server_cpu_ms_a_write"]))
+        before = size
+    return Growing.through(points)
+
+
+def _recalling(results: Results, dimensions: int) -> list[Growing]:
+    """The server's time for a recall of a whole store, by retrieval."""
+    asked = _of(results, dimensions, "asked")
+    return [
+        Growing.through([(size, cell["recalls"][f"{retrieval}, 100%"]["server_cpu_ms"]) for size, cell in asked])
+        for retrieval in RETRIEVALS
+    ]
 
 
 def _of(results: Results, dimensions: int, kind: str) -> list[tuple[int, Cell]]:
@@ -371,7 +369,7 @@ def _of(results: Results, dimensions: int, kind: str) -> list[tuple[int, Cell]]:
 
 
 def _hours(seconds: float) -> str:
-    return f"{seconds / 60:,.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
+    return f"{seconds / 60:,.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"
 
 
 def _two_digits(value: float) -> int:

@@ -114,7 +114,7 @@ class Shard:
 class Fleet:
     """Primaries for so many memories in stores of `store_memories` each, times of one server's core.
 
-    `writes_a_second` and `recalls_a_second` are what all shards together do when they do nothing else.
+    `writes_a_second` is what all shards together do when they do nothing else.
     """
 
     memories: int
@@ -124,7 +124,6 @@ class Fleet:
     bytes: float
     build_seconds: float
     writes_a_second: float
-    recalls_a_second: float
 
 
 def fleet(
@@ -132,7 +131,6 @@ def fleet(
     bytes_of_memory: float,
     shard: Shard,
     write: Growing,
-    recall: Growing,
     *,
     store_memories: int | None = None,
 ) -> Fleet:
@@ -162,5 +160,4 @@ def fleet(
         memories * bytes_of_memory,
         busiest * write.total(store_memories) / 1000,
         shards * 1000 / write.at(store_memories),
-        shards * 1000 / recall.at(store_memories),
     )

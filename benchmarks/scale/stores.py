@@ -125,8 +125,8 @@ async def whole_scope_calls(store: MemoryStore, questions: Sequence[Question]) -
     """Median milliseconds of calls that may have to look at more memories than they return."""
 
     def page(kind: str) -> Callable[[], Awaitable[object]]:
-        options = MemoryListOptions(limit=10, **questions[0].scope(kind))
-        return lambda: store.list(options)
+        scope: dict[str, Any] = dict(questions[0].scope(kind))
+        return lambda: store.list(MemoryListOptions(limit=10, **scope))
 
     calls = {"stats": store.stats, **{f"list of 10, {kind}": page(kind) for kind in KINDS}}
     return {name: await _median_ms(call, 5) for name, call in calls.items()}

@@ -31,7 +31,7 @@ from pathlib import Path
 from time import perf_counter
 
 from benchmarks.recall_latency import PUBLISHED_NAME
-from benchmarks.scale import layouts, many_indexes, peers
+from benchmarks.scale import layouts, many_indexes, peers, replica
 from benchmarks.scale.exact import Exact
 from benchmarks.scale.report import plots, report, write_into
 from benchmarks.scale.results import BudgetSpentError, Results
@@ -94,6 +94,14 @@ async def measure_indexes(results: Results, plan: Plan, corpus: Corpus) -> None:
                 cell |= await many.grow(stores)
             tell(f"{name}: {cell['bytes_of_an_index']:,.0f} bytes each")
         await many.close()
+
+
+def measure_replica(results: Results, corpus: Corpus) -> None:
+    """What a replica costs and saves."""
+    if "replica" not in results:
+        with results.measuring("replica") as cell:
+            cell |= replica.measure(corpus)
+        tell(f"replica: {cell['lost']} of {cell['acknowledged']} lost")
 
 
 async def measure_server(results: Results, plan: Plan, corpus: Corpus, peer: Path) -> None:
@@ -175,6 +183,7 @@ def measure(results: Results, plan: Plan) -> None:
     if SERVER in plan.engines:
         measure_layouts(results, now_ms)
         asyncio.run(measure_indexes(results, plan, Corpus(WITH_EFFORTS, now_ms)))
+        measure_replica(results, Corpus(WITH_EFFORTS, now_ms))
     for dimensions in plan.dimensions:
         corpus = Corpus(dimensions, now_ms)
         if SERVER in plan.engines:

@@ -37,6 +37,7 @@ def report(results: Results) -> dict[str, str]:
         "published": _published,
         "indexes": _indexes,
         "restart": _restart,
+        "replica": _replica,
         "fleet": _fleet,
     }
     made = {name: table(results) for name, table in tables.items()}
@@ -315,6 +316,22 @@ def _restart(results: Results) -> list[list[str]]:
         times = [_time(cell, f"{cell[name]:.3g}") for name in ("save_seconds", "found_seconds")]
         rows.append([f"{dimensions}", f"{size:,}", times[0], f"{cell['file_bytes']:,.0f}", times[1]])
     return rows
+
+
+def _replica(results: Results) -> list[list[str]]:
+    if (cell := results.cells.get("replica")) is None:
+        return []
+    return [
+        ["remember", "with WAIT 1 behind it", "server ms a write, primary", "replica", "bytes a memory", "replica"]
+        + ["acknowledged when the primary was killed", "missing on the replica"],
+        [
+            *(_time(cell, f"{cell[name]:.2g}") for name in ("remember_ms", "remember_and_wait_ms")),
+            *(_time(cell, f"{cell[name]:.2f}") for name in ("primary_cpu_ms", "replica_cpu_ms")),
+            *(f"{cell[name]:,.0f}" for name in ("primary_bytes", "replica_bytes")),
+            f"{cell['acknowledged']:,} in {cell['rounds']} rounds",
+            f"{cell['lost']:,}",
+        ],
+    ]
 
 
 def _fleet(results: Results) -> list[list[str]]:

@@ -124,7 +124,7 @@ def _missing(replica: ValkeyServer, ids: Sequence[str]) -> int:
         pipeline = client.pipeline(transaction=False)
         for id in ids:
             pipeline.exists(f"{NAME}:mem:{id}")
-        return len(ids) - sum(pipeline.execute())
+        return len(ids) - sum(map(int, pipeline.execute()))
 
 
 def _store(client: valkey.asyncio.Valkey, questions: Sequence[Question]) -> MemoryStore:

@@ -322,8 +322,17 @@ def _replica(results: Results) -> list[list[str]]:
     if (cell := results.cells.get("replica")) is None:
         return []
     return [
-        ["remember", "with WAIT 1 behind it", "server ms a write, primary", "replica", "bytes a memory", "replica"]
-        + ["acknowledged when the primary was killed", "missing on the replica"],
+        [
+            *(
+                "remember",
+                "with WAIT 1 behind it",
+                "server ms a write, primary",
+                "replica",
+                "bytes a memory",
+                "replica",
+            ),
+            *("acknowledged when the primary was killed", "missing on the replica"),
+        ],
         [
             *(_time(cell, f"{cell[name]:.2g}") for name in ("remember_ms", "remember_and_wait_ms")),
             *(_time(cell, f"{cell[name]:.2f}") for name in ("primary_cpu_ms", "replica_cpu_ms")),

@@ -31,11 +31,11 @@ from pathlib import Path
 from time import perf_counter
 
 from benchmarks.recall_latency import PUBLISHED_NAME
-from benchmarks.scale import layouts, many_indexes, peers, replica
-from benchmarks.scale.exact import Exact
+from benchmarks.scale import layouts, many_indexes, peers, real_texts, replica
+from benchmarks.scale.exact import TOP, Exact
 from benchmarks.scale.report import plots, report, write_into
 from benchmarks.scale.results import BudgetSpentError, Results
-from benchmarks.scale.stores import NAME, Effort, InFile, OnServer
+from benchmarks.scale.stores import CANDIDATES, EFFORTS, NAME, Effort, InFile, OnServer
 from benchmarks.side_by_side import machine
 from benchmarks.synthetic import CHUNK, Corpus
 from scripts.install_peers import PUBLISHED, install
@@ -61,6 +61,7 @@ class Plan:
     sizes: Sequence[int]
     stores: Sequence[int]
     effort: Effort
+    texts: Path | None
 
     def sizes_of(self, dimensions: int) -> list[int]:
         """Those that this machine reaches."""
@@ -184,6 +185,10 @@ def measure(results: Results, plan: Plan) -> None:
         measure_layouts(results, now_ms)
         asyncio.run(measure_indexes(results, plan, Corpus(WITH_EFFORTS, now_ms)))
         measure_replica(results, Corpus(WITH_EFFORTS, now_ms))
+        if plan.texts is not None and "texts" not in results:
+            with results.measuring("texts") as cell:
+                cell |= asyncio.run(real_texts.measure(plan.texts, RESTARTED, EFFORTS, CANDIDATES, TOP))
+            tell(f"texts after {cell['seconds']:.0f} s")
     for dimensions in plan.dimensions:
         corpus = Corpus(dimensions, now_ms)
         if SERVER in plan.engines:
@@ -197,6 +202,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--engines", choices=(SERVER, FILE), nargs="+", default=[SERVER, FILE])
     parser.add_argument("--dims", type=int, nargs="+", help="vector lengths (default 384 256 1536)")
     parser.add_argument("--sizes", type=int, nargs="+", help="memories, whole thousands (default 10000 to 300000)")
+    parser.add_argument("--texts", type=Path, metavar="FOLDER", help="also recall@10 among the lines of texts there")
     parser.add_argument("--quick", action="store_true", help="fewer memories and calls: to see that it works")
     parser.add_argument("--budget-seconds", type=float, help="begin nothing further after so long")
     parser.add_argument("--json", type=Path, metavar="FILE", help="figures are kept there, and found there again")
@@ -219,6 +225,7 @@ def main() -> int:
         sorted(arguments.sizes or ((2_000, 5_000) if quick else SIZES)),
         (50, 100) if quick else many_indexes.STORES,
         Effort(40, 2) if quick else Effort(300, 10),
+        arguments.texts,
     )
     is_whole = True
     if not arguments.report:

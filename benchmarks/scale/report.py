@@ -46,7 +46,8 @@ def report(results: Results) -> dict[str, str]:
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
     """A table whose first row is its head."""
-    return "\n".join("| " + " | ".join(row) + " |" for row in (rows[0], ["---"] * len(rows[0]), *rows[1:]))
+    head, *rest = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join((head, "|" + "---|" * len(rows[0]), *rest))
 
 
 def write_into(page: Path, found: Mapping[str, str]) -> None:
@@ -227,12 +228,20 @@ def _recall(results: Results) -> list[list[str]]:
 
 
 def _effort(results: Results) -> list[list[str]]:
-    rows = [["EF_RUNTIME", "ms", "recall@10"]]
-    for _, _, cell in _stores(results, "server", "efforts")[-1:]:
-        rows += [
-            [ef, _latency(cell, figures), f"{figures['recall_at_10']:.3f}"] for ef, figures in cell["efforts"].items()
-        ]
-    return rows
+    stores = {
+        f"{size:,} made, {dimensions} dims": cell for dimensions, size, cell in _stores(results, "server", "efforts")
+    }
+    if (texts := results.cells.get("texts")) is not None:
+        stores[f"{texts['memories']:,} lines of text, {texts['dimensions']} dims"] = texts
+    head = ["EF_RUNTIME", *(text for name in stores for text in (f"ms, {name}", "recall@10"))]
+    efforts = list(dict.fromkeys(ef for cell in stores.values() for ef in cell["efforts"]))
+    return [head, *([ef, *(text for cell in stores.values() for text in _effort_of(cell, ef))] for ef in efforts)]
+
+
+def _effort_of(cell: Cell, ef: str) -> list[str]:
+    if (figures := cell["efforts"].get(ef)) is None:
+        return ["", ""]
+    return [_latency(cell, figures), f"{figures['recall_at_10']:.3f}"]
 
 
 def _file(results: Results) -> list[list[str]]:

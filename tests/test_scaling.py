@@ -173,5 +173,5 @@ def test_the_ten_nearest_are_those_of_the_scope() -> None:
     assert exact.share_found(question, "10%", 2_000, [*found[:7], "unknown"]) == 0.7
     farthest = min(own, key=lambda place: float(vectors[place] @ question.vector))
     assert exact.share_found(question, "10%", 2_000, [*found[:9], ids[farthest]]) == 0.9
-    other = replace(question, memory=(question.memory + 1) % 2_000)
+    other = replace(question, text="of another scope", memory=(question.memory + 1) % 2_000)
     assert exact.share_found(other, "10%", 2_000, found) < 1.0

@@ -22,13 +22,22 @@ class Exact:
     def __init__(self, corpus: Corpus, size: int) -> None:
         ids, self._vectors = corpus.ids_and_vectors(size)
         self._numbers = {id: number for number, id in enumerate(ids)}
+        self._known: dict[tuple[str, str, int], tuple[float, int]] = {}
 
     def share_found(self, question: Question, kind: str, size: int, found: Sequence[str]) -> float:
         """The part of the ten nearest, of those of the first `size` memories in scope, that is in `found`."""
-        every = _SHARES[kind]
-        cosines = self._vectors[question.memory % every : size : every] @ question.vector
-        least = np.partition(cosines, -TOP)[-TOP] if len(cosines) > TOP else -1.0
-        return min(self._near(question, least, found), TOP) / min(TOP, len(cosines))
+        least, wanted = self._tenth(question, kind, size)
+        return min(self._near(question, least, found), TOP) / wanted
+
+    def _tenth(self, question: Question, kind: str, size: int) -> tuple[float, int]:
+        """The cosine of the tenth nearest, and how many there are up to it; compared once for each question."""
+        asked = (question.text, kind, size)
+        if asked not in self._known:
+            every = _SHARES[kind]
+            cosines = self._vectors[question.memory % every : size : every] @ question.vector
+            least = float(np.partition(cosines, -TOP)[-TOP]) if len(cosines) > TOP else -1.0
+            self._known[asked] = (least, min(TOP, len(cosines)))
+        return self._known[asked]
 
     def _near(self, question: Question, least: float, found: Sequence[str]) -> int:
         numbers = [self._numbers[id] for id in found if id in self._numbers]

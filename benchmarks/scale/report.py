@@ -35,6 +35,7 @@ def report(results: Results) -> dict[str, str]:
         "file parts": _file_parts,
         "whole scopes": _whole_scopes,
         "published": _published,
+        "own index": _own_index,
         "indexes": _indexes,
         "restart": _restart,
         "replica": _replica,
@@ -304,6 +305,24 @@ def _published(results: Results) -> list[list[str]]:
             ours, theirs = cell["ours"][asked], cell["published"][asked]
             ratio = f"{theirs['p50_ms'] / ours['p50_ms']:.2g}"
             rows.append([f"{size:,}", asked.replace("%", " %"), _latency(cell, ours), _latency(cell, theirs), ratio])
+    return rows
+
+
+def _own_index(results: Results) -> list[list[str]]:
+    """The same number of memories as a tenth of a store, and as a store."""
+    asked = {store[:2]: store[2] for store in _stores(results, "server", "asked")}
+    growth = {store[:2]: store[2] for store in _stores(results, "server", "growth")}
+    rows = [["dims", "memories", "where", "vector", "server", "hybrid", "server", "server ms a write", "recall@10"]]
+    for dimensions, size in asked:
+        if (dimensions, size * 10) in asked:
+            places = ((f"a tenth of {size * 10:,}", size * 10, "10%"), ("an index of their own", size, "100%"))
+            for where, total, kind in places:
+                cell, grown = asked[dimensions, total], growth[dimensions, total]
+                recalls = [cell["recalls"][f"{retrieval}, {kind}"] for retrieval in RETRIEVALS]
+                times = [(_latency(cell, one), _time(cell, f"{one['server_cpu_ms']:.2g}")) for one in recalls]
+                write = _time(grown, f"{grown['server_cpu_ms_a_write']:.2f}")
+                found = f"{cell['recall_at_10'][kind]:.3f}"
+                rows.append([f"{dimensions}", f"{size:,}", where, *times[0], *times[1], write, found])
     return rows
 
 

@@ -187,7 +187,7 @@ def measure(results: Results, plan: Plan) -> None:
         measure_replica(results, Corpus(WITH_EFFORTS, now_ms))
         if plan.texts is not None and "texts" not in results:
             with results.measuring("texts") as cell:
-                cell |= asyncio.run(real_texts.measure(plan.texts, RESTARTED, EFFORTS, CANDIDATES, TOP))
+                cell |= asyncio.run(real_texts.measure(plan.texts, max(plan.sizes), EFFORTS, CANDIDATES, TOP))
             tell(f"texts after {cell['seconds']:.0f} s")
     for dimensions in plan.dimensions:
         corpus = Corpus(dimensions, now_ms)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter, sleep
+from time import perf_counter, process_time, sleep
 from typing import Any
 
 import apsw
@@ -49,20 +49,22 @@ class Effort:
 
 
 class Loading:
-    """The memories of a corpus on their way into a store, and how long the last of them took."""
+    """The memories of a corpus on their way into a store, and what it took this process to write them."""
 
     def __init__(self, corpus: Corpus, size: int) -> None:
         self._writes: Iterator[list[RecordWrite]] = corpus.writes(size)
         self.written = 0
+        self.cpu_seconds = 0.0
 
     async def until(self, size: int, write: Callable[[Sequence[RecordWrite]], Awaitable[object]]) -> list[float]:
         """Write up to `size` memories; seconds of each thousand, without the time to make them."""
         seconds = []
         while self.written < size:
             chunk = next(self._writes)
-            began = perf_counter()
+            cpu, began = process_time(), perf_counter()
             await write(chunk)
             seconds.append(perf_counter() - began)
+            self.cpu_seconds += process_time() - cpu
             self.written += len(chunk)
         return seconds
 
@@ -76,19 +78,21 @@ def rates(seconds: Sequence[float]) -> dict[str, float]:
 async def recalls(
     store: MemoryStore, embed: Embedded, questions: Sequence[Question], effort: Effort, meter: Meter | None = None
 ) -> dict[str, dict[str, float]]:
-    """Milliseconds of recalls by retrieval and scope; with a `meter` also what the server counted, a call."""
+    """Milliseconds of recalls by retrieval and scope, of this process's CPU, and with a `meter` what a server counted."""
     embed.learn(questions)
     measured = {}
     for kind in KINDS:
         for retrieval in RETRIEVALS:
+            cpu = process_time()
             if meter is None:
                 seconds, counted = await timed_recalls(store, questions, kind, retrieval, effort.seconds), {}
             else:
                 with meter.counting() as counted:
                     seconds = await timed_recalls(store, questions, kind, retrieval, effort.seconds)
-            p50, p99 = np.percentile(seconds, [50, 99]) * 1000
             calls = len(seconds) + WARM_UP
-            figures = {"calls": len(seconds), "p50_ms": float(p50), "p99_ms": float(p99)}
+            own_ms = (process_time() - cpu) * 1000 / calls
+            p50, p99 = np.percentile(seconds, [50, 99]) * 1000
+            figures = {"calls": len(seconds), "p50_ms": float(p50), "p99_ms": float(p99), "own_cpu_ms": own_ms}
             if counted:
                 figures |= {
                     "server_cpu_ms": counted["cpu"] * 1000 / calls,
@@ -271,11 +275,13 @@ class InFile:
         engine = open_engine(self._path)
         records = engine.records(record.memory_collection(NAME))
         await records.prepare(self._corpus.dimensions)
+        before, cpu = self._loading.written, self._loading.cpu_seconds
         seconds = await self._loading.until(size, records.write_many)
         await engine.close()
         parts = await asyncio.to_thread(_parts_of_file, self._path)
         return {
             **rates(seconds),
+            "own_cpu_ms_a_write": (self._loading.cpu_seconds - cpu) * 1000 / (size - before),
             "file_bytes": self._path.stat().st_size / size,
             "parts": {name: total / size for name, total in parts.items()},
         }

@@ -11,7 +11,7 @@ from benchmarks.growth import RECALL_AXIS, Line, draw
 from benchmarks.scale import layouts
 from benchmarks.scale.peers import ASKED
 from benchmarks.scale.results import QUIET_CORES, Results
-from benchmarks.scale.sizing import GIB, Growing, Parts, Shard, fleet, middle
+from benchmarks.scale.sizing import GIB, Fleet, Growing, Parts, Shard, fleet, middle
 from benchmarks.scale.stores import KINDS, RETRIEVALS
 
 Cell = Mapping[str, Any]
@@ -381,12 +381,13 @@ def _replica(results: Results) -> list[list[str]]:
 def _fleet(results: Results) -> list[list[str]]:
     parts = _measured_parts(results)
     indexes = [cell for name, cell in results.cells.items() if name.startswith("indexes/")]
-    if parts is None or not indexes:
+    if parts is None or not indexes or not _stores(results, "server", "asked"):
         return []
     head = ["memories", "dims", "stores", "memory of all", "shards", "to build", "writes/s of all"]
     rows = [[*head, *(f"{retrieval} recalls/s of all" for retrieval in RETRIEVALS)]]
     for dimensions in sorted({dimensions for dimensions, _, _ in _stores(results, "server", "growth")}):
         write, recalls = _writing(results, dimensions), _recalling(results, dimensions)
+        largest = max(size for size, _ in _of(results, dimensions, "growth"))
         each = parts.bytes_of(dimensions, CONTENT_OF_NOTES)
         with_index = each + indexes[-1]["bytes_of_an_index"] / TENANT
         for memories in FLEETS:
@@ -401,7 +402,9 @@ def _fleet(results: Results) -> list[list[str]]:
                         f"{made.shards:,}",
                         _hours(made.build_seconds),
                         f"{_two_digits(made.writes_a_second):,}",
-                        *(f"{_two_digits(made.shards * 1000 / one.at(made.store_memories)):,}" for one in recalls),
+                        _rate(made, recalls["vector"]),
+                        # What words take grows with how many memories have them, not with a logarithm.
+                        _rate(made, recalls["hybrid"]) if made.store_memories <= largest else "",
                     ]
                 )
     return rows
@@ -416,13 +419,20 @@ def _writing(results: Results, dimensions: int) -> Growing:
     return Growing.through(points)
 
 
-def _recalling(results: Results, dimensions: int) -> list[Growing]:
+def _recalling(results: Results, dimensions: int) -> dict[str, Growing]:
     """The server's time for a recall of a whole store, by retrieval."""
     asked = _of(results, dimensions, "asked")
-    return [
-        Growing.through([(size, cell["recalls"][f"{retrieval}, 100%"]["server_cpu_ms"]) for size, cell in asked])
+    return {
+        retrieval: Growing.through(
+            [(size, cell["recalls"][f"{retrieval}, 100%"]["server_cpu_ms"]) for size, cell in asked]
+        )
         for retrieval in RETRIEVALS
-    ]
+    }
+
+
+def _rate(made: Fleet, recall: Growing) -> str:
+    """Recalls a second of all shards."""
+    return f"{_two_digits(made.shards * 1000 / recall.at(made.store_memories)):,}"
 
 
 def _of(results: Results, dimensions: int, kind: str) -> list[tuple[int, Cell]]:

@@ -78,7 +78,7 @@ def rates(seconds: Sequence[float]) -> dict[str, float]:
 async def recalls(
     store: MemoryStore, embed: Embedded, questions: Sequence[Question], effort: Effort, meter: Meter | None = None
 ) -> dict[str, dict[str, float]]:
-    """Milliseconds of recalls by retrieval and scope, of this process's CPU, and with a `meter` what a server counted."""
+    """Milliseconds of recalls by retrieval and scope, of this process's CPU; with a `meter` what a server counted."""
     embed.learn(questions)
     measured = {}
     for kind in KINDS:

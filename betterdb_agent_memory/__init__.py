@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.errors import AgentCacheUsageError as AgentCacheUsageError
     from betterdb_agent_memory.errors import AgentMemoryError as AgentMemoryError
     from betterdb_agent_memory.errors import AuthenticationFailedError as AuthenticationFailedError
+    from betterdb_agent_memory.errors import ChangesMissedError as ChangesMissedError
     from betterdb_agent_memory.errors import ConfigurationError as ConfigurationError
     from betterdb_agent_memory.errors import ConsolidationError as ConsolidationError
     from betterdb_agent_memory.errors import ContentUnavailableError as ContentUnavailableError
@@ -95,6 +96,10 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.memory.calibration import AnsweredQuestion as AnsweredQuestion
     from betterdb_agent_memory.memory.calibration import Calibration as Calibration
     from betterdb_agent_memory.memory.calibration import CeilingRates as CeilingRates
+    from betterdb_agent_memory.memory.changes.change import Change as Change
+    from betterdb_agent_memory.memory.changes.change import ChangeKind as ChangeKind
+    from betterdb_agent_memory.memory.changes.status import ChangeFeedStatus as ChangeFeedStatus
+    from betterdb_agent_memory.memory.changes.status import ChangeGroup as ChangeGroup
     from betterdb_agent_memory.memory.consolidation.facts import AddOp as AddOp
     from betterdb_agent_memory.memory.consolidation.facts import ConsolidateFactsResult as ConsolidateFactsResult
     from betterdb_agent_memory.memory.consolidation.facts import ConsolidateResult as ConsolidateResult
@@ -158,6 +163,7 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.options import Analytics as Analytics
     from betterdb_agent_memory.options import AnalyticsOptions as AnalyticsOptions
     from betterdb_agent_memory.options import CacheOptions as CacheOptions
+    from betterdb_agent_memory.options import ChangeFeedOptions as ChangeFeedOptions
     from betterdb_agent_memory.options import ConfigRefreshOptions as ConfigRefreshOptions
     from betterdb_agent_memory.options import ConsolidationConfig as ConsolidationConfig
     from betterdb_agent_memory.options import DeferredReinforcement as DeferredReinforcement
@@ -219,15 +225,17 @@ _PLACES: Final = {
     "embedders.function": "FunctionEmbedder",
     "embedders.named": "embedder_from_name",
     "errors": (
-        "AgentCacheError AgentCacheUsageError AgentMemoryError AuthenticationFailedError ConfigurationError "
-        "ConsolidationError ContentUnavailableError EmbedderOverloadedError EmbedderUnavailableError "
-        "EmbeddingError EngineError EngineUnavailableError IndexMismatchError IndexMissingError IndexNotReadyError "
-        "InvalidInputError LeaseHeldError LeaseLostError MemoryExistsError MemoryNotFoundError OutcomeUnknownError "
-        "PartialBatchError RerankingError SearchModuleMissingError SearchTimeoutError "
-        "TenantLimitError ValkeyCommandError VersionConflictError"
+        "AgentCacheError AgentCacheUsageError AgentMemoryError AuthenticationFailedError ChangesMissedError "
+        "ConfigurationError ConsolidationError ContentUnavailableError EmbedderOverloadedError "
+        "EmbedderUnavailableError EmbeddingError EngineError EngineUnavailableError IndexMismatchError "
+        "IndexMissingError IndexNotReadyError InvalidInputError LeaseHeldError LeaseLostError MemoryExistsError "
+        "MemoryNotFoundError OutcomeUnknownError PartialBatchError RerankingError SearchModuleMissingError "
+        "SearchTimeoutError TenantLimitError ValkeyCommandError VersionConflictError"
     ),
     "live_config": "MemoryConfigSnapshot",
     "memory.calibration": "AnsweredQuestion Calibration CeilingRates",
+    "memory.changes.change": "Change ChangeKind",
+    "memory.changes.status": "ChangeFeedStatus ChangeGroup",
     "memory.consolidation.facts": (
         "AddOp ConsolidateFactsResult ConsolidateResult DeleteOp Fact FactExtractor FactOp NoopOp SummarizeFn "
         "UnmatchedTombstoneOp UpdateOp apply_ops reconcile subject_key"
@@ -252,10 +260,10 @@ _PLACES: Final = {
     ),
     "options": (
         "AgentCacheOptions AgentMemoryConfig AgentMemoryOptions AgentMemoryRecallConfig Analytics AnalyticsOptions "
-        "CacheOptions ConfigRefreshOptions ConsolidationConfig DeferredReinforcement DiscoveryOptions "
-        "EmbeddingCacheOptions HybridOptions MemoryConfigRefreshConfig MemoryDiscoveryConfig MemoryOptions "
-        "MemoryStoreClient MemoryTelemetryOptions ModelCost RecallWeights TelemetryOptions TenantLimits "
-        "TenantsOptions TierDefaults"
+        "CacheOptions ChangeFeedOptions ConfigRefreshOptions ConsolidationConfig DeferredReinforcement "
+        "DiscoveryOptions EmbeddingCacheOptions HybridOptions MemoryConfigRefreshConfig MemoryDiscoveryConfig "
+        "MemoryOptions MemoryStoreClient MemoryTelemetryOptions ModelCost RecallWeights TelemetryOptions "
+        "TenantLimits TenantsOptions TierDefaults"
     ),
     "rerankers.base": "RerankFn Reranker",
     "rerankers.function": "FunctionReranker",

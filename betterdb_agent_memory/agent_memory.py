@@ -153,6 +153,7 @@ class AgentMemory(Caches):
             reranker=options.reranker,
             rerank_depth=options.rerank_depth,
             max_content_bytes=options.max_content_bytes,
+            change_feed=options.change_feed,
             clock=clock,
             cache_options=caches,
             tenants=tenants,

@@ -17,6 +17,7 @@
     ├── MemoryExistsError                        another memory has this id already
     ├── VersionConflictError                     the memory was changed since it was read
     ├── TenantLimitError                         the tenant has, or calls, as much as it may
+    ├── ChangesMissedError                       changes were trimmed before they were read
     ├── LeaseHeldError                           another worker is doing this long work right now
     ├── LeaseLostError                           the time to do it ran out and somebody else may have begun
     └── ValkeyCommandError                       the published name of the next one, for whoever catches it
@@ -146,12 +147,32 @@ class TenantLimitError(AgentMemoryError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class ChangesMissedError(AgentMemoryError):
+    """Changes were gone before a reader of the change feed came to them.
+
+    `missed` is how many, of all memories together; None where nobody can tell, since the feed was switched off.
+    `changes(since=error.since)` goes on behind the gap; a group goes on there by itself.
+    """
+
+    def __init__(self, message: str, *, missed: int | None, since: str) -> None:
+        super().__init__(message)
+        self.missed = missed
+        self.since = since
+
+
 class LeaseHeldError(AgentMemoryError):
     """Another worker holds the lease for this work; nothing was done."""
 
 
 class LeaseLostError(AgentMemoryError):
-    """The lease passed on while the work went on; it stopped before the next write."""
+    """The lease passed on while the work went on; it stopped before the next write, or that was refused.
+
+    `done` are the ids of the batch for which it happened before.
+    """
+
+    def __init__(self, message: str = "", *, done: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.done = tuple(done)
 
 
 class ValkeyCommandError(AgentMemoryError):

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from betterdb_agent_memory.background import Periodic
-from betterdb_agent_memory.engines.base import Leases
+from betterdb_agent_memory.engines.base import Fence, Leases
 from betterdb_agent_memory.errors import EngineError, LeaseHeldError, LeaseLostError
 
 LEASE_SECONDS = 30.0
@@ -79,6 +79,17 @@ class HeldLease:
     ) -> None:
         self._held_until = 0.0
         await _done_all_the_same(self._give_back())
+
+    @property
+    def fence(self) -> Fence:
+        """What goes with each write of the work, so that none happens once somebody else has the lease.
+
+        Raises:
+            LeaseLostError: the lease is not held, and never was.
+        """
+        if self.token is None:
+            raise LeaseLostError(f"{self._what} has no lease {self._key} yet; enter it first")
+        return Fence(self._key, self.token)
 
     def check(self) -> None:
         """Nothing while the lease is held for sure.

@@ -11,8 +11,15 @@ from betterdb_agent_memory.errors import ConfigurationError
 
 CLOSE_SECONDS = 5.0
 """How long a close waits for a server to take what was deferred; a hung one would hold up the whole process."""
-SERVER_SCHEMES = ("valkey", "valkeys", "redis", "rediss", "unix")
-_LOOKS_LIKE_A_SERVER = re.compile(r"(?:valkeys?|rediss?|unix):.*|[A-Za-z0-9_.-]+:\d{1,5}(?:/\d*)?")
+SERVER_SCHEMES = (
+    "valkey",
+    "valkeys",
+    "redis",
+    "rediss",
+    "unix",
+    *(f"{base}+{kind}" for kind in ("cluster", "sentinel") for base in ("valkey", "valkeys", "redis", "rediss")),
+)
+_LOOKS_LIKE_A_SERVER = re.compile(r"(?:(?:valkeys?|rediss?)(?:\+\w+)?|unix):.*|[A-Za-z0-9_.-]+:\d{1,5}(?:/\d*)?")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 

@@ -12,7 +12,10 @@ from dataclasses import replace
 from betterdb_agent_memory.engines.base import (
     Answers,
     Collection,
+    Counter,
     Expected,
+    Fence,
+    GroupCount,
     IndexState,
     Neighbours,
     Outcome,
@@ -88,16 +91,16 @@ class RecordsOnTheMove:
         del dimensions
         raise ConfigurationError("the memories are moving into an index of their own; try again when they are there")
 
-    async def write_many(self, writes: Sequence[RecordWrite]) -> list[Outcome]:
+    async def write_many(self, writes: Sequence[RecordWrite], *, fence: Fence | None = None) -> list[Outcome]:
         """See `Records.write_many`."""
         if self._moves:
             await self._move([write.id for write in writes if not write.is_new])
-            return await self._later.write_many(writes)
+            return await self._later.write_many(writes, fence=fence)
         outcomes = [Outcome.MISSING] * len(writes)
         conditional = [place for place, write in enumerate(writes) if write.if_exists is not None]
         if conditional:
             changes = [replace(write.if_exists, id=write.id) for write in writes if write.if_exists is not None]
-            for place, outcome in zip(conditional, await self.change_many(changes), strict=True):
+            for place, outcome in zip(conditional, await self.change_many(changes, fence=fence), strict=True):
                 outcomes[place] = outcome
         missing = [place for place, outcome in enumerate(outcomes) if outcome is Outcome.MISSING]
         # One that somebody has moved already is replaced where it is: otherwise it would be in both.
@@ -106,7 +109,7 @@ class RecordsOnTheMove:
             (self._later, [place for place in missing if writes[place].id in moved]),
             (self._former, [place for place in missing if writes[place].id not in moved]),
         ):
-            written = await records.write_many([writes[place] for place in places]) if places else []
+            written = await records.write_many([writes[place] for place in places], fence=fence) if places else []
             for place, outcome in zip(places, written, strict=True):
                 outcomes[place] = outcome
         return outcomes
@@ -131,24 +134,39 @@ class RecordsOnTheMove:
         later = await self._later.read_expiries(ids)
         return [one if one is not None else other for one, other in zip(former, later, strict=True)]
 
-    async def delete_many(self, ids: Sequence[str], *, expected: Sequence[Expected] | None = None) -> list[bool]:
+    async def delete_many(
+        self,
+        ids: Sequence[str],
+        *,
+        expected: Sequence[Expected] | None = None,
+        fence: Fence | None = None,
+        counter: Counter | None = None,
+    ) -> list[bool]:
         """See `Records.delete_many`."""
         if self._moves:
             await self._move(ids)
-            return await self._later.delete_many(ids, expected=expected)
-        deleted = await self._former.delete_many(ids, expected=expected)
-        also = await self._later.delete_many(ids, expected=expected)
+            return await self._later.delete_many(ids, expected=expected, fence=fence, counter=counter)
+        deleted = await self._former.delete_many(ids, expected=expected, fence=fence, counter=counter)
+        also = await self._later.delete_many(ids, expected=expected, fence=fence, counter=counter)
         return [one or other for one, other in zip(deleted, also, strict=True)]
 
-    async def change_many(self, changes: Sequence[RecordChange]) -> list[Outcome]:
+    async def read_group(self, group: str) -> GroupCount:
+        """See `Records.read_group`: of the collection that is written to; who trims a scope counts it anew."""
+        return await (self._later if self._moves else self._former).read_group(group)
+
+    async def correct_group(self, group: str, difference: int, *, fence: Fence) -> None:
+        """See `Records.correct_group`, as `read_group`."""
+        await (self._later if self._moves else self._former).correct_group(group, difference, fence=fence)
+
+    async def change_many(self, changes: Sequence[RecordChange], *, fence: Fence | None = None) -> list[Outcome]:
         """See `Records.change_many`."""
         if self._moves:
             await self._move([change.id for change in changes])
-            return await self._later.change_many(changes)
-        outcomes = await self._former.change_many(changes)
+            return await self._later.change_many(changes, fence=fence)
+        outcomes = await self._former.change_many(changes, fence=fence)
         missing = [place for place, outcome in enumerate(outcomes) if outcome is Outcome.MISSING]
         if missing:
-            again = await self._later.change_many([changes[place] for place in missing])
+            again = await self._later.change_many([changes[place] for place in missing], fence=fence)
             for place, outcome in zip(missing, again, strict=True):
                 outcomes[place] = outcome
         return outcomes

@@ -7,14 +7,22 @@ no owner's name, so the first one ends it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
 from time import monotonic
+from weakref import WeakValueDictionary
 
 from betterdb_agent_memory.engines.base import (
     Answers,
     Collection,
+    Counter,
+    Engine,
     Expected,
+    Fence,
+    GroupCount,
+    GroupCounting,
     IndexState,
     Neighbour,
     Neighbours,
@@ -22,17 +30,19 @@ from betterdb_agent_memory.engines.base import (
     Page,
     Position,
     RecordChange,
-    Records,
     RecordWrite,
     Row,
     SchemaField,
     Search,
     Tally,
 )
+from betterdb_agent_memory.engines.event_log import Announcement, Announcing, Deed
 from betterdb_agent_memory.engines.filters import AllOf, AnyOf, Clause, Equals, Fields, Filter, IdIn, Not
+from betterdb_agent_memory.engines.groups import group_name
 from betterdb_agent_memory.errors import (
     AgentMemoryError,
     ConfigurationError,
+    LeaseLostError,
     OutcomeUnknownError,
     PartialBatchError,
 )
@@ -48,9 +58,9 @@ _SIZED_SECONDS = 60.0
 
 
 def shared_collection(collection: Collection, field: str) -> Collection:
-    """`collection` for many owners: the field with their marks is indexed, too."""
-    schema = collection.schema
-    return replace(collection, schema=replace(schema, own=(*schema.own, SchemaField(field, "tag"))))
+    """`collection` for many owners: the field with their marks is indexed, too, and sets groups of owners apart."""
+    schema = replace(collection.schema, own=(*collection.schema.own, SchemaField(field, "tag")))
+    return replace(collection, schema=schema, group_fields=(field, *collection.group_fields))
 
 
 def mark_of(owner: str) -> str:
@@ -64,14 +74,66 @@ def mark_of(owner: str) -> str:
     return "".join(f"^{letter.lower()}" if "A" <= letter <= "Z" else letter for letter in owner)
 
 
-@dataclass(slots=True)
-class SharedRecords:
-    """A collection that many owners share, with what is known about its index."""
+_writing: ContextVar[str] = ContextVar("the owner whose batch is being written", default="")
 
-    records: Records
-    field: str
-    _state: IndexState | None = None
-    _looked_at: float = 0.0
+
+class _Countings:
+    """Has each owner's groups counted as that owner wants it: `GroupCounting` of the shared collection."""
+
+    def __init__(self) -> None:
+        self.of_owner: WeakValueDictionary[str, GroupCounting] = WeakValueDictionary()
+
+    @property
+    def is_on(self) -> bool:
+        counting = self.of_owner.get(_writing.get())
+        return counting is not None and counting.is_on
+
+    def counted(self, group: str, size: int | None) -> None:
+        owner = _writing.get()
+        counting, prefix = self.of_owner.get(owner), group_of(owner)
+        if counting is not None and group.startswith(prefix):
+            counting.counted(group[len(prefix) :], size)
+
+
+class _Announcings:
+    """Has each owner's writes told in that owner's log, about the ids that it knows."""
+
+    def __init__(self) -> None:
+        self.of_owner: WeakValueDictionary[str, Announcing] = WeakValueDictionary()
+
+    def of(self, deed: Deed, id: str) -> Announcement | None:
+        owner, _, own_id = id.partition(SEPARATOR)
+        announcing = self.of_owner.get(owner)
+        said = None if announcing is None else announcing.of(deed, own_id)
+        if said is None:
+            return None
+        named = {said.id_field: own_id.encode()}
+        changed = None if said.fields_if_changed is None else {**said.fields_if_changed, **named}
+        return replace(said, fields={**said.fields, **named}, fields_if_changed=changed)
+
+
+def group_of(owner: str) -> str:
+    """What the names of an owner's groups begin with in the shared collection."""
+    return group_name([mark_of(owner).encode()])
+
+
+class SharedRecords:
+    """A collection that many owners share, with what is known about its index. `field` holds the owners' marks."""
+
+    def __init__(self, engine: Engine, collection: Collection, field: str) -> None:
+        self._countings, self._announcings = _Countings(), _Announcings()
+        self.collection = collection
+        self.records = engine.records(collection, self._countings, self._announcings)
+        self.field = field
+        self._state: IndexState | None = None
+        self._looked_at = 0.0
+
+    def join(self, owner: str, counting: GroupCounting | None, announcing: Announcing | None) -> None:
+        """Count and tell an owner's writes as these say, for as long as somebody holds them."""
+        if counting is not None:
+            self._countings.of_owner[owner] = counting
+        if announcing is not None:
+            self._announcings.of_owner[owner] = announcing
 
     async def prepare(self, dimensions: int | None) -> IndexState:
         """As `Records.prepare`; without `dimensions` an index that was there in the last 30 s is not asked for."""
@@ -149,7 +211,7 @@ class PartitionedRecords:
             )
         return state
 
-    async def write_many(self, writes: Sequence[RecordWrite]) -> list[Outcome]:
+    async def write_many(self, writes: Sequence[RecordWrite], *, fence: Fence | None = None) -> list[Outcome]:
         """See `Records.write_many`."""
         shared = [
             replace(
@@ -160,33 +222,45 @@ class PartitionedRecords:
             )
             for write in writes
         ]
-        try:
-            return await self._records.write_many(shared)
-        except AgentMemoryError as error:
-            raise self._own_error(error) from error
+        with self._own():
+            return await self._records.write_many(shared, fence=fence)
 
     async def read_many(self, ids: Sequence[str], fields: Sequence[str] | None) -> list[Fields | None]:
         """See `Records.read_many`."""
         rows = await self._records.read_many(self._shared_ids(ids), fields)
-        return [None if row is None else self._without_mark(row) for row in rows] if fields is None else rows
+        return [None if row is None else self._without_mark(row) or None for row in rows] if fields is None else rows
 
     async def read_expiries(self, ids: Sequence[str]) -> list[int | None]:
         """See `Records.read_expiries`."""
         return await self._records.read_expiries(self._shared_ids(ids))
 
-    async def delete_many(self, ids: Sequence[str], *, expected: Sequence[Expected] | None = None) -> list[bool]:
+    async def delete_many(
+        self,
+        ids: Sequence[str],
+        *,
+        expected: Sequence[Expected] | None = None,
+        fence: Fence | None = None,
+        counter: Counter | None = None,
+    ) -> list[bool]:
         """See `Records.delete_many`."""
-        try:
-            return await self._records.delete_many(self._shared_ids(ids), expected=expected)
-        except AgentMemoryError as error:
-            raise self._own_error(error) from error
+        with self._own():
+            return await self._records.delete_many(
+                self._shared_ids(ids), expected=expected, fence=fence, counter=counter
+            )
 
-    async def change_many(self, changes: Sequence[RecordChange]) -> list[Outcome]:
+    async def change_many(self, changes: Sequence[RecordChange], *, fence: Fence | None = None) -> list[Outcome]:
         """See `Records.change_many`."""
-        try:
-            return await self._records.change_many([self._change(change) for change in changes])
-        except AgentMemoryError as error:
-            raise self._own_error(error) from error
+        with self._own():
+            return await self._records.change_many([self._change(change) for change in changes], fence=fence)
+
+    async def read_group(self, group: str) -> GroupCount:
+        """See `Records.read_group`."""
+        size, last_id = await self._records.read_group(group_of(self._owner) + group)
+        return GroupCount(size, None if last_id is None else last_id.removeprefix(self._prefix))
+
+    async def correct_group(self, group: str, difference: int, *, fence: Fence) -> None:
+        """See `Records.correct_group`."""
+        await self._records.correct_group(group_of(self._owner) + group, difference, fence=fence)
 
     async def search_many(
         self, vector: bytes, searches: Sequence[Search], *, fields: Sequence[str], tallies: Sequence[Tally] = ()
@@ -196,7 +270,7 @@ class PartitionedRecords:
         if is_sizing := monotonic() - self._sized_at > _SIZED_SECONDS or self._size is None:
             counts.append(Tally(self._everything))
         answers = await self._records.search_many(
-            vector, [self._search(search) for search in searches], fields=fields, tallies=counts
+            vector, [self._search(search) for search in searches], fields=self._with_mark(fields), tallies=counts
         )
         if is_sizing:
             self._size, self._sized_at = answers.tallies[-1], monotonic()
@@ -215,7 +289,12 @@ class PartitionedRecords:
     ) -> Page:
         """See `Records.select`."""
         page = await self._records.select(
-            self._filter(filter), fields=fields, limit=limit, offset=offset, order_by=order_by, descending=descending
+            self._filter(filter),
+            fields=self._with_mark(fields),
+            limit=limit,
+            offset=offset,
+            order_by=order_by,
+            descending=descending,
         )
         return replace(page, rows=self._own_rows(page.rows))
 
@@ -228,7 +307,9 @@ class PartitionedRecords:
     ) -> AsyncIterator[tuple[Row, ...]]:
         """See `Records.walk`."""
         start = None if after is None else Position(after.number, self._prefix + after.id)
-        async for rows in self._records.walk(self._filter(filter), fields=fields, after=start, page_size=page_size):
+        async for rows in self._records.walk(
+            self._filter(filter), fields=self._with_mark(fields), after=start, page_size=page_size
+        ):
             if own := self._own_rows(rows):
                 yield own
 
@@ -276,18 +357,39 @@ class PartitionedRecords:
 
     def _own_rows(self, rows: Sequence[Row]) -> tuple[Row, ...]:
         cut = len(self._prefix)
-        return tuple(Row(row.id[cut:], row.fields) for row in rows if row.id.startswith(self._prefix))
+        return tuple(
+            Row(row.id[cut:], self._without_mark(row.fields)) for row in rows if row.id.startswith(self._prefix)
+        )
 
     def _own_neighbours(self, found: Neighbours) -> Neighbours:
         cut = len(self._prefix)
         return Neighbours(
-            (Neighbour(row.id[cut:], row.distance, row.fields) for row in found if row.id.startswith(self._prefix)),
+            (
+                Neighbour(row.id[cut:], row.distance, self._without_mark(row.fields))
+                for row in found
+                if row.id.startswith(self._prefix)
+            ),
             exhausted=found.exhausted,
             chosen_from=found.chosen_from,
         )
 
-    def _without_mark(self, fields: Fields) -> Fields | None:
-        return {name: value for name, value in fields.items() if name != self._shared.field} or None
+    def _with_mark(self, fields: Sequence[str]) -> Sequence[str]:
+        """What to ask for: an engine holds a row against the whole filter where a server has rounded its numbers."""
+        return (*fields, self._shared.field)
+
+    def _without_mark(self, fields: Fields) -> Fields:
+        return {name: value for name, value in fields.items() if name != self._shared.field}
+
+    @contextmanager
+    def _own(self) -> Iterator[None]:
+        """A batch of the owner's: counted as it wants, and with errors about the ids that it knows."""
+        token = _writing.set(self._owner)
+        try:
+            yield
+        except AgentMemoryError as error:
+            raise self._own_error(error) from error
+        finally:
+            _writing.reset(token)
 
     def _own_error(self, error: AgentMemoryError) -> AgentMemoryError:
         """The same error about the ids that the owner knows."""
@@ -300,4 +402,6 @@ class PartitionedRecords:
             return PartialBatchError(str(error), done=[id[cut:] for id in error.done], failed=failed)
         if isinstance(error, OutcomeUnknownError):
             return OutcomeUnknownError(str(error), ids=tuple(id[cut:] for id in error.ids))
+        if isinstance(error, LeaseLostError):
+            return LeaseLostError(str(error), done=[id[cut:] for id in error.done])
         return error

@@ -55,6 +55,9 @@ DERIVED_FACT = "fact"
 NOT_DERIVED = "none"
 """Marks a plain memory whose source is a label that products of consolidation carry, too."""
 
+SCOPE_FIELDS = (THREAD, AGENT, NAMESPACE)
+"""What makes the exact scope of a memory; one that has none of them belongs to everybody."""
+
 MEMORY_SCHEMA = IndexSchema(
     vector_field=VECTOR,
     shared=(
@@ -79,7 +82,13 @@ MEMORY_SCHEMA = IndexSchema(
 
 def memory_collection(name: str) -> Collection:
     """Where the memories of the store called `name` live."""
-    return Collection(key_prefix=f"{name}:mem:", index_name=f"{name}:mem:idx", schema=MEMORY_SCHEMA)
+    return Collection(
+        key_prefix=f"{name}:mem:",
+        index_name=f"{name}:mem:idx",
+        schema=MEMORY_SCHEMA,
+        group_fields=SCOPE_FIELDS,
+        counts_key=f"{name}:__mem_counts",
+    )
 
 
 ITEM_FIELDS = (

@@ -59,6 +59,8 @@ class StoreWatch:
         self._unreadable = metrics.unreadable_records.labels(label)
         self._pending = metrics.reinforcements_pending.labels(label)
         self._lost = metrics.reinforcements_lost.labels(label)
+        self._changes_read = metrics.changes_read
+        self._changes_missed = metrics.changes_missed.labels(label)
         self._warned_of_near_miss = False
         self._warned_of_unindexed = False
         self._lost_reported = 0
@@ -182,6 +184,14 @@ class StoreWatch:
         """Memories that left because their scope was full."""
         self._items.dec(count)
         self._evictions.inc(count)
+
+    def change_read(self, kind: str) -> None:
+        """A change was handed to a reader of the feed."""
+        self._changes_read.labels(self._label, kind).inc()
+
+    def changes_missed(self, count: int | None) -> None:
+        """Changes were gone before a reader came to them; None, which counts as one, where nobody can tell how many."""
+        self._changes_missed.inc(1 if count is None else count)
 
     def refilled(self, count: int) -> None:
         """Extra searches that a recall needed."""

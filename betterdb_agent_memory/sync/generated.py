@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +40,12 @@ from betterdb_agent_memory import (
     CacheOptions,
     Calibration,
     CeilingRates,
+    Change,
+    ChangeFeedOptions,
+    ChangeFeedStatus,
+    ChangeGroup,
+    ChangeKind,
+    ChangesMissedError,
     CoalescingEmbedder,
     Component,
     ConfigInForce,
@@ -202,6 +208,7 @@ from betterdb_agent_memory.memory.prompting import DEFAULT_HEADING
 from betterdb_agent_memory.memory.store import MemoryStore as AsyncMemoryStore
 from betterdb_agent_memory.memory.transfer.importing import OnExisting
 from betterdb_agent_memory.memory.updating import KEEP, Keep
+from betterdb_agent_memory.memory.verbs.changes import DEFAULT_TAKEOVER_SECONDS, DEFAULT_WAIT_SECONDS
 from betterdb_agent_memory.memory.where import Moment, Where
 from betterdb_agent_memory.options import (
     DEFAULT_EXACT_BUDGET,
@@ -254,6 +261,12 @@ __all__ = [
     "CachedEmbedder",
     "Calibration",
     "CeilingRates",
+    "Change",
+    "ChangeFeedOptions",
+    "ChangeFeedStatus",
+    "ChangeGroup",
+    "ChangeKind",
+    "ChangesMissedError",
     "CoalescingEmbedder",
     "Component",
     "ConfigInForce",
@@ -591,6 +604,7 @@ class MemoryStore(Bridged):
     looks at words, dates and persons as well; its weights `hybrid`, the `language` of the memories, `exact` with its
     `exact_budget`, `diversity`, `reranker` with its `rerank_depth`. `next_embed_fn` is the model that the store is to
     be moved to: see `migration`.
+    `change_feed` has every change of a memory told in a log, from the first write on: see `changes`.
     `analytics` is accepted as published and means nothing: no usage data is collected, whatever its value.
     `on_use` is called within each call that reaches the index, before work in the background begins.
 
@@ -633,6 +647,7 @@ class MemoryStore(Bridged):
         reranker: Reranker | RerankFn | Callable[..., Any] | None = None,
         rerank_depth: int = DEFAULT_RERANK_DEPTH,
         max_content_bytes: int = DEFAULT_MAX_CONTENT_BYTES,
+        change_feed: bool | ChangeFeedOptions = False,
         clock: Clock = system_clock,
         new_id: Callable[[], str] = random_id,
         on_use: Callable[[], None] | None = None,
@@ -662,6 +677,7 @@ class MemoryStore(Bridged):
             reranker=as_async(reranker),
             rerank_depth=rerank_depth,
             max_content_bytes=max_content_bytes,
+            change_feed=change_feed,
             clock=clock,
             new_id=new_id,
             on_use=on_use,
@@ -670,6 +686,86 @@ class MemoryStore(Bridged):
     def current_config(self) -> MemoryConfigSnapshot:
         """The configuration in force. No round trip."""
         return call(self._inner.current_config)
+
+    def changes(
+        self,
+        *,
+        scope: MemoryScope | None = None,
+        thread_id: str | None = None,
+        agent_id: str | None = None,
+        namespace: str | None = None,
+        kinds: Collection[ChangeKind] | None = None,
+        since: str | Moment | None = None,
+        group: str | None = None,
+        takeover_seconds: float = DEFAULT_TAKEOVER_SECONDS,
+    ) -> Iterator[Change]:
+        """Every change of a memory of exactly this scope, as it comes and without end.
+
+        `async for change in store.changes()`: break off when you have enough. The first call switches the feed of
+        the store on, if it is off: every worker tells what it does within ten seconds from then on (`change_feed`
+        says when). What a change says is in `Change`; it does not hold what the memory says.
+
+        `since` is "now" (the default), "oldest" (what is still there), a time, or the id of a change, behind which
+        it goes on: each change comes at least once to whoever goes on behind the last one that it has handled.
+
+        With a `group` the changes are shared by all who read with the same name, in any process: all changes of one
+        memory come to one of them at a time, in order. A change counts as handled when the next one is asked for.
+        What a consumer had not handled when it went, or when nothing was heard of it for `takeover_seconds` (0.1 to
+        3,600), comes to another one, perhaps once more. The group remembers how far it has come; `since` says where a
+        group begins that has none yet. Up to 16 consumers work, further ones stand by.
+
+        Up to 5 round trips to begin with, then one per 500 changes and one a second while there are none; a group one
+        more per 100 changes. Listens on the engine's connection for changed keys.
+
+        Raises:
+            InvalidInputError: an argument is refused; the message names it.
+            ChangesMissedError: changes were trimmed before they were read; it says where to go on.
+            EngineUnavailableError: the server does not answer: go on behind the last change later.
+        """
+        return iterate(
+            self._inner.changes(
+                scope=scope,
+                thread_id=thread_id,
+                agent_id=agent_id,
+                namespace=namespace,
+                kinds=kinds,
+                since=since,
+                group=group,
+                takeover_seconds=takeover_seconds,
+            )
+        )
+
+    def change_feed(self) -> ChangeFeedStatus | None:
+        """How the change feed stands, and its groups; None while it is off. Three round trips."""
+        return wait(self._inner.change_feed())
+
+    def drop_change_group(self, group: str) -> bool:
+        """Forget a group and how far it has come; false where there was none. One round trip.
+
+        Not while somebody reads with it: who does begins it anew, where it began at first.
+        """
+        return wait(self._inner.drop_change_group(group))
+
+    def stop_change_feed(self) -> bool:
+        """Switch the change feed off for every worker, and delete what it holds; false where it was off.
+
+        Three round trips. Others go on telling for up to ten seconds, to nobody. Whoever follows the changes gets a
+        `ChangesMissedError`. The next call of `changes`, or of a store with the option, switches it on again.
+        """
+        return wait(self._inner.stop_change_feed())
+
+    def wait_for(self, id: str, *, timeout_seconds: float = DEFAULT_WAIT_SECONDS) -> MemoryItem:
+        """The memory with this id, as soon as this worker can read it.
+
+        For whoever is handed an id by another worker that may still be writing it. One round trip if it is there;
+        else one four times a second, and, while the change feed is on, at once when something changes.
+        `timeout_seconds` is from 0 (look once) to 86,400.
+
+        Raises:
+            InvalidInputError: the id or the time is refused.
+            MemoryNotFoundError: it was not there in time.
+        """
+        return wait(self._inner.wait_for(id, timeout_seconds=timeout_seconds))
 
     def export_to(
         self,

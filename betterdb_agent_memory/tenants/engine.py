@@ -8,8 +8,12 @@ from typing import Protocol, TypeVar
 from betterdb_agent_memory.engines.base import (
     Answers,
     Collection,
+    Counter,
     Engine,
     Expected,
+    Fence,
+    GroupCount,
+    GroupCounting,
     IndexState,
     Leases,
     Outcome,
@@ -23,6 +27,7 @@ from betterdb_agent_memory.engines.base import (
     Tally,
     Traffic,
 )
+from betterdb_agent_memory.engines.event_log import Announcing, EventLog
 from betterdb_agent_memory.engines.filters import Fields, Filter
 from betterdb_agent_memory.engines.on_the_move import RecordsOnTheMove, order_field, position_of
 from betterdb_agent_memory.engines.partitioned import PartitionedRecords, SharedRecords, shared_collection
@@ -55,7 +60,7 @@ class Pools:
     def shared(self, number: int) -> SharedRecords:
         """The records of a pool; no I/O."""
         if number not in self._shared:
-            self._shared[number] = SharedRecords(self._engine.records(self.collection(number)), TENANT)
+            self._shared[number] = SharedRecords(self._engine, self.collection(number), TENANT)
         return self._shared[number]
 
 
@@ -94,6 +99,8 @@ class TenantRecords:
         self._keeper = keeper
         self._tenant = tenant
         self._accounts = accounts
+        self._counting: GroupCounting | None = None
+        self._announcing: Announcing | None = None
         self._own_records: dict[int | None, Records] = {}
         self.order_by = order_field(collection)
         self._by_state: tuple[tuple[str, int | None], Records] | None = None
@@ -115,12 +122,22 @@ class TenantRecords:
     def own(self, number: int | None) -> Records:
         """The records of that collection."""
         if number not in self._own_records:
-            self._own_records[number] = self._engine.records(self.own_collection(number))
+            self._own_records[number] = self._engine.records(
+                self.own_collection(number), self._counting, self._announcing
+            )
         return self._own_records[number]
+
+    def attach(self, counting: GroupCounting | None, announcing: Announcing | None) -> None:
+        """Count and tell writes as these say, wherever the memories are."""
+        self._counting, self._announcing = counting, announcing
+        self._own_records.clear()
+        self._by_state = None
 
     def pooled(self, number: int) -> PartitionedRecords:
         """The tenant's records in a pool."""
-        return PartitionedRecords(self._pools.shared(number), self._tenant)
+        shared = self._pools.shared(number)
+        shared.join(self._tenant, self._counting, self._announcing)
+        return PartitionedRecords(shared, self._tenant)
 
     async def move(self, number: int, ids: Sequence[str]) -> int:
         """Take memories out of a pool into the tenant's own collection; how many there were."""
@@ -145,7 +162,7 @@ class TenantRecords:
         """See `Records.rebuild`; the index of a pool stays as it is."""
         return await self._asked(lambda records: records.rebuild(dimensions))
 
-    async def write_many(self, writes: Sequence[RecordWrite]) -> list[Outcome]:
+    async def write_many(self, writes: Sequence[RecordWrite], *, fence: Fence | None = None) -> list[Outcome]:
         """See `Records.write_many`.
 
         Raises:
@@ -155,7 +172,9 @@ class TenantRecords:
             await self._accounts.reserve(writes)
         outcomes: list[Outcome] = []
         try:
-            outcomes = await self._written(lambda records: records.write_many(writes), [write.id for write in writes])
+            outcomes = await self._written(
+                lambda records: records.write_many(writes, fence=fence), [write.id for write in writes]
+            )
         finally:
             if self._accounts is not None:
                 await self._accounts.written(writes, outcomes)
@@ -169,25 +188,41 @@ class TenantRecords:
         """See `Records.read_expiries`."""
         return await self._asked(lambda records: records.read_expiries(ids))
 
-    async def delete_many(self, ids: Sequence[str], *, expected: Sequence[Expected] | None = None) -> list[bool]:
+    async def delete_many(
+        self,
+        ids: Sequence[str],
+        *,
+        expected: Sequence[Expected] | None = None,
+        fence: Fence | None = None,
+        counter: Counter | None = None,
+    ) -> list[bool]:
         """See `Records.delete_many`."""
         state = await self._keeper.current()
-        deleted = await self._records(state).delete_many(ids, expected=expected)
+        deleted = await self._records(state).delete_many(ids, expected=expected, fence=fence, counter=counter)
         if await self._has_moved_on(state):
-            again = await self._records(await self._keeper.current()).delete_many(ids, expected=expected)
+            now = self._records(await self._keeper.current())
+            again = await now.delete_many(ids, expected=expected, fence=fence, counter=counter)
             deleted = [one or other for one, other in zip(deleted, again, strict=True)]
         if self._accounts is not None:
             await self._accounts.deleted(sum(deleted))
         return deleted
 
-    async def change_many(self, changes: Sequence[RecordChange]) -> list[Outcome]:
+    async def read_group(self, group: str) -> GroupCount:
+        """See `Records.read_group`."""
+        return await self._asked(lambda records: records.read_group(group))
+
+    async def correct_group(self, group: str, difference: int, *, fence: Fence) -> None:
+        """See `Records.correct_group`. Not done again where the memories have moved: they are counted anew there."""
+        await self._records(await self._keeper.current()).correct_group(group, difference, fence=fence)
+
+    async def change_many(self, changes: Sequence[RecordChange], *, fence: Fence | None = None) -> list[Outcome]:
         """See `Records.change_many`."""
         state = await self._keeper.current()
-        outcomes = await self._records(state).change_many(changes)
+        outcomes = await self._records(state).change_many(changes, fence=fence)
         if await self._has_moved_on(state):
             missing = [place for place, outcome in enumerate(outcomes) if outcome is Outcome.MISSING]
             now = self._records(await self._keeper.current())
-            again = await now.change_many([changes[place] for place in missing]) if missing else []
+            again = await now.change_many([changes[place] for place in missing], fence=fence) if missing else []
             for place, outcome in zip(missing, again, strict=True):
                 outcomes[place] = outcome
         return outcomes
@@ -330,9 +365,18 @@ class TenantEngine:
         """That of all tenants together."""
         return self._engine.traffic
 
-    def records(self, collection: Collection) -> Records:
+    def records(
+        self, collection: Collection, counting: GroupCounting | None = None, announcing: Announcing | None = None
+    ) -> Records:
         """The tenant's memories; or the vectors of a next model, which are the store's other collection."""
-        return self._records if collection == self._collection else self._engine.records(collection)
+        if collection != self._collection:
+            return self._engine.records(collection, counting, announcing)
+        self._records.attach(counting, announcing)
+        return self._records
+
+    def event_log(self, key: str) -> EventLog:
+        """The engine's own."""
+        return self._engine.event_log(key)
 
     async def move_many(
         self, source: Collection, target: Collection, ids: Mapping[str, str], *, without: Sequence[str] = ()

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from uuid import uuid4
 
-from betterdb_agent_memory.engines.base import Collection, Engine, Outcome, Records, RecordWrite
+from betterdb_agent_memory.engines.base import Collection, Engine, Fence, GroupCounting, Outcome, Records, RecordWrite
+from betterdb_agent_memory.engines.event_log import Announcing
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.engines.partitioned import PartitionedRecords
 from betterdb_agent_memory.memory.record import MEMORY_SCHEMA, memory_collection
@@ -37,8 +38,8 @@ class CrowdedRecords(TenantRecords):
         self.neighbours = [PartitionedRecords(pools.shared(0), other) for other in (tenant.upper(), tenant[:-1])]
         self.theirs: dict[str, Fields] = {}
 
-    async def write_many(self, writes: Sequence[RecordWrite]) -> list[Outcome]:
-        outcomes = await super().write_many(writes)
+    async def write_many(self, writes: Sequence[RecordWrite], *, fence: Fence | None = None) -> list[Outcome]:
+        outcomes = await super().write_many(writes, fence=fence)
         lasting = [replace(write, ttl_seconds=None, expires_at_ms=None, if_exists=None) for write in writes]
         for neighbour in self.neighbours:
             await neighbour.write_many(lasting)
@@ -56,11 +57,16 @@ class PooledEngine(TenantEngine):
         nobody = "nobody"
         super().__init__(engine, nobody, self._of(nobody, memory_collection(nobody)))
 
-    def records(self, collection: Collection) -> Records:
+    def records(
+        self, collection: Collection, counting: GroupCounting | None = None, announcing: Announcing | None = None
+    ) -> Records:
         name = collection.key_prefix.removesuffix(":mem:")
         if collection.schema != MEMORY_SCHEMA or name == collection.key_prefix:
-            return self.engine.records(collection)
-        return self._of(name, collection)
+            return self.engine.records(collection, counting, announcing)
+        crowd = self._of(name, collection)
+        if counting is not None or announcing is not None:
+            crowd.attach(counting, announcing)
+        return crowd
 
     def _of(self, name: str, collection: Collection) -> CrowdedRecords:
         if name not in self.crowds:

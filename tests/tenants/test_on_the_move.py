@@ -76,7 +76,7 @@ async def two(url: str, store_name: str) -> AsyncIterator[Two]:
     engine = open_engine(url)
     source = shared_collection(memory_collection(f"{store_name}pool"), TENANT)
     target = memory_collection(store_name)
-    shared = SharedRecords(engine.records(source), TENANT)
+    shared = SharedRecords(engine, source, TENANT)
     made = Two(engine, source, target, PartitionedRecords(shared, "acme"), engine.records(target))
     for records in (made.former, made.later):
         await records.prepare(DIMENSIONS)

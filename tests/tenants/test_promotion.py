@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from betterdb_agent_memory import (
     Progress,
     TenantsOptions,
 )
-from betterdb_agent_memory.engines.base import Outcome, RecordWrite
+from betterdb_agent_memory.engines.base import Outcome, RecordChange, RecordWrite
 from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.engines.partitioned import PartitionedRecords
 from betterdb_agent_memory.leasing import HeldLease
@@ -176,15 +177,15 @@ async def test_who_stood_still_meanwhile_loses_nothing(make_agent: MakeAgent, mo
     going_on = asyncio.Event()
     waiting: list[str] = []
 
-    async def late_write(records: PartitionedRecords, writes: Sequence[RecordWrite]) -> list[Outcome]:
+    async def late_write(records: PartitionedRecords, writes: Sequence[RecordWrite], **how: Any) -> list[Outcome]:
         waiting.append("write")
         await going_on.wait()
-        return await written(records, writes)
+        return await written(records, writes, **how)
 
-    async def late_change(records: PartitionedRecords, changes: Sequence[object]) -> list[Outcome]:
+    async def late_change(records: PartitionedRecords, changes: Sequence[RecordChange], **how: Any) -> list[Outcome]:
         waiting.append("change")
         await going_on.wait()
-        return await changed(records, changes)  # type: ignore[arg-type]
+        return await changed(records, changes, **how)
 
     monkeypatch.setattr(PartitionedRecords, "write_many", late_write)
     monkeypatch.setattr(PartitionedRecords, "change_many", late_change)
@@ -212,10 +213,10 @@ async def test_what_was_written_while_others_are_told_stays_where_they_look(
     written = PartitionedRecords.write_many
     going_on, is_waiting = asyncio.Event(), asyncio.Event()
 
-    async def late_write(records: PartitionedRecords, writes: Sequence[RecordWrite]) -> list[Outcome]:
+    async def late_write(records: PartitionedRecords, writes: Sequence[RecordWrite], **how: Any) -> list[Outcome]:
         is_waiting.set()
         await going_on.wait()
-        return await written(records, writes)
+        return await written(records, writes, **how)
 
     monkeypatch.setattr(PartitionedRecords, "write_many", late_write)
     late = asyncio.create_task(memory.remember("came late"))

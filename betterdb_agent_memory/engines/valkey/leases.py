@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from betterdb_agent_memory.engines.valkey import reply
-from betterdb_agent_memory.engines.valkey.client import ValkeyClient
+from betterdb_agent_memory.engines.valkey.command_client import CommandClient
 from betterdb_agent_memory.engines.valkey.limits import MAX_TTL_SECONDS
 from betterdb_agent_memory.engines.valkey.scripts import load_script, run_many
 from betterdb_agent_memory.errors import InvalidInputError
@@ -16,7 +16,7 @@ class ValkeyLeases:
     can be repeated: the holder gets its own token again.
     """
 
-    def __init__(self, client: ValkeyClient) -> None:
+    def __init__(self, client: CommandClient) -> None:
         self._client = client
 
     async def acquire(self, key: str, owner: str, *, ttl_seconds: float, lasting: bool = True) -> int | None:

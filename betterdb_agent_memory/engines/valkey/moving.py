@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from betterdb_agent_memory.engines.base import Collection
 from betterdb_agent_memory.engines.valkey import reply
-from betterdb_agent_memory.engines.valkey.client import ValkeyClient
+from betterdb_agent_memory.engines.valkey.command_client import CommandClient
 from betterdb_agent_memory.engines.valkey.packing import Command
 from betterdb_agent_memory.engines.valkey.scripts import load_script, run_many
 from betterdb_agent_memory.engines.valkey.writing import settle
@@ -14,7 +14,7 @@ from betterdb_agent_memory.errors import ConfigurationError
 
 
 async def move_many(
-    client: ValkeyClient, source: Collection, target: Collection, ids: Mapping[str, str], *, without: Sequence[str]
+    client: CommandClient, source: Collection, target: Collection, ids: Mapping[str, str], *, without: Sequence[str]
 ) -> int:
     """See `Engine.move_many`."""
     keys = {there: (source.key_prefix + there, target.key_prefix + here) for there, here in ids.items()}

@@ -292,7 +292,7 @@ class EmbeddingMigration:
         walk = self._memories.walk(Filter(), fields=(record.CREATED_AT,), after=after, page_size=batch_size)
         async for rows in walk:
             lease.check()
-            failures.add(len(rows), (await generation.refresh([row.id for row in rows])).failed)
+            failures.add(len(rows), (await generation.refresh([row.id for row in rows], fence=lease.fence)).failed)
             if not failures:
                 place = place_of(rows[-1])
                 lease.check()
@@ -326,7 +326,7 @@ class EmbeddingMigration:
         failures = _Failures()
         async for rows in self._memories.scan((record.CONTENT,), page_size=batch_size):
             lease.check()
-            result = await generation.refresh([row.id for row in rows])
+            result = await generation.refresh([row.id for row in rows], fence=lease.fence)
             changed += result.written
             failures.add(len(rows), result.failed)
             seen += len(rows)
@@ -335,7 +335,7 @@ class EmbeddingMigration:
             lease.check()
             there = await self._memories.read_many([row.id for row in rows], (record.CONTENT,))
             gone = [row.id for row, memory in zip(rows, there, strict=True) if memory is None]
-            changed += (await generation.refresh(gone)).written
+            changed += (await generation.refresh(gone, fence=lease.fence)).written
         failures.raise_if_any()
         return changed
 
@@ -400,9 +400,9 @@ class EmbeddingMigration:
         async for rows in self._memories.scan((record.CONTENT,), page_size=batch_size):
             lease.check()
             ids = [row.id for row in rows]
-            failures.add(len(ids), (await generation.refresh(ids)).failed)
+            failures.add(len(ids), (await generation.refresh(ids, fence=lease.fence)).failed)
             lease.check()
-            changed += await generation.adopt(ids)
+            changed += await generation.adopt(ids, fence=lease.fence)
             seen += len(rows)
             _tell(on_progress, "replacing vectors", min(seen, total), total)
         failures.raise_if_any()

@@ -6,7 +6,7 @@ next phase waits that long before relying on it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, TypeVar, get_args
 
@@ -114,11 +114,20 @@ def _one_of(key: str, name: str, said: bytes, known: tuple[_Word, ...]) -> _Word
 class StateKeeper:
     """Reads the state at most once in a while, and writes it."""
 
-    def __init__(self, values: Values, key: str, *, quiet_seconds: float, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        values: Values,
+        key: str,
+        *,
+        quiet_seconds: float,
+        now: Callable[[], float],
+        on_read: Callable[[Mapping[str, bytes]], Awaitable[None]] | None = None,
+    ) -> None:
         self.key = key
         self._values = values
         self._quiet_seconds = quiet_seconds
         self._now = now
+        self._on_read = on_read
         self._read_at: float | None = None
         self._state = GenerationState()
 
@@ -135,7 +144,11 @@ class StateKeeper:
         if believed is not None:
             return believed
         began = self._now()
-        read = GenerationState.decoded(self.key, await self._values.read_map(self.key))
+        fields = await self._values.read_map(self.key)
+        if self._on_read is not None:
+            # What else is noted in this map is read by every worker at no cost.
+            await self._on_read(fields)
+        read = GenerationState.decoded(self.key, fields)
         if read != self._state:
             self._state = read
         self._read_at = began

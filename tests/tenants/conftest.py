@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -15,11 +16,19 @@ MakeAgent = Callable[..., AgentMemory]
 PLACEMENT_SECONDS = 0.25
 
 
-@pytest.fixture(params=["server", "file"])
+@pytest.fixture(params=["server", "file", "cluster"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "file":
         return str(tmp_path / "memories.db")
-    return str(request.getfixturevalue("valkey_server").url)
+    return str(request.getfixturevalue(f"valkey_{request.param}").url)
+
+
+@pytest.fixture
+def store_name(request: pytest.FixtureRequest) -> str:
+    """A name of its own; with a hash tag on a cluster, where the agent's own memories need one."""
+    name = f"t{uuid4().hex[:12]}"
+    is_on_cluster = "url" in request.fixturenames and "cluster" in request.getfixturevalue("url")
+    return f"{{{name}}}" if is_on_cluster else name
 
 
 @pytest.fixture

@@ -36,6 +36,11 @@ EVERYTHING = Filter()
 FIELDS = ("content", "created_at")
 
 
+def tagged(name: str) -> str:
+    """The name with a hash tag: records move within a slot."""
+    return name if "{" in name else f"{{{name}}}"
+
+
 def record(id: str, number: int) -> RecordWrite:
     vector = [1.0, number / 10] + [0.0] * (DIMENSIONS - 2)
     fields = {
@@ -74,8 +79,8 @@ class Two:
 @pytest.fixture
 async def two(url: str, store_name: str) -> AsyncIterator[Two]:
     engine = open_engine(url)
-    source = shared_collection(memory_collection(f"{store_name}pool"), TENANT)
-    target = memory_collection(store_name)
+    source = shared_collection(memory_collection(f"{tagged(store_name)}pool"), TENANT)
+    target = memory_collection(tagged(store_name))
     shared = SharedRecords(engine, source, TENANT)
     made = Two(engine, source, target, PartitionedRecords(shared, "acme"), engine.records(target))
     for records in (made.former, made.later):

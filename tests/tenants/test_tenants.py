@@ -139,7 +139,7 @@ async def test_metrics_tell_tenants_apart_if_asked(url: str, store_name: str) ->
         tenants=TenantsOptions(metrics_by_tenant=True),
     )
     await agent.tenant("acme").memory.remember("tea")
-    assert f'"{{{store_name}:acme}}"}} 1.0' in generate_latest(registry).decode()
+    assert f'"{agent.tenant("acme").name}"}} 1.0' in generate_latest(registry).decode()
     await agent.close()
 
 

@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.errors import RerankingError as RerankingError
     from betterdb_agent_memory.errors import SearchModuleMissingError as SearchModuleMissingError
     from betterdb_agent_memory.errors import SearchTimeoutError as SearchTimeoutError
+    from betterdb_agent_memory.errors import TenantLimitError as TenantLimitError
     from betterdb_agent_memory.errors import ValkeyCommandError as ValkeyCommandError
     from betterdb_agent_memory.errors import VersionConflictError as VersionConflictError
     from betterdb_agent_memory.live_config import MemoryConfigSnapshot as MemoryConfigSnapshot
@@ -177,6 +178,8 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.options import ModelCost as ModelCost
     from betterdb_agent_memory.options import RecallWeights as RecallWeights
     from betterdb_agent_memory.options import TelemetryOptions as TelemetryOptions
+    from betterdb_agent_memory.options import TenantLimits as TenantLimits
+    from betterdb_agent_memory.options import TenantsOptions as TenantsOptions
     from betterdb_agent_memory.options import TierDefaults as TierDefaults
     from betterdb_agent_memory.rerankers.base import Reranker as Reranker
     from betterdb_agent_memory.rerankers.base import RerankFn as RerankFn
@@ -187,6 +190,9 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.telemetry import MemoryMetrics as MemoryMetrics
     from betterdb_agent_memory.telemetry import MemoryTelemetry as MemoryTelemetry
     from betterdb_agent_memory.telemetry import create_memory_telemetry as create_memory_telemetry
+    from betterdb_agent_memory.tenants.tenant import Tenant as Tenant
+    from betterdb_agent_memory.tenants.tenants import Tenants as Tenants
+    from betterdb_agent_memory.tenants.tenants import TenantStatus as TenantStatus
 
 _PLACES: Final = {
     "agent_cache": "AgentCache",
@@ -224,7 +230,7 @@ _PLACES: Final = {
         "EmbedderUnavailableError EmbeddingError EngineError EngineUnavailableError IndexMismatchError "
         "IndexMissingError IndexNotReadyError InvalidInputError LeaseHeldError LeaseLostError MemoryExistsError "
         "MemoryNotFoundError OutcomeUnknownError PartialBatchError RerankingError SearchModuleMissingError "
-        "SearchTimeoutError ValkeyCommandError VersionConflictError"
+        "SearchTimeoutError TenantLimitError ValkeyCommandError VersionConflictError"
     ),
     "live_config": "MemoryConfigSnapshot",
     "memory.calibration": "AnsweredQuestion Calibration CeilingRates",
@@ -256,12 +262,15 @@ _PLACES: Final = {
         "AgentCacheOptions AgentMemoryConfig AgentMemoryOptions AgentMemoryRecallConfig Analytics AnalyticsOptions "
         "CacheOptions ChangeFeedOptions ConfigRefreshOptions ConsolidationConfig DeferredReinforcement "
         "DiscoveryOptions EmbeddingCacheOptions HybridOptions MemoryConfigRefreshConfig MemoryDiscoveryConfig "
-        "MemoryOptions MemoryStoreClient MemoryTelemetryOptions ModelCost RecallWeights TelemetryOptions TierDefaults"
+        "MemoryOptions MemoryStoreClient MemoryTelemetryOptions ModelCost RecallWeights TelemetryOptions "
+        "TenantLimits TenantsOptions TierDefaults"
     ),
     "rerankers.base": "RerankFn Reranker",
     "rerankers.function": "FunctionReranker",
     "rerankers.named": "reranker_from_name",
     "telemetry": "DEFAULT_METRICS_PREFIX DEFAULT_TRACER_NAME MemoryMetrics MemoryTelemetry create_memory_telemetry",
+    "tenants.tenant": "Tenant",
+    "tenants.tenants": "TenantStatus Tenants",
 }
 """Every public name, by the module that has it. The imports above tell type checkers the same."""
 

@@ -16,6 +16,7 @@
     ├── MemoryNotFoundError (also LookupError)   there is no memory with this id
     ├── MemoryExistsError                        another memory has this id already
     ├── VersionConflictError                     the memory was changed since it was read
+    ├── TenantLimitError                         the tenant has, or calls, as much as it may
     ├── ChangesMissedError                       changes were trimmed before they were read
     ├── LeaseHeldError                           another worker is doing this long work right now
     ├── LeaseLostError                           the time to do it ran out and somebody else may have begun
@@ -121,6 +122,29 @@ class VersionConflictError(AgentMemoryError):
     def __init__(self, message: str, *, current: int | None = None) -> None:
         super().__init__(message)
         self.current = current
+
+
+class TenantLimitError(AgentMemoryError):
+    """A tenant has as many memories or bytes as it may, or calls faster; nothing was embedded or written.
+
+    `limit` is the field of `TenantLimits`, `allowed` its value, `used` what there would have been.
+    `retry_after_seconds` says when a call is allowed again, None where only deleting memories helps.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        limit: str = "",
+        allowed: float = 0,
+        used: float = 0,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.allowed = allowed
+        self.used = used
+        self.retry_after_seconds = retry_after_seconds
 
 
 class ChangesMissedError(AgentMemoryError):

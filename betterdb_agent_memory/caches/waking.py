@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from betterdb_agent_memory.engines.base import Collection, Engine, GroupCounting, Leases, Records, Traffic
 from betterdb_agent_memory.engines.event_log import Announcing, EventLog
@@ -46,6 +46,12 @@ class WakingEngine:
     def event_log(self, key: str) -> EventLog:
         """The engine's own."""
         return self._engine.event_log(key)
+
+    async def move_many(
+        self, source: Collection, target: Collection, ids: Mapping[str, str], *, without: Sequence[str] = ()
+    ) -> int:
+        """The engine's own."""
+        return await self._engine.move_many(source, target, ids, without=without)
 
     def watch(self, keys: Sequence[str], on_change: Callable[[], None]) -> Watch:
         """The engine's own."""

@@ -545,6 +545,20 @@ class Engine(Protocol):
     def event_log(self, key: str) -> EventLog:
         """The event log at `key`, which may be there or not; no I/O."""
 
+    async def move_many(
+        self, source: Collection, target: Collection, ids: Mapping[str, str], *, without: Sequence[str] = ()
+    ) -> int:
+        """Make records of `source` records of `target`, with their expiry; how many there were.
+
+        `ids` maps the id there to the id here; a record that is here already is replaced. Fields in `without`
+        are left behind. Each in one step, so that whoever looks at `source` first and at `target` afterwards
+        finds it. One round trip per 500.
+
+        Raises:
+            ConfigurationError: the keys of a record lie in two slots of a cluster; nothing was moved.
+            IndexMissingError: a file has no such `target`; `Records.prepare` makes it.
+        """
+
     def watch(self, keys: Sequence[str], on_change: Callable[[], None]) -> Watch:
         """Call `on_change` soon after strings or maps at these keys were changed, by whomever.
 

@@ -45,6 +45,8 @@ TURN = "turn"
 SPEAKER = "speaker"
 WORDS = "words"
 """The stems of the content, where the search engine cannot find them itself: other languages than English."""
+TENANT = "tenant"
+"""Whose memory it is, in a pool that many tenants share, and nowhere else."""
 DERIVED = "derived"
 """Whether a memory is a product of consolidation: one of the three values below."""
 

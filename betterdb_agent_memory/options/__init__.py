@@ -48,6 +48,7 @@ from betterdb_agent_memory.options.recall import (
     HybridOptions,
     Retrieval,
 )
+from betterdb_agent_memory.options.tenants import TenantLimits, TenantsOptions
 
 __all__ = [
     "CONTRACT_WEIGHTS",
@@ -90,6 +91,8 @@ __all__ = [
     "Reinforcement",
     "Retrieval",
     "TelemetryOptions",
+    "TenantLimits",
+    "TenantsOptions",
     "TierDefaults",
     "checked_name",
     "count_of_at_least_one",

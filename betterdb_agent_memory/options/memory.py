@@ -158,12 +158,15 @@ class MemoryTelemetryOptions:
     """Where spans and metrics go; None means the published default names and the global registry.
 
     `capture_content` puts remembered texts and queries into span attributes (off: no attribute holds one).
+    `label` is what metrics are counted under, None for the store's name; with one, what goes to the server is left
+    to whoever has that name.
     """
 
     tracer_name: Annotated[str, text()] | None = None
     metrics_prefix: Annotated[str, metric_name()] | None = None
     registry: Registry | None = None
     capture_content: Switch = False
+    label: Annotated[str, text()] | None = None
 
 
 @options

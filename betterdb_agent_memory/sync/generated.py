@@ -148,6 +148,10 @@ from betterdb_agent_memory import (
     SummarizeFn,
     Tag,
     TelemetryOptions,
+    TenantLimitError,
+    TenantLimits,
+    TenantsOptions,
+    TenantStatus,
     TextBlock,
     TierDefaults,
     TierStats,
@@ -222,6 +226,8 @@ from betterdb_agent_memory.options.facade import _embedder
 from betterdb_agent_memory.options.memory import Switch
 from betterdb_agent_memory.sync.bridge import Bridged, as_async, call, iterate, wait, with_async_functions
 from betterdb_agent_memory.sync.decorating import SyncCacheTool
+from betterdb_agent_memory.tenants.tenant import Tenant as AsyncTenant
+from betterdb_agent_memory.tenants.tenants import Tenants as AsyncTenants
 
 __all__ = [
     "DEFAULT_COST_TABLE",
@@ -368,6 +374,12 @@ __all__ = [
     "SummarizeFn",
     "Tag",
     "TelemetryOptions",
+    "Tenant",
+    "TenantLimitError",
+    "TenantLimits",
+    "TenantStatus",
+    "Tenants",
+    "TenantsOptions",
     "TextBlock",
     "TierDefaults",
     "TierStats",
@@ -407,7 +419,8 @@ class AgentMemory(Bridged):
     """One object that gives a worker its long-term memory and its caches, over one connection.
 
     `agent.memory` is what is remembered; `agent.llm`, `agent.tool`, `agent.session` and `agent.embeddings` are
-    exact and expire; `agent.config` is what operators change while it runs. Three ways in:
+    exact and expire; `agent.config` is what operators change while it runs. `agent.tenant("acme")` has the same for one
+    tenant, and `agent.tenants` what is done about tenants. Three ways in:
     `AgentMemory.open(url)` makes everything, `AgentMemory.from_env()` as the environment says, and
     `AgentMemory(AgentMemoryOptions(...))` takes your own client, as published. Use it with `with`, or
     call `initialize` and `close`. No I/O happens before the first call.
@@ -445,6 +458,11 @@ class AgentMemory(Bridged):
         """The `config` of the asynchronous object."""
         return AgentConfig._around(self._inner.config)
 
+    @property
+    def tenants(self) -> Tenants:
+        """The `tenants` of the asynchronous object."""
+        return Tenants._around(self._inner.tenants)
+
     def stats(self) -> AgentCacheStats:
         """Hits, misses and dollars saved of the caches, by all workers of this name. At most two round trips.
 
@@ -477,6 +495,7 @@ class AgentMemory(Bridged):
         next_embedder: Embedder | EmbedFn | Callable[..., Any] | None = None,
         memory: MemoryOptions | None = None,
         caches: CacheOptions | None = None,
+        tenants: TenantsOptions | None = None,
         clock: Clock = system_clock,
     ) -> AgentMemory:
         """Open a server or a file; no I/O happens before the first call.
@@ -484,7 +503,8 @@ class AgentMemory(Bridged):
         `url` is `valkey://`, `valkeys://`, `redis://`, `rediss://` or `unix://`, a file path, or
         `:memory:`; None reads the environment variable BETTERDB_URL, else takes a file in the user's
         data directory. `embedder` defaults to the offline one (extra `local`); `next_embedder` is the
-        model that the store is to be moved to (`agent.memory.migration`).
+        model that the store is to be moved to (`agent.memory.migration`). `tenants` says how `agent.tenant(...)` keeps
+        those it is asked for.
 
         Differs from a bare `MemoryStore`: recency and importance only break ties, recalled memories are
         written back later and merged, live configuration is re-read every 30 s, questions that were embedded
@@ -502,6 +522,7 @@ class AgentMemory(Bridged):
                 next_embedder=as_async(next_embedder),
                 memory=memory,
                 caches=caches,
+                tenants=tenants,
                 clock=clock,
             )
         )
@@ -513,6 +534,7 @@ class AgentMemory(Bridged):
         *,
         memory: MemoryOptions | None = None,
         caches: CacheOptions | None = None,
+        tenants: TenantsOptions | None = None,
         clock: Clock = system_clock,
     ) -> AgentMemory:
         """Open what the environment names: BETTERDB_URL, BETTERDB_NAME, BETTERDB_EMBEDDER, BETTERDB_THRESHOLD,
@@ -525,7 +547,21 @@ class AgentMemory(Bridged):
         Raises:
             ConfigurationError: a variable cannot be used; the message names it.
         """
-        return cls._around(call(AsyncAgentMemory.from_env, environment, memory=memory, caches=caches, clock=clock))
+        return cls._around(
+            call(AsyncAgentMemory.from_env, environment, memory=memory, caches=caches, tenants=tenants, clock=clock)
+        )
+
+    def tenant(self, tenant: str) -> Tenant:
+        """The store and the caches of one tenant, apart from every other's; no I/O.
+
+        `tenant` is up to 64 letters of ASCII, digits and `_ . @ + = -`. Its keys begin with `{name:tenant}:`, so
+        they lie in one slot of a cluster. The index is made with the first use. Asked for again it is the same
+        object; many may be held at once (docs/tenants.md).
+
+        Raises:
+            InvalidInputError: the name cannot be used.
+        """
+        return Tenant._around(call(self._inner.tenant, tenant))
 
     def initialize(self) -> None:
         """Find or create the index, then announce both tiers and read what operators have changed.
@@ -1787,6 +1823,106 @@ class AgentConfig(Bridged):
         return wait(self._inner.remove_tool_policy(tool))
 
 
+class Tenant(Bridged):
+    """What an agent has, for one tenant: `memory`, the caches `llm`, `tool`, `session` and `embeddings`, and `config`.
+
+    Made by `agent.tenant(name)`; nothing has to be closed, the agent does that. All of them share the agent's
+    connections and its embedder, and none has work in the background while it is not used.
+    """
+
+    _inner: AsyncTenant
+
+    @property
+    def tenant(self) -> str:
+        """What the tenant is called."""
+        return call(lambda: self._inner.tenant)
+
+    @property
+    def name(self) -> str:
+        """What its keys begin with: the name under which a store of its own, in any language, would find them."""
+        return call(lambda: self._inner.name)
+
+    @property
+    def memory(self) -> MemoryStore:
+        """Its memories: every verb of a store."""
+        return MemoryStore._around(call(lambda: self._inner.memory))
+
+    @property
+    def llm(self) -> LlmCache:
+        """Its answers of models."""
+        return LlmCache._around(call(lambda: self._inner.llm))
+
+    @property
+    def tool(self) -> ToolCache:
+        """Its results of tools."""
+        return ToolCache._around(call(lambda: self._inner.tool))
+
+    @property
+    def session(self) -> SessionCache:
+        """What it keeps about threads."""
+        return SessionCache._around(call(lambda: self._inner.session))
+
+    @property
+    def embeddings(self) -> EmbeddingCache:
+        """Vectors by text that it keeps by itself; those of its memories go through the agent's."""
+        return EmbeddingCache._around(call(lambda: self._inner.embeddings))
+
+    @property
+    def config(self) -> AgentConfig:
+        """Showing and writing what operators change about this tenant."""
+        return AgentConfig._around(call(lambda: self._inner.config))
+
+    def stats(self) -> AgentCacheStats:
+        """Hits, misses and dollars saved of its caches, by all workers. At most two round trips."""
+        return wait(self._inner.stats())
+
+    def flush(self) -> None:
+        """Delete its cache entries and the statistics of its caches, and nothing else. A walk over all keys."""
+        wait(self._inner.flush())
+
+
+class Tenants(Bridged):
+    """What is done about tenants: `agent.tenants`.
+
+    They share the agent's engine, its embedder and the options of its tiers. `store` are the arguments of the agent's
+    own store.
+    """
+
+    _inner: AsyncTenants
+
+    def get(self, tenant: str) -> Tenant:
+        """As `agent.tenant`."""
+        return Tenant._around(call(self._inner.get, tenant))
+
+    def status(self, tenant: str) -> TenantStatus:
+        """Where the tenant's memories are and how much it uses: a walk over all its memories."""
+        return wait(self._inner.status(tenant))
+
+    def set_limits(self, tenant: str, limits: TenantLimits) -> None:
+        """Limit what a tenant may use; every worker goes by it within `placement_seconds`. Two round trips.
+
+        They stand in the store, in place of `TenantsOptions.limits`, until they are set again.
+        """
+        wait(self._inner.set_limits(tenant, limits))
+
+    def promote(self, tenant: str, *, on_progress: ProgressFn | None = None) -> TenantStatus:
+        """Give a tenant of a pool an index of its own, while everybody goes on reading and writing.
+
+        It takes twice `placement_seconds`, until every worker has heard, and the moving itself: each memory in one
+        step, about six round trips per 500. Recalls ask both places meanwhile. Goes on where one that was killed
+        stopped. For a tenant that has its own already it moves what late workers may have left in the pool.
+
+        Raises:
+            LeaseHeldError: another worker is promoting it.
+            LeaseLostError: this process stood still for longer than its lease; promote again.
+        """
+        return wait(self._inner.promote(tenant, on_progress=on_progress))
+
+    def names(self) -> list[str]:
+        """The tenants that somebody has used, in order; a server looks at all its keys for it."""
+        return wait(self._inner.names())
+
+
 class LlmCache(Bridged):
     """Answers by request: `agent.llm`. Built by `AgentMemory` and `AgentCache`.
 
@@ -2165,7 +2301,7 @@ class AgentMemoryOptions(AsyncAgentMemoryOptions):
     `AgentCacheOptions`, and for the memories, both keyword-only: `embed_fn`, an async function from text
     to vector or an `Embedder`, and `memory`, the long-term tier. Ours, and keyword-only as well: `embeddings`,
     whether vectors of questions are kept (None: where a model's call costs more than a round trip and the
-    embedder has a name).
+    embedder has a name); `tenants`, how `agent.tenant(...)` keeps those it is asked for.
     """
 
     if TYPE_CHECKING:
@@ -2187,6 +2323,7 @@ class AgentMemoryOptions(AsyncAgentMemoryOptions):
             | Callable[..., Any],
             memory: AgentMemoryConfig = ...,
             embeddings: Annotated[bool | EmbeddingCacheOptions, either(EmbeddingCacheOptions)] | None = ...,
+            tenants: Annotated[TenantsOptions, Accepts("TenantsOptions(...)")] | None = ...,
         ) -> None: ...
 
     else:

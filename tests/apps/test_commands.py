@@ -297,3 +297,18 @@ def test_following_shows_what_other_processes_do(place: list[str], run: Run, tmp
     assert run(*place, "changes", "--thread", "T").code == 1
     assert run(*place, "changes", "--since", seen[1]["id"], "--json").json == seen[2]
     assert run(*place, "changes", "--since", "2999-01-01").code == 1
+
+
+def test_a_tenant_has_memories_and_settings_of_its_own(run: Run, place: list[str]) -> None:
+    run(*place, "--tenant", "acme", "remember", "Invoices go to Ada.", "--id", "one")
+    run(*place, "remember", "Invoices go to Bob.", "--id", "one", "--tenant=globex")
+    [found] = run(*place, "--tenant", "acme", "list", "--json").json["items"]
+    assert found["content"] == "Invoices go to Ada."
+    assert run(*place, "list", "--json").json["items"] == []
+    run(*place, "--tenant", "acme", "config", "set", "--threshold", "0.125")
+    shown = run(*place, "--tenant", "acme", "config", "show", "--live", "--json").out
+    assert "0.125" in shown
+    assert "0.125" not in run(*place, "config", "show", "--live", "--json").out
+    refused = run(*place, "--tenant", "a:b", "list")
+    assert refused.code != 0
+    assert "name of a tenant" in refused.err

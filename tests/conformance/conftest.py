@@ -18,6 +18,7 @@ from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from tests.acl import make_user
 from tests.clusters import MASTER, SentinelSet, ValkeyCluster
+from tests.conformance.pooled import NOT_FOR_POOLS, PooledEngine
 from tests.embedding import embed
 from tests.servers import ValkeyServer
 from tests.tls import Certificates, Terminator
@@ -28,12 +29,15 @@ URL = "valkey-url"
 POOL = "valkey-pool"
 BLOCKING_POOL = "valkey-blocking-pool"
 SINGLE = "valkey-single-connection"
+POOLED = "valkey-pooled-tenant"
+POOLED_FILE = "embedded-pooled-tenant"
 PROTOCOLS = [
     f"{library}-resp{protocol}-{decoding}"
     for library in ("valkey", "redis")
     for protocol in (2, 3)
     for decoding in ("bytes", "decoded")
 ]
+POOLS = (POOLED, POOLED_FILE)
 CLUSTER = "cluster-url"
 CLUSTER_CLIENT = "cluster-redis-client"
 SENTINEL = "sentinel-url"
@@ -51,6 +55,7 @@ ONCE_OVER_MODULES = ("test_remember_recall", "test_list_stats_config", "test_val
 CONFIGURATIONS = [
     *(FILE, MEMORY, URL, POOL, BLOCKING_POOL, SINGLE),
     *PROTOCOLS,
+    POOLED,
     CLUSTER,
     *ONCE_OVER,
     *([FANNING_OUT] if OTHER_CLUSTER_URL else []),
@@ -104,6 +109,19 @@ def configuration(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 async def engine(configuration: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
     """A place of each kind; a server is emptied afterwards."""
+    if configuration in POOLS:
+        if (why := NOT_FOR_POOLS.get(request.node.originalname)) is not None:
+            pytest.skip(why)
+        inner: Engine
+        if configuration == POOLED:
+            inner = ValkeyEngine.from_url(request.getfixturevalue("valkey_server").url)
+        else:
+            inner = EmbeddedEngine(tmp_path / "memories.db")
+        pooled = PooledEngine(inner)
+        yield pooled
+        await pooled.assert_neighbours_have_everything()
+        await inner.close()
+        return
     if configuration in (FILE, MEMORY):
         embedded = EmbeddedEngine(":memory:" if configuration == MEMORY else tmp_path / "memories.db")
         yield embedded

@@ -35,10 +35,10 @@ from betterdb_agent_memory.memory.embedding import CheckedEmbedder
 from betterdb_agent_memory.memory.generations.generation import Generation, Standing, generation_collection
 from betterdb_agent_memory.memory.sessions import Sessions
 from betterdb_agent_memory.memory.turns import session_key, turn_id
-from tests.conformance.conftest import CLUSTER, FILE, URL, MakeStore
+from tests.conformance.conftest import CLUSTER, FILE, POOLED, URL, MakeStore
 
 # What differs between clients is below the verbs used here.
-pytestmark = pytest.mark.parametrize("configuration", [FILE, URL, CLUSTER], indirect=True)
+pytestmark = pytest.mark.parametrize("configuration", [FILE, URL, POOLED, CLUSTER], indirect=True)
 
 
 class WordEmbedder:

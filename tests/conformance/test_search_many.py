@@ -13,14 +13,16 @@ from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.filters import Equals, Filter, HasTag, IdIn
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.memory.record import MEMORY_SCHEMA
-from tests.conformance.conftest import CLUSTER, FILE, URL
+from tests.conformance.conftest import CLUSTER, FILE, POOLED, URL
 from tests.engines.searching import nearest
 
 EVERYTHING = Filter()
 FIELDS = ("content", "threadId", "tags")
 CREATED_AT_MS = 1_750_000_000_000
 
-pytestmark = pytest.mark.parametrize("configuration", [FILE, URL, "redis-resp3-decoded", CLUSTER], indirect=True)
+pytestmark = pytest.mark.parametrize(
+    "configuration", [FILE, URL, POOLED, "redis-resp3-decoded", CLUSTER], indirect=True
+)
 
 
 def collection(name: str) -> Collection:

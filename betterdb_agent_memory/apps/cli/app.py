@@ -47,6 +47,9 @@ def session(
     context: typer.Context,
     url: Annotated[str | None, typer.Option("--url", help="Server URL or file.", show_default=False)] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the store.")] = None,
+    tenant: Annotated[
+        str | None, typer.Option("--tenant", help="One tenant of the store: its memories and settings.")
+    ] = None,
     embedder: Annotated[str | None, typer.Option("--embedder", help="What makes vectors, by name.")] = None,
     language: Annotated[
         str | None, typer.Option("--language", help="Whose endings are taken off words: english, german ...")
@@ -61,7 +64,7 @@ def session(
     """What an agent remembers: store it, ask for it, look after it."""
     del version
     flags = {"url": url, "name": name, "embedder": embedder, "language": language}
-    context.obj = Session(flags, config, as_json, debug)
+    context.obj = Session(flags, config, as_json, debug, tenant)
 
 
 _MODULES: Final = (
@@ -71,7 +74,7 @@ _MODULES: Final = (
 for _module in _MODULES:
     _module.add_to(app)
 
-_WITH_VALUE: Final = ("--url", "--name", "--embedder", "--language", "--config")
+_WITH_VALUE: Final = ("--url", "--name", "--tenant", "--embedder", "--language", "--config")
 _ALONE: Final = ("--json", "--debug")
 
 

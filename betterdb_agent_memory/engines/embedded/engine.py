@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import apsw
@@ -12,6 +12,7 @@ from betterdb_agent_memory.engines.base import Collection, GroupCounting, Traffi
 from betterdb_agent_memory.engines.embedded.database import Database
 from betterdb_agent_memory.engines.embedded.event_log import EmbeddedEventLog
 from betterdb_agent_memory.engines.embedded.leases import EmbeddedLeases
+from betterdb_agent_memory.engines.embedded.moving import move_many
 from betterdb_agent_memory.engines.embedded.place import IN_MEMORY
 from betterdb_agent_memory.engines.embedded.records import EmbeddedRecords
 from betterdb_agent_memory.engines.embedded.sweeping import sweep_everything
@@ -84,6 +85,12 @@ class EmbeddedEngine:
     def event_log(self, key: str) -> EmbeddedEventLog:
         """The event log at `key`; no I/O."""
         return EmbeddedEventLog(self._database, self._now_ms, key)
+
+    async def move_many(
+        self, source: Collection, target: Collection, ids: Mapping[str, str], *, without: Sequence[str] = ()
+    ) -> int:
+        """Make records of `source` records of `target`, all or none of them: see `Engine.move_many`."""
+        return await move_many(self._database, source, target, ids, without=without, now_ms=self._now_ms)
 
     def watch(self, keys: Sequence[str], on_change: Callable[[], None]) -> Watch:
         """Call `on_change` within a second after strings or maps were changed, by whichever process."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from betterdb_agent_memory.engines.base import Collection, GroupCounting, Traffic
@@ -10,6 +10,7 @@ from betterdb_agent_memory.engines.event_log import Announcing
 from betterdb_agent_memory.engines.valkey.clients import client_for
 from betterdb_agent_memory.engines.valkey.event_log import ValkeyEventLog
 from betterdb_agent_memory.engines.valkey.leases import ValkeyLeases
+from betterdb_agent_memory.engines.valkey.moving import move_many
 from betterdb_agent_memory.engines.valkey.records import ValkeyRecords
 from betterdb_agent_memory.engines.valkey.urls import client_from_url
 from betterdb_agent_memory.engines.valkey.values import ValkeyValues
@@ -95,6 +96,12 @@ class ValkeyEngine:
             search_timeout_ms=self.search_timeout_ms,
             minimum_ef=self.minimum_ef,
         )
+
+    async def move_many(
+        self, source: Collection, target: Collection, ids: Mapping[str, str], *, without: Sequence[str] = ()
+    ) -> int:
+        """Make records of `source` records of `target`: see `Engine.move_many`."""
+        return await move_many(self._client, source, target, ids, without=without)
 
     def event_log(self, key: str) -> ValkeyEventLog:
         """The event log at `key`; no I/O."""

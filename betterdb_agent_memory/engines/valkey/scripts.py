@@ -26,6 +26,7 @@ _PARTS = {
     "log_open": (),
     "log_settle": ("appending",),
     "log_share": (),
+    "move": (),
     "remove_field": (),
     "write": ("appending", "beside", "expecting", "changing", "storing"),
     "write_fenced_map": (),

@@ -123,7 +123,7 @@ def _measured_parts(results: Results) -> Parts | None:
 
 def _machine(results: Results) -> list[list[str]]:
     about = results.machine
-    if not about:
+    if not about or not results.cells:
         return []
     modules = ", ".join(about["modules"])
     days = sorted({cell["date"][:10] for cell in results.cells.values()})

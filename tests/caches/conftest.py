@@ -29,13 +29,16 @@ def _is_on_a_cluster(item: pytest.Item) -> bool:
 @pytest.fixture(params=["server", "file", CLUSTER])
 async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Engine]:
     """An engine on a real server, a real cluster or a real file, closed afterwards."""
-    servers = {"server": "valkey_server", CLUSTER: "valkey_cluster"}
-    made: Engine = (
-        EmbeddedEngine(tmp_path / "memory.db")
-        if request.param == "file"
-        else ValkeyEngine.from_url(request.getfixturevalue(servers[request.param]).url)
-    )
+    made = made_engine(request, tmp_path)
     try:
         yield made
     finally:
         await made.close()
+
+
+def made_engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
+    """The engine of the kind that a fixture has for its parameter."""
+    if request.param == "file":
+        return EmbeddedEngine(tmp_path / "memory.db")
+    servers = {"server": "valkey_server", CLUSTER: "valkey_cluster"}
+    return ValkeyEngine.from_url(request.getfixturevalue(servers[request.param]).url)

@@ -81,6 +81,7 @@ class AgentMemory(Caches):
             config_refresh=published.config_refresh,
             consolidation=published.consolidation,
             telemetry=published.telemetry or MemoryTelemetryOptions(registry=registry),
+            change_feed=published.change_feed,
         )
 
     @classmethod

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from betterdb_agent_memory import Change, MemoryStore
+from betterdb_agent_memory import Change, ChangesMissedError, MemoryStore
 from betterdb_agent_memory.engines import open_engine
 from betterdb_agent_memory.engines.base import Engine
 from tests.embedding import embed
@@ -100,3 +100,15 @@ async def test_two_consumers_share_the_work_and_the_rest_falls_to_the_one_that_s
     late = [await store.remember(f"late {n}") for n in range(40)]
     await until(lambda: {change.memory_id for change in two.seen[before:]} >= set(late), seconds=20)
     await two.end()
+
+
+async def test_nothing_is_left_of_a_group_when_the_feed_is_switched_off(store: MemoryStore) -> None:
+    consumer = Consumer(store, takeover_seconds=0.3)
+    async with asyncio.timeout(10):
+        while await consumers(store) < 1:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.01)
+    await store.stop_change_feed()
+    with pytest.raises(ChangesMissedError, match="switched off"):
+        await consumer.task
+    assert await store._feed.log.groups() == []
+    assert await store.change_feed() is None

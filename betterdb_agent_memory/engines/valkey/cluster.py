@@ -205,7 +205,8 @@ class ClusterClient:
             verdicts = {index: _verdict(answered[index]) for index in waiting}
             self._learn(answered.values(), verdicts.values())
             waiting = _in_order(commands, waiting, verdicts, replies, is_write=send is _told)
-            asked = {index: said.owner for index in waiting if isinstance(said := verdicts[index], Asked)}
+            remap = self._nodes.settings.remap
+            asked = {index: remap(said.owner) for index in waiting if isinstance(said := verdicts[index], Asked)}
             if waiting and not await pause.take(needed=any(isinstance(verdicts[index], Later) for index in waiting)):
                 break
         return replies

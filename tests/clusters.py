@@ -195,7 +195,7 @@ class SentinelSet:
     def _is_followed(self, primary: ValkeyServer) -> bool:
         client = primary.blocking_client()
         try:
-            return client.info("replication").get("slave0", {}).get("state") == "online"
+            return bool(client.info("replication").get("slave0", {}).get("state") == "online")
         finally:
             client.close()
 

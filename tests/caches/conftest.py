@@ -10,8 +10,6 @@ import pytest
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
-from tests.servers import ValkeyServer
-
 
 CLUSTER = "cluster"
 ON_A_CLUSTER = ("test_llm", "test_tool", "test_tiers")

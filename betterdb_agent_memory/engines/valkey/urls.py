@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from betterdb_agent_memory.engines import SERVER_SCHEMES
+from betterdb_agent_memory.engines.schemes import SERVER_SCHEMES
 from betterdb_agent_memory.engines.valkey.client import ValkeyClient
 from betterdb_agent_memory.engines.valkey.cluster import ClusterClient
 from betterdb_agent_memory.engines.valkey.nodes import Settings

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 import redis.asyncio
@@ -216,7 +217,7 @@ async def test_a_prefix_with_a_tag_is_listed_on_one_node(client: ClusterClient, 
     assert many == few + 2  # the other two primaries
 
 
-OWN_CLIENTS = {
+OWN_CLIENTS: dict[str, Callable[[int], Any]] = {
     "valkey": lambda port: valkey.asyncio.ValkeyCluster(host="127.0.0.1", port=port),
     "valkey-decoded": lambda port: valkey.asyncio.ValkeyCluster(
         startup_nodes=[ClusterNode("127.0.0.1", port)], decode_responses=True, protocol=3

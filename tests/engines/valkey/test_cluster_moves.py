@@ -9,11 +9,14 @@ import pytest
 
 from betterdb_agent_memory import MemoryStore
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
-from betterdb_agent_memory.engines.valkey.cluster import ClusterClient
+from betterdb_agent_memory.engines.valkey.cluster import ClusterClient, _in_order, _Verdict
+from betterdb_agent_memory.engines.valkey.routing import Later
 from betterdb_agent_memory.engines.valkey.slots import slot_of
 from betterdb_agent_memory.engines.valkey.urls import client_from_url
+from betterdb_agent_memory.errors import EngineError
 from tests.clusters import ValkeyCluster, tell
 from tests.embedding import AHEAD, at_angle, embed
+from tests.engines.valkey.test_watching import Ear
 
 
 class Moving:
@@ -180,3 +183,31 @@ async def test_a_store_moves_with_its_slot(cluster: ValkeyCluster, client: Clust
     ids.add(await store.remember("after the move", thread_id="t"))
     assert {hit.item.id for hit in await store.recall(AHEAD, k=20, thread_id="t")} == ids
     await store.close()
+
+
+async def test_changes_are_heard_of_where_the_key_has_gone(
+    cluster: ValkeyCluster, client: ClusterClient, store_name: str
+) -> None:
+    engine = ValkeyEngine(client)
+    ear = Ear()
+    watch = engine.watch([store_name], ear)
+    assert await ear.hears(5)
+    moving = Moving(cluster, store_name)
+    moving.begin()
+    moving.end()
+    await client.tell_many([("HSET", store_name, "a", "1")])  # learns of it
+    assert await ear.hears(5)  # listens anew
+    while await ear.hears(1):
+        pass
+    tell(moving.target, "HSET", store_name, "a", "2")
+    assert await ear.hears()
+    await watch.close()
+
+
+def test_a_write_that_a_later_one_has_overtaken_is_not_sent_again() -> None:
+    commands = [("SET", "a", "1"), ("SET", "b", "1"), ("SET", "a", "2"), ("SET", "b", "2")]
+    verdicts: dict[int, _Verdict] = {0: Later.NOT_DONE, 1: Later.NOT_DONE, 2: None, 3: Later.NOT_DONE}
+    replies: list[object] = [EngineError("TRYAGAIN")] * 2 + [b"OK", EngineError("TRYAGAIN")]
+    assert _in_order(commands, range(4), verdicts, replies, is_write=True) == [1, 3]
+    assert "later write" in str(replies[0])
+    assert _in_order(commands, range(4), verdicts, replies, is_write=False) == [0, 1, 3]

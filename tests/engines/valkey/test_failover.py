@@ -11,6 +11,7 @@ import redis.asyncio
 
 from betterdb_agent_memory import MemoryStore
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
+from betterdb_agent_memory.engines.values import Reply
 from betterdb_agent_memory.errors import EngineError, EngineUnavailableError, OutcomeUnknownError
 from tests.clusters import MASTER, SentinelSet, ValkeyCluster, tell, wait_for
 from tests.embedding import AHEAD, at_angle, embed
@@ -46,9 +47,9 @@ class Counting:
             for key, reply in replies.items():
                 self._note(key, reply)
 
-    def _note(self, key: str, reply: object) -> None:
+    def _note(self, key: str, reply: Reply[int]) -> None:
         try:
-            reply.result()  # type: ignore[attr-defined]
+            reply.result()
         except OutcomeUnknownError:
             self.unknown[key] += 1
         except EngineUnavailableError:
@@ -140,15 +141,22 @@ async def test_a_primary_is_relieved_and_another_killed(cluster: ValkeyCluster, 
         await until(lambda: relieved not in cluster.primaries)
         await counting.more(f"{{{tags[relieved]}}}n")
         await asking[relieved].more()
+        patient = ValkeyEngine.from_url(cluster.url)
+        assert await patient.values.get(f"{{{tags[relieved]}}}none") is None  # knows the map, not the one to be killed
         await asyncio.to_thread(stop_writes, killed, cluster.replica_of(killed))
         killed.kill()
+        # It has not run for certain, so that it is told again until there is another primary.
+        waited = [patient.values.increment(f"{{{tags[killed]}}}once", "n", 1) for _ in range(2)]
+        assert sorted(await asyncio.gather(*waited)) == [1, 2]
+        await patient.close()
         await counting.more(f"{{{tags[killed]}}}n")
         await asking[killed].more()
         for node, (store, expected) in stores.items():
             expected.add(await store.remember("after it", thread_id="t"))
             assert {hit.item.id for hit in await store.recall(AHEAD, k=20, thread_id="t")} == expected, node.port
     finally:
-        for task in (*asking.values(), counting):
+        await counting.end()
+        for task in asking.values():
             await task.end()
     await counting.check()
     for store, _ in stores.values():
@@ -208,13 +216,13 @@ async def test_what_a_former_primary_refuses_has_not_happened(sentinel_set: Sent
     engine = ValkeyEngine.from_url(sentinel_set.url)
     await engine.values.set(store_name, b"1")
     # As if it had been relieved a moment ago, and nobody had told its clients.
-    await engine._client.ask("REPLICAOF", "127.0.0.1", str(sentinel_set.replica.port))  # type: ignore[attr-defined]
+    await engine._client.ask("REPLICAOF", "127.0.0.1", str(sentinel_set.replica.port))
     batch = engine.values.batch()
     for number in range(3):
         batch.increment(f"{store_name}{number}", "n", 1)
     with pytest.raises(EngineUnavailableError, match="not done"):
         await batch.send()
-    await engine._client.ask("REPLICAOF", "NO", "ONE")  # type: ignore[attr-defined]
+    await engine._client.ask("REPLICAOF", "NO", "ONE")
     assert await engine.values.increment(f"{store_name}0", "n", 1) == 1
     await engine.close()
 

@@ -82,8 +82,9 @@ async def test_every_change_is_seen_in_order_though_a_consumer_is_killed(
 
     try:
         victim = await begin("consumer", seen=str(seen), die_after=15)
-        for _ in range(2):
-            await begin("consumer", seen=str(seen))
+        for consumer in [victim, *[await begin("consumer", seen=str(seen)) for _ in range(2)]]:
+            assert consumer.stdout is not None
+            assert await asyncio.wait_for(consumer.stdout.readline(), 60) == b"ready\n"
         writers = [await begin("writer", seed=seed, count=WRITES) for seed in range(4)]
         assert await asyncio.wait_for(victim.wait(), 60) == -signal.SIGKILL
         for writer in writers:

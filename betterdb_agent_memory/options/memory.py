@@ -185,7 +185,7 @@ Feed: TypeAlias = Annotated[bool | ChangeFeedOptions, either(ChangeFeedOptions)]
 
 @options
 class AgentMemoryConfig:
-    """The facade's memory tier, as published; `consolidation` and `telemetry` are additions.
+    """The facade's memory tier, as published; `consolidation`, `telemetry` and `change_feed` are additions.
 
     `telemetry` None means the published names and the registry of the caches' telemetry.
     """

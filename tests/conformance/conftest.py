@@ -16,6 +16,7 @@ from betterdb_agent_memory import MemoryStore
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
+from betterdb_agent_memory.memory.record import memory_collection
 from tests.acl import make_user
 from tests.clusters import MASTER, SentinelSet, ValkeyCluster
 from tests.conformance.pooled import NOT_FOR_POOLS, PooledEngine
@@ -183,7 +184,13 @@ async def _away(configuration: str, request: pytest.FixtureRequest) -> tuple[Val
         return ValkeyEngine.from_url(f"valkey://{user}@127.0.0.1:{server.port}"), _clearing(server)
     if configuration == FANNING_OUT:
         assert OTHER_CLUSTER_URL is not None
-        return ValkeyEngine.from_url(OTHER_CLUSTER_URL), _leave_alone
+        engine = ValkeyEngine.from_url(OTHER_CLUSTER_URL)
+        memories = memory_collection(request.getfixturevalue("conformance_name"))
+
+        async def drop() -> None:
+            await engine.records(memories).drop()
+
+        return engine, drop
     return None
 
 
@@ -195,10 +202,6 @@ def _clearing(*servers: ValkeyServer) -> Clear:
             await client.aclose()
 
     return clear
-
-
-async def _leave_alone() -> None:
-    """Somebody's own server: the stores of a test have names of their own."""
 
 
 @pytest.fixture(scope="session")

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple, TypeAlias
 from betterdb_agent_memory.engines.base import Traffic
 from betterdb_agent_memory.engines.valkey.client import ValkeyClient
 from betterdb_agent_memory.engines.valkey.cluster_listening import ClusterListener
+from betterdb_agent_memory.engines.valkey.cluster_scanning import ClusterScan
 from betterdb_agent_memory.engines.valkey.home import Home
 from betterdb_agent_memory.engines.valkey.nodes import Nodes, Settings
 from betterdb_agent_memory.engines.valkey.packing import Argument, Command
-from betterdb_agent_memory.engines.valkey.patterns import scan_command
-from betterdb_agent_memory.engines.valkey.reply import parse_scan
+from betterdb_agent_memory.engines.valkey.patience import Patience
 from betterdb_agent_memory.engines.valkey.routing import (
     Asked,
     Later,
@@ -40,19 +40,10 @@ from betterdb_agent_memory.errors import (
     OutcomeUnknownError,
 )
 
-PATIENCE_SECONDS = 10.0
-"""How long a command that has not run is tried again, while a slot moves or a replica takes over."""
-
 NODES_AT_ONCE = 16
 """Nodes that one batch is sent to side by side."""
 
-_FIRST_PAUSE_SECONDS = 0.05
-_LONGEST_PAUSE_SECONDS = 1.0
-_REDIRECTIONS = 5
-"""Redirections of one command that are followed at once; nodes that disagree about a slot are given time."""
-
 _ASKED_AT_ONCE = 100
-_MOST_ROUNDS = 20
 
 _Verdict: TypeAlias = Moved | Asked | Later | None
 _Send: TypeAlias = Callable[[ValkeyClient, Sequence[Command]], Awaitable[list[Any]]]
@@ -129,27 +120,8 @@ class ClusterClient:
             EngineUnavailableError: a node cannot be reached, or slots move all the time.
         """
         self._home.require()
-        pause = _Pause()
-        before = await self._topology.current()
-        was_open = await self._topology.open_slots(before.primaries)
-        is_first = True
-        for _ in range(_MOST_ROUNDS):
-            try:
-                async for keys in self._scan_once(before, prefix, page_size, kind, all_nodes=bool(was_open)):
-                    yield keys
-                after = await self._topology.read_again()
-                is_open = await self._topology.open_slots(after.primaries)
-            except EngineUnavailableError:
-                self._topology.suspect()
-                if not await pause.take():
-                    raise
-                before = await self._topology.current()
-                continue
-            # A key that was moved during this round stays where it is during the next one.
-            if after == before and is_open <= was_open and not (is_first and was_open):
-                return
-            before, was_open, is_first = after, was_open | is_open, False
-        raise EngineUnavailableError("the cluster moves slots all the time: its keys cannot be listed; try again later")
+        async for keys in ClusterScan(self._topology, self._nodes, prefix, page_size, kind).pages():
+            yield keys
 
     def listener(self) -> ClusterListener:
         """What hears of changed keys, from each node that owns some of them."""
@@ -162,23 +134,6 @@ class ClusterClient:
         if owned and self._client is not None:
             await self._client.aclose()
 
-    async def _scan_once(
-        self, slots: SlotMap, prefix: str, page_size: int, kind: str | None, *, all_nodes: bool
-    ) -> AsyncIterator[list[bytes]]:
-        nodes: Iterable[Address | None] = slots.primaries
-        if hash_tag(prefix) is not None and not all_nodes:
-            nodes = [slots.owners[slot_of(prefix)]]
-        for node in nodes:
-            if node is None:
-                raise EngineUnavailableError(f"no node owns the slot of {prefix!r}")
-            cursor = b"0"
-            while True:
-                answer = await self._nodes[node].ask(*scan_command(cursor, prefix, page_size, kind))
-                cursor, keys = parse_scan(answer)
-                yield keys
-                if cursor == b"0":
-                    break
-
     async def _replies(self, commands: Sequence[Command], send: _Send) -> list[Any]:
         """A reply to each command, after what had not run was sent again."""
         self._home.require()
@@ -187,7 +142,7 @@ class ClusterClient:
         # Who takes a command for the next try only, after ASK.
         asked: dict[int, Address] = {}
         beside = companions(commands)
-        pause = _Pause()
+        patience = Patience()
         while waiting:
             try:
                 slots = await self._topology.current()
@@ -205,8 +160,11 @@ class ClusterClient:
             verdicts = {index: _verdict(answered[index]) for index in waiting}
             self._learn(answered.values(), verdicts.values())
             waiting = _in_order(commands, waiting, verdicts, replies, is_write=send is _told)
-            asked = {index: said.owner for index in waiting if isinstance(said := verdicts[index], Asked)}
-            if waiting and not await pause.take(needed=any(isinstance(verdicts[index], Later) for index in waiting)):
+            remap = self._nodes.settings.remap
+            asked = {index: remap(said.owner) for index in waiting if isinstance(said := verdicts[index], Asked)}
+            if waiting and not await patience.pause(
+                needed=any(isinstance(verdicts[index], Later) for index in waiting)
+            ):
                 break
         return replies
 
@@ -308,26 +266,6 @@ class ClusterClient:
             pairs = [part for command in commands[start : start + _ASKED_AT_ONCE] for part in (("ASKING",), command)]
             answers += (await self._nodes[node].tell_together(pairs))[1::2]
         return answers
-
-
-class _Pause:
-    """Pauses between tries that grow, until patience is at an end."""
-
-    def __init__(self) -> None:
-        self._began = asyncio.get_running_loop().time()
-        self._seconds = _FIRST_PAUSE_SECONDS
-        self._tries = 0
-
-    async def take(self, *, needed: bool = True) -> bool:
-        """Wait a while, or not yet where none is `needed`; false, at once, where the time is over."""
-        self._tries += 1
-        if not needed and self._tries <= _REDIRECTIONS:
-            return True
-        if asyncio.get_running_loop().time() - self._began + self._seconds > PATIENCE_SECONDS:
-            return False
-        await asyncio.sleep(self._seconds * random.uniform(0.5, 1))
-        self._seconds = min(2 * self._seconds, _LONGEST_PAUSE_SECONDS)
-        return True
 
 
 _NOBODY = Address("", 0)

@@ -66,7 +66,10 @@ async def follow_in_group(
                 await _pause(news, min(hold_seconds / 3, 1.0))
                 continue
             page = await log.read(after, count=PAGE)
-            if page is not None and page.missed != 0:
+            if page is None:
+                # By saying that it is alive this consumer may have brought its group back.
+                await log.drop_group(group)
+            elif page.missed != 0:
                 consumer.cursors.reach(_behind_the_gap(page))
                 await consumer.share()
             page = _complete(page, asked)

@@ -141,8 +141,14 @@ async def test_a_primary_is_relieved_and_another_killed(cluster: ValkeyCluster, 
         await until(lambda: relieved not in cluster.primaries)
         await counting.more(f"{{{tags[relieved]}}}n")
         await asking[relieved].more()
+        patient = ValkeyEngine.from_url(cluster.url)
+        assert await patient.values.get(f"{{{tags[relieved]}}}none") is None  # knows the map, not the one to be killed
         await asyncio.to_thread(stop_writes, killed, cluster.replica_of(killed))
         killed.kill()
+        # It has not run for certain, so that it is told again until there is another primary.
+        waited = [patient.values.increment(f"{{{tags[killed]}}}once", "n", 1) for _ in range(2)]
+        assert sorted(await asyncio.gather(*waited)) == [1, 2]
+        await patient.close()
         await counting.more(f"{{{tags[killed]}}}n")
         await asking[killed].more()
         for node, (store, expected) in stores.items():

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from betterdb_agent_memory import ChangeFeedOptions, ConfigurationError, InvalidInputError, MemoryStore
+from betterdb_agent_memory import (
+    AgentMemory,
+    AgentMemoryConfig,
+    AgentMemoryOptions,
+    ChangeFeedOptions,
+    ConfigurationError,
+    InvalidInputError,
+    MemoryOptions,
+    MemoryStore,
+)
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.event_log import LogPosition, read_position
 from tests.embedding import embed
@@ -77,3 +86,17 @@ async def test_options_that_cannot_work_are_refused() -> None:
         MemoryStore(client=EmbeddedEngine(":memory:"), name="n", embed_fn=embed, change_feed="yes")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="max_changes"):
         ChangeFeedOptions(max_changes=0)
+
+
+async def test_each_door_has_the_option() -> None:
+    keep = ChangeFeedOptions(max_changes=7, max_age_seconds=None)
+    published = AgentMemoryOptions(
+        client=EmbeddedEngine(":memory:"), embed_fn=embed, memory=AgentMemoryConfig(change_feed=keep, discovery=False)
+    )
+    opened = AgentMemory.open(":memory:", embedder=embed, memory=MemoryOptions(change_feed=keep))
+    for agent in (AgentMemory(published), opened):
+        await agent.memory.remember("tea")
+        status = await agent.memory.change_feed()
+        assert status is not None
+        assert (status.max_changes, status.max_age_seconds, status.told) == (7, None, 1)
+        await agent.close()

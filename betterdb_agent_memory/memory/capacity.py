@@ -16,6 +16,7 @@ from betterdb_agent_memory.background import Periodic, Together
 from betterdb_agent_memory.clock import Clock
 from betterdb_agent_memory.engines.groups import is_total_absence
 from betterdb_agent_memory.errors import AgentMemoryError, LeaseHeldError, LeaseLostError
+from betterdb_agent_memory.leasing import HeldLease
 from betterdb_agent_memory.live_config import MemoryConfigSnapshot
 from betterdb_agent_memory.memory.evicting import Evictor
 from betterdb_agent_memory.memory.scope import MemoryScope, group_of
@@ -101,6 +102,9 @@ class Capacity:
         self.start()
         for group in dict.fromkeys(group_of(scope) for scope in scopes):
             await self._trim_if_crowded(group, limit + slack_of(limit))
+            if slack_of(limit) and self._counts.is_crowded(group, limit + slack_of(limit) // 2):
+                # Half the slack is left for what others write while room is made.
+                self._background.wake()
 
     async def close(self) -> None:
         """Stop looking after scopes, and trim those that this worker has left above their limit."""
@@ -115,6 +119,27 @@ class Capacity:
         self._counts.noted(group, await self._evictor.size(group))
         await self._trim_if_crowded(group, limit)
 
+    async def _make_room_early(self, group: str, limit: int) -> None:
+        """Trim a scope that has half its slack left, unless somebody else is at it."""
+        self._counts.noted(group, await self._evictor.size(group))
+        if self._counts.is_crowded(group, limit + slack_of(limit) // 2):
+            try:
+                async with self._evictor.alone(group) as lease:
+                    await self._trim(group, limit, lease)
+            except (LeaseHeldError, LeaseLostError):
+                return
+
+    async def _trim(self, group: str, limit: int, lease: HeldLease) -> None:
+        since = self._counts.now()
+        retention = Retention.at(self._clock(), self._config())
+        size, evicted = await self._evictor.trim(group, limit, retention, lease)
+        if evicted:
+            self._on_evicted(evicted)
+        kept = await self._evictor.size(group)
+        if kept is None or kept < size or not evicted:
+            kept = await self._evictor.recount(group, lease)
+        self._counts.corrected(group, kept, since=since)
+
     async def _trim_if_crowded(self, group: str, allowed: int) -> None:
         for _ in range(_LOOKS):
             if not self._counts.is_crowded(group, allowed):
@@ -128,12 +153,13 @@ class Capacity:
                 return
 
     async def _trimmed(self, group: str, allowed: int) -> bool:
-        """Whether the scope was brought down to its limit, by us or by somebody else.
+        """Whether the scope was brought down to its limit by us; false where somebody else has made room since.
 
         Raises:
             LeaseHeldError: somebody else was to do it and did not in time.
         """
         until = monotonic() + _PATIENCE_SECONDS
+        found = self._counts.size_of(group)
         pause = _SHORTEST_PAUSE
         while self._counts.is_crowded(group, allowed):
             limit = self.limit
@@ -146,23 +172,18 @@ class Capacity:
                         self._counts.noted(group, await self._evictor.size(group))
                         if not self._counts.is_crowded(group, allowed):
                             return True
-                    since = self._counts.now()
-                    size, evicted = await self._evictor.trim(
-                        group, limit, Retention.at(self._clock(), self._config()), lease
-                    )
-                    if evicted:
-                        self._on_evicted(evicted)
-                    kept = await self._evictor.size(group)
-                    if kept is None or kept < size or not evicted:
-                        kept = await self._evictor.recount(group, lease)
-                    self._counts.corrected(group, kept, since=since)
+                    await self._trim(group, limit, lease)
                     return True
             except (LeaseHeldError, LeaseLostError):
                 if monotonic() >= until:
                     raise
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
-                self._counts.noted(group, await self._evictor.size(group))
+                now = await self._evictor.size(group)
+                self._counts.noted(group, now)
+                if found is not None and now is not None and now < found:
+                    # What is too much by now others have written, who see to it, or we do once it is quiet.
+                    return False
         return True
 
     async def _look_after(self) -> None:
@@ -172,6 +193,9 @@ class Capacity:
             await self._follow(limit)
             if limit is None:
                 return
+            if slack := slack_of(limit):
+                for group in list(self._counts.unsettled(limit + slack // 2, quiet_seconds=0)):
+                    await self._make_room_early(group, limit)
             for group in list(self._counts.unsettled(limit, quiet_seconds=SETTLE_SECONDS)):
                 await self._settle(group, limit)
             for group in list(islice(self._counts.due(seconds=RECOUNT_SECONDS), _RECOUNTS_A_TICK)):

@@ -34,7 +34,9 @@ LEASES = 64
 """Scopes share so many leases: one for each would stay for ever."""
 
 _PAGE = 5_000
-_DELETED_AT_ONCE = 500
+_DELETED_AT_ONCE = 50
+"""A server works through one request before it looks at the next one's: others write in between."""
+
 _FEW = 500
 """Scopes up to this size are read whole: one round trip counts them and shows who leaves."""
 

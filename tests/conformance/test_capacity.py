@@ -182,11 +182,12 @@ async def test_a_scope_above_its_limit_settles_soon_after_the_last_write(make_st
     assert capacity.slack_of(100) == 5
     await store.remember_many([f"old {number}" for number in range(100)], thread_id="t")
     sizes = []
-    for number in range(8):
+    for number in range(30):
         await store.remember(f"new {number}", thread_id="t")
         sizes.append((await store.list(MemoryListOptions(thread_id="t", limit=1))).total)
-    assert sizes == [101, 102, 103, 104, 105, 100, 101, 102]
-
+    assert min(sizes) >= 100
+    assert 101 in sizes
+    assert max(sizes) <= 105
     await settles(store, 100)
 
 
@@ -232,3 +233,18 @@ async def test_the_count_is_what_a_recount_finds(make_store: MakeStore, engine: 
     await store.remember("short-lived", thread_id="t", ttl=1)
     found = await engine.records(record.memory_collection(store.name)).read_group(group_of(MemoryScope("t")))
     assert found.size == (await store.list(MemoryListOptions(thread_id="t"))).total == 4
+
+
+@pytest.mark.parametrize("configuration", [URL])
+async def test_round_trips_of_a_write_into_a_scope_with_a_limit(make_store: MakeStore, engine: Engine) -> None:
+    store = make_store(max_items_per_scope=3)
+    await store.ensure_index()
+
+    async def cost(text: str) -> int:
+        before = engine.round_trips
+        await store.remember(text, thread_id="t", importance=0.5)
+        return engine.round_trips - before
+
+    first, *others = [await cost(f"m{number}") for number in range(6)]
+    assert first <= 16, "counting begins, and the background may look at it, too"
+    assert others == [1, 1, 7, 7, 7]

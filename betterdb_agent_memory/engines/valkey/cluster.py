@@ -329,6 +329,8 @@ def _in_order(
     is_write: bool,
 ) -> list[int]:
     """Those to send again. A write that a later one about the same key has overtaken is not: its place is gone."""
+    if not any(verdicts.values()):
+        return []
     again: list[int] = []
     overtaken: set[Argument | None] = set()
     for index in reversed(waiting):

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+import valkey.asyncio
 
 from betterdb_agent_memory import MemoryStore
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
@@ -17,6 +18,7 @@ from betterdb_agent_memory.errors import EngineError
 from tests.clusters import ValkeyCluster, tell
 from tests.embedding import AHEAD, at_angle, embed
 from tests.engines.valkey.test_watching import Ear
+from tests.proxy import Proxy
 
 
 class Moving:
@@ -99,6 +101,27 @@ async def test_keys_on_both_sides_of_a_slot_on_its_way(
     assert await client.tell_many([("INCR", key) for key in [*keys, fresh]]) == [3] * 10 + [2]
     listed = await client.ask("LRANGE", f"{{{store_name}}}list", "0", "-1")
     assert listed == [str(n).encode() for n in range(250)]
+
+
+async def test_a_key_on_its_way_is_reached_by_the_address_that_leads_there(
+    cluster: ValkeyCluster, client: ClusterClient, store_name: str
+) -> None:
+    await client.tell_many([("SET", store_name, "1")])
+    moving = Moving(cluster, store_name)
+    moving.begin()
+    moving.move(store_name)
+    with Proxy(moving.target.port) as proxy:
+
+        def through_the_proxy(address: tuple[str, int]) -> tuple[str, int]:
+            return ("127.0.0.1", proxy.port) if address[1] == moving.target.port else address
+
+        yours = valkey.asyncio.ValkeyCluster(host="127.0.0.1", port=moving.source.port, address_remap=through_the_proxy)
+        engine = ValkeyEngine(yours)
+        assert await engine.values.get(store_name) == b"1"
+        assert proxy.round_trips > 0
+        await engine.close()
+        await yours.aclose()
+    moving.end()
 
 
 async def test_a_script_follows_its_keys(cluster: ValkeyCluster, client: ClusterClient, store_name: str) -> None:

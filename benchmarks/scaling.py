@@ -32,8 +32,9 @@ from time import perf_counter
 
 from benchmarks.recall_latency import PUBLISHED_NAME
 from benchmarks.scale import layouts, many_indexes, peers, real_texts, replica
+from benchmarks.scale.charts import plots
 from benchmarks.scale.exact import TOP, Exact
-from benchmarks.scale.report import plots, report, write_into
+from benchmarks.scale.report import report, write_into
 from benchmarks.scale.results import BudgetSpentError, Results
 from benchmarks.scale.stores import CANDIDATES, EFFORTS, NAME, Effort, InFile, OnServer
 from benchmarks.side_by_side import machine

@@ -1,13 +1,12 @@
-"""The figures of `benchmarks.scaling` as tables, as plots, and in a page of the documentation."""
+"""The figures of `benchmarks.scaling` as tables, and in a page of the documentation."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.growth import Line, draw
 from benchmarks.scale import layouts
 from benchmarks.scale.peers import ASKED
 from benchmarks.scale.results import QUIET_CORES, Results
@@ -68,54 +67,6 @@ def write_into(page: Path, found: Mapping[str, str]) -> None:
     page.write_text(text, encoding="utf-8")
 
 
-def plots(results: Results, folder: Path) -> None:
-    """`scale-bytes.svg`, `scale-writes.svg` and `scale-recall.svg`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    by = "memories in the store"
-    each = {"server": ("used_bytes", "server_cpu_ms"), "file": ("file_bytes", "own_cpu_ms")}
-    # Time of the processor, which others disturb least.
-    drawn = {
-        "bytes": ("bytes a memory", "growth", lambda engine, cell: cell[each[engine][0]]),
-        "writes": ("CPU, ms a write", "growth", lambda engine, cell: cell[f"{each[engine][1]}_a_write"]),
-        "recall": ("CPU, ms a recall", "asked", lambda engine, cell: cell["recalls"]["vector, 100%"][each[engine][1]]),
-    }
-    for name, (up, kind, figure) in drawn.items():
-        lines = list(_lines(results, kind, figure))
-        if lines:
-            draw(lines, by, up, _COLOURS, folder / f"scale-{name}.svg")
-
-
-_COLOURS = {
-    "server, 256": "#56b4e9",
-    "server, 384": "#0072b2",
-    "server, 1536": "#d55e00",
-    "file, 256": "#e69f00",
-    "file, 384": "#009e73",
-    "file, 1536": "#cc79a7",
-}
-
-
-def _lines(results: Results, kind: str, figure: Callable[[str, Cell], float]) -> Iterator[Line]:
-    for engine in ("server", "file"):
-        found: dict[int, list[tuple[float, float]]] = {}
-        for dimensions, size, cell in _stores(results, engine, kind):
-            found.setdefault(dimensions, []).append((size, figure(engine, cell)))
-        for dimensions, points in found.items():
-            label = f"{engine}, {dimensions} dimensions"
-            if any(label.startswith(name) for name in _COLOURS):
-                yield label, points
-
-
-def _stores(results: Results, engine: str, kind: str) -> list[tuple[int, int, Cell]]:
-    """Dimensions, memories and figures of one kind, in order."""
-    found = []
-    for name, cell in results.cells.items():
-        parts = name.split("/")
-        if parts[0] == engine and parts[-1] == kind:
-            found.append((int(parts[1]), int(parts[2]), cell))
-    return sorted(found, key=lambda one: one[:2])
-
-
 def _measured_parts(results: Results) -> Parts | None:
     cells = {name.removeprefix("layout/"): cell for name, cell in results.cells.items() if name.startswith("layout/")}
     is_whole = all(layout.name in cells for layout in layouts.layouts())
@@ -159,7 +110,7 @@ def _growth(results: Results) -> list[list[str]]:
             *("writes/s, all", "at the end", "server ms a write"),
         ]
     ]
-    for dimensions, size, cell in _stores(results, "server", "growth"):
+    for dimensions, size, cell in results.stores("server", "growth"):
         formula = ""
         if parts is not None:
             stated = parts.bytes_of(dimensions, cell["content_bytes"], terms_a_memory=cell["terms"] / size)
@@ -210,7 +161,7 @@ def _parts(results: Results) -> list[list[str]]:
 
 def _recall(results: Results) -> list[list[str]]:
     rows = [["dims", "memories", "scope", "vector", "server", "hybrid", "server", "kB, vector", "hybrid", "recall@10"]]
-    for dimensions, size, cell in _stores(results, "server", "asked"):
+    for dimensions, size, cell in results.stores("server", "asked"):
         for kind in KINDS:
             vector, hybrid = (cell["recalls"][f"{retrieval}, {kind}"] for retrieval in RETRIEVALS)
             rows.append(
@@ -232,7 +183,7 @@ def _recall(results: Results) -> list[list[str]]:
 
 def _effort(results: Results) -> list[list[str]]:
     stores = {
-        f"{size:,} made, {dimensions} dims": cell for dimensions, size, cell in _stores(results, "server", "efforts")
+        f"{size:,} made, {dimensions} dims": cell for dimensions, size, cell in results.stores("server", "efforts")
     }
     if (texts := results.cells.get("texts")) is not None:
         stores[f"{texts['memories']:,} lines of text, {texts['dimensions']} dims"] = texts
@@ -249,7 +200,7 @@ def _effort_of(cell: Cell, ef: str) -> list[str]:
 
 def _file(results: Results) -> list[list[str]]:
     rows = [["dims", "memories", "bytes a memory", "writes/s, all", "at the end", "CPU ms a write"]]
-    for dimensions, size, cell in _stores(results, "file", "growth"):
+    for dimensions, size, cell in results.stores("file", "growth"):
         rows.append(
             [
                 f"{dimensions}",
@@ -265,7 +216,7 @@ def _file(results: Results) -> list[list[str]]:
 
 def _file_recall(results: Results) -> list[list[str]]:
     rows = [["dims", "memories", "scope", "vector", "CPU", "hybrid", "CPU", "recall@10"]]
-    for dimensions, size, cell in _stores(results, "file", "asked"):
+    for dimensions, size, cell in results.stores("file", "asked"):
         for kind in KINDS:
             recalls = [cell["recalls"][f"{retrieval}, {kind}"] for retrieval in RETRIEVALS]
             times = [(_latency(cell, one), _time(cell, f"{one['own_cpu_ms']:.2g}")) for one in recalls]
@@ -285,7 +236,7 @@ _FILE_PARTS = {
 
 
 def _file_parts(results: Results) -> list[list[str]]:
-    largest = {dimensions: cell for dimensions, _, cell in _stores(results, "file", "growth")}
+    largest = {dimensions: cell for dimensions, _, cell in results.stores("file", "growth")}
     rows = [["part", *(f"d = {dimensions}" for dimensions in largest)]]
     for name, pattern in _FILE_PARTS.items():
         rows.append([name, *(f"{_sum_of(cell['parts'], pattern):,.0f}" for cell in largest.values())])
@@ -300,7 +251,7 @@ def _whole_scopes(results: Results) -> list[list[str]]:
     calls = ["FT.INFO", "stats", *(f"list of 10, {kind}" for kind in KINDS)]
     rows = [["engine", "dims", "memories", *(call.replace("%", " %") for call in calls)]]
     for engine in ("server", "file"):
-        for dimensions, size, cell in _stores(results, engine, "asked"):
+        for dimensions, size, cell in results.stores(engine, "asked"):
             shown = [_time(cell, f"{cell['calls'][call]:.3g}") if call in cell["calls"] else "" for call in calls]
             rows.append([engine, f"{dimensions}", f"{size:,}", *shown])
     return rows
@@ -308,7 +259,7 @@ def _whole_scopes(results: Results) -> list[list[str]]:
 
 def _published(results: Results) -> list[list[str]]:
     rows = [["memories", "call", "ours", "published", "published / ours"]]
-    for _, size, cell in _stores(results, "server", "published"):
+    for _, size, cell in results.stores("server", "published"):
         for asked in ASKED:
             ours, theirs = cell["ours"][asked], cell["published"][asked]
             ratio = f"{theirs['p50_ms'] / ours['p50_ms']:.2g}"
@@ -318,8 +269,8 @@ def _published(results: Results) -> list[list[str]]:
 
 def _own_index(results: Results) -> list[list[str]]:
     """The same number of memories as a tenth of a store, and as a store."""
-    asked = {store[:2]: store[2] for store in _stores(results, "server", "asked")}
-    growth = {store[:2]: store[2] for store in _stores(results, "server", "growth")}
+    asked = {store[:2]: store[2] for store in results.stores("server", "asked")}
+    growth = {store[:2]: store[2] for store in results.stores("server", "growth")}
     rows = [["dims", "memories", "where", "vector", "server", "hybrid", "server", "server ms a write", "recall@10"]]
     for dimensions, size in asked:
         if (dimensions, size * 10) in asked:
@@ -348,7 +299,7 @@ def _indexes(results: Results) -> list[list[str]]:
 
 def _restart(results: Results) -> list[list[str]]:
     rows = [["dims", "memories", "to save, s", "bytes a memory in the file", "until a new server finds them all, s"]]
-    for dimensions, size, cell in _stores(results, "server", "restart"):
+    for dimensions, size, cell in results.stores("server", "restart"):
         times = [_time(cell, f"{cell[name]:.3g}") for name in ("save_seconds", "found_seconds")]
         rows.append([f"{dimensions}", f"{size:,}", times[0], f"{cell['file_bytes']:,.0f}", times[1]])
     return rows
@@ -382,11 +333,11 @@ def _replica(results: Results) -> list[list[str]]:
 def _fleet(results: Results) -> list[list[str]]:
     parts = _measured_parts(results)
     indexes = [cell for name, cell in results.cells.items() if name.startswith("indexes/")]
-    if parts is None or not indexes or not _stores(results, "server", "asked"):
+    if parts is None or not indexes or not results.stores("server", "asked"):
         return []
     head = ["memories", "dims", "stores", "memory of all", "shards", "to build", "writes/s of all"]
     rows = [[*head, *(f"{retrieval} recalls/s of all" for retrieval in RETRIEVALS)]]
-    for dimensions in sorted({dimensions for dimensions, _, _ in _stores(results, "server", "growth")}):
+    for dimensions in sorted({dimensions for dimensions, _, _ in results.stores("server", "growth")}):
         write, recalls = _writing(results, dimensions), _recalling(results, dimensions)
         largest = max(size for size, _ in _of(results, dimensions, "growth"))
         each = parts.bytes_of(dimensions, CONTENT_OF_NOTES)
@@ -437,7 +388,7 @@ def _rate(made: Fleet, recall: Growing) -> str:
 
 
 def _of(results: Results, dimensions: int, kind: str) -> list[tuple[int, Cell]]:
-    return [(size, cell) for found, size, cell in _stores(results, "server", kind) if found == dimensions]
+    return [(size, cell) for found, size, cell in results.stores("server", kind) if found == dimensions]
 
 
 def _hours(seconds: float) -> str:

@@ -35,6 +35,15 @@ class Results:
     def __contains__(self, name: str) -> bool:
         return name in self.cells
 
+    def stores(self, engine: str, kind: str) -> list[tuple[int, int, dict[str, Any]]]:
+        """Dimensions, memories and figures of one kind (`growth`, `asked` ...) in the stores of an engine, in order."""
+        found = []
+        for name, cell in self.cells.items():
+            parts = name.split("/")
+            if parts[0] == engine and parts[-1] == kind:
+                found.append((int(parts[1]), int(parts[2]), cell))
+        return sorted(found, key=lambda one: one[:2])
+
     def require_time(self) -> None:
         """Raise `BudgetSpentError` where the budget is spent."""
         if self._ends is not None and monotonic() > self._ends:

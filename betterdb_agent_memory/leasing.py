@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from betterdb_agent_memory.background import Periodic
 from betterdb_agent_memory.engines.base import Fence, Leases
+from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.errors import EngineError, LeaseHeldError, LeaseLostError
 
 LEASE_SECONDS = 30.0
@@ -102,6 +103,14 @@ class HeldLease:
                 f"{self._what} stopped: its lease {self._key} could not be renewed within {self._ttl_seconds:.0f} s "
                 "and another worker may have taken over; run it again"
             )
+
+    async def write_map(self, key: str, fields: Fields) -> None:
+        """Set fields of a map, unless somebody else has taken the lease since. One round trip.
+
+        Raises:
+            LeaseLostError: somebody has; nothing was written.
+        """
+        await self._leases.write_map(self.fence, key, fields)
 
     async def _acquire(self) -> bool:
         asked_at = monotonic()

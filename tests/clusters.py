@@ -29,6 +29,17 @@ def wait_for(what: str, is_so: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def tell(server: ValkeyServer, *command: Any) -> Any:
+    """The reply of one server, as it is: valkey-py has its own reading of what clusters answer."""
+    client = valkey.Valkey(port=server.port)
+    try:
+        connection = client.connection_pool.get_connection("_")
+        connection.send_command(*command)
+        return connection.read_response()
+    finally:
+        client.close()
+
+
 class ValkeyCluster:
     """`with ValkeyCluster() as cluster:` starts the nodes, gives them slots and replicas, and ends them again."""
 
@@ -58,22 +69,11 @@ class ValkeyCluster:
     @property
     def primaries(self) -> list[ValkeyServer]:
         """The nodes that own slots at the moment."""
-        return [node for node in self.nodes if self.tell(node, "ROLE")[0] == b"master"]
-
-    def tell(self, node: ValkeyServer, *command: Any) -> Any:
-        """The reply of one node."""
-        client = valkey.Valkey(port=node.port)
-        try:
-            # Below valkey-py's own reading of what clusters answer.
-            connection = client.connection_pool.get_connection("_")
-            connection.send_command(*command)
-            return connection.read_response()
-        finally:
-            client.close()
+        return [node for node in self.nodes if tell(node, "ROLE")[0] == b"master"]
 
     def owner(self, key: str) -> ValkeyServer:
         """The primary that has a key's slot, as the first node that answers sees it."""
-        slot = self.tell(self.nodes[0], "CLUSTER", "KEYSLOT", key)
+        slot = tell(self.nodes[0], "CLUSTER", "KEYSLOT", key)
         for first, last, primary, *_ in self._slots():
             if first <= slot <= last:
                 return next(node for node in self.nodes if node.port == primary[1])
@@ -81,7 +81,7 @@ class ValkeyCluster:
 
     def replica_of(self, primary: ValkeyServer) -> ValkeyServer:
         """The replica of a primary."""
-        [[_, port, *_]] = [entry[:2] for entry in self.tell(primary, "ROLE")[2]]
+        [[_, port, *_]] = [entry[:2] for entry in tell(primary, "ROLE")[2]]
         return next(node for node in self.nodes if node.port == int(port))
 
     def tag_on(self, primary: ValkeyServer, like: str = "t") -> str:
@@ -90,12 +90,12 @@ class ValkeyCluster:
 
     def id_of(self, node: ValkeyServer) -> str:
         """The id by which a cluster knows a node."""
-        return str(self.tell(node, "CLUSTER", "MYID").decode())
+        return str(tell(node, "CLUSTER", "MYID").decode())
 
     def _slots(self) -> Any:
         for node in self.nodes:
             with suppress(valkey.ValkeyError):
-                return self.tell(node, "CLUSTER", "SLOTS")
+                return tell(node, "CLUSTER", "SLOTS")
         raise LookupError("no node answers")
 
     def _node(self) -> ValkeyServer:
@@ -108,40 +108,38 @@ class ValkeyCluster:
     def _join(self) -> None:
         first, *others = self.nodes
         for number, node in enumerate(self.nodes):
-            self.tell(node, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+            tell(node, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
             if number < PRIMARIES:
                 begin, end = number * SLOTS // PRIMARIES, (number + 1) * SLOTS // PRIMARIES - 1
-                self.tell(node, "CLUSTER", "ADDSLOTSRANGE", begin, end)
+                tell(node, "CLUSTER", "ADDSLOTSRANGE", begin, end)
         for node in others:
             bus = node.arguments[node.arguments.index("--cluster-port") + 1]
-            self.tell(first, "CLUSTER", "MEET", "127.0.0.1", node.port, bus)
+            tell(first, "CLUSTER", "MEET", "127.0.0.1", node.port, bus)
         wait_for(
             "the nodes to meet", lambda: all(self._info(node)["cluster_known_nodes"] == "6" for node in self.nodes)
         )
         for number, node in enumerate(self.nodes[PRIMARIES:]):
-            self.tell(node, "CLUSTER", "REPLICATE", self.id_of(self.nodes[number]))
+            tell(node, "CLUSTER", "REPLICATE", self.id_of(self.nodes[number]))
         wait_for(
             "the cluster to be whole", lambda: all(self._info(node)["cluster_state"] == "ok" for node in self.nodes)
         )
-        wait_for(
-            "the replicas", lambda: all(b"connected" in self.tell(node, "ROLE") for node in self.nodes[PRIMARIES:])
-        )
+        wait_for("the replicas", lambda: all(b"connected" in tell(node, "ROLE") for node in self.nodes[PRIMARIES:]))
         wait_for("all to know the replicas", lambda: all(self._knows_replicas(node) for node in self.nodes))
 
     def wait_until_whole(self) -> None:
         """Wait until every node serves all slots, and knows a replica of each primary that follows it."""
         self._wait_for("the cluster to be whole", lambda node: self._info(node)["cluster_state"] == "ok")
-        self._wait_for("the replicas to follow", lambda node: self.tell(node, "ROLE")[3:4] in ([], [b"connected"]))
+        self._wait_for("the replicas to follow", lambda node: tell(node, "ROLE")[3:4] in ([], [b"connected"]))
         self._wait_for("all to know the replicas", self._knows_replicas)
 
     def _wait_for(self, what: str, is_so: Callable[[ValkeyServer], bool]) -> None:
         wait_for(what, lambda: all(is_so(node) for node in self.nodes))
 
     def _knows_replicas(self, node: ValkeyServer) -> bool:
-        return all(len(entry) == 4 for entry in self.tell(node, "CLUSTER", "SLOTS"))
+        return all(len(entry) == 4 for entry in tell(node, "CLUSTER", "SLOTS"))
 
     def _info(self, node: ValkeyServer) -> dict[str, str]:
-        text = self.tell(node, "CLUSTER", "INFO").decode()
+        text = tell(node, "CLUSTER", "INFO").decode()
         return dict(line.split(":", 1) for line in text.split("\r\n") if ":" in line)
 
 
@@ -185,14 +183,6 @@ class SentinelSet:
     def replica(self) -> ValkeyServer:
         return next(server for server in self.servers if server is not self.primary)
 
-    def fail_over(self) -> None:
-        """Have the replica take over, and wait until every sentinel says so and the former primary follows it."""
-        former = self.primary
-        client = self.sentinels[0].blocking_client()
-        wait_for("a failover to be possible", lambda: _is_told(client, "SENTINEL", "FAILOVER", MASTER))
-        client.close()
-        wait_for("the failover", lambda: self.primary is not former)
-
     def _start(self) -> None:
         primary = self._stack.enter_context(ValkeyServer(arguments=("--repl-diskless-sync-delay", "0")))
         follow = ("--repl-diskless-sync-delay", "0", "--replicaof", f"127.0.0.1 {primary.port}")
@@ -205,7 +195,7 @@ class SentinelSet:
     def _is_followed(self, primary: ValkeyServer) -> bool:
         client = primary.blocking_client()
         try:
-            return client.info("replication").get("slave0", {}).get("state") == "online"
+            return bool(client.info("replication").get("slave0", {}).get("state") == "online")
         finally:
             client.close()
 
@@ -216,13 +206,6 @@ class SentinelSet:
             return bool(state["num-other-sentinels"] == 2 and state["num-slaves"] == 1)
         finally:
             client.close()
-
-
-def _is_told(client: Any, *command: str) -> bool:
-    with suppress(valkey.ResponseError):
-        client.execute_command(*command)
-        return True
-    return False
 
 
 class _Sentinel(ValkeyServer):

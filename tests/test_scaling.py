@@ -126,6 +126,13 @@ def test_a_figure_is_measured_once_and_an_error_leaves_none(tmp_path: Path) -> N
     assert list(Results(path).cells) == ["server/384/1000/growth"]
 
 
+def test_nothing_measured_makes_no_table() -> None:
+    results = Results(None)
+    assert report(results) == {}
+    results.machine = {"cores": 2}
+    assert report(results) == {}
+
+
 def test_a_page_gets_its_tables_anew(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# Page\n\n<!-- figures: growth -->\n| old |\n| --- |\n| 1 |\n\nText.\n", encoding="utf-8")

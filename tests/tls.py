@@ -47,7 +47,7 @@ class Certificates:
     def query(authority: Path, certificate: Path | None = None, key: Path | None = None) -> str:
         settings = {"ssl_ca_certs": authority, "ssl_certfile": certificate, "ssl_keyfile": key}
         given = [f"{name}={quote(str(path), safe='')}" for name, path in settings.items() if path is not None]
-        return "&".join([*given, "ssl_check_hostname=true"])
+        return "&".join(given)
 
 
 class Terminator:

@@ -495,6 +495,15 @@ class Leases(Protocol):
     async def release(self, key: str, owner: str) -> bool:
         """Give the lease back; false when it is no longer the owner's."""
 
+    async def write_map(self, fence: Fence, key: str, fields: Fields) -> None:
+        """Set fields (at least one) of the map `key`, unless somebody else has taken the lease of `fence` since.
+
+        One step where the engine can touch both keys at once; elsewhere the lease is looked at first.
+
+        Raises:
+            LeaseLostError: somebody has; nothing was written.
+        """
+
 
 @dataclass(slots=True)
 class Traffic:

@@ -35,7 +35,7 @@ class LogPosition(NamedTuple):
 
 
 BEGINNING = LogPosition(0, 0)
-"""Before everything that is there."""
+"""Before everything that is there. Whoever begins here misses nothing, however much has been trimmed."""
 
 
 def read_position(text: str) -> LogPosition | None:
@@ -202,12 +202,12 @@ class EventLog(Protocol):
 
 def missed_between(after: LogPosition, entries: Sequence[LogEntry], last: LogPosition) -> int | None:
     """`LogPage.missed`, of the page that was read behind `after`. `last` is no later than when it was read."""
-    if not after.number:
+    if after == BEGINNING:
         return 0
     if entries:
         number = entries[0].position.number
         return number - after.number - 1 if number > after.number else None
-    if last == after:
+    if last == after or not (last.number or after.number):
         return 0
     if last.number < after.number or last.time_ms < after.time_ms:
         return None

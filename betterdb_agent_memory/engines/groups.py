@@ -7,6 +7,9 @@ from collections.abc import Iterable
 LAST_WRITTEN = "@"
 """Stands before a group's name in the field that tells which of its records was written last."""
 
+REACH = "~"
+"""Stands before a group's name in the field where whoever trims the group notes how far it has to look."""
+
 _ABSENT = "-"
 
 
@@ -43,6 +46,11 @@ def group_values(name: str) -> tuple[str | None, ...]:
         values.append(behind[: int(length)].decode())
         rest = behind[int(length) :]
     return tuple(values)
+
+
+def is_group(name: str) -> bool:
+    """Whether a field of the map of counts is the count of a group, and not a note about one."""
+    return not name.startswith((LAST_WRITTEN, REACH))
 
 
 def is_total_absence(name: str) -> bool:

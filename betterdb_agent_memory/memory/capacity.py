@@ -141,6 +141,11 @@ class Capacity:
                 return False
             try:
                 async with self._evictor.alone(group) as lease:
+                    if self._counts.size_of(group) is None:
+                        # Somebody else may have begun to count it while we waited.
+                        self._counts.noted(group, await self._evictor.size(group))
+                        if not self._counts.is_crowded(group, allowed):
+                            return True
                     since = self._counts.now()
                     size, evicted = await self._evictor.trim(
                         group, limit, Retention.at(self._clock(), self._config()), lease

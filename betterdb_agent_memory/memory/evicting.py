@@ -15,6 +15,7 @@ from betterdb_agent_memory.engines.groups import group_values
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.leasing import HeldLease
 from betterdb_agent_memory.memory.changes.cause import because
+from betterdb_agent_memory.memory.reaches import Reaches
 from betterdb_agent_memory.memory.record import IMPORTANCE, LAST_ACCESSED_AT, SCOPE_FIELDS
 from betterdb_agent_memory.memory.searching import Searcher
 from betterdb_agent_memory.memory.spaces import SearchedRecords
@@ -38,10 +39,6 @@ _FEW = 500
 """Scopes up to this size are read whole: one round trip counts them and shows who leaves."""
 
 _CORNERS = 3
-_USES = 20
-"""So often a scope's lowest are looked for without its two orders, which alone show memories that lack a number."""
-
-_LIMITS = 10_000
 _ROUNDS = 20
 _RECOUNTS = 3
 _log = logging.getLogger(__name__)
@@ -58,6 +55,7 @@ class Evictor:
         records: Records,
         leases: Leases,
         searcher: Searcher,
+        reaches: Reaches,
         *,
         name: str,
         counter: Counter,
@@ -69,7 +67,7 @@ class Evictor:
         self._name = name
         self._counter = counter
         self._on_unreadable = on_unreadable
-        self._limits = _Limits()
+        self._reaches = reaches
 
     def alone(self, group: str) -> HeldLease:
         """The lease under which the scope is trimmed and recounted."""
@@ -205,14 +203,14 @@ class Evictor:
             candidates, _ = await self._decoded(list(seen.values()), filter, {last})
             chosen = retention.lowest(candidates, count)
             if len(chosen) == count and _is_settled(retention, chosen[-1], pages):
-                limit = retention.worth(chosen[-1].importance, chosen[-1].last_accessed_at).score
                 if not pages[-1].total:
-                    self._limits.keep(group, retention.next_limit(candidates, count, limit))
+                    await self._reaches.begin(group, retention.reach(candidates, count))
                 return await self._exact(records, filter, retention, candidates, count, is_refused)
             depth *= 2
         rows = await self._whole(records, filter)
         last = (await self._records.read_group(group)).last_id
         candidates, kept = await self._decoded(rows, filter, {last})
+        await self._reaches.begin(group, retention.reach(candidates, count))
         # Counted anew from what was read: nobody leaves for somebody else's memory.
         excess = len(candidates) + kept - (total - count)
         return await self._exact(records, filter, retention, candidates, excess, is_refused)
@@ -222,24 +220,24 @@ class Evictor:
     ) -> list[EvictionCandidate] | None:
         """Candidates among which the `count` lowest surely are; None where nobody knows where to look for them.
 
-        One or two round trips.
+        Three round trips, more where it has to look further.
         """
+        reach = await self._reaches.read(group)
         for _ in range(_CORNERS):
-            limit = self._limits.take(group)
-            if limit is None:
+            if reach is None:
                 return None
-            room = 4 * count + _FEW
-            corner = Filter((*filter.clauses, retention.corner(limit)))
-            page = await records.select(corner, fields=_wanted(filter), limit=room)
+            corner = Filter((*filter.clauses, retention.corner(reach.score)))
+            page = await records.select(corner, fields=_wanted(filter), limit=4 * count + _PAGE)
             if page.scanned < page.total:
                 return None
             last = (await self._records.read_group(group)).last_id
             candidates, _ = await self._decoded(page.rows, filter, {last})
-            within = [c for c in candidates if retention.worth(c.importance, c.last_accessed_at).score <= limit]
+            within = retention.within(candidates, reach.score)
             if not within:
                 return None
-            self._limits.keep(group, retention.next_limit(within, count, limit))
+            reach = reach.to(retention.next_limit(within, count, reach.score))
             if len(within) >= count:
+                await self._reaches.keep(group, reach)
                 return within
         return None
 
@@ -305,27 +303,6 @@ class Evictor:
         candidates, kept, unreadable = candidates_in(rows, filter, spared)
         self._on_unreadable(unreadable)
         return candidates, kept
-
-
-class _Limits:
-    """Up to which score those that leave a scope next are to be looked for, as its last eviction has shown."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, tuple[float, int]] = {}
-
-    def take(self, group: str) -> float | None:
-        """The score, None where it is not known or was used often enough."""
-        limit, uses = self._kept.get(group, (0.0, 0))
-        return limit if uses else None
-
-    def keep(self, group: str, limit: float) -> None:
-        """It is `limit` next time."""
-        _, uses = self._kept.pop(group, (0.0, _USES + 1))
-        self._kept[group] = (limit, uses - 1)
-        if uses <= 1:
-            del self._kept[group]
-        if len(self._kept) > _LIMITS:
-            del self._kept[next(iter(self._kept))]
 
 
 def filter_of(group: str) -> Filter:

@@ -19,7 +19,7 @@ from betterdb_agent_memory.embedders.function import DEFAULT_THRESHOLD, as_embed
 from betterdb_agent_memory.engines import engine_for
 from betterdb_agent_memory.engines.base import Counter, Engine
 from betterdb_agent_memory.engines.filters import Fields
-from betterdb_agent_memory.engines.groups import LAST_WRITTEN
+from betterdb_agent_memory.engines.groups import is_group
 from betterdb_agent_memory.errors import AgentMemoryError
 from betterdb_agent_memory.live_config import LiveConfig, MemoryConfigSnapshot
 from betterdb_agent_memory.memory import record
@@ -34,6 +34,7 @@ from betterdb_agent_memory.memory.evicting import Evictor
 from betterdb_agent_memory.memory.generations.following import Follower
 from betterdb_agent_memory.memory.generations.layout import Models, state_key
 from betterdb_agent_memory.memory.mending import Mender
+from betterdb_agent_memory.memory.reaches import Reaches
 from betterdb_agent_memory.memory.recalling.recaller import Recaller
 from betterdb_agent_memory.memory.record import MemoryItem
 from betterdb_agent_memory.memory.reinforcement import reinforcer_for
@@ -125,6 +126,7 @@ class StoreParts:
         del analytics
         self.name = name = checked_name(name)
         self._engine = engine_for(client)
+        self._owns_engine = self._engine is not client
         self._stats_key = f"{name}:__mem_stats"
         collection = record.memory_collection(name)
         self._counts_key = collection.counts_key or ""
@@ -195,6 +197,7 @@ class StoreParts:
                 self._records,
                 self._engine.leases,
                 self._searcher,
+                Reaches(self._engine.values, self._counts_key),
                 name=name,
                 counter=Counter(self._stats_key, EVICTIONS),
                 on_unreadable=self._watch.unreadable,
@@ -308,9 +311,7 @@ class StoreParts:
     async def _scope_sizes(self) -> dict[str, int]:
         """How many memories scopes hold, as far as that is counted, by the name of the group."""
         kept = await self._engine.values.read_map(self._counts_key)
-        return {
-            group: int(size) for group, size in kept.items() if not group.startswith(LAST_WRITTEN) and size.isdigit()
-        }
+        return {group: int(size) for group, size in kept.items() if is_group(group) and size.isdigit()}
 
     def _warn_of_eviction(self, error: AgentMemoryError) -> None:
         self._watch.background_failed("eviction")

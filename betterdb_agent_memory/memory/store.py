@@ -131,3 +131,6 @@ class MemoryStore(RememberVerbs, PromptVerbs, ForgetVerbs, ConsolidateVerbs, Mai
                 await asyncio.wait([registration], timeout=WITHDRAWAL_SECONDS)
                 registration.cancel()
             await self._discovery.stop(delete_heartbeat=True)
+        if self._owns_engine:
+            # Connections of its own beside those of a client, as to the nodes of a cluster.
+            await self._engine.close()

@@ -84,14 +84,22 @@ class Retention:
         [score] = self._scores(np.array([importance]), np.array([last_accessed_at]))
         return Worth(float(score), last_accessed_at)
 
+    def ordered(self, candidates: Sequence[EvictionCandidate]) -> list[tuple[Worth, EvictionCandidate]]:
+        """All of them with what they are worth, the lowest first; of equal worth as they were given."""
+        accessed = np.array([candidate.last_accessed_at for candidate in candidates], dtype=np.float64)
+        scores = self._scores(np.array([candidate.importance for candidate in candidates], dtype=np.float64), accessed)
+        order = np.lexsort((accessed, scores))
+        return [(Worth(float(scores[place]), float(accessed[place])), candidates[place]) for place in order]
+
     def lowest(self, candidates: Sequence[EvictionCandidate], count: int) -> list[EvictionCandidate]:
         """The `count` of least worth, worst first; of equal worth as they were given."""
         if count <= 0 or not candidates:
             return []
-        accessed = np.array([candidate.last_accessed_at for candidate in candidates], dtype=np.float64)
-        importance = np.array([candidate.importance for candidate in candidates], dtype=np.float64)
-        order = np.lexsort((accessed, self._scores(importance, accessed)))
-        return [candidates[position] for position in order[:count]]
+        return [candidate for _, candidate in self.ordered(candidates)[:count]]
+
+    def within(self, candidates: Sequence[EvictionCandidate], limit: float) -> list[EvictionCandidate]:
+        """Those that score at most `limit`, the lowest first."""
+        return [candidate for worth, candidate in self.ordered(candidates) if worth.score <= limit]
 
     def corner(self, score: float) -> Clause:
         """What all memories fulfil that score at most `score`, and not many others."""
@@ -113,13 +121,19 @@ class Retention:
 
         `candidates` are all that score at most `limit`. Those that remain, and a bit beyond.
         """
-        ordered = self.lowest(candidates, len(candidates))
+        ordered = self.ordered(candidates)
         place = count + int(_AHEAD * count)
         if place < len(ordered):
-            candidate = ordered[place]
-            return self.worth(candidate.importance, candidate.last_accessed_at).score
-        lowest = self.worth(ordered[0].importance, ordered[0].last_accessed_at).score
-        return limit + _AHEAD * max(limit - lowest, abs(limit) * _NEAR)
+            return ordered[place][0].score
+        return limit + _AHEAD * max(limit - ordered[0][0].score, abs(limit) * _NEAR)
+
+    def reach(self, candidates: Sequence[EvictionCandidate], count: int) -> float | None:
+        """The same, where `candidates` have the lowest of a whole scope; None where that says nothing."""
+        if not 0 < count < len(candidates):
+            return None
+        ordered = self.ordered(candidates)
+        limit = ordered[count - 1][0].score
+        return self.next_limit([candidate for worth, candidate in ordered if worth.score <= limit], count, limit)
 
     def in_doubt(
         self, candidates: Sequence[EvictionCandidate], count: int, *, is_certain: bool = False
@@ -130,11 +144,11 @@ class Retention:
         """
         if count <= 0 or not candidates:
             return []
-        ordered = self.lowest(candidates, len(candidates))
-        limit = self.worth(ordered[count - 1 : count][0].importance, ordered[count - 1].last_accessed_at).score + _NEAR
-        near = ordered[:count]
-        for candidate in ordered[count : 2 * count + _MOST_NEAR]:
-            if self.worth(candidate.importance, candidate.last_accessed_at).score > limit:
+        ordered = self.ordered(candidates)
+        limit = ordered[min(count, len(ordered)) - 1][0].score + _NEAR
+        near = [candidate for _, candidate in ordered[:count]]
+        for worth, candidate in ordered[count : 2 * count + _MOST_NEAR]:
+            if worth.score > limit:
                 break
             near.append(candidate)
         return near if is_certain or any(candidate.is_rounded for candidate in near) else []

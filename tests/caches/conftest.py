@@ -10,16 +10,30 @@ import pytest
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
-from tests.servers import ValkeyServer
+
+CLUSTER = "cluster"
+ON_A_CLUSTER = ("test_llm", "test_tool", "test_tiers")
+"""Modules that run on a cluster too: their names have no hash tag, so that their keys are everywhere."""
 
 
-@pytest.fixture(params=["server", "file"])
-async def engine(request: pytest.FixtureRequest, valkey_server: ValkeyServer, tmp_path: Path) -> AsyncIterator[Engine]:
-    """An engine on a real server or a real file, closed afterwards."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the cluster out where it says nothing more, before the tests are counted."""
+    items[:] = [item for item in items if item.path.stem in ON_A_CLUSTER or not _is_on_a_cluster(item)]
+
+
+def _is_on_a_cluster(item: pytest.Item) -> bool:
+    callspec = getattr(item, "callspec", None)
+    return callspec is not None and callspec.params.get("engine") == CLUSTER
+
+
+@pytest.fixture(params=["server", "file", CLUSTER])
+async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Engine]:
+    """An engine on a real server, a real cluster or a real file, closed afterwards."""
+    servers = {"server": "valkey_server", CLUSTER: "valkey_cluster"}
     made: Engine = (
-        ValkeyEngine.from_url(valkey_server.url)
-        if request.param == "server"
-        else EmbeddedEngine(tmp_path / "memory.db")
+        EmbeddedEngine(tmp_path / "memory.db")
+        if request.param == "file"
+        else ValkeyEngine.from_url(request.getfixturevalue(servers[request.param]).url)
     )
     try:
         yield made

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import Any
 
 import pytest
 
@@ -13,9 +12,7 @@ from betterdb_agent_memory import (
     Change,
     ChangeFeedOptions,
     ChangesMissedError,
-    ConfigurationError,
     Fact,
-    InvalidInputError,
     MemoryItem,
     MemoryNotFoundError,
     MemoryScope,
@@ -23,7 +20,6 @@ from betterdb_agent_memory import (
 )
 from betterdb_agent_memory.engines.base import Engine
 from tests.conformance.conftest import MakeStore
-from tests.embedding import embed
 
 ALL = ChangeFeedOptions(reinforced_share=1.0)
 
@@ -220,6 +216,35 @@ async def test_a_group_shares_the_changes_and_goes_on_where_it_was(make_store: M
     assert not await store.drop_change_group("g")
 
 
+async def test_a_group_that_came_too_late_is_told_once_and_goes_on_behind_the_gap(make_store: MakeStore) -> None:
+    store = make_store(change_feed=ChangeFeedOptions(max_changes=1, max_age_seconds=None))
+    await store.remember_many([{"content": f"m{n}"} for n in range(3)])
+    await take(store.changes(since="oldest", group="g"), 1)
+    await store.remember_many([{"content": f"n{n}"} for n in range(400)])
+    with pytest.raises(ChangesMissedError) as missed:
+        await take(store.changes(group="g"), 1)
+    [first] = await take(store.changes(since="oldest"), 1)
+    assert missed.value.missed is not None
+    assert missed.value.missed > 0
+    assert await take(store.changes(group="g"), 1) == [first]
+
+
+async def test_a_write_that_is_told_takes_no_round_trip_more(make_store: MakeStore, engine: Engine) -> None:
+    costs = []
+    for options in ({}, {"change_feed": True}):
+        store = make_store(name=make_store().name + str(len(options)), **options)
+        id = await store.remember("warm")
+        await store.update(id, importance=0.1)
+        before = engine.round_trips
+        id = await store.remember("tea", thread_id="t")
+        await store.remember_many([{"content": f"m{n}"} for n in range(20)])
+        await store.update(id, importance=0.2)
+        await store.forget(id)
+        costs.append(engine.round_trips - before)
+        assert await store.change_feed() is None or options
+    assert costs[0] == costs[1]
+
+
 async def test_reinforcements_are_sampled(make_store: MakeStore) -> None:
     store = make_store(change_feed=ChangeFeedOptions(reinforced_share=0.0))
     await store.remember("tea")
@@ -243,38 +268,3 @@ async def test_waiting_for_a_memory_that_another_worker_is_writing(make_store: M
     await other.remember("here it is", id="m-1")
     assert (await waiting).content == "here it is"
     assert (await store.wait_for("m-1", timeout_seconds=0)).id == "m-1"
-
-
-@pytest.mark.parametrize(
-    ("asked", "message"),
-    [
-        ({"since": "yesterday"}, "since is 'now', 'oldest'"),
-        ({"since": 2**60}, "since is 'now'"),
-        ({"since": True}, "since is 'now'"),
-        ({"kinds": "forgotten"}, "kinds is a collection"),
-        ({"kinds": ["born"]}, "no changes of the kind 'born'"),
-        ({"group": ""}, "group is a name"),
-        ({"group": "a\nb"}, "group is a name"),
-        ({"group": "ü" * 101}, "group has 202 bytes"),
-        ({"takeover_seconds": 0.01}, "takeover_seconds is from"),
-        ({"takeover_seconds": float("nan")}, "takeover_seconds is from"),
-        ({"thread_id": 7}, "thread_id must be text"),
-    ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
-)
-async def test_bad_questions_are_refused_before_the_feed_is_switched_on(
-    make_store: MakeStore, asked: dict[str, Any], message: str
-) -> None:
-    store = make_store()
-    with pytest.raises(InvalidInputError, match=message):
-        await take(store.changes(**asked), 1)
-    assert await store.change_feed() is None
-    with pytest.raises(InvalidInputError, match="timeout_seconds"):
-        await store.wait_for("x", timeout_seconds=-1)
-
-
-async def test_options_that_cannot_work_are_refused(engine: Engine) -> None:
-    with pytest.raises(ConfigurationError, match="change_feed"):
-        MemoryStore(client=engine, name="n", embed_fn=embed, change_feed="yes")  # type: ignore[arg-type]
-    with pytest.raises(ConfigurationError, match="max_changes"):
-        ChangeFeedOptions(max_changes=0)

@@ -11,7 +11,8 @@ import pytest
 from betterdb_agent_memory.engines.base import Engine, Outcome, RecordChange, Records, RecordWrite
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.event_log import BEGINNING, Announcement, Deed, EventLog, Retention
-from betterdb_agent_memory.engines.valkey import ValkeyEngine
+from betterdb_agent_memory.engines.valkey import ValkeyEngine, apart
+from betterdb_agent_memory.engines.valkey.client import ValkeyClient
 from tests.engines.valkey.samples import collection, record
 from tests.servers import ValkeyServer
 
@@ -34,16 +35,31 @@ class Teller:
         return Announcement(self.log_key, KEEPS, "memory", ("threadId", "agentId"), said, changed)
 
 
-@pytest.fixture(params=["file", "server", "decoding"])
+class _ApartClient(ValkeyClient):
+    """As on a cluster whose keys all lie in different slots: no script touches two of them."""
+
+    def are_together(self, *keys: str) -> bool:
+        return len(set(keys)) < 2
+
+
+@pytest.fixture(params=["file", "server", "decoding", "apart", "cluster"])
 async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Engine]:
     if request.param == "file":
         embedded = EmbeddedEngine(tmp_path / "memories.db")
         yield embedded
         await embedded.close()
         return
+    if request.param == "cluster":
+        # The names of these stores have no hash tag: log and records lie on different nodes.
+        cluster = ValkeyEngine.from_url(request.getfixturevalue("valkey_cluster").url)
+        yield cluster
+        await cluster.close()
+        return
     server: ValkeyServer = request.getfixturevalue("valkey_server")
     client = server.client(decode_responses=request.param == "decoding")
     remote = ValkeyEngine(client)
+    if request.param == "apart":
+        remote._client = _ApartClient(client)
     yield remote
     await client.aclose()
 
@@ -63,7 +79,8 @@ async def log(engine: Engine, teller: Teller) -> EventLog:
 @pytest.fixture
 async def records(engine: Engine, teller: Teller, store_name: str) -> Records:
     records = engine.records(collection(store_name), None, teller)
-    await records.prepare(4)
+    if isinstance(engine, EmbeddedEngine):
+        await records.prepare(4)
     return records
 
 
@@ -141,11 +158,57 @@ async def test_nothing_is_paid_for_what_is_not_to_be_told(
     await records.write_many([RecordWrite("n", {"content": b"text"}, is_new=True)])
     silent = engine.traffic.bytes_sent - before
     plain = engine.records(collection(teller.log_key))
-    await plain.prepare(4)
+    if isinstance(engine, EmbeddedEngine):
+        await plain.prepare(4)
     before = engine.traffic.bytes_sent
     await plain.write_many([RecordWrite("n", {"content": b"text"}, is_new=True)])
     assert engine.traffic.bytes_sent - before <= silent + len(":__log")
     assert await told(log) == []
+
+
+async def test_what_a_dead_writer_was_about_to_tell_is_told_by_a_reader(
+    valkey_server: ValkeyServer, store_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = valkey_server.client()
+    engine = ValkeyEngine(client)
+    engine._client = _ApartClient(client)
+    teller = Teller(f"{store_name}:__log")
+    log = engine.event_log(teller.log_key)
+    await log.open(KEEPS)
+    announcement = teller.of("write", "a")
+    assert announcement is not None
+    # Dead between the note and the record, or between the record and the entry.
+    await apart.Apart(engine._client, [apart.Telling("a", announcement, {"threadId": b"t\xff"})]).note()
+    assert await told(log) == []
+    assert await apart.repair(engine._client, teller.log_key, KEEPS) == 0, "its writer may be alive"
+    monkeypatch.setattr(apart, "STALE_SECONDS", -1.0)
+    reader = engine.event_log(teller.log_key)
+    await reader.read(BEGINNING, count=10)
+    page = await reader.read(BEGINNING, count=10)
+    assert page is not None
+    [entry] = page.entries
+    assert entry.fields == {"memory": b"a", "kind": b"writed", "why": b"because\r\n\xff", "threadId": b"t\xff"}
+    assert await apart.repair(engine._client, teller.log_key, KEEPS) == 0, "once is enough"
+    assert await client.exists(apart.notes_key(teller.log_key)) == 0
+    await client.aclose()
+
+
+async def test_a_write_whose_outcome_nobody_knows_keeps_its_note(
+    valkey_server: ValkeyServer, store_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = valkey_server.client()
+    remote = _ApartClient(client)
+    announcement = Teller(f"{store_name}:__log").of("delete", "a")
+    assert announcement is not None
+    tellings = [apart.Telling(id, announcement, {}) for id in "abc"]
+    batch = apart.Apart(remote, tellings)
+    log = ValkeyEngine(client).event_log(announcement.log_key)
+    await log.open(KEEPS)
+    await batch.note()
+    await batch.settle([Outcome.WRITTEN, Outcome.MISSING, None], [None] * 3)
+    assert [id for id, _, _ in await told(log)] == ["a"]
+    assert await client.execute_command("HLEN", apart.notes_key(announcement.log_key)) == 1
+    await client.aclose()
 
 
 async def test_a_full_server_refuses_the_record_and_its_entry_but_not_the_deletion() -> None:

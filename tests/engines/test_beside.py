@@ -130,6 +130,15 @@ async def test_whoever_comes_too_late_changes_nothing(
         assert await records.read_many(["new"], None) == [None]
 
 
+async def test_a_map_is_written_under_a_lease_or_not_at_all(engine: Engine, store_name: str) -> None:
+    late, present = await taken_over(engine, store_name)
+    key = f"{store_name}:__state"
+    await engine.leases.write_map(present, key, {"phase": b"ready", "other": b"x"})
+    with pytest.raises(LeaseLostError):
+        await engine.leases.write_map(late, key, {"phase": b"filling"})
+    assert await engine.values.read_map(key) == {"phase": b"ready", "other": b"x"}
+
+
 async def test_the_successor_overtakes_records_of_the_one_before(
     engine: Engine, records: Records, store_name: str
 ) -> None:

@@ -15,6 +15,7 @@ from betterdb_agent_memory.apps.cli import (
     configuring,
     demonstration,
     evaluating,
+    following,
     forgetting,
     keeping,
     transferring,
@@ -67,7 +68,7 @@ def session(
 
 
 _MODULES: Final = (
-    *(changing, asking, configuring, forgetting, keeping, transferring),
+    *(changing, asking, configuring, forgetting, following, keeping, transferring),
     *(calibrating, evaluating, demonstration),
 )
 for _module in _MODULES:

@@ -32,10 +32,13 @@ class Announced:
 
     def tell(self, connection: apsw.Connection, outcomes: Iterable[Outcome], now_ms: int) -> None:
         """Append the entries about those records to which something was done."""
+        entries: dict[str, list[Fields]] = {}
         for place, outcome in enumerate(outcomes):
             announcement = self._of.get(place)
             if announcement is None or outcome not in (Outcome.WRITTEN, Outcome.CHANGED):
                 continue
             id = self._ids[place]
             entry = announcement.entry(id, self._held[id], is_changed=outcome is Outcome.CHANGED)
-            append_entries(connection, announcement.log_key, [entry], now_ms)
+            entries.setdefault(announcement.log_key, []).append(entry)
+        for log_key, of_log in entries.items():
+            append_entries(connection, log_key, of_log, now_ms)

@@ -14,7 +14,7 @@ from betterdb_agent_memory.engines.embedded.queries import first
 from betterdb_agent_memory.engines.embedded.reading import read_fields
 from betterdb_agent_memory.engines.embedded.tables import Tables
 from betterdb_agent_memory.engines.filters import Fields
-from betterdb_agent_memory.engines.groups import LAST_WRITTEN, group_name
+from betterdb_agent_memory.engines.groups import LAST_WRITTEN, REACH, group_name
 from betterdb_agent_memory.errors import InvalidInputError
 
 
@@ -74,7 +74,7 @@ class Groups:
         size = self.read(group).size
         if size is not None and size + amount == 0 and amount < 0:
             # Nothing is kept of a group that nobody is in.
-            take_fields(self._connection, self._key, (group, LAST_WRITTEN + group))
+            take_fields(self._connection, self._key, (group, LAST_WRITTEN + group, REACH + group))
             return
         # Which one was the last is kept also where nobody counts yet: whoever begins to wants to know it.
         noted = {} if last_id is None else {LAST_WRITTEN + group: last_id.encode()}

@@ -62,6 +62,21 @@ class Besides:
     def __init__(self, client: CommandClient, collection: Collection) -> None:
         self._client = client
         self._collection = collection
+        self._are_apart = False
+
+    def are_together(self, *keys: str) -> bool:
+        """Whether one script may touch all these keys, as far as is known."""
+        return not self._are_apart and self._client.are_together(*keys)
+
+    def learn(self, answers: Sequence[Any]) -> list[int]:
+        """The places of those that a server refused because their keys lie in different slots: none of them has run.
+
+        So it is for a plain client on a node of a cluster, which alone does not show. No key is taken to be together
+        with another one from then on.
+        """
+        refused = [place for place, answer in enumerate(answers) if is_crossing(answer)]
+        self._are_apart |= bool(refused)
+        return refused
 
     def of(
         self,
@@ -81,7 +96,7 @@ class Besides:
         letters, keys, marks = "", [], []
         arguments: list[Argument] = []
         if fence is not None:
-            if self._client.are_together(key, fence.key):
+            if self.are_together(key, fence.key):
                 letters += "F"
                 keys.append(fence.key)
                 arguments += [str(fence.token)]
@@ -91,17 +106,17 @@ class Besides:
                 marks.append((mark_of(fence), fence.token))
         fields, counts_key = self._collection.group_fields, self._collection.counts_key
         if counted and fields and counts_key is not None:
-            if self._client.are_together(key, counts_key):
+            if self.are_together(key, counts_key):
                 letters += "G"
                 keys.append(counts_key)
             else:
                 letters += "g"
             arguments += [id, str(len(fields)), *fields]
-        if counter is not None and self._client.are_together(key, counter.key):
+        if counter is not None and self.are_together(key, counter.key):
             letters += "C"
             keys.append(counter.key)
             arguments.append(counter.field)
-        if announced is not None and self._client.are_together(key, announced.log_key):
+        if announced is not None and self.are_together(key, announced.log_key):
             letters += "L"
             keys.append(announced.log_key)
             arguments += _announcement(id, announced)
@@ -137,6 +152,11 @@ def retention_arguments(retention: Retention) -> list[Argument]:
     """What a log keeps, as scripts take it: how many entries, and how old they may be in ms, '' for any age."""
     age_seconds = retention.max_age_seconds
     return [retention.max_entries, "" if age_seconds is None else age_seconds * 1000]
+
+
+def is_crossing(answer: Any) -> bool:
+    """Whether a server has refused a command because its keys lie in different slots."""
+    return isinstance(answer, Exception) and "CROSSSLOT" in str(answer)
 
 
 def mark_of(fence: Fence) -> str:

@@ -100,7 +100,7 @@ class ValkeyClient:
         except AgentMemoryError:
             raise
         except self._errors as error:
-            raise translate(error, _name(command)) from error
+            raise self._explained(translate(error, _name(command))) from error
         self.traffic.bytes_received += size_of_reply(reply)
         return reply
 
@@ -213,7 +213,7 @@ class ValkeyClient:
             with _Cancellable():
                 replies = await pipeline.execute(raise_on_error=False)
         except self._errors as error:
-            raise translate(error, _name(chunk[0])) from error
+            raise self._explained(translate(error, _name(chunk[0]))) from error
         self.traffic.bytes_sent += sum(map(size_of_command, chunk))
         self.traffic.bytes_received += size_of_reply(replies)
         return [
@@ -286,7 +286,9 @@ class ValkeyClient:
         try:
             connection = await self._connections.take(chunk[0][0], may_be_repeated=may_be_repeated)
         except CLIENT_ERRORS as error:
-            return [_told(error, chunk[0])] * len(chunk)
+            unreachable = self._explained(_told(error, chunk[0]))
+            unreachable.__cause__ = error
+            return [unreachable] * len(chunk)
         replies: list[Any] = []
         try:
             try:
@@ -314,6 +316,16 @@ class ValkeyClient:
         received = await off_loop(entries // _COUNTED_AT_ONCE, size_of_reply, replies)
         self.traffic.bytes_received += received  # not read before others had their turn
         return replies
+
+    def _explained(self, error: Exception) -> Exception:
+        """The error, and over TLS what may be behind it: a server that refuses a certificate just closes."""
+        is_tls = self._connections is not None and self._connections.is_tls
+        if not is_tls or not isinstance(error, EngineUnavailableError) or "certificate" in str(error):
+            return error
+        return EngineUnavailableError(
+            f"{error} (over TLS: does the server speak it, and does it accept the client's certificate, ssl_certfile "
+            "and ssl_keyfile?)"
+        )
 
     async def _read_reply(self, connection: Any, command: Command) -> Any:
         assert self._connections is not None

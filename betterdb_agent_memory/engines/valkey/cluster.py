@@ -70,6 +70,7 @@ class ClusterClient:
         self.traffic = Traffic()
         self._nodes = Nodes(settings, self.traffic)
         self._topology = Topology(self._nodes)
+        self._keeps_apart: bool | None = None
         # Other workers ask other nodes about an index that all of them have.
         self._choice = random.random()
 
@@ -190,6 +191,8 @@ class ClusterClient:
         while waiting:
             try:
                 slots = await self._topology.current()
+                if len(slots.primaries) == 1 and any(map(_is_everywhere, commands)):
+                    await self._find_out_about_indexes(slots.primaries[0])
             except AgentMemoryError:
                 # Nothing has happened yet; what has must be told.
                 if waiting == everything:
@@ -206,6 +209,17 @@ class ClusterClient:
             if waiting and not await pause.take(needed=any(isinstance(verdicts[index], Later) for index in waiting)):
                 break
         return replies
+
+    async def _find_out_about_indexes(self, node: Address) -> None:
+        """Whether the only primary keeps each index in a slot, where no other node is there to say MOVED.
+
+        RediSearch without its coordinator finds memories of other slots then, and returns them empty. One round trip,
+        once.
+        """
+        if self._keeps_apart is None:
+            [known] = await self._nodes[node].ask("COMMAND", "INFO", "FT.SEARCH")
+            # The position of its first key: 0 where the index is no key.
+            self._keeps_apart = known is not None and int(known[3]) > 0
 
     def _learn(self, answered: Iterable[_Answered], verdicts: Iterable[_Verdict]) -> None:
         """Where slots are by what was answered, and that the map is to be read again before the next command."""
@@ -257,15 +271,17 @@ class ClusterClient:
             if node is None:
                 missing = EngineUnavailableError("no node owns the slot: the cluster does not cover all slots")
                 return dict.fromkeys(indices, _Answered(missing, _NOBODY))
-            plain = [index for index in indices if index not in asked]
+            apart = [index for index in indices if self._keeps_apart and _is_everywhere(commands[index])]
+            plain = [index for index in indices if index not in asked and index not in apart]
             others = [index for index in indices if index in asked]
             async with places:
                 answers = await send(self._nodes[node], [commands[index] for index in plain]) if plain else []
                 answers += await self._ask_beyond(node, [commands[index] for index in others])
             in_doubt = any(isinstance(answer, OutcomeUnknownError) for answer in answers)
+            answers += [_refusal(commands[index]) for index in apart]
             return {
                 index: _Answered(_unless_refused(commands[index], answer, node), node, in_doubt)
-                for index, answer in zip([*plain, *others], answers, strict=True)
+                for index, answer in zip([*plain, *others, *apart], answers, strict=True)
             }
 
         if len(groups) == 1:
@@ -347,14 +363,18 @@ def _unless_refused(command: Command, answer: Any, node: Address) -> Any:
     """The answer, or that a server which keeps an index on one node only cannot search for a name in no slot."""
     if not isinstance(answer, Exception) or not _is_everywhere(command) or not isinstance(verdict(answer, node), Moved):
         return answer
-    index = _text(key_of(command))
-    name = index.removesuffix(":mem:idx")
-    refusal = ConfigurationError(
-        f"the search module of this cluster keeps the index {index!r} on one node, which sees a part of the memories "
-        f'only: give the store a name with a hash tag, name="{{{name}}}", so that index and memories are on one node'
-    )
+    refusal = _refusal(command)
     refusal.__cause__ = answer
     return refusal
+
+
+def _refusal(command: Command) -> ConfigurationError:
+    index = _text(key_of(command))
+    name = index.removesuffix(":mem:idx")
+    return ConfigurationError(
+        f"the search module of this cluster keeps the index {index!r} in one slot, and sees the memories of that slot "
+        f'only: give the store a name with a hash tag, name="{{{name}}}", so that index and memories are in one slot'
+    )
 
 
 def _is_everywhere(command: Command) -> bool:

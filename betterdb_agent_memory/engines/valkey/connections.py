@@ -23,6 +23,11 @@ class Connections:
         self._is_plain = self._is_valkey and _is_plain(type(pool))
         self._is_sentinel = hasattr(pool, "sentinel_manager")
 
+    @property
+    def is_tls(self) -> bool:
+        """Whether the connections are encrypted."""
+        return "SSLConnection" in {cls.__name__ for cls in getattr(self._pool, "connection_class", object).__mro__}
+
     async def take(self, command: Argument, *, may_be_repeated: bool) -> Any:
         """A connection; the pool's own way of making sure of it where a look is not enough.
 

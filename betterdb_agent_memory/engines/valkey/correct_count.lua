@@ -12,5 +12,5 @@ if ARGV[4] and ARGV[4] ~= '' and redis.call('HGET', KEYS[2], 'token') ~= ARGV[4]
 if ARGV[5] then redis.call('HSET', KEYS[1], '@' .. ARGV[1], ARGV[5]) end
 if ARGV[3] == '' and redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return false end
 local size = redis.call('HINCRBY', KEYS[1], ARGV[1], ARGV[2])
-if size == 0 and ARGV[3] == '' then redis.call('HDEL', KEYS[1], ARGV[1], '@' .. ARGV[1]) end
+if size == 0 and ARGV[3] == '' then redis.call('HDEL', KEYS[1], ARGV[1], '@' .. ARGV[1], '~' .. ARGV[1]) end
 return size

@@ -7,6 +7,7 @@ The keys of the log at `K` are `K` (the stream), `K:head` (what is kept, and whi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
 from typing import Any
 
 from betterdb_agent_memory.engines.event_log import (
@@ -24,6 +25,7 @@ from betterdb_agent_memory.engines.event_log import (
 )
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.engines.valkey import reply
+from betterdb_agent_memory.engines.valkey.apart import notes_key, repair
 from betterdb_agent_memory.engines.valkey.beside import retention_arguments
 from betterdb_agent_memory.engines.valkey.command_client import CommandClient
 from betterdb_agent_memory.engines.valkey.packing import Argument, Command
@@ -33,6 +35,8 @@ from betterdb_agent_memory.errors import EngineError
 
 LOOK_AGAIN_SECONDS = 1.0
 """Where the server tells of appended entries, this is for the case that its word was lost."""
+
+REPAIR_EVERY_SECONDS = 15.0
 
 _GROUP = "group:"
 
@@ -46,6 +50,7 @@ class ValkeyEventLog:
         self._key = key
         self._head = f"{key}:head"
         self._retention: Retention | None = None
+        self._repaired_at = -REPAIR_EVERY_SECONDS
 
     async def open(self, retention: Retention) -> LogState:
         """The log as it is, opened now if there was none. 2 round trips."""
@@ -88,7 +93,7 @@ class ValkeyEventLog:
         """Delete the log and its groups; false where there was none. 2 round trips."""
         head = reply.parse_map(await self._client.ask("HGETALL", self._head))
         groups = [name.removeprefix(_GROUP) for name in head if name.startswith(_GROUP)]
-        keys = [self._key, self._head, *(self._group_key(group) for group in groups)]
+        keys = [self._key, self._head, notes_key(self._key), *(self._group_key(group) for group in groups)]
         outcomes = await self._client.tell_many([("DEL", key) for key in keys])
         _raise_first(outcomes)
         return reply.as_int(outcomes[0]) > 0
@@ -105,13 +110,23 @@ class ValkeyEventLog:
         return [None if outcome is None else _position(outcome) for outcome in outcomes]
 
     async def read(self, after: LogPosition, *, count: int) -> LogPage | None:
-        """Up to `count` entries behind `after`; None where there is no log. One round trip."""
+        """Up to `count` entries behind `after`; None where there is no log. One round trip.
+
+        Up to three more every 15 s where entries about records of other slots have been noted and not yet written:
+        those whose writers are dead are written now.
+        """
         # The end first: what is there by then and not in the range afterwards has been trimmed.
-        info, found = await self._client.ask_many(
-            [("XINFO", "STREAM", self._key), ("XRANGE", self._key, _behind(after), "+", "COUNT", count)]
+        info, found, noted = await self._client.ask_many(
+            [
+                ("XINFO", "STREAM", self._key),
+                ("XRANGE", self._key, _behind(after), "+", "COUNT", count),
+                ("EXISTS", notes_key(self._key)),
+            ]
         )
         stream = _stream_info(info)
-        _raise_first([found])
+        _raise_first([found, noted])
+        if reply.as_int(noted) and stream is not None:
+            await self._repair()
         if stream is None:
             return None
         last, _ = stream
@@ -193,6 +208,15 @@ class ValkeyEventLog:
         outcomes = await self._client.tell_many([("DEL", self._group_key(group)), ("HDEL", self._head, _GROUP + group)])
         _raise_first(outcomes)
         return reply.as_int(outcomes[0]) > 0
+
+    async def _repair(self) -> None:
+        if monotonic() - self._repaired_at < REPAIR_EVERY_SECONDS:
+            return
+        self._repaired_at = monotonic()
+        if self._retention is None:
+            await self.state()
+        if self._retention is not None:
+            await repair(self._client, self._key, self._retention)
 
     def _share(
         self,

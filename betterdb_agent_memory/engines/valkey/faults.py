@@ -28,12 +28,8 @@ _AUTHENTICATION_CLASSES = frozenset(
     {"AuthenticationError", "AuthenticationWrongNumberOfArgsError", "NoPermissionError"}
 )
 _AUTHENTICATION_TEXTS = (
-    "wrongpass",
-    "noauth",
-    "noperm",
-    "invalid password",
-    "invalid username-password",
-    "acl failure",
+    *("wrongpass", "noauth", "noperm", "invalid password", "invalid username-password"),
+    "acl failure",  # of a command within a script
 )
 _CONNECTION_CLASSES = frozenset({"ConnectionError", "TimeoutError", "MasterNotFoundError"})
 _UNWELL_CLASSES = frozenset({"ClusterDownError", "TryAgainError"})

@@ -17,11 +17,13 @@ from betterdb_agent_memory.errors import InvalidInputError
 class Groups:
     """The map of counts of one collection. `counting` says whether writes are counted, and is told the counts."""
 
-    def __init__(self, client: CommandClient, collection: Collection, counting: GroupCounting | None) -> None:
+    def __init__(
+        self, client: CommandClient, collection: Collection, counting: GroupCounting | None, besides: Besides
+    ) -> None:
         self._client = client
         self._collection = collection
         self._counting = counting
-        self._besides = Besides(client, collection)
+        self._besides = besides
 
     @property
     def are_counted(self) -> bool:
@@ -65,25 +67,30 @@ class Groups:
 
     async def correct(self, group: str, difference: int, fence: Fence) -> None:
         """Add to the count of a group, which is kept from now on. One round trip, two on an untagged cluster store."""
-        beside: tuple[str, ...] = ()
-        arguments: list[str | int] = [group, difference, 1]
-        if self._client.are_together(self._key, fence.key):
-            beside, arguments = (fence.key,), [*arguments, str(fence.token)]
-        elif reply.as_int(await self._client.ask("HGET", fence.key, "token") or 0) != fence.token:
+        script = load_script("correct_count")
+        if self._besides.are_together(self._key, fence.key):
+            command = script.call(self._key, [group, difference, 1, str(fence.token)], beside=[fence.key])
+            [answer] = await run_many(self._client, [command])
+            if not self._besides.learn([answer]):
+                _settled(answer, fence)
+                return
+        if reply.as_int(await self._client.ask("HGET", fence.key, "token") or 0) != fence.token:
             raise fence.lost()
-        [answer] = await run_many(
-            self._client, [load_script("correct_count").call(self._key, arguments, beside=beside)]
-        )
-        if isinstance(answer, Exception):
-            raise answer
-        if answer in (b"LOST", "LOST"):
-            raise fence.lost()
+        [answer] = await run_many(self._client, [script.call(self._key, [group, difference, 1])])
+        _settled(answer, fence)
 
     @property
     def _key(self) -> str:
         if self._collection.counts_key is None:
             raise InvalidInputError(f"no groups are counted in the collection {self._collection.key_prefix}")
         return self._collection.counts_key
+
+
+def _settled(answer: Any, fence: Fence) -> None:
+    if isinstance(answer, Exception):
+        raise answer
+    if answer in (b"LOST", "LOST"):
+        raise fence.lost()
 
 
 def _text(stored: bytes | str | int) -> str:

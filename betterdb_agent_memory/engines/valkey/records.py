@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, TypeVar
 
 from betterdb_agent_memory.engines.base import (
     Answers,
@@ -26,6 +26,7 @@ from betterdb_agent_memory.engines.base import (
 from betterdb_agent_memory.engines.event_log import Announcement, Announcing, Deed
 from betterdb_agent_memory.engines.filters import Fields, Filter
 from betterdb_agent_memory.engines.valkey import query, reply
+from betterdb_agent_memory.engines.valkey.apart import Apart, Telling
 from betterdb_agent_memory.engines.valkey.beside import Besides, outcome_in
 from betterdb_agent_memory.engines.valkey.by_key import ByKey
 from betterdb_agent_memory.engines.valkey.choosing import Choosing
@@ -48,11 +49,13 @@ from betterdb_agent_memory.engines.valkey.writing import (
     delete_command,
     outcome_of,
     settle,
+    told_outcome,
     write_command,
 )
 from betterdb_agent_memory.errors import InvalidInputError
 
 _PAGE = 1000
+_Item = TypeVar("_Item")
 
 
 class ValkeyRecords:
@@ -77,8 +80,8 @@ class ValkeyRecords:
     ) -> None:
         self._client = client
         self._collection = collection
-        self._groups = Groups(client, collection, counting)
         self._besides = Besides(client, collection)
+        self._groups = Groups(client, collection, counting, self._besides)
         self._announcing = announcing
         self._index = Index(client, collection)
         self._questions = Questions(client, collection, self._index, timeout_ms=search_timeout_ms)
@@ -166,26 +169,21 @@ class ValkeyRecords:
         for write in writes:
             check_write(write)
         counted = self._groups.are_counted
-        sent = [
-            write_command(
-                self._key(write.id),
-                write,
-                self._whole_field,
-                self._besides.of(
-                    self._key(write.id),
-                    write.id,
-                    fence=fence,
-                    counted=counted,
-                    announced=self._announced("write", write.id),
-                ),
-            )
-            for write in writes
-        ]
+
+        def command(write: RecordWrite, announced: Announcement | None) -> Command:
+            key = self._key(write.id)
+            beside = self._besides.of(key, write.id, fence=fence, counted=counted, announced=announced)
+            return write_command(key, write, self._whole_field, beside)
+
         self._index.note_written(len(writes))
-        answers, apart = await self._told(sent, [write.id for write in writes], fence)
+        ids = [write.id for write in writes]
+        sent, answers = await self._sent("write", command, writes, ids, held=[write.fields for write in writes])
+        apart = await self._groups.count_apart(ids, answers)
         if counted:
+            # Also where some of the batch has failed.
             self._groups.tell(writes, answers, apart)
-        return [outcome_of(command, answer) for command, answer in zip(sent, answers, strict=True)]
+        settle([write.id for write in writes], answers, fence)
+        return [outcome_of(one, answer) for one, answer in zip(sent, answers, strict=True)]
 
     async def read_many(self, ids: Sequence[str], fields: Sequence[str] | None) -> list[Fields | None]:
         """The asked-for fields of each id, in order, `fields` None for all; None for a record with none
@@ -227,25 +225,16 @@ class ValkeyRecords:
             raise InvalidInputError(f"{len(ids)} ids and {len(conditions)} sets of expected values")
         own = [(id, condition) for id, condition in zip(ids, conditions, strict=True) if is_own(id)]
         counted = self._groups.are_counted
-        commands = [
-            delete_command(
-                self._key(id),
-                condition,
-                self._besides.of(
-                    self._key(id),
-                    id,
-                    fence=fence,
-                    counted=counted,
-                    counter=counter,
-                    announced=self._announced("delete", id),
-                ),
-            )
-            for id, condition in own
-        ]
-        answers: list[Any] = await run_many(self._client, commands)
+
+        def command(item: tuple[str, Expected | None], announced: Announcement | None) -> Command:
+            key = self._key(item[0])
+            beside = self._besides.of(key, item[0], fence=fence, counted=counted, counter=counter, announced=announced)
+            return delete_command(key, item[1], beside)
+
+        _, answers = await self._sent("delete", command, own, [id for id, _ in own])
         gone = [not isinstance(answer, Exception) and outcome_in(answer) == 1 for answer in answers]
         self._index.note_deleted(sum(gone))
-        apart = counter is not None and own and not self._client.are_together(self._key(own[0][0]), counter.key)
+        apart = counter is not None and own and not self._besides.are_together(self._key(own[0][0]), counter.key)
         if counter is not None and apart and any(gone):
             await self._client.tell_many([("HINCRBY", counter.key, counter.field, sum(gone))])
         await self._groups.count_apart([id for id, _ in own], answers)
@@ -266,23 +255,17 @@ class ValkeyRecords:
             check_change(change)
         own = [change for change in changes if is_own(change.id)]
         counted, fields = self._groups.are_counted, self._collection.group_fields
-        sent = [
-            change_command(
-                self._key(change.id),
-                change,
-                self._whole_field,
-                self._besides.of(
-                    self._key(change.id),
-                    change.id,
-                    fence=fence,
-                    counted=counted and concerns_group(change, fields),
-                    announced=self._announced("change", change.id),
-                ),
-            )
-            for change in own
-        ]
-        answers, _ = await self._told(sent, [change.id for change in own], fence)
-        outcomes = iter([outcome_of(command, answer) for command, answer in zip(sent, answers, strict=True)])
+
+        def command(change: RecordChange, announced: Announcement | None) -> Command:
+            key, is_counted = self._key(change.id), counted and concerns_group(change, fields)
+            beside = self._besides.of(key, change.id, fence=fence, counted=is_counted, announced=announced)
+            return change_command(key, change, self._whole_field, beside)
+
+        ids = [change.id for change in own]
+        sent, answers = await self._sent("change", command, own, ids)
+        await self._groups.count_apart(ids, answers)
+        settle(ids, answers, fence)
+        outcomes = iter([outcome_of(one, answer) for one, answer in zip(sent, answers, strict=True)])
         return [next(outcomes) if is_own(change.id) else Outcome.MISSING for change in changes]
 
     async def read_group(self, group: str) -> GroupCount:
@@ -400,17 +383,64 @@ class ValkeyRecords:
             if rows := await self._by_key.rows(ids, fields):
                 yield tuple(rows)
 
-    def _announced(self, deed: Deed, id: str) -> Announcement | None:
-        return None if self._announcing is None else self._announcing.of(deed, id)
-
     def _key(self, id: str) -> str:
         return self._collection.key_prefix + id
 
+    async def _sent(
+        self,
+        deed: Deed,
+        command: Callable[[_Item, Announcement | None], Command],
+        items: Sequence[_Item],
+        ids: Sequence[str],
+        *,
+        held: Sequence[Fields] | None = None,
+    ) -> tuple[list[Command], list[Any]]:
+        """The commands about these, and their answers; those that touch too many slots are put otherwise."""
+        announced = [None if self._announcing is None else self._announcing.of(deed, id) for id in ids]
+        sent = [command(item, one) for item, one in zip(items, announced, strict=True)]
+        answers = await self._told(sent, ids, announced, held)
+        if refused := self._besides.learn(answers):
+            for place in refused:
+                sent[place] = command(items[place], announced[place])
+            again = await self._told(
+                [sent[place] for place in refused],
+                [ids[place] for place in refused],
+                [announced[place] for place in refused],
+                None if held is None else [held[place] for place in refused],
+            )
+            for place, answer in zip(refused, again, strict=True):
+                answers[place] = answer
+        return sent, answers
+
     async def _told(
-        self, commands: Sequence[Command], ids: Sequence[str], fence: Fence | None
-    ) -> tuple[list[Any], dict[str, int]]:
-        """The answers, and the sizes of groups that were counted in a step of their own."""
-        answers: list[Any] = await run_many(self._client, commands)
-        apart = await self._groups.count_apart(ids, answers)
-        settle(ids, answers, fence)
-        return answers, apart
+        self,
+        commands: Sequence[Command],
+        ids: Sequence[str],
+        announced: Sequence[Announcement | None],
+        held: Sequence[Fields] | None,
+    ) -> list[Any]:
+        """The answers. What cannot be told in the same step is noted before and told after: two round trips more,
+        and one where it is not known what the records `held`.
+        """
+        together = [
+            one is None or self._besides.are_together(self._key(id), one.log_key)
+            for id, one in zip(ids, announced, strict=True)
+        ]
+        if all(together):
+            return await run_many(self._client, commands)
+        names = tuple(dict.fromkeys(name for one in announced if one is not None for name in one.copied))
+        known: Sequence[Fields | None] = held if held is not None else await self._by_key.read(ids, names)
+        apart = Apart(
+            self._client,
+            [
+                None if one is None or is_together else Telling(id, one, fields or {})
+                for id, one, is_together, fields in zip(ids, announced, together, known, strict=True)
+            ],
+        )
+        await apart.note()
+        answers = await run_many(self._client, commands)
+        outcomes = [told_outcome(command, answer) for command, answer in zip(commands, answers, strict=True)]
+        changed = [id for id, outcome in zip(ids, outcomes, strict=True) if outcome is Outcome.CHANGED]
+        now = dict(zip(changed, await self._by_key.read(changed, names) if changed else (), strict=True))
+        await apart.settle(outcomes, [now.get(id) for id in ids])
+        return answers

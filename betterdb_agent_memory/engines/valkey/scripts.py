@@ -24,10 +24,12 @@ _PARTS = {
     "log_append": ("appending",),
     "log_head": (),
     "log_open": (),
+    "log_settle": ("appending",),
     "log_share": (),
     "move": (),
     "remove_field": (),
     "write": ("appending", "beside", "expecting", "changing", "storing"),
+    "write_fenced_map": (),
     "write_map": (),
 }
 """Each script, and the files that stand before it: what several scripts do is written once."""

@@ -13,6 +13,7 @@ from valkey.asyncio.sentinel import (
     SentinelManagedSSLConnection,
 )
 
+from betterdb_agent_memory.background import LoopLock
 from betterdb_agent_memory.engines.valkey.pools import CONNECT_TIMEOUT_SECONDS
 from betterdb_agent_memory.engines.valkey.slots import Address
 
@@ -20,11 +21,26 @@ from betterdb_agent_memory.engines.valkey.slots import Address
 class BlockingSentinelPool(SentinelConnectionPool, BlockingConnectionPool):
     """valkey-py's pool for sentinels, with the limit of its blocking one; closed, it closes its sentinels as well."""
 
+    def __init__(self, name: str, manager: Any, **settings: Any) -> None:
+        super().__init__(name, manager, **settings)  # type: ignore[no-untyped-call]
+        self._sentinels = tuple(manager.sentinels)
+        self._asking = LoopLock()
+
+    async def get_master_address(self) -> tuple[str, int]:
+        """Where the primary is, by the first sentinel that knows.
+
+        One caller at a time: valkey-py moves the sentinel that answered to the front of a list, and two that do so at
+        once can leave it there twice and lose another one.
+        """
+        async with self._asking:
+            address: tuple[str, int] = await super().get_master_address()  # type: ignore[no-untyped-call]
+            return address
+
     async def disconnect(self, inuse_connections: bool = True) -> None:
         """Close the connections; those in use and those to the sentinels stay, where only idle ones are meant."""
         await super().disconnect(inuse_connections)
         if inuse_connections:
-            await asyncio.gather(*(sentinel.aclose() for sentinel in self.sentinel_manager.sentinels))
+            await asyncio.gather(*(sentinel.aclose() for sentinel in self._sentinels))
 
 
 def sentinel_pool(
@@ -47,7 +63,7 @@ def sentinel_pool(
     manager: Any = Sentinel(  # type: ignore[no-untyped-call]
         list(sentinels), sentinel_kwargs={**asked, **shared, **credentials}
     )
-    return BlockingSentinelPool(  # type: ignore[no-untyped-call]
+    return BlockingSentinelPool(
         name,
         manager,
         connection_class=SentinelManagedSSLConnection if tls else SentinelManagedConnection,

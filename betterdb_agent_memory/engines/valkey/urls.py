@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from betterdb_agent_memory.engines import SERVER_SCHEMES
+from betterdb_agent_memory.engines.schemes import SERVER_SCHEMES
 from betterdb_agent_memory.engines.valkey.client import ValkeyClient
 from betterdb_agent_memory.engines.valkey.cluster import ClusterClient
 from betterdb_agent_memory.engines.valkey.nodes import Settings
@@ -21,6 +22,8 @@ from betterdb_agent_memory.engines.valkey.pools import (
 )
 from betterdb_agent_memory.engines.valkey.slots import Address
 from betterdb_agent_memory.errors import ConfigurationError
+
+TLS_SCHEMES = ("valkeys", "rediss")
 
 SENTINEL_PORT = 26_379
 SERVER_PORT = 6_379
@@ -157,6 +160,8 @@ def _pool(scheme: str, base: str, rest: str) -> Any:
             health_check_interval=30,
             # valkey-py's unix connections refuse the option.
             **({} if base == "unix" else {"socket_keepalive": True}),
+            # A certificate of the right authority for another server is none; one that is not looked at has no name.
+            **({"ssl_check_hostname": True} if base in TLS_SCHEMES and "ssl_cert_reqs" not in rest else {}),
         )
         # One that is never connected: valkey-py looks at the settings no earlier.
         connections.connection_class(**connections.connection_kwargs)
@@ -170,7 +175,14 @@ def _pool(scheme: str, base: str, rest: str) -> Any:
             f"url: this {scheme}:// URL cannot be read; expected {scheme}://user:password@host:port/database "
             "with reserved characters of the password percent-encoded, and settings that valkey-py knows"
         ) from None
+    _refuse_missing_files(connections.connection_kwargs)
     return connections
+
+
+def _refuse_missing_files(settings: dict[str, Any]) -> None:
+    for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+        if (path := settings.get(name)) is not None and not Path(path).is_file():
+            raise ConfigurationError(f"url: {name} names no file: {path!r:.200}")
 
 
 def _refuse_other_database(scheme: str, rest: str) -> None:

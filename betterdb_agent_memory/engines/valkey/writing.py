@@ -106,6 +106,18 @@ def settle(ids: Sequence[str], outcomes: Sequence[Any], fence: Fence | None = No
     raise first
 
 
+def told_outcome(command: Command, answer: Any) -> Outcome | None:
+    """What became of an item as far as others are to be told; a deletion as WRITTEN, None where nobody knows."""
+    if isinstance(answer, OutcomeUnknownError):
+        return None
+    if isinstance(answer, Exception) or outcome_in(answer) == LOST:
+        return Outcome.MISSING
+    if command[0] == "HSET":
+        return Outcome.WRITTEN
+    is_deletion = command[0] == "DEL" or command[1] == load_script("delete").digest
+    return Outcome.WRITTEN if is_deletion and outcome_in(answer) else Outcome(reply.as_int(outcome_in(answer)))
+
+
 def outcome_of(command: Command, answer: Any) -> Outcome:
     """What became of an item, by the reply to its command."""
     # HSET answers with the number of fields that were not there before, whichever that is.

@@ -32,10 +32,10 @@ class Cursors:
         self._in_page = set(self._handled)
         return min(self._handled.values(), default=None)
 
-    def end_page(self, end: LogPosition) -> None:
-        """A page up to `end` has been handed out: no partition that was held all the while has anything before it."""
+    def reach(self, position: LogPosition) -> None:
+        """Everything in the page up to `position` has been handled, or is not for us: entries come in order."""
         for n in self._in_page:
-            self._handled[n] = max(self._handled[n], end)
+            self._handled[n] = max(self._handled[n], position)
 
     @property
     def handled(self) -> dict[int, LogPosition]:
@@ -52,12 +52,6 @@ class Cursors:
         """Whether this consumer is to hand out an entry."""
         partition = _partition(entry)
         return partition in self._in_page and entry.position > self._handled[partition]
-
-    def handle(self, entry: LogEntry) -> None:
-        """An entry has been handled, and with it all that its partition had before it."""
-        partition = _partition(entry)
-        if partition in self._in_page:
-            self._handled[partition] = max(self._handled[partition], entry.position)
 
 
 def _partition(entry: LogEntry) -> int:

@@ -67,7 +67,7 @@ async def follow_in_group(
                 continue
             page = await log.read(after, count=PAGE)
             if page is not None and page.missed != 0:
-                consumer.cursors.end_page(_behind_the_gap(page))
+                consumer.cursors.reach(_behind_the_gap(page))
                 await consumer.share()
             page = _complete(page, asked)
             for entry in page.entries:
@@ -76,10 +76,10 @@ async def follow_in_group(
                 change = read_change(entry)
                 if change is not None and asked.wants(change, entry):
                     yield change
-                consumer.cursors.handle(entry)
+                consumer.cursors.reach(entry.position)
                 await consumer.handled_one()
             if page.entries:
-                consumer.cursors.end_page(page.entries[-1].position)
+                consumer.cursors.reach(page.entries[-1].position)
             else:
                 await _pause(news, min(log.look_again_seconds, hold_seconds / 3))
 

@@ -65,15 +65,23 @@ class ChangesRequest:
         return change.kind in self.kinds and self.filter.accepts(change.memory_id, entry.fields)
 
     async def start(self, log: EventLog, state: LogState, store: str) -> LogPosition:
-        """The position behind which the wanted changes are. One round trip for a time, else none.
+        """The position behind which the wanted changes are. One round trip for a time and for "oldest".
 
         Raises:
             ChangesMissedError: some of what was told since that time has been trimmed.
         """
         if isinstance(self.since, LogPosition):
             return self.since
+        # Before the first change of all, so that a gap behind it is noticed.
+        first = LogPosition(state.begun_ms, 0)
+        if self.since == OLDEST:
+            page = await log.read(BEGINNING, count=1)
+            if page is None or not page.entries:
+                return state.last if state.last.number else first
+            oldest = page.entries[0].position
+            return LogPosition(oldest.time_ms, oldest.number - 1)
         if not isinstance(self.since, int):
-            return BEGINNING if self.since == OLDEST else state.last
+            return state.last if state.last.number else first
         if self.since > state.now_ms:
             raise InvalidInputError(
                 f"since is {self.since - state.now_ms} ms ahead of the server's clock; give a time of the past, or "
@@ -87,7 +95,7 @@ class ChangesRequest:
                 missed=None,
                 since=OLDEST,
             )
-        return found
+        return first if found == BEGINNING else found
 
 
 def _checked_since(since: object) -> LogPosition | int | str:

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias, TypeVar, get_args
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.errors import ConfigurationError
+from betterdb_agent_memory.leasing import HeldLease
 
 Phase: TypeAlias = Literal["none", "filling", "ready", "switched", "finishing", "closing"]
 """`none`: one model. `filling`: the next model's vectors are being made. `ready`: all are there. `switched`: recall
@@ -154,19 +155,23 @@ class StateKeeper:
         self._read_at = began
         return self._state
 
-    async def write(self, state: GenerationState) -> None:
-        """Store all but what is told of rebuilding. One round trip."""
-        await self._values.write_map(self.key, state.encoded())
+    async def write(self, state: GenerationState, lease: HeldLease) -> None:
+        """Store all but what is told of rebuilding. One round trip.
+
+        Raises:
+            LeaseLostError: somebody else has the lease by then; so of every note that is made under one.
+        """
+        await lease.write_map(self.key, state.encoded())
         self._state, self._read_at = state, self._now()
 
-    async def note_position(self, position: str) -> None:
-        """Filling has come to here. Only that is written: a worker that lost its lease harms no phase with it."""
-        await self._note({"position": position.encode()})
+    async def note_position(self, position: str, lease: HeldLease) -> None:
+        """Filling has come to here. One round trip."""
+        await lease.write_map(self.key, {"position": position.encode()})
         self._state = replace(self._state, position=position)
 
-    async def note_phase(self, phase: Phase) -> None:
+    async def note_phase(self, phase: Phase, lease: HeldLease) -> None:
         """Only the phase changes: what others note beside it stays. One round trip."""
-        await self._note({"phase": phase.encode()})
+        await lease.write_map(self.key, {"phase": phase.encode()})
         self._state = replace(self._state, phase=phase)
 
     async def note_embedder(self, name: str) -> None:

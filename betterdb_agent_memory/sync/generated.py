@@ -500,11 +500,13 @@ class AgentMemory(Bridged):
     ) -> AgentMemory:
         """Open a server or a file; no I/O happens before the first call.
 
-        `url` is `valkey://`, `valkeys://`, `redis://`, `rediss://` or `unix://`, a file path, or
-        `:memory:`; None reads the environment variable BETTERDB_URL, else takes a file in the user's
-        data directory. `embedder` defaults to the offline one (extra `local`); `next_embedder` is the
-        model that the store is to be moved to (`agent.memory.migration`). `tenants` says how `agent.tenant(...)` keeps
-        those it is asked for.
+        `url` is `valkey://`, `valkeys://`, `redis://`, `rediss://` or `unix://`; nodes of a cluster
+        (`valkey+cluster://host:port,host:port`, where `name` has a hash tag, `{acme}`); sentinels
+        (`valkey+sentinel://host:port/name`); a file path, or `:memory:`. None reads the environment
+        variable BETTERDB_URL, else takes a file in the user's data directory. `embedder` defaults to
+        the offline one (extra `local`); `next_embedder` is the model that the store is to be moved to
+        (`agent.memory.migration`). `tenants` says how
+        `agent.tenant(...)` keeps those it is asked for.
 
         Differs from a bare `MemoryStore`: recency and importance only break ties, recalled memories are
         written back later and merged, live configuration is re-read every 30 s, questions that were embedded
@@ -1731,7 +1733,10 @@ class AgentCache(Bridged):
         wait(self._inner.ensure_discovery_ready())
 
     def shutdown(self) -> None:
-        """Write what waits and stop background work. A second time does nothing."""
+        """Write what waits and stop background work. A second time does nothing.
+
+        Connections that were opened to the nodes of a cluster beside those of your client are closed.
+        """
         wait(self._inner.shutdown())
 
     def __enter__(self) -> AgentCache:

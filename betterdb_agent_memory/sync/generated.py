@@ -505,8 +505,7 @@ class AgentMemory(Bridged):
         (`valkey+sentinel://host:port/name`); a file path, or `:memory:`. None reads the environment
         variable BETTERDB_URL, else takes a file in the user's data directory. `embedder` defaults to
         the offline one (extra `local`); `next_embedder` is the model that the store is to be moved to
-        (`agent.memory.migration`). `tenants` says how
-        `agent.tenant(...)` keeps those it is asked for.
+        (`agent.memory.migration`). `tenants` says how `agent.tenant(...)` keeps those it is asked for.
 
         Differs from a bare `MemoryStore`: recency and importance only break ties, recalled memories are
         written back later and merged, live configuration is re-read every 30 s, questions that were embedded

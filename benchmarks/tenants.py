@@ -1,7 +1,8 @@
 """A thousand tenants through one AgentMemory: what one of them feels of the others, and of its own promotion.
 
     python -m benchmarks.tenants                         a server of its own
-    python -m benchmarks.tenants --url valkey://host     yours; the names begin with bench_tenants
+    python -m benchmarks.tenants --cluster               a cluster of its own
+    python -m benchmarks.tenants --url valkey://host     yours; keys begin with %7Bbench_tenants, in braces
     python -m benchmarks.tenants --tenants 200 --large 5000
 
 Fills `--tenants` tenants with `--memories` each, in indexes of their own and in pools, and measures recalls of one of
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from betterdb_agent_memory import AgentMemory, CacheOptions, FunctionEmbedder, MemoryOptions, TenantsOptions
+from tests.clusters import ValkeyCluster
 from tests.servers import ValkeyServer
 
 DIMENSIONS = 384
@@ -83,7 +85,7 @@ async def recalls(agent: AgentMemory, tenant: str, times: int) -> Latency:
 
 async def neighbours(url: str, place: str, arguments: argparse.Namespace) -> None:
     options = TenantsOptions(place=place, pools=arguments.pools, kept=arguments.tenants + 10)  # type: ignore[arg-type]
-    name = f"bench_tenants_{place}"
+    name = f"{{bench_tenants_{place}}}"  # a cluster needs to know where the agent's own memories are
     async with opened(url, name, options) as agent:
         before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         began = time.perf_counter()
@@ -192,6 +194,7 @@ async def measured(url: str, arguments: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", help="a server; by default one is started")
+    parser.add_argument("--cluster", action="store_true", help="start a cluster of three primaries with replicas")
     parser.add_argument("--tenants", type=int, default=1_000)
     parser.add_argument("--memories", type=int, default=10, help="memories of each tenant")
     parser.add_argument("--large", type=int, default=20_000, help="memories of the large tenant")
@@ -200,7 +203,7 @@ def main() -> None:
     parser.add_argument("--recalls", type=int, default=300)
     arguments = parser.parse_args()
     with ExitStack() as stack:
-        url = arguments.url or stack.enter_context(ValkeyServer()).url
+        url = arguments.url or stack.enter_context(ValkeyCluster() if arguments.cluster else ValkeyServer()).url
         asyncio.run(measured(url, arguments))
 
 

@@ -16,8 +16,8 @@
     ├── MemoryNotFoundError (also LookupError)   there is no memory with this id
     ├── MemoryExistsError                        another memory has this id already
     ├── VersionConflictError                     the memory was changed since it was read
-    ├── TenantLimitError                         the tenant has, or calls, as much as it may
     ├── ChangesMissedError                       changes were trimmed before they were read
+    ├── TenantLimitError                         the tenant has, or calls, as much as it may
     ├── LeaseHeldError                           another worker is doing this long work right now
     ├── LeaseLostError                           the time to do it ran out and somebody else may have begun
     └── ValkeyCommandError                       the published name of the next one, for whoever catches it
@@ -124,6 +124,19 @@ class VersionConflictError(AgentMemoryError):
         self.current = current
 
 
+class ChangesMissedError(AgentMemoryError):
+    """Changes were gone before a reader of the change feed came to them.
+
+    `missed` is how many, of all memories together; None where nobody can tell, since the feed was switched off.
+    `changes(since=error.since)` goes on behind the gap; a group goes on there by itself.
+    """
+
+    def __init__(self, message: str, *, missed: int | None, since: str) -> None:
+        super().__init__(message)
+        self.missed = missed
+        self.since = since
+
+
 class TenantLimitError(AgentMemoryError):
     """A tenant has as many memories or bytes as it may, or calls faster; nothing was embedded or written.
 
@@ -145,19 +158,6 @@ class TenantLimitError(AgentMemoryError):
         self.allowed = allowed
         self.used = used
         self.retry_after_seconds = retry_after_seconds
-
-
-class ChangesMissedError(AgentMemoryError):
-    """Changes were gone before a reader of the change feed came to them.
-
-    `missed` is how many, of all memories together; None where nobody can tell, since the feed was switched off.
-    `changes(since=error.since)` goes on behind the gap; a group goes on there by itself.
-    """
-
-    def __init__(self, message: str, *, missed: int | None, since: str) -> None:
-        super().__init__(message)
-        self.missed = missed
-        self.since = since
 
 
 class LeaseHeldError(AgentMemoryError):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import replace
 from time import monotonic
 from weakref import WeakValueDictionary
@@ -38,7 +37,7 @@ from betterdb_agent_memory.engines.base import (
 )
 from betterdb_agent_memory.engines.event_log import Announcement, Announcing, Deed
 from betterdb_agent_memory.engines.filters import AllOf, AnyOf, Clause, Equals, Fields, Filter, IdIn, Not
-from betterdb_agent_memory.engines.groups import group_name
+from betterdb_agent_memory.engines.groups import group_name, group_values
 from betterdb_agent_memory.errors import (
     AgentMemoryError,
     ConfigurationError,
@@ -52,6 +51,9 @@ SEPARATOR = "|"
 _BELIEVED_SECONDS = 30.0
 """How long what is known about a shared index is believed: a server stops everything to tell (FT.INFO), so that a
 thousand owners must not each ask."""
+
+_ASKED_SECONDS = 1.0
+"""How often a thousand owners are asked whether one of them wants its groups counted."""
 
 _SIZED_SECONDS = 60.0
 """How long an owner's number of records is believed, by which the engine chooses how to search."""
@@ -74,25 +76,30 @@ def mark_of(owner: str) -> str:
     return "".join(f"^{letter.lower()}" if "A" <= letter <= "Z" else letter for letter in owner)
 
 
-_writing: ContextVar[str] = ContextVar("the owner whose batch is being written", default="")
-
-
 class _Countings:
-    """Has each owner's groups counted as that owner wants it: `GroupCounting` of the shared collection."""
+    """Tells each owner of its groups: `GroupCounting` of the shared collection, on while one of them wants it."""
 
     def __init__(self) -> None:
-        self.of_owner: WeakValueDictionary[str, GroupCounting] = WeakValueDictionary()
+        self._of_mark: WeakValueDictionary[str, GroupCounting] = WeakValueDictionary()
+        self._was_on = False
+        self._asked_at = -_ASKED_SECONDS
+
+    def join(self, owner: str, counting: GroupCounting) -> None:
+        self._of_mark[mark_of(owner)] = counting
+        self._asked_at = -_ASKED_SECONDS
 
     @property
     def is_on(self) -> bool:
-        counting = self.of_owner.get(_writing.get())
-        return counting is not None and counting.is_on
+        if monotonic() - self._asked_at >= _ASKED_SECONDS:
+            self._was_on = any(counting.is_on for counting in [*self._of_mark.values()])
+            self._asked_at = monotonic()
+        return self._was_on
 
     def counted(self, group: str, size: int | None) -> None:
-        owner = _writing.get()
-        counting, prefix = self.of_owner.get(owner), group_of(owner)
-        if counting is not None and group.startswith(prefix):
-            counting.counted(group[len(prefix) :], size)
+        mark = group_values(group)[0]
+        counting = None if mark is None else self._of_mark.get(mark)
+        if counting is not None:
+            counting.counted(group.removeprefix(group_name([(mark or "").encode()])), size)
 
 
 class _Announcings:
@@ -131,7 +138,7 @@ class SharedRecords:
     def join(self, owner: str, counting: GroupCounting | None, announcing: Announcing | None) -> None:
         """Count and tell an owner's writes as these say, for as long as somebody holds them."""
         if counting is not None:
-            self._countings.of_owner[owner] = counting
+            self._countings.join(owner, counting)
         if announcing is not None:
             self._announcings.of_owner[owner] = announcing
 
@@ -382,14 +389,11 @@ class PartitionedRecords:
 
     @contextmanager
     def _own(self) -> Iterator[None]:
-        """A batch of the owner's: counted as it wants, and with errors about the ids that it knows."""
-        token = _writing.set(self._owner)
+        """Errors are about the ids that the owner knows."""
         try:
             yield
         except AgentMemoryError as error:
             raise self._own_error(error) from error
-        finally:
-            _writing.reset(token)
 
     def _own_error(self, error: AgentMemoryError) -> AgentMemoryError:
         """The same error about the ids that the owner knows."""

@@ -8,6 +8,8 @@ from time import monotonic
 
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.engines.filters import Filter
+from betterdb_agent_memory.engines.groups import LAST_WRITTEN
+from betterdb_agent_memory.engines.partitioned import group_of
 from betterdb_agent_memory.errors import IndexMissingError
 from betterdb_agent_memory.leasing import LEASE_SECONDS, HeldLease
 from betterdb_agent_memory.memory.progress import Progress, ProgressFn
@@ -80,6 +82,7 @@ class Promotion:
             await self._sweep(number, lease)
             lease.check()
             await self._keeper.step("own")
+            await self._forget_counts(number)
 
     async def _heard(self) -> None:
         """Wait until nobody believes what was so before."""
@@ -111,6 +114,15 @@ class Promotion:
         async for rows in self._records.pooled(number).scan((self._records.order_by,)):
             lease.check()
             await self._moved(number, [row.id for row in rows])
+
+    async def _forget_counts(self, number: int) -> None:
+        """How many memories its scopes have is counted anew where these are by now; what the pool knew of it goes."""
+        key, begin = self._records.pooled(number).shared.collection.counts_key, group_of(self._tenant)
+        if key is None:
+            return
+        values = self._engine.values
+        kept = await values.read_map(key)
+        await values.remove_fields(key, [name for name in kept if name.removeprefix(LAST_WRITTEN).startswith(begin)])
 
     async def _moved(self, number: int, ids: Sequence[str]) -> int:
         moved = 0

@@ -32,12 +32,22 @@ _within: ContextVar[bool] = ContextVar("within a call of a tenant's store", defa
 
 
 class Gate:
-    """What a call of a tenant's store passes before anything is done: its limits, and how old its settings are."""
+    """What a call of a tenant's store passes before anything is done: its limits, and how old its settings are.
+
+    `on_use` is called first.
+    """
 
     def __init__(
-        self, keeper: TenantKeeper, accounts: TenantAccounts, tenant: str, refresh_seconds: float | None
+        self,
+        keeper: TenantKeeper,
+        accounts: TenantAccounts,
+        tenant: str,
+        refresh_seconds: float | None,
+        *,
+        on_use: Callable[[], object],
     ) -> None:
         self.keeper = keeper
+        self._on_use = on_use
         self.accounts = accounts
         self.tenant = tenant
         self._refresh_seconds = refresh_seconds
@@ -46,6 +56,7 @@ class Gate:
 
     async def enter(self, store: MemoryStore, verb: str, about: object) -> None:
         """Raises TenantLimitError where the call is not allowed."""
+        self._on_use()
         limits = (await self.keeper.current()).limits
         if limits.calls_per_second is not None:
             self._take_token(limits.calls_per_second, limits.burst or max(1.0, limits.calls_per_second))
@@ -88,6 +99,11 @@ class TenantStore(MemoryStore):
         self._gate = gate
         # It follows what operators set, and reads it with a call: not by a task of its own.
         self._refreshes_config = False
+
+    async def rest(self) -> None:
+        """Write what waits, and stop looking after its scopes until something is written again."""
+        await self.flush()
+        await self._capacity.close()
 
     @property
     def migration(self) -> EmbeddingMigration:

@@ -48,6 +48,7 @@ class TenantParts:
     refresh_seconds: float | None
     policies_seconds: float | None
     on_growth: Callable[[str, int], None]
+    on_use: Callable[[str], object]
 
 
 class Tenant:
@@ -128,9 +129,9 @@ class Tenant:
         await self._made_tiers().flush()
 
     async def write_pending(self) -> None:
-        """Write what was put off: touches of recalled memories, and counts of the caches."""
+        """Write what was put off: touches of recalled memories, scopes above their limit, counts of the caches."""
         if self._memory is not None:
-            await self._memory.flush()
+            await self._memory.rest()
         if self._tiers is not None:
             await self._tiers.stats()
 
@@ -149,7 +150,13 @@ class Tenant:
     def _made_store(self) -> TenantStore:
         parts = self._parts
         telemetry = parts.store.get("telemetry") or MemoryTelemetryOptions()
-        gate = Gate(self.keeper, self.accounts, self._tenant, parts.refresh_seconds)
+        gate = Gate(
+            self.keeper,
+            self.accounts,
+            self._tenant,
+            parts.refresh_seconds,
+            on_use=partial(parts.on_use, self._tenant),
+        )
         own = {
             "client": TenantEngine(parts.engine, self._name, self.records),
             "name": self._name,

@@ -77,6 +77,7 @@ class Tenants:
             refresh_seconds=refresh_interval_seconds(store.get("config_refresh")),
             policies_seconds=refresh.interval_seconds if refresh.enabled else None,
             on_growth=self._grown,
+            on_use=self.get,
         )
         self._kept: OrderedDict[str, Tenant] = OrderedDict()
         self._alive: WeakValueDictionary[str, Tenant] = WeakValueDictionary()

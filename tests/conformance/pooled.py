@@ -17,7 +17,7 @@ from betterdb_agent_memory.tenants.state import TenantKeeper
 
 NOT_FOR_POOLS = {
     "test_a_turn_whose_next_one_was_appended_by_a_killed_worker_is_mixed_with_it": "the worker opens no tenant",
-    "test_a_change_of_models_redoes_the_windows": "refused in a pool: tests/tenants/test_pools.py",
+    "test_a_change_of_models_redoes_the_windows": "refused in a pool: tests/tenants/test_promotion.py",
     "test_round_trips": "the neighbours write, too",
     "test_keys_of_others_are_not_found_by_words": "the name of a tenant has no colon",
     "test_f19_when_all_sources_expire_while_the_model_thinks_nothing_is_written": "time passes alike for all",

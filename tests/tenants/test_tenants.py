@@ -186,3 +186,25 @@ def test_tenants_without_await(url: str, store_name: str) -> None:
         with pytest.raises(TenantLimitError):
             agent.tenant("acme").memory.remember_many(["one", "two"])
         assert agent.tenants.names() == ["acme"]
+
+
+async def test_tenants_that_are_let_go_stop_looking_after_their_scopes(url: str, store_name: str) -> None:
+    memory = MemoryOptions(discovery=False, threshold=2.0, max_items_per_scope=2)
+    caches = CacheOptions(discovery=False)
+    options = TenantsOptions(kept=2)
+    async with AgentMemory.open(
+        url, name=store_name, embedder=embed, memory=memory, caches=caches, tenants=options
+    ) as agent:
+        await agent.memory.remember("of the agent", thread_id="t")
+        before = len(asyncio.all_tasks())
+        held = [agent.tenant(f"t{number}") for number in range(8)]
+        for tenant in held:
+            for text in ("one", "two", "three", "four"):
+                await tenant.memory.remember(text, thread_id="t")
+        for number in (0, 1):
+            agent.tenant(f"t{number}")
+        async with asyncio.timeout(10):
+            while len(asyncio.all_tasks()) > before + 3:  # noqa: ASYNC110 - there is no event to wait for
+                await asyncio.sleep(0.02)
+        for tenant in held:
+            assert len([item async for item in tenant.memory.iterate(thread_id="t")]) == 2

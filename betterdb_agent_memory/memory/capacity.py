@@ -25,7 +25,7 @@ from betterdb_agent_memory.memory.victims import EvictionCandidate, Retention, s
 
 __all__ = ["Capacity", "EvictionCandidate", "select_victims", "slack_of"]
 
-SLACK = 20
+SLACK = 10
 """A scope may hold one memory more than its limit for each so many of it, while it is being written to."""
 
 SETTLE_SECONDS = 0.5
@@ -45,8 +45,8 @@ _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.002, 0.05
 
 
 def slack_of(limit: int) -> int:
-    """How many memories a scope may hold above `limit` while it is being written to: a twentieth, none below 20."""
-    return limit // SLACK if limit >= 2 * SLACK else 0
+    """How many memories a scope may hold above `limit` while it is being written to: a tenth, none below 40."""
+    return limit // SLACK if limit >= 4 * SLACK else 0
 
 
 class Capacity:
@@ -102,8 +102,8 @@ class Capacity:
         self.start()
         for group in dict.fromkeys(group_of(scope) for scope in scopes):
             await self._trim_if_crowded(group, limit + slack_of(limit))
-            if slack_of(limit) and self._counts.is_crowded(group, limit + slack_of(limit) // 2):
-                # Half the slack is left for what others write while room is made.
+            if slack_of(limit) and self._counts.is_crowded(group, limit + 3 * slack_of(limit) // 4):
+                # A quarter of the slack is left for what others write while room is made.
                 self._background.wake()
 
     async def close(self) -> None:
@@ -120,9 +120,9 @@ class Capacity:
         await self._trim_if_crowded(group, limit)
 
     async def _make_room_early(self, group: str, limit: int) -> None:
-        """Trim a scope that has half its slack left, unless somebody else is at it."""
+        """Trim a scope that has a quarter of its slack left, unless somebody else is at it."""
         self._counts.noted(group, await self._evictor.size(group))
-        if self._counts.is_crowded(group, limit + slack_of(limit) // 2):
+        if self._counts.is_crowded(group, limit + 3 * slack_of(limit) // 4):
             try:
                 async with self._evictor.alone(group) as lease:
                     await self._trim(group, limit, lease)
@@ -194,7 +194,7 @@ class Capacity:
             if limit is None:
                 return
             if slack := slack_of(limit):
-                for group in list(self._counts.unsettled(limit + slack // 2, quiet_seconds=0)):
+                for group in list(self._counts.unsettled(limit + 3 * slack // 4, quiet_seconds=0)):
                     await self._make_room_early(group, limit)
             for group in list(self._counts.unsettled(limit, quiet_seconds=SETTLE_SECONDS)):
                 await self._settle(group, limit)

@@ -179,7 +179,7 @@ async def test_an_import_is_trimmed_soon(make_store: MakeStore, tmp_path: Any) -
 @TWO_PLACES
 async def test_a_scope_above_its_limit_settles_soon_after_the_last_write(make_store: MakeStore) -> None:
     store = make_store(max_items_per_scope=100)
-    assert capacity.slack_of(100) == 5
+    assert capacity.slack_of(100) == 10
     await store.remember_many([f"old {number}" for number in range(100)], thread_id="t")
     sizes = []
     for number in range(30):
@@ -187,7 +187,7 @@ async def test_a_scope_above_its_limit_settles_soon_after_the_last_write(make_st
         sizes.append((await store.list(MemoryListOptions(thread_id="t", limit=1))).total)
     assert min(sizes) >= 100
     assert 101 in sizes
-    assert max(sizes) <= 105
+    assert max(sizes) <= 110
     await settles(store, 100)
 
 

@@ -122,7 +122,7 @@ def run(label: str, package: Path, cap: int, full: int, writes: int) -> Run:
     protected = {last.decode()} if last else set()
     ordered = sorted(
         (id for id in everything if id not in protected),
-        key=lambda id: worth(*everything[id], now_ms),
+        key=lambda id: worth(everything[id][0], everything[id][1], now_ms),
     )
     should_stay = set(everything) - set(ordered[:excess])
     return Run(

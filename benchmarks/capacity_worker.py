@@ -21,14 +21,13 @@ DIMENSIONS = 384
 
 async def embed(text: str) -> list[float]:
     """A vector that follows from the text, so that its time is next to nothing."""
-    return np.random.default_rng(crc32(text.encode())).normal(size=DIMENSIONS).tolist()
+    return list(np.random.default_rng(crc32(text.encode())).normal(size=DIMENSIONS))
 
 
 async def write(url: str, name: str, cap: int, worker: int, count: int) -> None:
     """Write `count` memories, one after another, each with an importance of its own; without a cap where that is 0."""
     client = valkey.asyncio.Valkey.from_url(url)
-    limits = {"max_items_per_scope": cap} if cap else {}
-    store = MemoryStore(client=client, name=name, embed_fn=embed, **limits)
+    store = MemoryStore(client=client, name=name, embed_fn=embed, max_items_per_scope=cap or None)
     await store.ensure_index()
     chance = np.random.default_rng(worker)
     print(json.dumps("ready"), flush=True)

@@ -203,8 +203,12 @@ def main() -> None:
     parser.add_argument("--recalls", type=int, default=300)
     arguments = parser.parse_args()
     with ExitStack() as stack:
-        url = arguments.url or stack.enter_context(ValkeyCluster() if arguments.cluster else ValkeyServer()).url
-        asyncio.run(measured(url, arguments))
+        asyncio.run(measured(arguments.url or _started(stack, arguments.cluster), arguments))
+
+
+def _started(stack: ExitStack, cluster: bool) -> str:
+    """The URL of a server or a cluster that ends with the stack."""
+    return stack.enter_context(ValkeyCluster()).url if cluster else stack.enter_context(ValkeyServer()).url
 
 
 if __name__ == "__main__":

@@ -653,7 +653,8 @@ async def test_a_seam_between_imported_turns_and_others_is_mixed(
 async def test_turns_under_the_ids_of_others_are_counted_as_conflicts(
     make_store: MakeStore, engine: Engine, words: WordEmbedder
 ) -> None:
-    one, other = make_store(embed_fn=words), make_store(embed_fn=words, name="elsewhere")
+    one = make_store(embed_fn=words)
+    other = make_store(embed_fn=words, name=f"{one.name}-other")
     await one.remember_conversation([f"one {number}" for number in range(4)], thread_id="t")
     await other.remember_conversation(["other 0", "other 1"], thread_id="t")
     file = BytesIO()

@@ -19,7 +19,7 @@ import asyncio
 import json
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -46,6 +46,7 @@ DIMENSIONS = 384
 K = 8
 FIXED_SCOPE = 1_000
 WARM_UP = 20
+RECALL_AXIS = "recall, median, ms"
 RETRIEVALS = ("vector", "hybrid")
 SERVER, FILE = "server", "file"
 
@@ -101,11 +102,11 @@ async def measure(
         among = range(size) if scope == size else members_of_namespace(scope)
         questions = corpus.questions(WARM_UP + plan.calls, among)
         embed.learn(questions)
-        where = MemoryScope() if scope == size else MemoryScope(**questions[0].scope(f"s{scope}"))
+        kind = "100%" if scope == size else f"s{scope}"
         for retrieval in RETRIEVALS:
             if retrieval == "hybrid" and "retrieval" not in signature(MemoryStore.recall).parameters:
                 continue
-            seconds = await _timed(store, questions, where, retrieval, plan.seconds)
+            seconds = await timed_recalls(store, questions, kind, retrieval, plan.seconds)
             p50, p99 = np.percentile(seconds, [50, 99]) * 1000
             points.append(Point(engine, retrieval, size, scope, len(seconds), float(p50), float(p99)))
             print(
@@ -114,13 +115,18 @@ async def measure(
     return points
 
 
-async def _timed(
-    store: MemoryStore, questions: Sequence[Question], where: MemoryScope, retrieval: str, limit_seconds: float
+async def timed_recalls(
+    store: MemoryStore, questions: Sequence[Question], kind: str, retrieval: str, limit_seconds: float
 ) -> list[float]:
+    """Seconds of one recall after the other, each in the scope of this `kind` that its question is in.
+
+    The first `WARM_UP` are not among them; after `limit_seconds` no further one is asked.
+    """
     options: dict[str, Any] = {} if retrieval == "vector" else {"retrieval": retrieval}
     seconds: list[float] = []
     ends = perf_counter() + limit_seconds
     for number, question in enumerate(questions):
+        where = MemoryScope(**question.scope(kind))
         began = perf_counter()
         await store.recall(question.text, k=K, threshold=NO_CEILING, scope=where, reinforce=False, **options)
         if number >= WARM_UP:
@@ -196,12 +202,12 @@ def plot(points: Sequence[Point], scoped: int, folder: Path) -> None:
         (f"{label}, scope of {FIXED_SCOPE:,}", [(point.memories, point.p50_ms) for point in line])
         for label, line in _lines(points, lambda point: point.scope == FIXED_SCOPE != point.memories)
     ]
-    _draw(by_memories, "memories in the store", folder / "recall-by-memories.svg")
+    draw(by_memories, "memories in the store", RECALL_AXIS, _COLOURS, folder / "recall-by-memories.svg")
     by_scope = [
         (label, [(point.scope, point.p50_ms) for point in line])
         for label, line in _lines(points, lambda point: point.memories == scoped)
     ]
-    _draw(by_scope, f"memories in scope, of {scoped:,}", folder / "recall-by-scope.svg")
+    draw(by_scope, f"memories in scope, of {scoped:,}", RECALL_AXIS, _COLOURS, folder / "recall-by-scope.svg")
 
 
 def _lines(points: Sequence[Point], chosen: Callable[[Point], bool]) -> Iterator[tuple[str, list[Point]]]:
@@ -224,7 +230,12 @@ _COLOURS = {
 _GREY = "#808080"
 
 
-def _draw(lines: Sequence[tuple[str, Sequence[tuple[int, float]]]], across: str, path: Path) -> None:
+Line = tuple[str, Sequence[tuple[float, float]]]
+"""A label, and points; dashed where the label says "scope"."""
+
+
+def draw(lines: Sequence[Line], across: str, up: str, colours: Mapping[str, str], path: Path) -> None:
+    """A plot with two logarithmic axes, `colours` by how a label begins; legible on a light and on a dark page."""
     import matplotlib as mpl
 
     mpl.use("svg")
@@ -241,10 +252,10 @@ def _draw(lines: Sequence[tuple[str, Sequence[tuple[int, float]]]], across: str,
         mpl.rc("ytick", color=_GREY)
         figure, axes = plt.subplots(figsize=(7.2, 4.2), layout="constrained")
         for label, line in lines:
-            colour = next(colour for name, colour in _COLOURS.items() if label.startswith(name))
+            colour = next(colour for name, colour in colours.items() if label.startswith(name))
             style = "--" if "scope" in label else "-"
             axes.plot(*zip(*line, strict=True), style, color=colour, marker="o", markersize=3.5, label=label)
-        axes.set(xscale="log", yscale="log", xlabel=across, ylabel="recall, median, ms")
+        axes.set(xscale="log", yscale="log", xlabel=across, ylabel=up)
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(lambda value, _: f"{value:,.10g}")

@@ -93,6 +93,17 @@ class Corpus:
                 for place in range(min(CHUNK, size - first))
             ]
 
+    def ids_and_vectors(self, size: int) -> tuple[list[str], NDArray[np.float32]]:
+        """What the first `size` memories are found by, in the order of their numbers: ids, and an array (size, d)."""
+        ids: list[str] = []
+        vectors = np.empty((size, self.dimensions), dtype=np.float32)
+        for first in range(0, size, CHUNK):
+            made = self._chunk(first)
+            there = min(CHUNK, size - first)
+            vectors[first : first + there] = made[1][:there]
+            ids += [_id(one) for one in made[4][:there]]
+        return ids, vectors
+
     def questions(self, count: int, among: range) -> list[Question]:
         """Questions of memories of these numbers, each of another text."""
         random = np.random.default_rng(_SEED + 1)
@@ -139,7 +150,7 @@ class Corpus:
         small = [_SMALL_WORDS[(number * 7 + place * 3) % len(_SMALL_WORDS)] for place in range(len(words))]
         text = " ".join(f"{little} {self._words[word]}" for little, word in zip(small, words, strict=True))
         memory = record.NewMemory(
-            id=str(UUID(bytes=id.tobytes(), version=4)),
+            id=_id(id),
             content=text,
             importance=float(importance),
             created_at_ms=self._now_ms - int(age_ms),
@@ -199,6 +210,10 @@ def zipf(count: int) -> NDArray[np.float64]:
     """Shares of `count` things, the n-th with 1/n of the first's."""
     shares = 1 / np.arange(1, count + 1)
     return np.asarray(shares / shares.sum())
+
+
+def _id(drawn: NDArray[np.uint8]) -> str:
+    return str(UUID(bytes=drawn.tobytes(), version=4))
 
 
 def _made_words(random: np.random.Generator) -> list[str]:

@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.errors import AgentCacheUsageError as AgentCacheUsageError
     from betterdb_agent_memory.errors import AgentMemoryError as AgentMemoryError
     from betterdb_agent_memory.errors import AuthenticationFailedError as AuthenticationFailedError
+    from betterdb_agent_memory.errors import ChangesMissedError as ChangesMissedError
     from betterdb_agent_memory.errors import ConfigurationError as ConfigurationError
     from betterdb_agent_memory.errors import ConsolidationError as ConsolidationError
     from betterdb_agent_memory.errors import ContentUnavailableError as ContentUnavailableError
@@ -88,12 +89,17 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.errors import RerankingError as RerankingError
     from betterdb_agent_memory.errors import SearchModuleMissingError as SearchModuleMissingError
     from betterdb_agent_memory.errors import SearchTimeoutError as SearchTimeoutError
+    from betterdb_agent_memory.errors import TenantLimitError as TenantLimitError
     from betterdb_agent_memory.errors import ValkeyCommandError as ValkeyCommandError
     from betterdb_agent_memory.errors import VersionConflictError as VersionConflictError
     from betterdb_agent_memory.live_config import MemoryConfigSnapshot as MemoryConfigSnapshot
     from betterdb_agent_memory.memory.calibration import AnsweredQuestion as AnsweredQuestion
     from betterdb_agent_memory.memory.calibration import Calibration as Calibration
     from betterdb_agent_memory.memory.calibration import CeilingRates as CeilingRates
+    from betterdb_agent_memory.memory.changes.change import Change as Change
+    from betterdb_agent_memory.memory.changes.change import ChangeKind as ChangeKind
+    from betterdb_agent_memory.memory.changes.status import ChangeFeedStatus as ChangeFeedStatus
+    from betterdb_agent_memory.memory.changes.status import ChangeGroup as ChangeGroup
     from betterdb_agent_memory.memory.consolidation.facts import AddOp as AddOp
     from betterdb_agent_memory.memory.consolidation.facts import ConsolidateFactsResult as ConsolidateFactsResult
     from betterdb_agent_memory.memory.consolidation.facts import ConsolidateResult as ConsolidateResult
@@ -157,6 +163,7 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.options import Analytics as Analytics
     from betterdb_agent_memory.options import AnalyticsOptions as AnalyticsOptions
     from betterdb_agent_memory.options import CacheOptions as CacheOptions
+    from betterdb_agent_memory.options import ChangeFeedOptions as ChangeFeedOptions
     from betterdb_agent_memory.options import ConfigRefreshOptions as ConfigRefreshOptions
     from betterdb_agent_memory.options import ConsolidationConfig as ConsolidationConfig
     from betterdb_agent_memory.options import DeferredReinforcement as DeferredReinforcement
@@ -171,6 +178,8 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.options import ModelCost as ModelCost
     from betterdb_agent_memory.options import RecallWeights as RecallWeights
     from betterdb_agent_memory.options import TelemetryOptions as TelemetryOptions
+    from betterdb_agent_memory.options import TenantLimits as TenantLimits
+    from betterdb_agent_memory.options import TenantsOptions as TenantsOptions
     from betterdb_agent_memory.options import TierDefaults as TierDefaults
     from betterdb_agent_memory.rerankers.base import Reranker as Reranker
     from betterdb_agent_memory.rerankers.base import RerankFn as RerankFn
@@ -181,6 +190,9 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.telemetry import MemoryMetrics as MemoryMetrics
     from betterdb_agent_memory.telemetry import MemoryTelemetry as MemoryTelemetry
     from betterdb_agent_memory.telemetry import create_memory_telemetry as create_memory_telemetry
+    from betterdb_agent_memory.tenants.tenant import Tenant as Tenant
+    from betterdb_agent_memory.tenants.tenants import Tenants as Tenants
+    from betterdb_agent_memory.tenants.tenants import TenantStatus as TenantStatus
 
 _PLACES: Final = {
     "agent_cache": "AgentCache",
@@ -213,15 +225,17 @@ _PLACES: Final = {
     "embedders.function": "FunctionEmbedder",
     "embedders.named": "embedder_from_name",
     "errors": (
-        "AgentCacheError AgentCacheUsageError AgentMemoryError AuthenticationFailedError ConfigurationError "
-        "ConsolidationError ContentUnavailableError EmbedderOverloadedError EmbedderUnavailableError "
-        "EmbeddingError EngineError EngineUnavailableError IndexMismatchError IndexMissingError IndexNotReadyError "
-        "InvalidInputError LeaseHeldError LeaseLostError MemoryExistsError MemoryNotFoundError OutcomeUnknownError "
-        "PartialBatchError RerankingError SearchModuleMissingError SearchTimeoutError ValkeyCommandError "
-        "VersionConflictError"
+        "AgentCacheError AgentCacheUsageError AgentMemoryError AuthenticationFailedError ChangesMissedError "
+        "ConfigurationError ConsolidationError ContentUnavailableError EmbedderOverloadedError "
+        "EmbedderUnavailableError EmbeddingError EngineError EngineUnavailableError IndexMismatchError "
+        "IndexMissingError IndexNotReadyError InvalidInputError LeaseHeldError LeaseLostError MemoryExistsError "
+        "MemoryNotFoundError OutcomeUnknownError PartialBatchError RerankingError SearchModuleMissingError "
+        "SearchTimeoutError TenantLimitError ValkeyCommandError VersionConflictError"
     ),
     "live_config": "MemoryConfigSnapshot",
     "memory.calibration": "AnsweredQuestion Calibration CeilingRates",
+    "memory.changes.change": "Change ChangeKind",
+    "memory.changes.status": "ChangeFeedStatus ChangeGroup",
     "memory.consolidation.facts": (
         "AddOp ConsolidateFactsResult ConsolidateResult DeleteOp Fact FactExtractor FactOp NoopOp SummarizeFn "
         "UnmatchedTombstoneOp UpdateOp apply_ops reconcile subject_key"
@@ -246,14 +260,17 @@ _PLACES: Final = {
     ),
     "options": (
         "AgentCacheOptions AgentMemoryConfig AgentMemoryOptions AgentMemoryRecallConfig Analytics AnalyticsOptions "
-        "CacheOptions ConfigRefreshOptions ConsolidationConfig DeferredReinforcement DiscoveryOptions "
-        "EmbeddingCacheOptions HybridOptions MemoryConfigRefreshConfig MemoryDiscoveryConfig MemoryOptions "
-        "MemoryStoreClient MemoryTelemetryOptions ModelCost RecallWeights TelemetryOptions TierDefaults"
+        "CacheOptions ChangeFeedOptions ConfigRefreshOptions ConsolidationConfig DeferredReinforcement "
+        "DiscoveryOptions EmbeddingCacheOptions HybridOptions MemoryConfigRefreshConfig MemoryDiscoveryConfig "
+        "MemoryOptions MemoryStoreClient MemoryTelemetryOptions ModelCost RecallWeights TelemetryOptions "
+        "TenantLimits TenantsOptions TierDefaults"
     ),
     "rerankers.base": "RerankFn Reranker",
     "rerankers.function": "FunctionReranker",
     "rerankers.named": "reranker_from_name",
     "telemetry": "DEFAULT_METRICS_PREFIX DEFAULT_TRACER_NAME MemoryMetrics MemoryTelemetry create_memory_telemetry",
+    "tenants.tenant": "Tenant",
+    "tenants.tenants": "TenantStatus Tenants",
 }
 """Every public name, by the module that has it. The imports above tell type checkers the same."""
 

@@ -62,6 +62,7 @@ class AgentCache(Caches):
             raise ConfigurationError(f"AgentCache takes AgentCacheOptions, got {type(options).__name__}")
         engine = engine_for(options.client)
         self._hold(CacheTiers(engine, options.name, CacheOptions.of(options), clock=clock))
+        self._own_engine = None if engine is options.client else engine
 
     async def ensure_discovery_ready(self) -> None:
         """Wait until the cache is announced to the Monitor, if the options ask for it.
@@ -72,8 +73,15 @@ class AgentCache(Caches):
         await self._tiers.ensure_discovery_ready()
 
     async def shutdown(self) -> None:
-        """Write what waits and stop background work. A second time does nothing."""
-        await self._tiers.close()
+        """Write what waits and stop background work. A second time does nothing.
+
+        Connections that were opened to the nodes of a cluster beside those of your client are closed.
+        """
+        try:
+            await self._tiers.close()
+        finally:
+            if self._own_engine is not None:
+                await self._own_engine.close()
 
     async def __aenter__(self) -> Self:
         try:

@@ -31,8 +31,11 @@ from betterdb_agent_memory.options import (
     MemoryOptions,
     MemoryTelemetryOptions,
     RecallWeights,
+    TenantsOptions,
 )
 from betterdb_agent_memory.options.environment import from_environment, with_environment
+from betterdb_agent_memory.tenants.tenant import Tenant
+from betterdb_agent_memory.tenants.tenants import Tenants
 
 URL_VARIABLE = "BETTERDB_URL"
 TIE_BREAKER_WEIGHTS = RecallWeights(similarity=0.97, recency=0.02, importance=0.01)
@@ -48,7 +51,8 @@ class AgentMemory(Caches):
     """One object that gives a worker its long-term memory and its caches, over one connection.
 
     `agent.memory` is what is remembered; `agent.llm`, `agent.tool`, `agent.session` and `agent.embeddings` are
-    exact and expire; `agent.config` is what operators change while it runs. Three ways in:
+    exact and expire; `agent.config` is what operators change while it runs. `agent.tenant("acme")` has the same for one
+    tenant, and `agent.tenants` what is done about tenants. Three ways in:
     `AgentMemory.open(url)` makes everything, `AgentMemory.from_env()` as the environment says, and
     `AgentMemory(AgentMemoryOptions(...))` takes your own client, as published. Use it with `async with`, or
     call `initialize` and `close`. No I/O happens before the first call.
@@ -56,6 +60,7 @@ class AgentMemory(Caches):
 
     memory: MemoryStore
     config: AgentConfig
+    tenants: Tenants
 
     def __init__(self, options: AgentMemoryOptions) -> None:
         if not isinstance(options, AgentMemoryOptions):
@@ -81,6 +86,9 @@ class AgentMemory(Caches):
             config_refresh=published.config_refresh,
             consolidation=published.consolidation,
             telemetry=published.telemetry or MemoryTelemetryOptions(registry=registry),
+            cache_options=caches,
+            tenants=options.tenants,
+            change_feed=published.change_feed,
         )
 
     @classmethod
@@ -93,14 +101,17 @@ class AgentMemory(Caches):
         next_embedder: Embedder | EmbedFn | None = None,
         memory: MemoryOptions | None = None,
         caches: CacheOptions | None = None,
+        tenants: TenantsOptions | None = None,
         clock: Clock = system_clock,
     ) -> AgentMemory:
         """Open a server or a file; no I/O happens before the first call.
 
-        `url` is `valkey://`, `valkeys://`, `redis://`, `rediss://` or `unix://`, a file path, or
-        `:memory:`; None reads the environment variable BETTERDB_URL, else takes a file in the user's
-        data directory. `embedder` defaults to the offline one (extra `local`); `next_embedder` is the
-        model that the store is to be moved to (`agent.memory.migration`).
+        `url` is `valkey://`, `valkeys://`, `redis://`, `rediss://` or `unix://`; nodes of a cluster
+        (`valkey+cluster://host:port,host:port`, where `name` has a hash tag, `{acme}`); sentinels
+        (`valkey+sentinel://host:port/name`); a file path, or `:memory:`. None reads the environment
+        variable BETTERDB_URL, else takes a file in the user's data directory. `embedder` defaults to
+        the offline one (extra `local`); `next_embedder` is the model that the store is to be moved to
+        (`agent.memory.migration`). `tenants` says how `agent.tenant(...)` keeps those it is asked for.
 
         Differs from a bare `MemoryStore`: recency and importance only break ties, recalled memories are
         written back later and merged, live configuration is re-read every 30 s, questions that were embedded
@@ -111,6 +122,7 @@ class AgentMemory(Caches):
         """
         options = _checked("memory", memory, MemoryOptions) or MemoryOptions()
         caches = _checked("caches", caches, CacheOptions) or CacheOptions()
+        tenants = _checked("tenants", tenants, TenantsOptions)
         place = url if url is not None else os.environ.get(URL_VARIABLE) or default_file()
         engine = open_engine(place, search_timeout_ms=options.search_timeout_ms, minimum_ef=options.minimum_ef)
         on_server = isinstance(place, str) and is_server_url(place)
@@ -143,7 +155,10 @@ class AgentMemory(Caches):
             reranker=options.reranker,
             rerank_depth=options.rerank_depth,
             max_content_bytes=options.max_content_bytes,
+            change_feed=options.change_feed,
             clock=clock,
+            cache_options=caches,
+            tenants=tenants,
         )
         return agent
 
@@ -154,6 +169,7 @@ class AgentMemory(Caches):
         *,
         memory: MemoryOptions | None = None,
         caches: CacheOptions | None = None,
+        tenants: TenantsOptions | None = None,
         clock: Clock = system_clock,
     ) -> AgentMemory:
         """Open what the environment names: BETTERDB_URL, BETTERDB_NAME, BETTERDB_EMBEDDER, BETTERDB_THRESHOLD,
@@ -175,6 +191,7 @@ class AgentMemory(Caches):
             embedder=embedder,
             memory=options,
             caches=caches,
+            tenants=tenants,
             clock=clock,
         )
         if embedder is not None:
@@ -188,20 +205,49 @@ class AgentMemory(Caches):
         *,
         embedder: Embedder | EmbedFn,
         embeddings: bool | EmbeddingCacheOptions | None,
+        cache_options: CacheOptions,
+        tenants: TenantsOptions | None,
         next_embedder: Embedder | EmbedFn | None = None,
         **store: Any,
     ) -> None:
         self._engine = engine
         self._hold(tiers)
         self._own_embedders: list[Embedder] = []
-        self.memory = MemoryStore(
-            client=engine,
-            embed_fn=self._behind_cache(embedder, embeddings),
-            next_embed_fn=None if next_embedder is None else self._behind_cache(next_embedder, embeddings),
-            on_use=tiers.start,
-            **store,
-        )
+        embedders: dict[str, Any] = {
+            "embed_fn": self._shared(self._behind_cache(embedder, embeddings)),
+            "next_embed_fn": (
+                None if next_embedder is None else self._shared(self._behind_cache(next_embedder, embeddings))
+            ),
+        }
+        self.memory = MemoryStore(client=engine, on_use=tiers.start, **embedders, **store)
         self.config = AgentConfig(engine.values, self.memory.live_config, tiers.policies)
+        self.tenants = Tenants(
+            engine,
+            self.memory.name,
+            options=tenants or TenantsOptions(),
+            store={**store, **embedders},
+            caches=cache_options,
+        )
+
+    def tenant(self, tenant: str) -> Tenant:
+        """The store and the caches of one tenant, apart from every other's; no I/O.
+
+        `tenant` is up to 64 letters of ASCII, digits and `_ . @ + = -`. Its keys begin with `{name:tenant}:`, so
+        they lie in one slot of a cluster. The index is made with the first use. Asked for again it is the same
+        object; many may be held at once (docs/tenants.md).
+
+        Raises:
+            InvalidInputError: the name cannot be used.
+        """
+        return self.tenants.get(tenant)
+
+    def _shared(self, embedder: Embedder | EmbedFn) -> Embedder:
+        """The embedder that the store and those of all tenants ask together, in as few calls as can be."""
+        given = as_embedder(embedder)
+        shared = coalesced(given)
+        if shared is not given:
+            self._own_embedders.append(shared)
+        return shared
 
     def _behind_cache(
         self, given: Embedder | EmbedFn, embeddings: bool | EmbeddingCacheOptions | None
@@ -250,6 +296,7 @@ class AgentMemory(Caches):
                 steps.push_async_callback(_close_embedder, embedder)
             steps.push_async_callback(self._tiers.close)
             steps.push_async_callback(self.memory.close)
+            steps.push_async_callback(self.tenants.close)
 
     async def __aenter__(self) -> AgentMemory:
         try:

@@ -16,6 +16,8 @@
     ├── MemoryNotFoundError (also LookupError)   there is no memory with this id
     ├── MemoryExistsError                        another memory has this id already
     ├── VersionConflictError                     the memory was changed since it was read
+    ├── ChangesMissedError                       changes were trimmed before they were read
+    ├── TenantLimitError                         the tenant has, or calls, as much as it may
     ├── LeaseHeldError                           another worker is doing this long work right now
     ├── LeaseLostError                           the time to do it ran out and somebody else may have begun
     └── ValkeyCommandError                       the published name of the next one, for whoever catches it
@@ -122,12 +124,55 @@ class VersionConflictError(AgentMemoryError):
         self.current = current
 
 
+class ChangesMissedError(AgentMemoryError):
+    """Changes were gone before a reader of the change feed came to them.
+
+    `missed` is how many, of all memories together; None where nobody can tell, since the feed was switched off.
+    `changes(since=error.since)` goes on behind the gap; a group goes on there by itself.
+    """
+
+    def __init__(self, message: str, *, missed: int | None, since: str) -> None:
+        super().__init__(message)
+        self.missed = missed
+        self.since = since
+
+
+class TenantLimitError(AgentMemoryError):
+    """A tenant has as many memories or bytes as it may, or calls faster; nothing was embedded or written.
+
+    `limit` is the field of `TenantLimits`, `allowed` its value, `used` what there would have been.
+    `retry_after_seconds` says when a call is allowed again, None where only deleting memories helps.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        limit: str = "",
+        allowed: float = 0,
+        used: float = 0,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.allowed = allowed
+        self.used = used
+        self.retry_after_seconds = retry_after_seconds
+
+
 class LeaseHeldError(AgentMemoryError):
     """Another worker holds the lease for this work; nothing was done."""
 
 
 class LeaseLostError(AgentMemoryError):
-    """The lease passed on while the work went on; it stopped before the next write."""
+    """The lease passed on while the work went on; it stopped before the next write, or that was refused.
+
+    `done` are the ids of the batch for which it happened before.
+    """
+
+    def __init__(self, message: str = "", *, done: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.done = tuple(done)
 
 
 class ValkeyCommandError(AgentMemoryError):

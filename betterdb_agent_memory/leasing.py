@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from betterdb_agent_memory.background import Periodic
-from betterdb_agent_memory.engines.base import Leases
+from betterdb_agent_memory.engines.base import Fence, Leases
+from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.errors import EngineError, LeaseHeldError, LeaseLostError
 
 LEASE_SECONDS = 30.0
@@ -80,6 +81,17 @@ class HeldLease:
         self._held_until = 0.0
         await _done_all_the_same(self._give_back())
 
+    @property
+    def fence(self) -> Fence:
+        """What goes with each write of the work, so that none happens once somebody else has the lease.
+
+        Raises:
+            LeaseLostError: the lease is not held, and never was.
+        """
+        if self.token is None:
+            raise LeaseLostError(f"{self._what} has no lease {self._key} yet; enter it first")
+        return Fence(self._key, self.token)
+
     def check(self) -> None:
         """Nothing while the lease is held for sure.
 
@@ -91,6 +103,14 @@ class HeldLease:
                 f"{self._what} stopped: its lease {self._key} could not be renewed within {self._ttl_seconds:.0f} s "
                 "and another worker may have taken over; run it again"
             )
+
+    async def write_map(self, key: str, fields: Fields) -> None:
+        """Set fields of a map, unless somebody else has taken the lease since. One round trip.
+
+        Raises:
+            LeaseLostError: somebody has; nothing was written.
+        """
+        await self._leases.write_map(self.fence, key, fields)
 
     async def _acquire(self) -> bool:
         asked_at = monotonic()

@@ -92,6 +92,8 @@ class MemoryMetrics:
     reinforcements_pending: Gauge
     reinforcements_lost: Counter
     config_values_ignored: Counter
+    changes_read: Counter
+    changes_missed: Counter
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +319,8 @@ def create_memory_telemetry(options: MemoryTelemetryOptions | None = None) -> Me
             "Values of the live configuration that could not be used, by field",
             ("store_name", "field"),
         ),
+        changes_read=counter("changes_read_total", "Changes handed to readers of the feed", ("store_name", "kind")),
+        changes_missed=counter("changes_missed_total", "Changes that were trimmed before a reader came to them"),
     )
     tracer = trace.get_tracer(options.tracer_name or DEFAULT_TRACER_NAME)
     return MemoryTelemetry(tracer, metrics, options.capture_content)

@@ -31,6 +31,8 @@ CLASSES = {
     "EmbeddingMigration": f"{PACKAGE}.memory.generations.migration",
     "AgentCache": f"{PACKAGE}.agent_cache",
     "AgentConfig": f"{PACKAGE}.agent_config",
+    "Tenant": f"{PACKAGE}.tenants.tenant",
+    "Tenants": f"{PACKAGE}.tenants.tenants",
     "LlmCache": f"{PACKAGE}.caches.llm",
     "ToolCache": f"{PACKAGE}.caches.tool",
     "SessionCache": f"{PACKAGE}.caches.session",
@@ -42,6 +44,8 @@ INTERNAL = {
     "EmbeddingCache": {"failed", "forget_local", "keep", "look_up"},
     "LlmCache": {"close"},
     "MemoryStore": {"live_config"},
+    "Tenant": {"close", "write_pending"},
+    "Tenants": {"close"},
 }
 """Methods by which parts of this library speak to each other."""
 
@@ -334,7 +338,7 @@ class Writer:
 SPECIAL = {"CacheTool": "SyncCacheTool"}
 """Types of results that are no data and no class with a twin, and what stands around them here."""
 
-HIDDEN = {"deferred", "engine", "models", "memories", "tiers", "values"}
+HIDDEN = {"deferred", "engine", "keeper", "models", "memories", "tiers", "values"}
 """Parameters that only this library passes: a constructor with one of them is not public."""
 
 

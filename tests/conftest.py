@@ -14,7 +14,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 
+from tests.clusters import SentinelSet, ValkeyCluster
 from tests.servers import ValkeyServer
+from tests.tls import Certificates
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in the background of a shell: the programs that tests interrupt would be deaf, too.
@@ -27,6 +29,30 @@ def valkey_server() -> Iterator[ValkeyServer]:
     with ValkeyServer() as server:
         server.teach_scripts()
         yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_cluster() -> Iterator[ValkeyCluster]:
+    """A real cluster of three primaries with a replica each, shared by the session: leave it whole."""
+    with ValkeyCluster() as cluster:
+        for node in cluster.nodes:
+            node.teach_scripts()
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def sentinel_set() -> Iterator[SentinelSet]:
+    """A primary, a replica and three sentinels, shared by the session."""
+    with SentinelSet() as servers:
+        for server in servers.servers:
+            server.teach_scripts()
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """What a server, its clients and a stranger show each other over TLS."""
+    return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture

@@ -316,7 +316,7 @@ async def test_closing_does_not_wait_long_for_a_server_that_hangs(
     assert ("reinforcements of store betterdb_ac were lost" in caplog.text) == (library == "valkey")
 
 
-@pytest.mark.parametrize("url", ["postgres://localhost/x", "http://localhost", "", "valkey+cluster://localhost"])
+@pytest.mark.parametrize("url", ["postgres://localhost/x", "http://localhost", "", "valkey+ring://localhost"])
 def test_an_unknown_url_names_the_known_ones(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BETTERDB_URL", raising=False)
     with pytest.raises(ConfigurationError, match=r"valkey://|empty"):

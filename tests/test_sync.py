@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import inspect
 import signal
@@ -353,3 +354,14 @@ def test_options_take_plain_functions(valkey_server: ValkeyServer, store_name: s
         agent.memory.remember("tea")
         assert [hit.item.content for hit in agent.memory.recall("tea")] == ["tea"]
     wait(client.aclose())
+
+
+def test_changes_are_followed_without_await(agent: AgentMemory) -> None:
+    agent.memory.remember("tea", thread_id="t")
+    with contextlib.closing(agent.memory.changes(thread_id="t", group="g", since="oldest")) as changes:  # type: ignore[type-var]
+        threading.Timer(0.3, lambda: agent.memory.remember("coffee", thread_id="t")).start()
+        assert next(changes).kind == "remembered"
+    status = agent.memory.change_feed()
+    assert status is not None
+    assert [(group.name, group.consumers) for group in status.groups] == [("g", 0)]
+    assert agent.memory.wait_for(next(agent.memory.changes(since="oldest")).memory_id).content == "coffee"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-from betterdb_agent_memory.engines.base import Collection, Engine, Leases, Records, Traffic
+from betterdb_agent_memory.engines.base import Collection, Engine, GroupCounting, Leases, Records, Traffic
+from betterdb_agent_memory.engines.event_log import Announcing, EventLog
 from betterdb_agent_memory.engines.values import ValueBatch, Values
 from betterdb_agent_memory.engines.watching import Watch
 
@@ -36,9 +37,21 @@ class WakingEngine:
         """The engine's own."""
         return self._engine.traffic
 
-    def records(self, collection: Collection) -> Records:
+    def records(
+        self, collection: Collection, counting: GroupCounting | None = None, announcing: Announcing | None = None
+    ) -> Records:
         """The engine's own."""
-        return self._engine.records(collection)
+        return self._engine.records(collection, counting, announcing)
+
+    def event_log(self, key: str) -> EventLog:
+        """The engine's own."""
+        return self._engine.event_log(key)
+
+    async def move_many(
+        self, source: Collection, target: Collection, ids: Mapping[str, str], *, without: Sequence[str] = ()
+    ) -> int:
+        """The engine's own."""
+        return await self._engine.move_many(source, target, ids, without=without)
 
     def watch(self, keys: Sequence[str], on_change: Callable[[], None]) -> Watch:
         """The engine's own."""

@@ -44,31 +44,34 @@ class CacheWatch:
 
     def __init__(self, name: str, telemetry: TelemetryOptions | None = None) -> None:
         self._name = name
+        self._has_own_label = telemetry is None or telemetry.label is None
+        self._label = label = (telemetry.label if telemetry is not None else None) or name
         self._registry = telemetry.registry if telemetry is not None else None
         self._telemetry = create_cache_telemetry(telemetry)
         metrics = self._telemetry.metrics
         self._spans = self._telemetry.span_names
         self._seconds = {
-            (tier, operation): metrics.operation_duration.labels(name, tier, operation)
+            (tier, operation): metrics.operation_duration.labels(label, tier, operation)
             for tier, operations in _OPERATIONS.items()
             for operation in operations
         }
-        self._stored_bytes = {tier: metrics.stored_bytes.labels(name, tier) for tier in _OPERATIONS}
-        self._checks = Checks(name, self._telemetry)
-        self._active_sessions = metrics.active_sessions.labels(name)
+        self._stored_bytes = {tier: metrics.stored_bytes.labels(label, tier) for tier in _OPERATIONS}
+        self._checks = Checks(label, self._telemetry)
+        self._active_sessions = metrics.active_sessions.labels(label)
         self._threads: OrderedDict[str, None] = OrderedDict()
         self.background_failure_count = 0
         # A counter that begins at 1 shows no increase, so those that alarms watch begin at 0.
         for tier in ("llm", "tool", "session", "embedding"):
-            metrics.corrupt_entries.labels(name, tier)
+            metrics.corrupt_entries.labels(label, tier)
         for role in get_args(Role):
-            metrics.single_flight.labels(name, role)
-        metrics.config_refresh_failed.labels(name)
-        metrics.discovery_write_failed.labels(name)
+            metrics.single_flight.labels(label, role)
+        metrics.config_refresh_failed.labels(label)
+        metrics.discovery_write_failed.labels(label)
 
     def export_traffic(self, engine: Engine) -> None:
         """Show what the cache exchanges with its server beside its own metrics."""
-        export_traffic(engine, self._name, engine.traffic, self._registry)
+        if self._has_own_label:
+            export_traffic(engine, self._name, engine.traffic, self._registry)
 
     @property
     def corrupt_count(self) -> int:
@@ -170,19 +173,19 @@ class CacheWatch:
         """Texts that were looked up in the embedding cache."""
         lookups = self._telemetry.metrics.embedding_lookups
         if hits:
-            lookups.labels(self._name, "hit").inc(hits)
+            lookups.labels(self._label, "hit").inc(hits)
         if misses:
-            lookups.labels(self._name, "miss").inc(misses)
+            lookups.labels(self._label, "miss").inc(misses)
 
     def single_flight(self, role: Role) -> None:
         """What a caller of get_or_call did about a miss."""
-        self._telemetry.metrics.single_flight.labels(self._name, role).inc()
+        self._telemetry.metrics.single_flight.labels(self._label, role).inc()
 
     def ignored_parameters(self, parameters: Iterable[str]) -> None:
         """Parameters of one request to a language model that its shared key leaves out."""
         for parameter in parameters:
             label = self._telemetry.parameters.bounded(parameter)
-            self._telemetry.metrics.ignored_parameters.labels(self._name, label).inc()
+            self._telemetry.metrics.ignored_parameters.labels(self._label, label).inc()
 
     def corrupt(self, tier: str) -> None:
         """A stored entry of `llm`, `tool`, `session` or `embedding` that could not be read."""
@@ -197,11 +200,11 @@ class CacheWatch:
         """
         self.background_failure_count += 1
         metrics = self._telemetry.metrics
-        metrics.background_failures.labels(self._name, work).inc()
+        metrics.background_failures.labels(self._label, work).inc()
         if work == "policies":
-            metrics.config_refresh_failed.labels(self._name).inc()
+            metrics.config_refresh_failed.labels(self._label).inc()
         elif work == "discovery":
-            metrics.discovery_write_failed.labels(self._name).inc()
+            metrics.discovery_write_failed.labels(self._label).inc()
 
     def _check(self, span: str, attributes: dict[str, Attribute], tier: CheckedTier, subject: str) -> Check:
         seconds = self._seconds[tier, "check"]

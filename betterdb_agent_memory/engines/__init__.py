@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 
 from betterdb_agent_memory.engines.base import Engine
+from betterdb_agent_memory.engines.schemes import SERVER_SCHEMES
 from betterdb_agent_memory.errors import ConfigurationError
 
 CLOSE_SECONDS = 5.0
 """How long a close waits for a server to take what was deferred; a hung one would hold up the whole process."""
-SERVER_SCHEMES = ("valkey", "valkeys", "redis", "rediss", "unix")
-_LOOKS_LIKE_A_SERVER = re.compile(r"(?:valkeys?|rediss?|unix):.*|[A-Za-z0-9_.-]+:\d{1,5}(?:/\d*)?")
+_LOOKS_LIKE_A_SERVER = re.compile(r"(?:(?:valkeys?|rediss?)(?:\+\w+)?|unix):.*|[A-Za-z0-9_.-]+:\d{1,5}(?:/\d*)?")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 

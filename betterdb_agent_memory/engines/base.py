@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
+from betterdb_agent_memory.engines.event_log import Announcing, EventLog
 from betterdb_agent_memory.engines.filters import Fields, Filter
 from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.engines.watching import Watch
+from betterdb_agent_memory.errors import LeaseLostError
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +53,16 @@ class Collection:
     """A named set of records: keys are `key_prefix` + id, found through `index_name`.
 
     `key_prefix` ends with a colon; ids never contain one, so a key below the prefix with a further
-    colon belongs to somebody else and is never returned, counted, changed or deleted.
+    colon belongs to somebody else and is never returned, counted, changed or deleted. Records whose
+    `group_fields` hold the same values, or lack the same ones, are a group; how many there are of those that
+    somebody counts stands in the map `counts_key` (`engines/groups.py`).
     """
 
     key_prefix: str
     index_name: str
     schema: IndexSchema
+    group_fields: tuple[str, ...] = ()
+    counts_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,45 @@ class IndexState:
     failures: int = 0
     indexing: bool = False
     indexed_fraction: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """A promise of work that holds the lasting lease `key`, given its `token`: what it writes, it writes under it.
+
+    A write with a fence happens only while nobody else has taken that lease since. One that ran out, or was given
+    back, and that nobody took does no harm.
+    """
+
+    key: str
+    token: int
+
+    def lost(self, *, done: Sequence[str] = (), refused: int = 1) -> LeaseLostError:
+        """The refusal of `refused` writes that came too late; `done` are the ids of those that did not."""
+        return LeaseLostError(
+            f"somebody else has taken the lease {self.key} since, so that {refused} writes were refused "
+            f"({len(done)} had happened before); what was begun is theirs to finish",
+            done=done,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """An integer `field` of the map `key`."""
+
+    key: str
+    field: str
+
+
+class GroupCounting(Protocol):
+    """Whoever has the groups of a collection counted, and is told the counts."""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether writes are to be counted; asked before each batch. If not, they cost nothing beside themselves."""
+
+    def counted(self, group: str, size: int | None) -> None:
+        """What was just written is of `group`, which has `size` records by now; None where nobody counts it yet."""
 
 
 Expected: TypeAlias = Mapping[str, bytes | None]
@@ -145,6 +190,16 @@ class RecordWrite:
     expires_at_ms: int | None = None
     if_exists: RecordChange | None = None
     is_new: bool = False
+
+
+class GroupCount(NamedTuple):
+    """How many records a group has, as far as they were counted; None where nobody counts it.
+
+    `last_id` is the record that was written last.
+    """
+
+    size: int | None
+    last_id: str | None
 
 
 class Position(NamedTuple):
@@ -289,6 +344,10 @@ class Records(Protocol):
     Searches (`search_many`, `select`) apply the filter as well as the engine can; rows may come back
     that `Filter.accepts` refuses, never the other way round. The fields of the filter must be among
     the fields asked for, so that the caller can check. `count` is exact.
+
+    With a `fence` a write, change or deletion happens only while the lease is the fence's: checked in the same step
+    where the engine can touch both at once, and otherwise in a field of the record, which keeps the largest token
+    that wrote it. Nothing happens to an item that comes too late.
     """
 
     @property
@@ -313,13 +372,14 @@ class Records(Protocol):
     async def inspect(self) -> IndexState:
         """The state of the index now; `dimensions` is None when it does not exist."""
 
-    async def write_many(self, writes: Sequence[RecordWrite]) -> list[Outcome]:
+    async def write_many(self, writes: Sequence[RecordWrite], *, fence: Fence | None = None) -> list[Outcome]:
         """Store records, each with its expiry in one atomic step; what became of each, in order.
 
         WRITTEN, or with `if_exists` CHANGED or REFUSED. With the same id twice in one batch the
-        later write sees the earlier one.
+        later write sees the earlier one. While groups are counted, the count of each record's group goes with it.
 
         Raises:
+            LeaseLostError: somebody else has the lease of `fence` by now; it says which were written before.
             OutcomeUnknownError: the connection broke meanwhile; each record is whole or absent.
             PartialBatchError: some were written; it says which.
         """
@@ -332,14 +392,39 @@ class Records(Protocol):
     async def read_expiries(self, ids: Sequence[str]) -> list[int | None]:
         """When each record expires (ms since the epoch), in order; None for never and for no record."""
 
-    async def delete_many(self, ids: Sequence[str], *, expected: Sequence[Expected] | None = None) -> list[bool]:
+    async def delete_many(
+        self,
+        ids: Sequence[str],
+        *,
+        expected: Sequence[Expected] | None = None,
+        fence: Fence | None = None,
+        counter: Counter | None = None,
+    ) -> list[bool]:
         """Delete records; true where there was one.
 
-        With `expected` (one for each id) only those that hold these values, each in one atomic step.
+        With `expected` (one for each id) only those that hold these values, each in one atomic step. `counter` goes
+        up by one with each record deleted.
+
+        Raises:
+            LeaseLostError: as `write_many`.
         """
 
-    async def change_many(self, changes: Sequence[RecordChange]) -> list[Outcome]:
-        """Change records that still exist: CHANGED, MISSING or REFUSED. Never brings one back."""
+    async def change_many(self, changes: Sequence[RecordChange], *, fence: Fence | None = None) -> list[Outcome]:
+        """Change records that still exist: CHANGED, MISSING or REFUSED. Never brings one back.
+
+        Raises:
+            LeaseLostError: as `write_many`.
+        """
+
+    async def read_group(self, group: str) -> GroupCount:
+        """How many records of `group` were counted, and which was written last."""
+
+    async def correct_group(self, group: str, difference: int, *, fence: Fence) -> None:
+        """Add to the count of `group`, which begins to be kept with that: from 0 on, and from now on by all who count.
+
+        Raises:
+            LeaseLostError: somebody else has the lease of `fence` by now.
+        """
 
     async def search_many(
         self, vector: bytes, searches: Sequence[Search], *, fields: Sequence[str], tallies: Sequence[Tally] = ()
@@ -410,6 +495,15 @@ class Leases(Protocol):
     async def release(self, key: str, owner: str) -> bool:
         """Give the lease back; false when it is no longer the owner's."""
 
+    async def write_map(self, fence: Fence, key: str, fields: Fields) -> None:
+        """Set fields (at least one) of the map `key`, unless somebody else has taken the lease of `fence` since.
+
+        One step where the engine can touch both keys at once; elsewhere the lease is looked at first.
+
+        Raises:
+            LeaseLostError: somebody has; nothing was written.
+        """
+
 
 @dataclass(slots=True)
 class Traffic:
@@ -443,8 +537,27 @@ class Engine(Protocol):
     def traffic(self) -> Traffic:
         """What went to the server and came back so far; it goes on counting."""
 
-    def records(self, collection: Collection) -> Records:
-        """The records of `collection`; no I/O."""
+    def records(
+        self, collection: Collection, counting: GroupCounting | None = None, announcing: Announcing | None = None
+    ) -> Records:
+        """The records of `collection`, counted in groups and told in a log as these two say; no I/O."""
+
+    def event_log(self, key: str) -> EventLog:
+        """The event log at `key`, which may be there or not; no I/O."""
+
+    async def move_many(
+        self, source: Collection, target: Collection, ids: Mapping[str, str], *, without: Sequence[str] = ()
+    ) -> int:
+        """Make records of `source` records of `target`, with their expiry; how many there were.
+
+        `ids` maps the id there to the id here; a record that is here already is replaced. Fields in `without`
+        are left behind. Each in one step, so that whoever looks at `source` first and at `target` afterwards
+        finds it. One round trip per 500.
+
+        Raises:
+            ConfigurationError: the keys of a record lie in two slots of a cluster; nothing was moved.
+            IndexMissingError: a file has no such `target`; `Records.prepare` makes it.
+        """
 
     def watch(self, keys: Sequence[str], on_change: Callable[[], None]) -> Watch:
         """Call `on_change` soon after strings or maps at these keys were changed, by whomever.

@@ -103,6 +103,17 @@ class IdIn:
 
 
 @dataclass(frozen=True, slots=True)
+class Absent:
+    """The record has no such field; an empty value is one."""
+
+    field: str
+
+    def accepts(self, id: str, fields: Fields) -> bool:
+        """Whether the field is missing."""
+        return self.field not in fields
+
+
+@dataclass(frozen=True, slots=True)
 class Not:
     """`clause` does not hold; a record without the field passes."""
 
@@ -135,7 +146,7 @@ class AnyOf:
         return any(clause.accepts(id, fields) for clause in self.clauses)
 
 
-Leaf: TypeAlias = Equals | HasTag | Between | IdIn
+Leaf: TypeAlias = Equals | HasTag | Between | IdIn | Absent
 Clause: TypeAlias = Leaf | Not | AllOf | AnyOf
 
 
@@ -224,7 +235,7 @@ def _conjuncts(clauses: tuple[Clause, ...]) -> Iterator[Clause]:
 
 def _text_bytes(leaf: Leaf) -> int:
     match leaf:
-        case IdIn():
+        case IdIn() | Absent():
             return 0
         case Between():
             return len(f"-@{leaf.field}:[{leaf.low} {leaf.high}] | ")

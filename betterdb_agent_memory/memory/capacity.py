@@ -1,191 +1,224 @@
-"""Which memories leave when a scope is full.
+"""Keeping scopes at their limit: when one is trimmed, and by whom (docs/capacity.md).
 
-The scope of a limit is the exact scope and tags of the write that just happened, as published. The
-memory just written, and those that other tasks of this store are writing, are never the victims.
+A scope is what memories with exactly the same thread, agent and namespace make up. How many it holds is counted by
+the writes themselves, so that a scope that is not full costs nothing, and one that is full is trimmed only now and
+then: it may hold a little more than its limit, the slack, while there are writes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from itertools import islice
+from time import monotonic
 
-import numpy as np
-
-from betterdb_agent_memory.background import LoopLock, off_loop
+from betterdb_agent_memory.background import Periodic, Together
 from betterdb_agent_memory.clock import Clock
-from betterdb_agent_memory.engines.base import Row
-from betterdb_agent_memory.engines.filters import Filter
-from betterdb_agent_memory.errors import AgentMemoryError
+from betterdb_agent_memory.engines.groups import is_total_absence
+from betterdb_agent_memory.errors import AgentMemoryError, LeaseHeldError, LeaseLostError
+from betterdb_agent_memory.leasing import HeldLease
 from betterdb_agent_memory.live_config import MemoryConfigSnapshot
-from betterdb_agent_memory.memory.record import CONTENT, IMPORTANCE, LAST_ACCESSED_AT, decode_memory
-from betterdb_agent_memory.memory.scoring import retention_score
-from betterdb_agent_memory.memory.searching import Searcher
-from betterdb_agent_memory.memory.spaces import SearchedRecords
-from betterdb_agent_memory.options import RecallWeights
+from betterdb_agent_memory.memory.evicting import Evictor
+from betterdb_agent_memory.memory.scope import MemoryScope, group_of
+from betterdb_agent_memory.memory.scope_counts import ScopeCounts
+from betterdb_agent_memory.memory.victims import EvictionCandidate, Retention, select_victims
 
-_PAGE = 5_000
+__all__ = ["Capacity", "EvictionCandidate", "select_victims", "slack_of"]
+
+SLACK = 10
+"""A scope may hold one memory more than its limit for each so many of it, while it is being written to."""
+
+SETTLE_SECONDS = 0.5
+"""After so long without a write by this worker a scope above its limit is trimmed to it."""
+
+RECOUNT_SECONDS = 30.0
+"""How often a scope that is written to is counted anew, for what others than our writers do to it."""
+
+_RECOUNTS_A_TICK = 10
+_PATIENCE_SECONDS = 15.0
+"""How long a writer waits for another one to trim its scope: longer than the lease of one that died."""
+
+_LOOKS = 10
+"""How often a writer has its scope trimmed, at most, while others go on writing into it."""
+
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.002, 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class EvictionCandidate:
-    """What decides about keeping a memory."""
-
-    id: str
-    importance: float
-    last_accessed_at: float
-
-
-def select_victims(
-    candidates: Sequence[EvictionCandidate],
-    *,
-    excess: int,
-    now_ms: int,
-    weights: RecallWeights,
-    half_life_seconds: float,
-) -> list[str]:
-    """The `excess` least valuable memories, worst first: lowest retention score, then the one
-    accessed longest ago, then the given order.
-    """
-    if excess <= 0 or not candidates:
-        return []
-    accessed = np.array([candidate.last_accessed_at for candidate in candidates], dtype=np.float64)
-    scores = retention_score(
-        importance=np.array([candidate.importance for candidate in candidates], dtype=np.float64),
-        idle_seconds=(now_ms - accessed) / 1000,
-        weights=weights,
-        half_life_seconds=half_life_seconds,
-    )
-    order = np.lexsort((accessed, scores))
-    return [candidates[position].id for position in order[:excess]]
+def slack_of(limit: int) -> int:
+    """How many memories a scope may hold above `limit` while it is being written to: a tenth, none below 40."""
+    return limit // SLACK if limit >= 4 * SLACK else 0
 
 
 class Capacity:
-    """Keeps scopes at their limit; correct for all tasks that share one store object.
+    """Keeps scopes at their limit, with any number of workers.
 
-    Several processes that write into one full scope at once may evict a few too many, since each
-    counts for itself. `on_evicted` is told of memories that left, `on_failure` of a scope that could not
-    be trimmed.
+    `sizes_kept` reads the counts of all scopes that are kept. `on_evicted` is told of memories that left, `on_failure`
+    of a scope that could not be trimmed.
     """
 
     def __init__(
         self,
-        searcher: Searcher,
+        evictor: Evictor,
+        counts: ScopeCounts,
         *,
         config: Callable[[], MemoryConfigSnapshot],
         clock: Clock,
-        on_unreadable: Callable[[int], None],
-        on_evicted: Callable[[int], Awaitable[None]],
+        sizes_kept: Callable[[], Awaitable[dict[str, int]]],
+        on_evicted: Callable[[int], None],
         on_failure: Callable[[AgentMemoryError], None],
     ) -> None:
-        self._searcher = searcher
+        self._evictor = evictor
+        self._counts = counts
         self._config = config
         self._clock = clock
-        self._on_unreadable = on_unreadable
+        self._sizes_kept = sizes_kept
         self._on_evicted = on_evicted
         self._on_failure = on_failure
-        self._sweeping = LoopLock()
-        self._being_written: set[str] = set()
-
-    @contextmanager
-    def protecting(self, ids: Sequence[str]) -> Iterator[None]:
-        """While memories are being written and their scopes swept, no sweep takes them."""
-        new = set(ids) - self._being_written
-        self._being_written |= new
-        try:
-            yield
-        finally:
-            self._being_written -= new
+        self._together: Together[bool] = Together()
+        self._background = Periodic(self._look_after, SETTLE_SECONDS, at_once=False)
+        self._last_limit: int | None = None
+        self._has_begun = False
 
     @property
     def limit(self) -> int | None:
         """Memories kept in one exact scope, None for no limit; an operator may change it."""
         return self._config().max_items_per_scope
 
-    async def make_room(self, buckets: Iterable[Filter]) -> None:
-        """Evict what these scopes hold above the limit. Best effort: what was written is stored by then."""
-        config = self._config()
-        limit = config.max_items_per_scope
+    def start(self) -> None:
+        """Look after scopes in the background, in the running loop; does nothing while it does already."""
+        if not self._has_begun:
+            self._has_begun, self._last_limit = True, self.limit
+        self._background.start()
+
+    async def make_room(self, scopes: Iterable[MemoryScope]) -> None:
+        """Trim those of these scopes that hold more than their limit and the slack. Best effort: what was written is
+        stored by then.
+
+        No round trip while none does: this worker's writes have told how many there are.
+        """
+        limit = self.limit
         if limit is None:
             return
-        for bucket in dict.fromkeys(bucket for bucket in buckets if bucket.clauses):
+        self.start()
+        for group in dict.fromkeys(group_of(scope) for scope in scopes):
+            await self._trim_if_crowded(group, limit + slack_of(limit))
+            if slack_of(limit) and self._counts.is_crowded(group, limit + 3 * slack_of(limit) // 4):
+                # A quarter of the slack is left for what others write while room is made.
+                self._background.wake()
+
+    async def close(self) -> None:
+        """Stop looking after scopes, and trim those that this worker has left above their limit."""
+        await self._background.stop()
+        limit = self.limit
+        if limit is not None:
+            for group in list(self._counts.unsettled(limit, quiet_seconds=0)):
+                await self._settle(group, limit)
+
+    async def _settle(self, group: str, limit: int) -> None:
+        """Trim a scope to its limit, unless somebody else has done it since our last write."""
+        self._counts.noted(group, await self._evictor.size(group))
+        await self._trim_if_crowded(group, limit)
+
+    async def _make_room_early(self, group: str, limit: int) -> None:
+        """Trim a scope that has a quarter of its slack left, unless somebody else is at it."""
+        self._counts.noted(group, await self._evictor.size(group))
+        if self._counts.is_crowded(group, limit + 3 * slack_of(limit) // 4):
             try:
-                evicted = await self._searcher.lookup(
-                    lambda space, bucket=bucket: self._sweep(  # type: ignore[misc]
-                        space.records,
-                        bucket,
-                        limit=limit,
-                        now_ms=self._clock(),
-                        weights=config.weights,
-                        half_life_seconds=config.half_life_seconds,
-                    ),
-                    0,
-                )
-                if evicted:
-                    await self._on_evicted(evicted)
+                async with self._evictor.alone(group) as lease:
+                    await self._trim(group, limit, lease)
+            except (LeaseHeldError, LeaseLostError):
+                return
+
+    async def _trim(self, group: str, limit: int, lease: HeldLease) -> None:
+        since = self._counts.now()
+        retention = Retention.at(self._clock(), self._config())
+        size, evicted = await self._evictor.trim(group, limit, retention, lease)
+        if evicted:
+            self._on_evicted(evicted)
+        kept = await self._evictor.size(group)
+        if kept is None or kept < size or not evicted:
+            kept = await self._evictor.recount(group, lease)
+        self._counts.corrected(group, kept, since=since)
+
+    async def _trim_if_crowded(self, group: str, allowed: int) -> None:
+        for _ in range(_LOOKS):
+            if not self._counts.is_crowded(group, allowed):
+                return
+            try:
+                # Who comes while it is being trimmed has written since, and looks once more.
+                if not await self._together.once(group, lambda: self._trimmed(group, allowed)):
+                    return
             except AgentMemoryError as error:
                 self._on_failure(error)
+                return
 
-    async def _sweep(
-        self,
-        records: SearchedRecords,
-        filter: Filter,
-        *,
-        limit: int,
-        now_ms: int,
-        weights: RecallWeights,
-        half_life_seconds: float,
-    ) -> int:
-        """Delete what is too much in the scope of `filter`; returns how many left.
+    async def _trimmed(self, group: str, allowed: int) -> bool:
+        """Whether the scope was brought down to its limit by us; false where somebody else has made room since.
 
-        One round trip while the scope is not full; above the limit one more per 5,000 memories of
-        the scope, and one per 500 that leave.
+        Raises:
+            LeaseHeldError: somebody else was to do it and did not in time.
         """
-        async with self._sweeping:
-            if await records.count(filter) <= limit:
-                return 0
-            candidates, spared = await self._scope(records, filter)
-            victims = await off_loop(
-                len(candidates),
-                lambda: select_victims(
-                    candidates,
-                    excess=len(candidates) + spared - limit,
-                    now_ms=now_ms,
-                    weights=weights,
-                    half_life_seconds=half_life_seconds,
-                ),
-            )
-            return sum(await records.delete_many(victims)) if victims else 0
+        until = monotonic() + _PATIENCE_SECONDS
+        found = self._counts.size_of(group)
+        pause = _SHORTEST_PAUSE
+        while self._counts.is_crowded(group, allowed):
+            limit = self.limit
+            if limit is None:
+                return False
+            try:
+                async with self._evictor.alone(group) as lease:
+                    if self._counts.size_of(group) is None:
+                        # Somebody else may have begun to count it while we waited.
+                        self._counts.noted(group, await self._evictor.size(group))
+                        if not self._counts.is_crowded(group, allowed):
+                            return True
+                    await self._trim(group, limit, lease)
+                    return True
+            except (LeaseHeldError, LeaseLostError):
+                if monotonic() >= until:
+                    raise
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                now = await self._evictor.size(group)
+                self._counts.noted(group, now)
+                if found is not None and now is not None and now < found:
+                    # What is too much by now others have written, who see to it, or we do once it is quiet.
+                    return False
+        return True
 
-    async def _scope(self, records: SearchedRecords, filter: Filter) -> tuple[list[EvictionCandidate], int]:
-        """The memories of the scope that may leave, and how many may not because they are being written.
+    async def _look_after(self) -> None:
+        """Settle scopes that nobody writes to any more, count again those that are, and follow a lowered limit."""
+        limit = self.limit
+        try:
+            await self._follow(limit)
+            if limit is None:
+                return
+            if slack := slack_of(limit):
+                for group in list(self._counts.unsettled(limit + 3 * slack // 4, quiet_seconds=0)):
+                    await self._make_room_early(group, limit)
+            for group in list(self._counts.unsettled(limit, quiet_seconds=SETTLE_SECONDS)):
+                await self._settle(group, limit)
+            for group in list(islice(self._counts.due(seconds=RECOUNT_SECONDS), _RECOUNTS_A_TICK)):
+                await self._recounted(group, limit)
+        except AgentMemoryError as error:
+            self._on_failure(error)
 
-        Counted from the rows, not from what the server counts: nobody leaves for somebody else's memory.
-        """
-        wanted = tuple(dict.fromkeys((CONTENT, IMPORTANCE, LAST_ACCESSED_AT, *filter.field_names)))
-        found: dict[str, EvictionCandidate] = {}
-        spared: set[str] = set()
-        offset = 0
-        while True:
-            page = await records.select(filter, fields=wanted, limit=_PAGE, offset=offset)
-            candidates, unreadable = await off_loop(len(page.rows), _candidates, page.rows, filter)
-            self._on_unreadable(unreadable)
-            for candidate in candidates:
-                if candidate.id in self._being_written:
-                    spared.add(candidate.id)
-                else:
-                    found[candidate.id] = candidate
-            offset += page.scanned
-            if not page.scanned or offset >= page.total:
-                return list(found.values()), len(spared)
+    async def _follow(self, limit: int | None) -> None:
+        """Trim every scope that is above a limit which was lowered since the last look."""
+        before, self._last_limit = self._last_limit, limit
+        if limit is None or limit == before or (before is not None and limit > before):
+            return
+        for group, size in (await self._sizes_kept()).items():
+            if size > limit and not is_total_absence(group):
+                self._counts.counted(group, size)
+                await self._trim_if_crowded(group, limit)
 
-
-def _candidates(rows: Sequence[Row], filter: Filter) -> tuple[list[EvictionCandidate], int]:
-    candidates = []
-    unreadable = 0
-    for row in filter.accepted(rows):
-        item, problems = decode_memory(row.id, row.fields)
-        unreadable += problems
-        if item is not None:
-            candidates.append(EvictionCandidate(row.id, item.importance, item.last_accessed_at))
-    return candidates, unreadable
+    async def _recounted(self, group: str, limit: int) -> None:
+        since = self._counts.now()
+        try:
+            async with self._evictor.alone(group) as lease:
+                self._counts.corrected(group, await self._evictor.recount(group, lease), since=since)
+        except (LeaseHeldError, LeaseLostError):
+            return  # somebody else is at it; the next look comes back to it
+        await self._trim_if_crowded(group, limit)
+        self._counts.forget_settled(group)

@@ -71,12 +71,11 @@ class RememberResult:
 class PreparedMemory:
     """A validated memory and how it is to be written.
 
-    `bucket` is its exact scope and tags, what a capacity limit counts. `attempt` counts the ids that a merge
-    found taken by another content.
+    `scope` is what a capacity limit counts. `attempt` counts the ids that a merge found taken by another content.
     """
 
     memory: NewMemory
-    bucket: Filter
+    scope: MemoryScope
     ttl_seconds: int | None
     on_duplicate: OnDuplicate
     has_own_id: bool
@@ -235,8 +234,8 @@ def _scope_of(draft: MemoryDraft, scope: MemoryScope | None) -> MemoryScope:
 
 
 @lru_cache(maxsize=128)
-def _bucket(scope: MemoryScope, tags: tuple[str, ...]) -> Filter:
-    """What a capacity limit counts together; nearly all memories of a batch have the same."""
+def _filter_of(scope: MemoryScope, tags: tuple[str, ...]) -> Filter:
+    """What finds the memory by all that says whose it is; nearly all memories of a batch have the same."""
     return scope_filter(scope, tags)
 
 
@@ -279,9 +278,10 @@ def prepare(
     )
     if on_duplicate == "merge" and draft.id is None:
         memory = replace(memory, id=content_id(memory))
+    _filter_of(said, memory.tags)  # refuses a scope that no filter could name
     return PreparedMemory(
         memory=memory,
-        bucket=_bucket(said, memory.tags),
+        scope=said,
         ttl_seconds=record.checked_ttl_seconds(draft.ttl),
         on_duplicate=on_duplicate,
         has_own_id=draft.id is not None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import logging
+import random
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,30 +17,36 @@ from betterdb_agent_memory.embedders import CoalescingEmbedder, coalesced
 from betterdb_agent_memory.embedders.base import Embedder, EmbedFn
 from betterdb_agent_memory.embedders.function import DEFAULT_THRESHOLD, as_embedder
 from betterdb_agent_memory.engines import engine_for
-from betterdb_agent_memory.engines.base import Engine
+from betterdb_agent_memory.engines.base import Counter, Engine
 from betterdb_agent_memory.engines.filters import Fields
+from betterdb_agent_memory.engines.groups import is_group
 from betterdb_agent_memory.errors import AgentMemoryError
 from betterdb_agent_memory.live_config import LiveConfig, MemoryConfigSnapshot
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.appending import Appender
 from betterdb_agent_memory.memory.capacity import Capacity
+from betterdb_agent_memory.memory.changes.feed import Feed
 from betterdb_agent_memory.memory.consolidation.kinds import SUMMARY_SOURCE
 from betterdb_agent_memory.memory.consolidation.request import checked_consolidation
 from betterdb_agent_memory.memory.conversations import Conversations
 from betterdb_agent_memory.memory.embedding import CheckedEmbedder
+from betterdb_agent_memory.memory.evicting import Evictor
 from betterdb_agent_memory.memory.generations.following import Follower
-from betterdb_agent_memory.memory.generations.layout import Models
+from betterdb_agent_memory.memory.generations.layout import Models, state_key
 from betterdb_agent_memory.memory.mending import Mender
+from betterdb_agent_memory.memory.reaches import Reaches
 from betterdb_agent_memory.memory.recalling.recaller import Recaller
 from betterdb_agent_memory.memory.record import MemoryItem
 from betterdb_agent_memory.memory.reinforcement import reinforcer_for
 from betterdb_agent_memory.memory.remembering import Remembering
+from betterdb_agent_memory.memory.scope_counts import ScopeCounts
 from betterdb_agent_memory.memory.searching import Searcher
 from betterdb_agent_memory.memory.sessions import Sessions
 from betterdb_agent_memory.memory.settings import (
     base_config,
     checked_callable,
     checked_discovery,
+    checked_feed,
     checked_type,
     refresh_interval_seconds,
     wants_live_updates,
@@ -56,6 +63,7 @@ from betterdb_agent_memory.options import (
     DEFAULT_MAX_CONTENT_BYTES,
     DEFAULT_RERANK_DEPTH,
     MAX_RERANK_DEPTH,
+    ChangeFeedOptions,
     ConsolidationConfig,
     HybridOptions,
     MemoryConfigRefreshConfig,
@@ -110,6 +118,7 @@ class StoreParts:
         reranker: Reranker | RerankFn | None = None,
         rerank_depth: int = DEFAULT_RERANK_DEPTH,
         max_content_bytes: int = DEFAULT_MAX_CONTENT_BYTES,
+        change_feed: bool | ChangeFeedOptions = False,
         clock: Clock = system_clock,
         new_id: Callable[[], str] = random_id,
         on_use: Callable[[], None] | None = None,
@@ -117,9 +126,15 @@ class StoreParts:
         del analytics
         self.name = name = checked_name(name)
         self._engine = engine_for(client)
+        self._owns_engine = self._engine is not client
         self._stats_key = f"{name}:__mem_stats"
         collection = record.memory_collection(name)
-        self._records = self._engine.records(collection)
+        self._counts_key = collection.counts_key or ""
+        self._counts = ScopeCounts(lambda: self._live_config.current.max_items_per_scope)
+        self._feed = Feed(
+            self._engine, name, note_key=state_key(name), options=checked_feed(change_feed), sample=random.random
+        )
+        self._records = self._engine.records(collection, self._counts, self._feed)
         self._watch = StoreWatch(name, checked_type("telemetry", telemetry, MemoryTelemetryOptions))
         self._watch.export_traffic(self._engine)
         embedder = None if embed_fn is None else coalesced(as_embedder(embed_fn))
@@ -139,6 +154,7 @@ class StoreParts:
             next_embedder=(
                 None if next_embedder is None else CheckedEmbedder(next_embedder, on_call=self._watch.embedding_called)
             ),
+            on_state=self._feed.note_read,
         )
         self._searcher = Searcher(self._models, on_use=self._start_background_work, on_unindexed=self._watch.unindexed)
         self._follower = Follower(name, on_failure=lambda: self._watch.background_failed("generation"))
@@ -177,11 +193,20 @@ class StoreParts:
         self._new_id = checked_callable("new_id", new_id)
         self._on_use = on_use
         self._capacity = Capacity(
-            self._searcher,
+            Evictor(
+                self._records,
+                self._engine.leases,
+                self._searcher,
+                Reaches(self._engine.values, self._counts_key),
+                name=name,
+                counter=Counter(self._stats_key, EVICTIONS),
+                on_unreadable=self._watch.unreadable,
+            ),
+            self._counts,
             config=self.current_config,
             clock=self._clock,
-            on_unreadable=self._watch.unreadable,
-            on_evicted=self._count_evicted,
+            sizes_kept=self._scope_sizes,
+            on_evicted=self._watch.evicted,
             on_failure=self._warn_of_eviction,
         )
         self._remembering = Remembering(
@@ -259,6 +284,8 @@ class StoreParts:
             self._on_use()
         if self._refreshes_config:
             self._live_config.start()
+        if self._refreshes_config or self._capacity.limit is not None:
+            self._capacity.start()
         if self._discovery is not None and self._registration is None:
             self._registration = asyncio.get_running_loop().create_task(self._discovery.register())
 
@@ -281,9 +308,10 @@ class StoreParts:
         """Labels that consolidation gives its products."""
         return SUMMARY_SOURCE, self._fact_source
 
-    async def _count_evicted(self, count: int) -> None:
-        self._watch.evicted(count)
-        await self._engine.values.increment(self._stats_key, EVICTIONS, count)
+    async def _scope_sizes(self) -> dict[str, int]:
+        """How many memories scopes hold, as far as that is counted, by the name of the group."""
+        kept = await self._engine.values.read_map(self._counts_key)
+        return {group: int(size) for group, size in kept.items() if is_group(group) and size.isdigit()}
 
     def _warn_of_eviction(self, error: AgentMemoryError) -> None:
         self._watch.background_failed("eviction")

@@ -45,6 +45,8 @@ TURN = "turn"
 SPEAKER = "speaker"
 WORDS = "words"
 """The stems of the content, where the search engine cannot find them itself: other languages than English."""
+TENANT = "tenant"
+"""Whose memory it is, in a pool that many tenants share, and nowhere else."""
 DERIVED = "derived"
 """Whether a memory is a product of consolidation: one of the three values below."""
 
@@ -52,6 +54,9 @@ DERIVED_SUMMARY = "summary"
 DERIVED_FACT = "fact"
 NOT_DERIVED = "none"
 """Marks a plain memory whose source is a label that products of consolidation carry, too."""
+
+SCOPE_FIELDS = (THREAD, AGENT, NAMESPACE)
+"""What makes the exact scope of a memory; one that has none of them belongs to everybody."""
 
 MEMORY_SCHEMA = IndexSchema(
     vector_field=VECTOR,
@@ -77,7 +82,13 @@ MEMORY_SCHEMA = IndexSchema(
 
 def memory_collection(name: str) -> Collection:
     """Where the memories of the store called `name` live."""
-    return Collection(key_prefix=f"{name}:mem:", index_name=f"{name}:mem:idx", schema=MEMORY_SCHEMA)
+    return Collection(
+        key_prefix=f"{name}:mem:",
+        index_name=f"{name}:mem:idx",
+        schema=MEMORY_SCHEMA,
+        group_fields=SCOPE_FIELDS,
+        counts_key=f"{name}:__mem_counts",
+    )
 
 
 ITEM_FIELDS = (

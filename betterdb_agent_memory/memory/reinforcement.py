@@ -24,6 +24,7 @@ from betterdb_agent_memory.errors import (
     EngineUnavailableError,
     PartialBatchError,
 )
+from betterdb_agent_memory.memory.changes.cause import because
 from betterdb_agent_memory.memory.record import ACCESS_COUNT, LAST_ACCESSED_AT
 from betterdb_agent_memory.options import DeferredReinforcement, Reinforcement
 
@@ -78,7 +79,8 @@ class ImmediateReinforcer:
     async def reinforce(self, ids: Sequence[str], now_ms: int) -> None:
         """Touch now. A failure leaves the recall's answer as it is and is counted."""
         try:
-            await self._records.change_many([_Touch(1, now_ms).change(id) for id in ids])
+            with because("reinforced"):
+                await self._records.change_many([_Touch(1, now_ms).change(id) for id in ids])
         except AgentMemoryError as error:
             self._on_failure()
             self._lost += len(ids)
@@ -147,7 +149,8 @@ class DeferredReinforcer:
             if not batch:
                 return
             try:
-                await self._records.change_many([touch.change(id) for id, touch in batch.items()])
+                with because("reinforced"):
+                    await self._records.change_many([touch.change(id) for id, touch in batch.items()])
             except PartialBatchError as error:
                 again = {id for id, cause in error.failed.items() if isinstance(cause, EngineUnavailableError)}
                 self._give_back(batch, again, given_up=len(error.failed) - len(again))

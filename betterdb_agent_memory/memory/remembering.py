@@ -10,7 +10,6 @@ from typing import Any
 
 from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.clock import Clock
-from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.errors import (
     AgentMemoryError,
     EmbeddingError,
@@ -72,18 +71,14 @@ class Remembering:
         """Store one memory; its id. Raises what stood in the way."""
         prepared = self.prepared(draft, on_duplicate, scope)
         memory = prepared.memory
-        with (
-            self._watch.remembering(memory.content, memory.importance, prepared.ttl_seconds) as remembered,
-            self._capacity.protecting([memory.id]),
-        ):
+        with self._watch.remembering(memory.content, memory.importance, prepared.ttl_seconds) as remembered:
             result = await self._written_alone(prepared)
             if result.error is not None:
                 raise result.error
             id = result.id or memory.id
             remembered(id, result.outcome == "stored")
             if result.outcome == "stored":
-                with self._capacity.protecting([id]):  # a merge may have taken another id
-                    await self._capacity.make_room([prepared.bucket])
+                await self._capacity.make_room([prepared.scope])
         return id
 
     async def many(
@@ -167,7 +162,7 @@ class Remembering:
         failure = failure or batch.failure
         if batch.embedded is not None:
             # Also after a failure: what was merged beforehand and what is embedded is not lost.
-            with self._watch.remembering_many(len(valid)), self._capacity.protecting([p.memory.id for p in valid]):
+            with self._watch.remembering_many(len(valid)):
                 try:
                     results = await self._stored(batch.embedded)
                 except AgentMemoryError as error:
@@ -197,24 +192,10 @@ class Remembering:
         return await self._writer.store(await self._writer.embed_again(embedded, layout))
 
     async def _make_room(self, written: Sequence[PreparedMemory], results: Sequence[RememberResult]) -> None:
-        """Trim the scopes of a batch. What it has brought stays, except where a scope got more than its limit:
-        then the last ones do.
-        """
-        stored = [
-            (item.bucket, result.id)
-            for item, result in zip(written, results, strict=False)
-            if result.outcome == "stored" and result.id is not None
-        ]
+        """Trim the scopes of a batch."""
+        stored = [item.scope for item, result in zip(written, results, strict=False) if result.outcome == "stored"]
         self._watch.stored(len(stored))
-        limit = self._capacity.limit
-        if limit is None:
-            return
-        ids_by_bucket: dict[Filter, list[str]] = {}
-        for bucket, id in stored:
-            ids_by_bucket.setdefault(bucket, []).append(id)
-        for bucket, ids in ids_by_bucket.items():
-            with self._capacity.protecting(ids[-limit:]):
-                await self._capacity.make_room([bucket])
+        await self._capacity.make_room(stored)
 
     async def layout(self) -> Layout:
         """Where memories are written now. Raises ConfigurationError for a store without an embedder."""

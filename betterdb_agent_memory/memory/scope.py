@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from betterdb_agent_memory.engines.filters import MAX_FILTER_BYTES, TAG_SEPARATOR, Clause, Equals, Filter, HasTag
+from betterdb_agent_memory.engines.groups import group_name
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.memory import record
 
@@ -85,6 +86,13 @@ def checked_tags(tags: Sequence[str] | None) -> tuple[str, ...]:
         if record.has_control_character(tag):
             raise InvalidInputError(f"tag {tag!r} contains a control character")
     return tuple(tags)
+
+
+def group_of(scope: MemoryScope) -> str:
+    """The name of the group that the memories of exactly this scope are (`record.SCOPE_FIELDS`)."""
+    return group_name(
+        None if value is None else value.encode() for value in (scope.thread_id, scope.agent_id, scope.namespace)
+    )
 
 
 def scope_filter(

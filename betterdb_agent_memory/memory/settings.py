@@ -14,6 +14,7 @@ from betterdb_agent_memory.options import (
     MAX_THRESHOLD,
     MIN_REFRESH_INTERVAL_MS,
     RETRIEVALS,
+    ChangeFeedOptions,
     HybridOptions,
     MemoryConfigRefreshConfig,
     MemoryDiscoveryConfig,
@@ -109,6 +110,15 @@ def checked_discovery(config: object) -> MemoryDiscoveryConfig:
     if config.heartbeat_interval_ms is not None:
         count_of_at_least_one("discovery.heartbeat_interval_ms", config.heartbeat_interval_ms)
     return config
+
+
+def checked_feed(config: object) -> ChangeFeedOptions | None:
+    """How the change feed was asked for; None where it was not."""
+    if config is True:
+        return ChangeFeedOptions()
+    if config is False or isinstance(config, ChangeFeedOptions):
+        return config or None
+    raise ConfigurationError(f"change_feed must be true, false or ChangeFeedOptions, got {config!r:.80}")
 
 
 def checked_type(name: str, value: _T | None, kind: type[_T]) -> _T | None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from betterdb_agent_memory.engines.base import Answers, Expected, Page, Position, Row, Search, Tally
+from betterdb_agent_memory.engines.base import Answers, Counter, Expected, Fence, Page, Position, Row, Search, Tally
 from betterdb_agent_memory.engines.filters import Fields, Filter
 from betterdb_agent_memory.memory.embedding import CheckedEmbedder
 from betterdb_agent_memory.memory.index import MemoryIndex
@@ -39,7 +39,14 @@ class SearchedRecords(Protocol):
     async def read_many(self, ids: Sequence[str], fields: Sequence[str]) -> list[Fields | None]:
         """The asked-for fields of each id; the vector is the one that searches compare."""
 
-    async def delete_many(self, ids: Sequence[str], *, expected: Sequence[Expected] | None = None) -> list[bool]:
+    async def delete_many(
+        self,
+        ids: Sequence[str],
+        *,
+        expected: Sequence[Expected] | None = None,
+        fence: Fence | None = None,
+        counter: Counter | None = None,
+    ) -> list[bool]:
         """Delete memories; true where there was one."""
 
     async def count(self, filter: Filter) -> int:

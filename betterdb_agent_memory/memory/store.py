@@ -10,6 +10,7 @@ from betterdb_agent_memory.engines import CLOSE_SECONDS
 from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.memory.parts import EVICTIONS
 from betterdb_agent_memory.memory.results import MemoryStats
+from betterdb_agent_memory.memory.verbs.changes import ChangeVerbs
 from betterdb_agent_memory.memory.verbs.consolidate import ConsolidateVerbs
 from betterdb_agent_memory.memory.verbs.forget import ForgetVerbs
 from betterdb_agent_memory.memory.verbs.maintain import MaintainVerbs
@@ -19,7 +20,7 @@ from betterdb_agent_memory.memory.verbs.remember import RememberVerbs
 _log = logging.getLogger(__name__)
 
 
-class MemoryStore(RememberVerbs, PromptVerbs, ForgetVerbs, ConsolidateVerbs, MaintainVerbs):
+class MemoryStore(RememberVerbs, PromptVerbs, ForgetVerbs, ConsolidateVerbs, MaintainVerbs, ChangeVerbs):
     """Long-term memory under one name: remember, recall, list, forget.
 
     `client` is a `valkey.asyncio` or `redis.asyncio` client, or an engine of this library; it stays
@@ -33,6 +34,7 @@ class MemoryStore(RememberVerbs, PromptVerbs, ForgetVerbs, ConsolidateVerbs, Mai
     looks at words, dates and persons as well; its weights `hybrid`, the `language` of the memories, `exact` with its
     `exact_budget`, `diversity`, `reranker` with its `rerank_depth`. `next_embed_fn` is the model that the store is to
     be moved to: see `migration`.
+    `change_feed` has every change of a memory told in a log, from the first write on: see `changes`.
     `analytics` is accepted as published and means nothing: no usage data is collected, whatever its value.
     `on_use` is called within each call that reaches the index, before work in the background begins.
 
@@ -112,6 +114,11 @@ class MemoryStore(RememberVerbs, PromptVerbs, ForgetVerbs, ConsolidateVerbs, Mai
         await self._live_config.stop()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
+                await self._capacity.close()
+        except TimeoutError:
+            _log.warning("a scope of store %s was left above its limit at close: no answer in time", self.name)
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
                 await self._reinforcer.close()
         except TimeoutError:
             _log.warning("reinforcements of store %s were lost at close: no answer in %g s", self.name, CLOSE_SECONDS)
@@ -124,3 +131,6 @@ class MemoryStore(RememberVerbs, PromptVerbs, ForgetVerbs, ConsolidateVerbs, Mai
                 await asyncio.wait([registration], timeout=WITHDRAWAL_SECONDS)
                 registration.cancel()
             await self._discovery.stop(delete_heartbeat=True)
+        if self._owns_engine:
+            # Connections of its own beside those of a client, as to the nodes of a cluster.
+            await self._engine.close()

@@ -18,6 +18,7 @@ from betterdb_agent_memory.errors import (
     VersionConflictError,
 )
 from betterdb_agent_memory.memory import record
+from betterdb_agent_memory.memory.changes.cause import because
 from betterdb_agent_memory.memory.drafts import checked_content
 from betterdb_agent_memory.memory.generations.following import Follower
 from betterdb_agent_memory.memory.generations.layout import Layout, Models
@@ -228,9 +229,10 @@ class Updater:
                 vector, words = mixed.vector, self._stored_words(update.content)
                 if not removal.fields:
                     await removal.note([update.id])
-        [outcome] = await self._records.change_many(
-            [update.change(vector=vector, words=words, expected=expected, stored_version=spelling)]
-        )
+        with because("updated"):
+            [outcome] = await self._records.change_many(
+                [update.change(vector=vector, words=words, expected=expected, stored_version=spelling)]
+            )
         return outcome, mixed
 
     async def _mix_neighbours(self, removal: Removal, id: str, mixed: _Mixed | None, layout: Layout) -> None:

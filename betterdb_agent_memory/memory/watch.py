@@ -37,26 +37,30 @@ class StoreWatch:
 
     def __init__(self, store_name: str, telemetry: MemoryTelemetryOptions | None) -> None:
         self._store_name = store_name
+        self._has_own_label = telemetry is None or telemetry.label is None
+        self._label = label = (telemetry.label if telemetry is not None else None) or store_name
         self._registry = telemetry.registry if telemetry is not None else None
         self._key_prefix = memory_collection(store_name).key_prefix
         self._telemetry = create_memory_telemetry(telemetry)
         metrics = self._telemetry.metrics
-        self._items = metrics.items.labels(store_name)
-        self._recalls = metrics.recall_total.labels(store_name)
-        self._recalls_with_hits = metrics.recall_hits.labels(store_name)
-        self._recalls_empty = metrics.recall_empty.labels(store_name)
-        self._near_misses = metrics.recall_near_miss.labels(store_name)
+        self._items = metrics.items.labels(label)
+        self._recalls = metrics.recall_total.labels(label)
+        self._recalls_with_hits = metrics.recall_hits.labels(label)
+        self._recalls_empty = metrics.recall_empty.labels(label)
+        self._near_misses = metrics.recall_near_miss.labels(label)
         self._near_miss_log = NearMissLog()
-        self._recall_seconds = metrics.recall_latency.labels(store_name)
-        self._embedding_calls = metrics.embedding_calls.labels(store_name)
-        self._evictions = metrics.evictions.labels(store_name)
-        self._consolidations = metrics.consolidations.labels(store_name)
-        self._unmatched_tombstones = metrics.fact_tombstone_unmatched.labels(store_name)
-        self._refills = metrics.recall_refills.labels(store_name)
-        self._inexact = metrics.recall_inexact.labels(store_name)
-        self._unreadable = metrics.unreadable_records.labels(store_name)
-        self._pending = metrics.reinforcements_pending.labels(store_name)
-        self._lost = metrics.reinforcements_lost.labels(store_name)
+        self._recall_seconds = metrics.recall_latency.labels(label)
+        self._embedding_calls = metrics.embedding_calls.labels(label)
+        self._evictions = metrics.evictions.labels(label)
+        self._consolidations = metrics.consolidations.labels(label)
+        self._unmatched_tombstones = metrics.fact_tombstone_unmatched.labels(label)
+        self._refills = metrics.recall_refills.labels(label)
+        self._inexact = metrics.recall_inexact.labels(label)
+        self._unreadable = metrics.unreadable_records.labels(label)
+        self._pending = metrics.reinforcements_pending.labels(label)
+        self._lost = metrics.reinforcements_lost.labels(label)
+        self._changes_read = metrics.changes_read
+        self._changes_missed = metrics.changes_missed.labels(label)
         self._warned_of_near_miss = False
         self._warned_of_unindexed = False
         self._lost_reported = 0
@@ -66,7 +70,8 @@ class StoreWatch:
 
     def export_traffic(self, engine: Engine) -> None:
         """Show what the store exchanges with its server beside its own metrics."""
-        export_traffic(engine, self._store_name, engine.traffic, self._registry)
+        if self._has_own_label:
+            export_traffic(engine, self._store_name, engine.traffic, self._registry)
 
     @contextmanager
     def remembering(
@@ -180,6 +185,14 @@ class StoreWatch:
         self._items.dec(count)
         self._evictions.inc(count)
 
+    def change_read(self, kind: str) -> None:
+        """A change was handed to a reader of the feed."""
+        self._changes_read.labels(self._label, kind).inc()
+
+    def changes_missed(self, count: int | None) -> None:
+        """Changes were gone before a reader came to them; None, which counts as one, where nobody can tell how many."""
+        self._changes_missed.inc(1 if count is None else count)
+
     def refilled(self, count: int) -> None:
         """Extra searches that a recall needed."""
         self.refill_count += count
@@ -208,11 +221,11 @@ class StoreWatch:
         `generation`, `window`.
         """
         self.background_failure_count += 1
-        self._telemetry.metrics.background_failures.labels(self._store_name, work).inc()
+        self._telemetry.metrics.background_failures.labels(self._label, work).inc()
 
     def config_ignored(self, field: str) -> None:
         """A value of the live configuration that cannot be used; `field` is one of the few known ones."""
-        self._telemetry.metrics.config_values_ignored.labels(self._store_name, field).inc()
+        self._telemetry.metrics.config_values_ignored.labels(self._label, field).inc()
 
     def reinforcements(self, statistics: ReinforcementStatistics) -> None:
         """How reinforcement stands."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from betterdb_agent_memory.engines.base import Outcome, Records, RecordWrite
+from betterdb_agent_memory.engines.base import Fence, Outcome, Records, RecordWrite
 from betterdb_agent_memory.errors import AgentMemoryError, EngineError, OutcomeUnknownError, PartialBatchError
+from betterdb_agent_memory.memory.changes.cause import because
 from betterdb_agent_memory.memory.drafts import CONTENT_IDS, PreparedMemory, RememberResult
 from betterdb_agent_memory.memory.generations.following import Follower
 from betterdb_agent_memory.memory.generations.layout import Layout
@@ -88,10 +89,15 @@ class Writer:
         memories: Sequence[NewMemory],
         layout: Layout,
         *,
+        fence: Fence,
         ttl_seconds: int | None = None,
         expires_at_ms: int | None = None,
     ) -> None:
-        """Store what consolidation made; nothing is written when one of them cannot be embedded."""
+        """Store what consolidation made; nothing is written when one of them cannot be embedded.
+
+        Raises:
+            LeaseLostError: somebody else has the lease of `fence` by then.
+        """
         space = layout.main
         dimensions = await space.index.find(space.embedder.dimensions)
         vectors = await space.embedder.embed_documents([memory.content for memory in memories], dimensions)
@@ -100,7 +106,8 @@ class Writer:
             [
                 RecordWrite(memory.id, self._encoded(memory, vector), ttl_seconds, expires_at_ms, is_new=True)
                 for memory, vector in zip(memories, vectors, strict=True)
-            ]
+            ],
+            fence=fence,
         )
         await self._follower.follow(layout.generation, [memory.id for memory in memories])
 
@@ -114,7 +121,8 @@ class Writer:
         for _ in range(_ATTEMPTS):
             if not merging:
                 break
-            outcomes = await self._records.change_many([item.prepared.merge() for item in merging])
+            with because("updated"):
+                outcomes = await self._records.change_many([item.prepared.merge() for item in merging])
             taken = []
             for item, outcome in zip(merging, outcomes, strict=True):
                 if outcome is Outcome.MISSING:

@@ -26,6 +26,7 @@ from betterdb_agent_memory.options.memory import (
     MIN_REFRESH_INTERVAL_MS,
     AgentMemoryConfig,
     AgentMemoryRecallConfig,
+    ChangeFeedOptions,
     ConsolidationConfig,
     DeferredReinforcement,
     MemoryConfigRefreshConfig,
@@ -47,6 +48,7 @@ from betterdb_agent_memory.options.recall import (
     HybridOptions,
     Retrieval,
 )
+from betterdb_agent_memory.options.tenants import TenantLimits, TenantsOptions
 
 __all__ = [
     "CONTRACT_WEIGHTS",
@@ -72,6 +74,7 @@ __all__ = [
     "Analytics",
     "AnalyticsOptions",
     "CacheOptions",
+    "ChangeFeedOptions",
     "ConfigRefreshOptions",
     "ConsolidationConfig",
     "DeferredReinforcement",
@@ -88,6 +91,8 @@ __all__ = [
     "Reinforcement",
     "Retrieval",
     "TelemetryOptions",
+    "TenantLimits",
+    "TenantsOptions",
     "TierDefaults",
     "checked_name",
     "count_of_at_least_one",

@@ -91,7 +91,8 @@ class TelemetryOptions:
 
     `capture_content` puts answers into span attributes (off: no attribute holds one). `span_names`
     chooses between the spellings of the published packages for operations of several words:
-    `agent_cache.session.get_all` (python) or `agent_cache.session.getAll` (typescript).
+    `agent_cache.session.get_all` (python) or `agent_cache.session.getAll` (typescript). `label` is what metrics are
+    counted under, None for the cache's name; with one, what goes to the server is left to whoever has that name.
     """
 
     tracer_name: Annotated[str, text()] = "@betterdb/agent-cache"
@@ -99,6 +100,7 @@ class TelemetryOptions:
     registry: Registry | None = None
     capture_content: Switch = False
     span_names: Annotated[Literal["python", "typescript"], Accepts("'python' or 'typescript'")] = "python"
+    label: Annotated[str, text()] | None = None
 
 
 @options

@@ -141,16 +141,32 @@ class ConsolidationConfig:
 
 
 @options
+class ChangeFeedOptions:
+    """What the change feed keeps: about the latest `max_changes`, none much older than `max_age_seconds` (None: all).
+
+    `reinforced_share` is the share of reinforcements that it tells, from 0 to 1: recalls would flood it. Whoever
+    switches the feed of a store on first says all of this for every worker.
+    """
+
+    max_changes: Annotated[int, whole_number(1)] = 100_000
+    max_age_seconds: Annotated[int, whole_number(1, unit=" of seconds")] | None = 604_800
+    reinforced_share: Annotated[float, number(0, 1)] = 0.01
+
+
+@options
 class MemoryTelemetryOptions:
     """Where spans and metrics go; None means the published default names and the global registry.
 
     `capture_content` puts remembered texts and queries into span attributes (off: no attribute holds one).
+    `label` is what metrics are counted under, None for the store's name; with one, what goes to the server is left
+    to whoever has that name.
     """
 
     tracer_name: Annotated[str, text()] | None = None
     metrics_prefix: Annotated[str, metric_name()] | None = None
     registry: Registry | None = None
     capture_content: Switch = False
+    label: Annotated[str, text()] | None = None
 
 
 @options
@@ -164,10 +180,12 @@ class AgentMemoryRecallConfig:
 Discovery: TypeAlias = Annotated[bool | MemoryDiscoveryConfig, either(MemoryDiscoveryConfig)]
 Refresh: TypeAlias = Annotated[bool | MemoryConfigRefreshConfig, either(MemoryConfigRefreshConfig)]
 
+Feed: TypeAlias = Annotated[bool | ChangeFeedOptions, either(ChangeFeedOptions)]
+
 
 @options
 class AgentMemoryConfig:
-    """The facade's memory tier, as published; `consolidation` and `telemetry` are additions.
+    """The facade's memory tier, as published; `consolidation`, `telemetry` and `change_feed` are additions.
 
     `telemetry` None means the published names and the registry of the caches' telemetry.
     """
@@ -179,6 +197,7 @@ class AgentMemoryConfig:
     config_refresh: Refresh | None = None
     consolidation: ConsolidationConfig | None = None
     telemetry: MemoryTelemetryOptions | None = None
+    change_feed: Feed = False
 
 
 class MemoryOptions(OptionsModel):
@@ -226,6 +245,8 @@ class MemoryOptions(OptionsModel):
     """Longest text that `remember` accepts, in UTF-8 bytes."""
     config_refresh: Refresh = True
     """Whether `{name}:__mem_config` is re-read while running (every 30 s by default)."""
+    change_feed: Feed = False
+    """Whether every change of a memory is told in a log, for `changes`, and what that keeps."""
     discovery: Discovery | None = None
     """Whether the Monitor is told; None means on a server yes, on a file no."""
     telemetry: MemoryTelemetryOptions | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +40,12 @@ from betterdb_agent_memory import (
     CacheOptions,
     Calibration,
     CeilingRates,
+    Change,
+    ChangeFeedOptions,
+    ChangeFeedStatus,
+    ChangeGroup,
+    ChangeKind,
+    ChangesMissedError,
     CoalescingEmbedder,
     Component,
     ConfigInForce,
@@ -142,6 +148,10 @@ from betterdb_agent_memory import (
     SummarizeFn,
     Tag,
     TelemetryOptions,
+    TenantLimitError,
+    TenantLimits,
+    TenantsOptions,
+    TenantStatus,
     TextBlock,
     TierDefaults,
     TierStats,
@@ -198,6 +208,7 @@ from betterdb_agent_memory.memory.prompting import DEFAULT_HEADING
 from betterdb_agent_memory.memory.store import MemoryStore as AsyncMemoryStore
 from betterdb_agent_memory.memory.transfer.importing import OnExisting
 from betterdb_agent_memory.memory.updating import KEEP, Keep
+from betterdb_agent_memory.memory.verbs.changes import DEFAULT_TAKEOVER_SECONDS, DEFAULT_WAIT_SECONDS
 from betterdb_agent_memory.memory.where import Moment, Where
 from betterdb_agent_memory.options import (
     DEFAULT_EXACT_BUDGET,
@@ -215,6 +226,8 @@ from betterdb_agent_memory.options.facade import _embedder
 from betterdb_agent_memory.options.memory import Switch
 from betterdb_agent_memory.sync.bridge import Bridged, as_async, call, iterate, wait, with_async_functions
 from betterdb_agent_memory.sync.decorating import SyncCacheTool
+from betterdb_agent_memory.tenants.tenant import Tenant as AsyncTenant
+from betterdb_agent_memory.tenants.tenants import Tenants as AsyncTenants
 
 __all__ = [
     "DEFAULT_COST_TABLE",
@@ -248,6 +261,12 @@ __all__ = [
     "CachedEmbedder",
     "Calibration",
     "CeilingRates",
+    "Change",
+    "ChangeFeedOptions",
+    "ChangeFeedStatus",
+    "ChangeGroup",
+    "ChangeKind",
+    "ChangesMissedError",
     "CoalescingEmbedder",
     "Component",
     "ConfigInForce",
@@ -355,6 +374,12 @@ __all__ = [
     "SummarizeFn",
     "Tag",
     "TelemetryOptions",
+    "Tenant",
+    "TenantLimitError",
+    "TenantLimits",
+    "TenantStatus",
+    "Tenants",
+    "TenantsOptions",
     "TextBlock",
     "TierDefaults",
     "TierStats",
@@ -394,7 +419,8 @@ class AgentMemory(Bridged):
     """One object that gives a worker its long-term memory and its caches, over one connection.
 
     `agent.memory` is what is remembered; `agent.llm`, `agent.tool`, `agent.session` and `agent.embeddings` are
-    exact and expire; `agent.config` is what operators change while it runs. Three ways in:
+    exact and expire; `agent.config` is what operators change while it runs. `agent.tenant("acme")` has the same for one
+    tenant, and `agent.tenants` what is done about tenants. Three ways in:
     `AgentMemory.open(url)` makes everything, `AgentMemory.from_env()` as the environment says, and
     `AgentMemory(AgentMemoryOptions(...))` takes your own client, as published. Use it with `with`, or
     call `initialize` and `close`. No I/O happens before the first call.
@@ -432,6 +458,11 @@ class AgentMemory(Bridged):
         """The `config` of the asynchronous object."""
         return AgentConfig._around(self._inner.config)
 
+    @property
+    def tenants(self) -> Tenants:
+        """The `tenants` of the asynchronous object."""
+        return Tenants._around(self._inner.tenants)
+
     def stats(self) -> AgentCacheStats:
         """Hits, misses and dollars saved of the caches, by all workers of this name. At most two round trips.
 
@@ -464,14 +495,17 @@ class AgentMemory(Bridged):
         next_embedder: Embedder | EmbedFn | Callable[..., Any] | None = None,
         memory: MemoryOptions | None = None,
         caches: CacheOptions | None = None,
+        tenants: TenantsOptions | None = None,
         clock: Clock = system_clock,
     ) -> AgentMemory:
         """Open a server or a file; no I/O happens before the first call.
 
-        `url` is `valkey://`, `valkeys://`, `redis://`, `rediss://` or `unix://`, a file path, or
-        `:memory:`; None reads the environment variable BETTERDB_URL, else takes a file in the user's
-        data directory. `embedder` defaults to the offline one (extra `local`); `next_embedder` is the
-        model that the store is to be moved to (`agent.memory.migration`).
+        `url` is `valkey://`, `valkeys://`, `redis://`, `rediss://` or `unix://`; nodes of a cluster
+        (`valkey+cluster://host:port,host:port`, where `name` has a hash tag, `{acme}`); sentinels
+        (`valkey+sentinel://host:port/name`); a file path, or `:memory:`. None reads the environment
+        variable BETTERDB_URL, else takes a file in the user's data directory. `embedder` defaults to
+        the offline one (extra `local`); `next_embedder` is the model that the store is to be moved to
+        (`agent.memory.migration`). `tenants` says how `agent.tenant(...)` keeps those it is asked for.
 
         Differs from a bare `MemoryStore`: recency and importance only break ties, recalled memories are
         written back later and merged, live configuration is re-read every 30 s, questions that were embedded
@@ -489,6 +523,7 @@ class AgentMemory(Bridged):
                 next_embedder=as_async(next_embedder),
                 memory=memory,
                 caches=caches,
+                tenants=tenants,
                 clock=clock,
             )
         )
@@ -500,6 +535,7 @@ class AgentMemory(Bridged):
         *,
         memory: MemoryOptions | None = None,
         caches: CacheOptions | None = None,
+        tenants: TenantsOptions | None = None,
         clock: Clock = system_clock,
     ) -> AgentMemory:
         """Open what the environment names: BETTERDB_URL, BETTERDB_NAME, BETTERDB_EMBEDDER, BETTERDB_THRESHOLD,
@@ -512,7 +548,21 @@ class AgentMemory(Bridged):
         Raises:
             ConfigurationError: a variable cannot be used; the message names it.
         """
-        return cls._around(call(AsyncAgentMemory.from_env, environment, memory=memory, caches=caches, clock=clock))
+        return cls._around(
+            call(AsyncAgentMemory.from_env, environment, memory=memory, caches=caches, tenants=tenants, clock=clock)
+        )
+
+    def tenant(self, tenant: str) -> Tenant:
+        """The store and the caches of one tenant, apart from every other's; no I/O.
+
+        `tenant` is up to 64 letters of ASCII, digits and `_ . @ + = -`. Its keys begin with `{name:tenant}:`, so
+        they lie in one slot of a cluster. The index is made with the first use. Asked for again it is the same
+        object; many may be held at once (docs/tenants.md).
+
+        Raises:
+            InvalidInputError: the name cannot be used.
+        """
+        return Tenant._around(call(self._inner.tenant, tenant))
 
     def initialize(self) -> None:
         """Find or create the index, then announce both tiers and read what operators have changed.
@@ -555,6 +605,7 @@ class MemoryStore(Bridged):
     looks at words, dates and persons as well; its weights `hybrid`, the `language` of the memories, `exact` with its
     `exact_budget`, `diversity`, `reranker` with its `rerank_depth`. `next_embed_fn` is the model that the store is to
     be moved to: see `migration`.
+    `change_feed` has every change of a memory told in a log, from the first write on: see `changes`.
     `analytics` is accepted as published and means nothing: no usage data is collected, whatever its value.
     `on_use` is called within each call that reaches the index, before work in the background begins.
 
@@ -597,6 +648,7 @@ class MemoryStore(Bridged):
         reranker: Reranker | RerankFn | Callable[..., Any] | None = None,
         rerank_depth: int = DEFAULT_RERANK_DEPTH,
         max_content_bytes: int = DEFAULT_MAX_CONTENT_BYTES,
+        change_feed: bool | ChangeFeedOptions = False,
         clock: Clock = system_clock,
         new_id: Callable[[], str] = random_id,
         on_use: Callable[[], None] | None = None,
@@ -626,6 +678,7 @@ class MemoryStore(Bridged):
             reranker=as_async(reranker),
             rerank_depth=rerank_depth,
             max_content_bytes=max_content_bytes,
+            change_feed=change_feed,
             clock=clock,
             new_id=new_id,
             on_use=on_use,
@@ -634,6 +687,86 @@ class MemoryStore(Bridged):
     def current_config(self) -> MemoryConfigSnapshot:
         """The configuration in force. No round trip."""
         return call(self._inner.current_config)
+
+    def changes(
+        self,
+        *,
+        scope: MemoryScope | None = None,
+        thread_id: str | None = None,
+        agent_id: str | None = None,
+        namespace: str | None = None,
+        kinds: Collection[ChangeKind] | None = None,
+        since: str | Moment | None = None,
+        group: str | None = None,
+        takeover_seconds: float = DEFAULT_TAKEOVER_SECONDS,
+    ) -> Iterator[Change]:
+        """Every change of a memory of exactly this scope, as it comes and without end.
+
+        `async for change in store.changes()`: break off when you have enough. The first call switches the feed of
+        the store on, if it is off: every worker tells what it does within ten seconds from then on (`change_feed`
+        says when). What a change says is in `Change`; it does not hold what the memory says.
+
+        `since` is "now" (the default), "oldest" (what is still there), a time, or the id of a change, behind which
+        it goes on: each change comes at least once to whoever goes on behind the last one that it has handled.
+
+        With a `group` the changes are shared by all who read with the same name, in any process: all changes of one
+        memory come to one of them at a time, in order. A change counts as handled when the next one is asked for.
+        What a consumer had not handled when it went, or when nothing was heard of it for `takeover_seconds` (0.1 to
+        3,600), comes to another one, perhaps once more. The group remembers how far it has come; `since` says where a
+        group begins that has none yet. Up to 16 consumers work, further ones stand by.
+
+        Up to 5 round trips to begin with, then one per 500 changes and one a second while there are none; a group one
+        more per 100 changes. Listens on the engine's connection for changed keys.
+
+        Raises:
+            InvalidInputError: an argument is refused; the message names it.
+            ChangesMissedError: changes were trimmed before they were read; it says where to go on.
+            EngineUnavailableError: the server does not answer: go on behind the last change later.
+        """
+        return iterate(
+            self._inner.changes(
+                scope=scope,
+                thread_id=thread_id,
+                agent_id=agent_id,
+                namespace=namespace,
+                kinds=kinds,
+                since=since,
+                group=group,
+                takeover_seconds=takeover_seconds,
+            )
+        )
+
+    def change_feed(self) -> ChangeFeedStatus | None:
+        """How the change feed stands, and its groups; None while it is off. Three round trips."""
+        return wait(self._inner.change_feed())
+
+    def drop_change_group(self, group: str) -> bool:
+        """Forget a group and how far it has come; false where there was none. One round trip.
+
+        Not while somebody reads with it: who does begins it anew, where it began at first.
+        """
+        return wait(self._inner.drop_change_group(group))
+
+    def stop_change_feed(self) -> bool:
+        """Switch the change feed off for every worker, and delete what it holds; false where it was off.
+
+        Three round trips. Others go on telling for up to ten seconds, to nobody. Whoever follows the changes gets a
+        `ChangesMissedError`. The next call of `changes`, or of a store with the option, switches it on again.
+        """
+        return wait(self._inner.stop_change_feed())
+
+    def wait_for(self, id: str, *, timeout_seconds: float = DEFAULT_WAIT_SECONDS) -> MemoryItem:
+        """The memory with this id, as soon as this worker can read it.
+
+        For whoever is handed an id by another worker that may still be writing it. One round trip if it is there;
+        else one four times a second, and, while the change feed is on, at once when something changes.
+        `timeout_seconds` is from 0 (look once) to 86,400.
+
+        Raises:
+            InvalidInputError: the id or the time is refused.
+            MemoryNotFoundError: it was not there in time.
+        """
+        return wait(self._inner.wait_for(id, timeout_seconds=timeout_seconds))
 
     def export_to(
         self,
@@ -694,7 +827,7 @@ class MemoryStore(Bridged):
         `errors`. Replacing looks at nothing but the id: a line of one namespace replaces a memory of another.
         Vectors are made anew where the file has none, or where they are another embedder's.
         After an interruption the same call on the same file goes on behind its last batch, unless
-        `resume=False`. Nothing is evicted: a capacity limit is enforced by the next `remember`. About six
+        `resume=False`. A capacity limit is enforced within a second of it. About six
         round trips and one embedding call, if any, for 500 memories.
 
         Raises:
@@ -1227,7 +1360,7 @@ class MemoryStore(Bridged):
         timedelta, None or 0 for ever. The scope is said by keywords or by `scope=`. `subject` and
         `date` label facts. `occurred_at` is when what it tells happened: milliseconds, a datetime or ISO
         text. `metadata` is any JSON object up to 64 KiB; it is stored, not searched. One round trip, with its
-        expiry in the same atomic step; with a capacity limit one more to count.
+        expiry in the same atomic step; more only where a scope is above its capacity limit (docs/capacity.md).
 
         `on_duplicate="keep"` stores it under a new random id, or under `id` if that is free.
         `"replace"` overwrites the memory that has `id`. `"merge"` makes the same content in the same thread, agent
@@ -1281,7 +1414,7 @@ class MemoryStore(Bridged):
         Each is a text, a `MemoryDraft`, or a mapping with its fields. The scope given here is that of all; a
         draft may say what it leaves open. `on_duplicate` as for `remember`. One call of the embedder
         and one round trip per 500 memories; a capacity limit is enforced after each 500 (so that memories
-        of the same call may be evicted), with one round trip for each scope and set of tags among them.
+        of the same call may be evicted), which costs more only in scopes that are full.
 
         With `context="window"` they are the turns of a conversation, in order: stored as `remember_conversation`
         does it, those of each thread as one session that goes on with every call. The threads of each 500 are embedded
@@ -1336,8 +1469,8 @@ class MemoryStore(Bridged):
         The content is what was said; what is embedded has the speaker's name before it. The vector is half the
         turn's own, half that of the turns before, itself and after together, so that "yes, that one" is found by
         what it answers. The turn before the first message is mixed anew. One call of the embedder and five round
-        trips per 500 messages, seven where the session goes on, two where it is new and has a name of ours; with a
-        capacity limit one more to count.
+        trips per 500 messages, seven where the session goes on, two where it is new and has a name of ours; more
+        only where a scope is above its capacity limit.
 
         What is wrong with one message is in its result and harms no other, as with `remember_many`. One
         that could not be embedded leaves no place in the session. Places that the engine could not store to are given
@@ -1599,7 +1732,10 @@ class AgentCache(Bridged):
         wait(self._inner.ensure_discovery_ready())
 
     def shutdown(self) -> None:
-        """Write what waits and stop background work. A second time does nothing."""
+        """Write what waits and stop background work. A second time does nothing.
+
+        Connections that were opened to the nodes of a cluster beside those of your client are closed.
+        """
         wait(self._inner.shutdown())
 
     def __enter__(self) -> AgentCache:
@@ -1689,6 +1825,106 @@ class AgentConfig(Bridged):
     def remove_tool_policy(self, tool: str) -> bool:
         """Let the default decide about `tool` again; true when it had a policy. One round trip."""
         return wait(self._inner.remove_tool_policy(tool))
+
+
+class Tenant(Bridged):
+    """What an agent has, for one tenant: `memory`, the caches `llm`, `tool`, `session` and `embeddings`, and `config`.
+
+    Made by `agent.tenant(name)`; nothing has to be closed, the agent does that. All of them share the agent's
+    connections and its embedder, and none has work in the background while it is not used.
+    """
+
+    _inner: AsyncTenant
+
+    @property
+    def tenant(self) -> str:
+        """What the tenant is called."""
+        return call(lambda: self._inner.tenant)
+
+    @property
+    def name(self) -> str:
+        """What its keys begin with: the name under which a store of its own, in any language, would find them."""
+        return call(lambda: self._inner.name)
+
+    @property
+    def memory(self) -> MemoryStore:
+        """Its memories: every verb of a store."""
+        return MemoryStore._around(call(lambda: self._inner.memory))
+
+    @property
+    def llm(self) -> LlmCache:
+        """Its answers of models."""
+        return LlmCache._around(call(lambda: self._inner.llm))
+
+    @property
+    def tool(self) -> ToolCache:
+        """Its results of tools."""
+        return ToolCache._around(call(lambda: self._inner.tool))
+
+    @property
+    def session(self) -> SessionCache:
+        """What it keeps about threads."""
+        return SessionCache._around(call(lambda: self._inner.session))
+
+    @property
+    def embeddings(self) -> EmbeddingCache:
+        """Vectors by text that it keeps by itself; those of its memories go through the agent's."""
+        return EmbeddingCache._around(call(lambda: self._inner.embeddings))
+
+    @property
+    def config(self) -> AgentConfig:
+        """Showing and writing what operators change about this tenant."""
+        return AgentConfig._around(call(lambda: self._inner.config))
+
+    def stats(self) -> AgentCacheStats:
+        """Hits, misses and dollars saved of its caches, by all workers. At most two round trips."""
+        return wait(self._inner.stats())
+
+    def flush(self) -> None:
+        """Delete its cache entries and the statistics of its caches, and nothing else. A walk over all keys."""
+        wait(self._inner.flush())
+
+
+class Tenants(Bridged):
+    """What is done about tenants: `agent.tenants`.
+
+    They share the agent's engine, its embedder and the options of its tiers. `store` are the arguments of the agent's
+    own store.
+    """
+
+    _inner: AsyncTenants
+
+    def get(self, tenant: str) -> Tenant:
+        """As `agent.tenant`."""
+        return Tenant._around(call(self._inner.get, tenant))
+
+    def status(self, tenant: str) -> TenantStatus:
+        """Where the tenant's memories are and how much it uses: a walk over all its memories."""
+        return wait(self._inner.status(tenant))
+
+    def set_limits(self, tenant: str, limits: TenantLimits) -> None:
+        """Limit what a tenant may use; every worker goes by it within `placement_seconds`. Two round trips.
+
+        They stand in the store, in place of `TenantsOptions.limits`, until they are set again.
+        """
+        wait(self._inner.set_limits(tenant, limits))
+
+    def promote(self, tenant: str, *, on_progress: ProgressFn | None = None) -> TenantStatus:
+        """Give a tenant of a pool an index of its own, while everybody goes on reading and writing.
+
+        It takes twice `placement_seconds`, until every worker has heard, and the moving itself: each memory in one
+        step, about six round trips per 500. Recalls ask both places meanwhile. Goes on where one that was killed
+        stopped. For a tenant that has its own already it moves what late workers may have left in the pool.
+
+        Raises:
+            LeaseHeldError: another worker is promoting it.
+            LeaseLostError: this process stood still for longer than its lease; promote again.
+        """
+        return wait(self._inner.promote(tenant, on_progress=on_progress))
+
+    def names(self) -> list[str]:
+        """The tenants that somebody has used, in order; a server looks at all its keys for it."""
+        return wait(self._inner.names())
 
 
 class LlmCache(Bridged):
@@ -2069,7 +2305,7 @@ class AgentMemoryOptions(AsyncAgentMemoryOptions):
     `AgentCacheOptions`, and for the memories, both keyword-only: `embed_fn`, an async function from text
     to vector or an `Embedder`, and `memory`, the long-term tier. Ours, and keyword-only as well: `embeddings`,
     whether vectors of questions are kept (None: where a model's call costs more than a round trip and the
-    embedder has a name).
+    embedder has a name); `tenants`, how `agent.tenant(...)` keeps those it is asked for.
     """
 
     if TYPE_CHECKING:
@@ -2091,6 +2327,7 @@ class AgentMemoryOptions(AsyncAgentMemoryOptions):
             | Callable[..., Any],
             memory: AgentMemoryConfig = ...,
             embeddings: Annotated[bool | EmbeddingCacheOptions, either(EmbeddingCacheOptions)] | None = ...,
+            tenants: Annotated[TenantsOptions, Accepts("TenantsOptions(...)")] | None = ...,
         ) -> None: ...
 
     else:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.apps.conftest import Run
+from tests.apps.conftest import Run, environment
 
 ITEM_FIELDS = {
     "id",
@@ -258,3 +261,54 @@ def test_the_model_is_changed_step_by_step(run: Run) -> None:
         .startswith("The door")
     )
     assert run(*old, "recall", "door code").code == 3
+
+
+def test_changes_of_a_store_that_tells_none_are_not_waited_for(run: Run, place: list[str]) -> None:
+    run(*place, "remember", "one")
+    off = run(*place, "changes")
+    assert (off.code, off.out) == (1, "")
+    assert "--follow switches it on" in off.err
+    assert run(*place, "changes", "--group", "g").code == 3
+
+
+def test_following_shows_what_other_processes_do(place: list[str], run: Run, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "betterdb_agent_memory", *place, "changes", "--follow", "--thread", "t", "--json"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "encoding": "utf-8"}
+    with subprocess.Popen(command, env=environment(tmp_path), **pipes) as follower:  # type: ignore[call-overload]
+        try:
+            run(*place, "remember", "zero")
+            deadline = time.monotonic() + 30
+            while "is off" in run(*place, "changes").err:
+                assert time.monotonic() < deadline
+            ids = [run(*place, "remember", text, "--thread", "t", "--json").json["id"] for text in ("one", "two")]
+            run(*place, "forget", ids[0], "--yes")
+            seen = [json.loads(follower.stdout.readline()) for _ in range(3)]
+        finally:
+            follower.terminate()
+    assert [(change["kind"], change["memory_id"]) for change in seen] == [
+        ("remembered", ids[0]),
+        ("remembered", ids[1]),
+        ("forgotten", ids[0]),
+    ]
+    shown = run(*place, "changes", "--kind", "forgotten", "--thread", "t")
+    assert shown.code == 0
+    assert ids[0] in shown.out
+    assert 'thread_id "t"' in shown.out
+    assert run(*place, "changes", "--thread", "T").code == 1
+    assert run(*place, "changes", "--since", seen[1]["id"], "--json").json == seen[2]
+    assert run(*place, "changes", "--since", "2999-01-01").code == 1
+
+
+def test_a_tenant_has_memories_and_settings_of_its_own(run: Run, place: list[str]) -> None:
+    run(*place, "--tenant", "acme", "remember", "Invoices go to Ada.", "--id", "one")
+    run(*place, "remember", "Invoices go to Bob.", "--id", "one", "--tenant=globex")
+    [found] = run(*place, "--tenant", "acme", "list", "--json").json["items"]
+    assert found["content"] == "Invoices go to Ada."
+    assert run(*place, "list", "--json").json["items"] == []
+    run(*place, "--tenant", "acme", "config", "set", "--threshold", "0.125")
+    shown = run(*place, "--tenant", "acme", "config", "show", "--live", "--json").out
+    assert "0.125" in shown
+    assert "0.125" not in run(*place, "config", "show", "--live", "--json").out
+    refused = run(*place, "--tenant", "a:b", "list")
+    assert refused.code != 0
+    assert "name of a tenant" in refused.err

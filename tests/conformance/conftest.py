@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,8 +16,13 @@ from betterdb_agent_memory import MemoryStore
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
+from betterdb_agent_memory.memory.record import memory_collection
+from tests.acl import make_user
+from tests.clusters import MASTER, SentinelSet, ValkeyCluster
+from tests.conformance.pooled import NOT_FOR_POOLS, PooledEngine
 from tests.embedding import embed
 from tests.servers import ValkeyServer
+from tests.tls import Certificates, Terminator
 
 FILE = "embedded-file"
 MEMORY = "embedded-memory"
@@ -24,13 +30,58 @@ URL = "valkey-url"
 POOL = "valkey-pool"
 BLOCKING_POOL = "valkey-blocking-pool"
 SINGLE = "valkey-single-connection"
+POOLED = "valkey-pooled-tenant"
+POOLED_FILE = "embedded-pooled-tenant"
 PROTOCOLS = [
     f"{library}-resp{protocol}-{decoding}"
     for library in ("valkey", "redis")
     for protocol in (2, 3)
     for decoding in ("bytes", "decoded")
 ]
-CONFIGURATIONS = [FILE, MEMORY, URL, POOL, BLOCKING_POOL, SINGLE, *PROTOCOLS]
+POOLS = (POOLED, POOLED_FILE)
+CLUSTER = "cluster-url"
+CLUSTER_CLIENT = "cluster-redis-client"
+SENTINEL = "sentinel-url"
+SENTINEL_CLIENT = "sentinel-redis-client"
+TLS = "tls"
+RESTRICTED = "acl-user"
+FANNING_OUT = "cluster-fanning-out"
+"""A cluster whose search answers for all nodes, as valkey-search's does: `BETTERDB_TEST_CLUSTER_URL` names it."""
+
+OTHER_CLUSTER_URL = os.environ.get("BETTERDB_TEST_CLUSTER_URL")
+ONCE_OVER = [CLUSTER_CLIENT, SENTINEL, SENTINEL_CLIENT, TLS, RESTRICTED]
+"""Ways to the same servers: what a connection can break is in a few of the modules, and a whole pass takes 20 s."""
+ONCE_OVER_MODULES = ("test_remember_recall", "test_list_stats_config", "test_values")
+
+CONFIGURATIONS = [
+    *(FILE, MEMORY, URL, POOL, BLOCKING_POOL, SINGLE),
+    *PROTOCOLS,
+    POOLED,
+    CLUSTER,
+    *ONCE_OVER,
+    *([FANNING_OUT] if OTHER_CLUSTER_URL else []),
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the configurations out that are not for a module, before they are counted."""
+    items[:] = [item for item in items if _is_wanted(item)]
+
+
+def _is_wanted(item: pytest.Item) -> bool:
+    configuration = _configuration(item)
+    return configuration not in ONCE_OVER or item.path.stem in ONCE_OVER_MODULES
+
+
+def _configuration(item: pytest.Item) -> object:
+    callspec = getattr(item, "callspec", None)
+    return None if callspec is None else callspec.params.get("configuration")
+
+
+def named_for(configuration: object, name: str) -> str:
+    """The name with a hash tag, where a store needs one."""
+    needs_tag = configuration in (CLUSTER, CLUSTER_CLIENT) and "{" not in name
+    return f"{{{name}}}" if needs_tag else name
 
 
 def make_client(configuration: str, port: int) -> valkey.asyncio.Valkey | redis.asyncio.Redis:
@@ -59,10 +110,29 @@ def configuration(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 async def engine(configuration: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
     """A place of each kind; a server is emptied afterwards."""
+    if configuration in POOLS:
+        if (why := NOT_FOR_POOLS.get(request.node.originalname)) is not None:
+            pytest.skip(why)
+        inner: Engine
+        if configuration == POOLED:
+            inner = ValkeyEngine.from_url(request.getfixturevalue("valkey_server").url)
+        else:
+            inner = EmbeddedEngine(tmp_path / "memories.db")
+        pooled = PooledEngine(inner)
+        yield pooled
+        await pooled.assert_neighbours_have_everything()
+        await inner.close()
+        return
     if configuration in (FILE, MEMORY):
         embedded = EmbeddedEngine(":memory:" if configuration == MEMORY else tmp_path / "memories.db")
         yield embedded
         await embedded.close()
+        return
+    if (away := await _away(configuration, request)) is not None:
+        engine, clear = away
+        yield engine
+        await clear()
+        await engine.close()
         return
     server: ValkeyServer = request.getfixturevalue("valkey_server")
     if configuration == URL:
@@ -75,6 +145,82 @@ async def engine(configuration: str, tmp_path: Path, request: pytest.FixtureRequ
     await client.execute_command("FLUSHALL")
     await client.aclose()
     await client.connection_pool.disconnect()  # one that was made apart from its client stays open
+
+
+Clear = Callable[[], Awaitable[None]]
+
+
+async def _away(configuration: str, request: pytest.FixtureRequest) -> tuple[ValkeyEngine, Clear] | None:
+    """The engine of a configuration that is more than a plain server, and what empties that; None for others."""
+    if configuration in (CLUSTER, CLUSTER_CLIENT):
+        cluster: ValkeyCluster = request.getfixturevalue("valkey_cluster")
+        if configuration == CLUSTER:
+            return ValkeyEngine.from_url(cluster.url), _clearing(*cluster.nodes[:3])
+        client = redis.asyncio.RedisCluster(host="127.0.0.1", port=cluster.nodes[1].port, decode_responses=True)
+        return ValkeyEngine(client, owns_client=True), _clearing(*cluster.nodes[:3])
+    if configuration in (SENTINEL, SENTINEL_CLIENT):
+        servers: SentinelSet = request.getfixturevalue("sentinel_set")
+        if configuration == SENTINEL:
+            return ValkeyEngine.from_url(servers.url), _clearing(servers.primary)
+        sentinel = redis.asyncio.Sentinel([("127.0.0.1", server.port) for server in servers.sentinels])
+        clear = _clearing(servers.primary)
+
+        async def clear_and_leave() -> None:
+            await clear()
+            await sentinel.aclose()
+
+        return ValkeyEngine(sentinel.master_for(MASTER), owns_client=True), clear_and_leave
+    if configuration == TLS:
+        server, terminator = request.getfixturevalue("valkey_server"), request.getfixturevalue("terminator")
+        certificates: Certificates = request.getfixturevalue("certificates")
+        return ValkeyEngine.from_url(f"valkeys://127.0.0.1:{terminator.port}?{certificates.settings}"), _clearing(
+            server
+        )
+    if configuration == RESTRICTED:
+        server = request.getfixturevalue("valkey_server")
+        name = request.getfixturevalue("conformance_name")
+        # The last two for keys that tests keep beside the store's.
+        user = await make_user(server, name, "another", name.upper(), f"a{name}")
+        return ValkeyEngine.from_url(f"valkey://{user}@127.0.0.1:{server.port}"), _clearing(server)
+    if configuration == FANNING_OUT:
+        assert OTHER_CLUSTER_URL is not None
+        engine = ValkeyEngine.from_url(OTHER_CLUSTER_URL)
+        memories = memory_collection(request.getfixturevalue("conformance_name"))
+
+        async def drop() -> None:
+            await engine.records(memories).drop()
+
+        return engine, drop
+    return None
+
+
+def _clearing(*servers: ValkeyServer) -> Clear:
+    async def clear() -> None:
+        for server in servers:
+            client = server.client()
+            await client.flushall()
+            await client.aclose()
+
+    return clear
+
+
+@pytest.fixture(scope="session")
+def terminator(valkey_server: ValkeyServer, certificates: Certificates) -> Iterator[Terminator]:
+    """TLS in front of the server."""
+    with Terminator(valkey_server.port, certificates) as terminator:
+        yield terminator
+
+
+@pytest.fixture
+def conformance_name() -> str:
+    """The name of the test's store, but for a hash tag."""
+    return f"t{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def store_name(request: pytest.FixtureRequest) -> str:
+    """A name that no other test uses, with a hash tag where it needs one."""
+    return named_for(_configuration(request.node), request.getfixturevalue("conformance_name"))
 
 
 class TestClock:
@@ -101,20 +247,23 @@ MakeStore = Callable[..., MemoryStore]
 
 
 @pytest.fixture
-async def make_store(engine: Engine, clock: TestClock) -> AsyncIterator[MakeStore]:
+async def make_store(
+    engine: Engine, clock: TestClock, configuration: str, conformance_name: str
+) -> AsyncIterator[MakeStore]:
     """Makes stores of one name on the engine, with the threshold wide open."""
-    name = f"t{uuid4().hex[:12]}"
     made: list[MemoryStore] = []
 
     def make(**options: object) -> MemoryStore:
         defaults: dict[str, Any] = {
             "client": engine,
-            "name": name,
+            "name": conformance_name,
             "embed_fn": embed,
             "default_threshold": 2.0,
             "clock": clock,
         }
-        made.append(MemoryStore(**(defaults | options)))
+        given = defaults | options
+        given["name"] = named_for(configuration, given["name"])
+        made.append(MemoryStore(**given))
         return made[-1]
 
     yield make

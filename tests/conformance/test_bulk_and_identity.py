@@ -443,13 +443,15 @@ async def test_what_is_no_cursor_is_refused_on_every_engine(store: MemoryStore, 
         [item async for item in store.iterate(after=cursor)]
 
 
-async def test_a_batch_never_evicts_what_it_has_just_brought(make_store: MakeStore) -> None:
+async def test_a_batch_evicts_as_if_its_memories_came_one_by_one(make_store: MakeStore) -> None:
     store = make_store(max_items_per_scope=10)
     await store.remember_many([{"content": f"old {n}", "importance": 0.9} for n in range(10)], namespace="n")
     [result] = await store.remember_many([{"content": "new", "importance": 0.1}], namespace="n")
     assert await store.get(result.id or "") is not None
     assert (await store.list(MemoryListOptions(namespace="n"))).total == 10
     many = await store.remember_many([{"content": f"more {n}", "importance": 0.1} for n in range(25)], namespace="n")
+    assert [result.outcome for result in many] == ["stored"] * 25
+    # Each but the last one leaves for the next one, being worth least of all others by then.
     kept = await store.get_many([result.id or "" for result in many])
-    assert [item is not None for item in kept] == [False] * 15 + [True] * 10
+    assert [item is not None for item in kept] == [False] * 24 + [True]
     assert (await store.list(MemoryListOptions(namespace="n"))).total == 10

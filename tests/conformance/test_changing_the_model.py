@@ -17,10 +17,12 @@ from betterdb_agent_memory import (
     Progress,
 )
 from betterdb_agent_memory.memory.generations import migration as migration_module
-from tests.conformance.conftest import FILE, MEMORY, SINGLE, URL, MakeStore
+from tests.conformance.conftest import CLUSTER, FILE, MEMORY, SINGLE, URL, MakeStore
 
 # What differs between clients is below the verbs used here, and a change of models takes its time.
-pytestmark = pytest.mark.parametrize("configuration", [FILE, MEMORY, URL, SINGLE, "redis-resp3-decoded"], indirect=True)
+pytestmark = pytest.mark.parametrize(
+    "configuration", [FILE, MEMORY, URL, SINGLE, "redis-resp3-decoded", CLUSTER], indirect=True
+)
 
 
 class WordEmbedder:

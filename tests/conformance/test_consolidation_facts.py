@@ -22,10 +22,10 @@ from betterdb_agent_memory.errors import ConsolidationError
 from betterdb_agent_memory.memory.progress import Progress
 from betterdb_agent_memory.memory.record import NewMemory, encode_memory, memory_collection
 from tests.conformance.callbacks import Digest, Extract, retraction
-from tests.conformance.conftest import FILE, MEMORY, URL, MakeStore, TestClock
+from tests.conformance.conftest import CLUSTER, FILE, MEMORY, POOLED, URL, MakeStore, TestClock
 
 
-@pytest.fixture(params=[FILE, MEMORY, URL, "valkey-resp2-bytes", "redis-resp3-decoded"])
+@pytest.fixture(params=[FILE, MEMORY, URL, POOLED, "valkey-resp2-bytes", "redis-resp3-decoded", CLUSTER])
 def configuration(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -25,11 +25,11 @@ from betterdb_agent_memory.errors import ConsolidationError, LeaseHeldError, Lea
 from betterdb_agent_memory.memory.progress import Progress
 from betterdb_agent_memory.memory.record import memory_collection
 from tests.conformance.callbacks import Digest, Extract
-from tests.conformance.conftest import FILE, MEMORY, URL, MakeStore, TestClock
+from tests.conformance.conftest import CLUSTER, FILE, MEMORY, POOLED, URL, MakeStore, TestClock
 from tests.embedding import embed
 
 
-@pytest.fixture(params=[FILE, MEMORY, URL, "valkey-resp2-bytes", "redis-resp3-decoded"])
+@pytest.fixture(params=[FILE, MEMORY, URL, POOLED, "valkey-resp2-bytes", "redis-resp3-decoded", CLUSTER])
 def configuration(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -35,11 +35,10 @@ from betterdb_agent_memory.memory.embedding import CheckedEmbedder
 from betterdb_agent_memory.memory.generations.generation import Generation, Standing, generation_collection
 from betterdb_agent_memory.memory.sessions import Sessions
 from betterdb_agent_memory.memory.turns import session_key, turn_id
-from tests.conformance.conftest import FILE, URL, MakeStore
-from tests.servers import ValkeyServer
+from tests.conformance.conftest import CLUSTER, FILE, POOLED, URL, MakeStore
 
 # What differs between clients is below the verbs used here.
-pytestmark = pytest.mark.parametrize("configuration", [FILE, URL], indirect=True)
+pytestmark = pytest.mark.parametrize("configuration", [FILE, URL, POOLED, CLUSTER], indirect=True)
 
 
 class WordEmbedder:
@@ -385,10 +384,12 @@ async def test_a_turn_whose_next_one_was_appended_by_a_killed_worker_is_mixed_wi
     engine: Engine,
     words: WordEmbedder,
     configuration: str,
-    valkey_server: ValkeyServer,
+    request: pytest.FixtureRequest,
     tmp_path: Path,
 ) -> None:
-    place = valkey_server.url if configuration == URL else str(tmp_path / "memories.db")
+    servers = {URL: "valkey_server", CLUSTER: "valkey_cluster"}
+    is_server = configuration in servers
+    place = request.getfixturevalue(servers[configuration]).url if is_server else str(tmp_path / "memories.db")
     worker = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", KILLED_APPEND, place, talk.name), cwd=Path(__file__).parents[2]
     )
@@ -652,7 +653,8 @@ async def test_a_seam_between_imported_turns_and_others_is_mixed(
 async def test_turns_under_the_ids_of_others_are_counted_as_conflicts(
     make_store: MakeStore, engine: Engine, words: WordEmbedder
 ) -> None:
-    one, other = make_store(embed_fn=words), make_store(embed_fn=words, name="elsewhere")
+    one = make_store(embed_fn=words)
+    other = make_store(embed_fn=words, name=f"{one.name}-other")
     await one.remember_conversation([f"one {number}" for number in range(4)], thread_id="t")
     await other.remember_conversation(["other 0", "other 1"], thread_id="t")
     file = BytesIO()

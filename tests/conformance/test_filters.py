@@ -42,13 +42,25 @@ from tests.conditions import (
     Leaf,
     conditions,
 )
-from tests.conformance.conftest import CONFIGURATIONS, FILE, MEMORY, POOL, URL, MakeStore, TestClock
+from tests.conformance.conftest import (
+    BLOCKING_POOL,
+    CONFIGURATIONS,
+    FILE,
+    MEMORY,
+    POOL,
+    PROTOCOLS,
+    SINGLE,
+    URL,
+    MakeStore,
+    TestClock,
+)
 from tests.embedding import AHEAD, DIMENSIONS, at_angle
 from tests.servers import ValkeyServer
 
 QUERY = [1.0] + [0.0] * (DIMENSIONS - 1)
 MAIN = [FILE, MEMORY, URL]
-ON_SERVERS = [configuration for configuration in CONFIGURATIONS if configuration not in (FILE, MEMORY)]
+# On one server: an index of another package is made there directly.
+ON_SERVERS = [URL, POOL, BLOCKING_POOL, SINGLE, *PROTOCOLS]
 
 
 def drafts() -> list[MemoryDraft]:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from betterdb_agent_memory import MemoryListOptions, MemoryScope, MemoryStore
-from tests.conformance.conftest import FILE, POOL, MakeStore
+from tests.conformance.conftest import FILE, POOL, POOLED_FILE, MakeStore
 from tests.embedding import AHEAD, at_angle
 
 STRANGE = [
@@ -163,7 +163,7 @@ async def test_empty_values_are_values(store: MemoryStore) -> None:
 unicode_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
 
-@pytest.mark.parametrize("configuration", [FILE, POOL], indirect=True)
+@pytest.mark.parametrize("configuration", [FILE, POOL, POOLED_FILE], indirect=True)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(mine=unicode_text, other=unicode_text)
 async def test_any_unicode_value_is_a_scope_of_its_own(make_store: MakeStore, mine: str, other: str) -> None:

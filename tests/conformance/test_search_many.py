@@ -13,14 +13,16 @@ from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.filters import Equals, Filter, HasTag, IdIn
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.memory.record import MEMORY_SCHEMA
-from tests.conformance.conftest import FILE, URL
+from tests.conformance.conftest import CLUSTER, FILE, POOLED, URL
 from tests.engines.searching import nearest
 
 EVERYTHING = Filter()
 FIELDS = ("content", "threadId", "tags")
 CREATED_AT_MS = 1_750_000_000_000
 
-pytestmark = pytest.mark.parametrize("configuration", [FILE, URL, "redis-resp3-decoded"], indirect=True)
+pytestmark = pytest.mark.parametrize(
+    "configuration", [FILE, URL, POOLED, "redis-resp3-decoded", CLUSTER], indirect=True
+)
 
 
 def collection(name: str) -> Collection:
@@ -50,7 +52,7 @@ def word(text: str, stem: str | None = None) -> Word:
 
 
 async def prepared(engine: Engine, *writes: RecordWrite) -> Records:
-    records = engine.records(collection(f"t{uuid4().hex[:12]}"))
+    records = engine.records(collection(f"{{t{uuid4().hex[:12]}}}"))
     await records.prepare(3)
     await records.write_many(writes)
     return records
@@ -187,7 +189,7 @@ async def test_a_wrong_idea_of_the_scope_changes_no_answer(diary: Records, size:
 
 
 async def test_keys_of_others_are_not_found_by_words(engine: Engine) -> None:
-    name = f"t{uuid4().hex[:12]}"
+    name = f"{{t{uuid4().hex[:12]}}}"
     outer, inner = engine.records(collection(name)), engine.records(collection(f"{name}:mem"))
     for records, degrees in ((outer, 50.0), (inner, 1.0)):
         await records.prepare(3)

@@ -18,10 +18,10 @@ from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.generations.generation import generation_collection
 from betterdb_agent_memory.memory.generations.joined import Joined
 from betterdb_agent_memory.memory.words.analysis import Analyzer
-from tests.conformance.conftest import FILE, URL, MakeStore
+from tests.conformance.conftest import CLUSTER, FILE, POOLED, URL, MakeStore
 from tests.conformance.test_conversations import WordEmbedder
 
-pytestmark = pytest.mark.parametrize("configuration", [FILE, URL], indirect=True)
+pytestmark = pytest.mark.parametrize("configuration", [FILE, URL, POOLED, CLUSTER], indirect=True)
 
 LETTERS = st.characters(codec="utf-8", exclude_categories=["Cn"])
 HOUSES = "Die alten Häuser am Fluss"

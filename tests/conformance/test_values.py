@@ -9,10 +9,12 @@ import pytest
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.engines.values import ExpiresAt, Stored
 from betterdb_agent_memory.errors import EngineError, InvalidInputError
-from tests.conformance.conftest import FILE, MEMORY, SINGLE, URL
+from tests.conformance.conftest import CLUSTER, FILE, MEMORY, ONCE_OVER, SINGLE, URL
 
 pytestmark = pytest.mark.parametrize(
-    "configuration", [FILE, MEMORY, URL, SINGLE, "valkey-resp3-decoded", "redis-resp2-decoded"], indirect=True
+    "configuration",
+    [FILE, MEMORY, URL, SINGLE, "valkey-resp3-decoded", "redis-resp2-decoded", CLUSTER, *ONCE_OVER],
+    indirect=True,
 )
 
 

@@ -21,6 +21,7 @@ from betterdb_agent_memory import (
     AgentMemory,
     AgentMemoryOptions,
     CacheOptions,
+    ChangeFeedOptions,
     ConsolidationConfig,
     DiscoveryOptions,
     EmbeddingCacheOptions,
@@ -55,11 +56,15 @@ from betterdb_agent_memory.discovery.announcing import LOOK_EVERY_TICKS, MAX_NAM
 from betterdb_agent_memory.discovery.markers import MAX_TOOL_POLICIES
 from betterdb_agent_memory.embedders import WordLlamaEmbedder
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
+from betterdb_agent_memory.engines.event_log import PARTITIONS
 from betterdb_agent_memory.engines.filters import MAX_FILTER_BYTES
 from betterdb_agent_memory.engines.valkey import ValkeyEngine, commands, effort, query
 from betterdb_agent_memory.engines.valkey.index import LARGE_INDEX
 from betterdb_agent_memory.live_config import SETTINGS
 from betterdb_agent_memory.memory import conditions, index, record, requests, settings
+from betterdb_agent_memory.memory.changes.change import KINDS, Change
+from betterdb_agent_memory.memory.changes.feed import NOTICED_SECONDS
+from betterdb_agent_memory.memory.changes.reading import PAGE, TELL_EVERY
 from betterdb_agent_memory.memory.drafts import OnDuplicate
 from betterdb_agent_memory.memory.recalling.scope_statistics import KEPT_SECONDS
 from betterdb_agent_memory.memory.reinforcement import DeferredReinforcer, ImmediateReinforcer
@@ -120,6 +125,8 @@ SIGNATURES: list[tuple[str, str, Any]] = [
     ("bulk.md", "MemoryStore.iterate", MemoryStore.iterate),
     ("context.md", "MemoryStore.context", MemoryStore.context),
     ("reranking.md", "FastEmbedReranker", FastEmbedReranker),
+    ("change-feed.md", "MemoryStore.changes", MemoryStore.changes),
+    ("change-feed.md", "ChangeFeedOptions", ChangeFeedOptions),
     ("configuration.md", "ConsolidationConfig", ConsolidationConfig),
     ("configuration.md", "MemoryConfigRefreshConfig", MemoryConfigRefreshConfig),
     ("configuration.md", "MemoryOptions", MemoryOptions),
@@ -140,6 +147,16 @@ def test_arguments_and_their_defaults(page: str, name: str, subject: Any) -> Non
         if parameter.name != "self"
     }
     assert documented == actual
+
+
+def test_kinds_of_changes() -> None:
+    assert [row[0] for row in table(DOCS / "change-feed.md", "change kinds")] == list(KINDS)
+    assert {row[0] for row in table(DOCS / "change-feed.md", "change")} == set(Change.__dataclass_fields__)
+    page = text_of(DOCS / "change-feed.md")
+    assert f"learns of it within {['ten'][int(NOTICED_SECONDS) - 10]} seconds" in page
+    assert f"divided into {PARTITIONS} partitions" in page
+    assert f"up to {TELL_EVERY - 1} that were handled" in page
+    assert f"round trip per {PAGE} changes" in page
 
 
 def test_recall_by_vector_differs_in_its_first_argument_only() -> None:

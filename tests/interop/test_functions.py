@@ -21,7 +21,7 @@ from betterdb_agent_memory import (
 )
 from betterdb_agent_memory.engines.filters import Equals, Filter, escape_tag
 from betterdb_agent_memory.engines.valkey import commands, query
-from betterdb_agent_memory.engines.valkey.keyspace import escape_glob
+from betterdb_agent_memory.engines.valkey.patterns import escape_glob
 from betterdb_agent_memory.memory.capacity import EvictionCandidate, select_victims
 from betterdb_agent_memory.memory.consolidation.facts import fact_content, stored_fact
 from betterdb_agent_memory.memory.consolidation.request import Candidates

@@ -38,6 +38,8 @@ OUR_METRICS = {
     "agent_memory_config_values_ignored_total": ("counter", {"store_name", "field"}),
     "agent_memory_reinforcements_pending": ("gauge", {"store_name"}),
     "agent_memory_reinforcements_lost_total": ("counter", {"store_name"}),
+    "agent_memory_changes_read_total": ("counter", {"store_name", "kind"}),
+    "agent_memory_changes_missed_total": ("counter", {"store_name"}),
 }
 """Metrics that the published packages do not have."""
 
@@ -152,6 +154,7 @@ def test_metrics_have_the_published_names_types_labels_and_buckets(
     metrics = create_memory_telemetry(MemoryTelemetryOptions(registry=registry)).metrics
     metrics.background_failures.labels(store_name=store_name, work="eviction")
     metrics.config_values_ignored.labels(store_name=store_name, field="recall.threshold")
+    metrics.changes_read.labels(store_name=store_name, kind="remembered")
 
     ours = {name: seen for name, seen in collected(registry).items() if name.startswith(PREFIX)}
     for metric in OBSERVED[writer]["metrics"]:

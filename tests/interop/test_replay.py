@@ -151,7 +151,10 @@ DEVIATIONS = [
 ]
 
 OWN_FIELDS = tuple(field.name for field in MEMORY_SCHEMA.own)
-OUR_KEYS = {f"{RECORDED_NAME}:__mem_consolidation_lease"}
+OUR_KEYS = {
+    *(f"{RECORDED_NAME}:__mem_{what}" for what in ("consolidation_lease", "counts")),
+    *(f"{RECORDED_NAME}:__mem_eviction_lease:{number}" for number in range(64)),
+}
 """Keys beside the memories that the published packages do not have and do not look at."""
 OUR_FIELDS = {"derived", "words"}
 """Fields of memories that every other reader passes over."""

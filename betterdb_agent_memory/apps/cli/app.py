@@ -15,6 +15,7 @@ from betterdb_agent_memory.apps.cli import (
     configuring,
     demonstration,
     evaluating,
+    following,
     forgetting,
     keeping,
     transferring,
@@ -46,6 +47,9 @@ def session(
     context: typer.Context,
     url: Annotated[str | None, typer.Option("--url", help="Server URL or file.", show_default=False)] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the store.")] = None,
+    tenant: Annotated[
+        str | None, typer.Option("--tenant", help="One tenant of the store: its memories and settings.")
+    ] = None,
     embedder: Annotated[str | None, typer.Option("--embedder", help="What makes vectors, by name.")] = None,
     language: Annotated[
         str | None, typer.Option("--language", help="Whose endings are taken off words: english, german ...")
@@ -60,17 +64,17 @@ def session(
     """What an agent remembers: store it, ask for it, look after it."""
     del version
     flags = {"url": url, "name": name, "embedder": embedder, "language": language}
-    context.obj = Session(flags, config, as_json, debug)
+    context.obj = Session(flags, config, as_json, debug, tenant)
 
 
 _MODULES: Final = (
-    *(changing, asking, configuring, forgetting, keeping, transferring),
+    *(changing, asking, configuring, forgetting, following, keeping, transferring),
     *(calibrating, evaluating, demonstration),
 )
 for _module in _MODULES:
     _module.add_to(app)
 
-_WITH_VALUE: Final = ("--url", "--name", "--embedder", "--language", "--config")
+_WITH_VALUE: Final = ("--url", "--name", "--tenant", "--embedder", "--language", "--config")
 _ALONE: Final = ("--json", "--debug")
 
 

@@ -17,7 +17,7 @@ from betterdb_agent_memory.apps.cli.session import session_of
 from betterdb_agent_memory.errors import ConfigurationError, InvalidInputError
 
 if TYPE_CHECKING:
-    from betterdb_agent_memory import AgentMemory, AnsweredQuestion, Calibration, CeilingRates
+    from betterdb_agent_memory import AgentMemory, AnsweredQuestion, Calibration, CeilingRates, Tenant
 
 _BASIS = {
     "answers": "{questions:,} questions and {true_pairs:,} answers",
@@ -49,7 +49,7 @@ def calibrate(
     """Measure which distance counts as related in this store, and recommend a threshold."""
     session = session_of(context)
 
-    async def work(opened: AgentMemory) -> int:
+    async def work(opened: AgentMemory | Tenant) -> int:
         asked = None if questions is None else _questions(questions)
         # The threshold in force is among those that are measured.
         await opened.config.get()

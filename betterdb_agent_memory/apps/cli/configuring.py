@@ -14,7 +14,7 @@ from betterdb_agent_memory.caches.tool_names import checked_tool_name
 from betterdb_agent_memory.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from betterdb_agent_memory import AgentMemory, ConfigInForce, RecallWeights, ToolPolicy
+    from betterdb_agent_memory import AgentMemory, ConfigInForce, RecallWeights, Tenant, ToolPolicy
 
 
 def config_show(
@@ -33,7 +33,7 @@ def config_show(
             output.print_table(("setting", "value", "source"), rows)
         return Exit.OK
 
-    async def of_all(agent: AgentMemory) -> int:
+    async def of_all(agent: AgentMemory | Tenant) -> int:
         _report(session, await agent.config.get())
         return Exit.OK
 
@@ -76,7 +76,7 @@ def config_set(
     """Change the live configuration of all workers."""
     session = session_of(context)
 
-    async def work(agent: AgentMemory) -> int:
+    async def work(agent: AgentMemory | Tenant) -> int:
         given: dict[str, Any] = {
             "threshold": threshold,
             "weights": _weights(weights),
@@ -112,7 +112,7 @@ def config_reset(
     """Take settings of the live configuration away, all of them if none is named; tool policies by --tool alone."""
     session = session_of(context)
 
-    async def work(agent: AgentMemory) -> int:
+    async def work(agent: AgentMemory | Tenant) -> int:
         removed = [await agent.config.remove_tool_policy(name) for name in tool or []]
         if names or not tool:
             await agent.config.reset(*names or [])

@@ -21,10 +21,10 @@ from betterdb_agent_memory.apps.cli.termination import Terminated, Termination, 
 from betterdb_agent_memory.errors import AgentMemoryError, ConfigurationError
 
 if TYPE_CHECKING:
-    from betterdb_agent_memory import AgentMemory, Embedder, MemoryStore
+    from betterdb_agent_memory import AgentMemory, Embedder, MemoryStore, Tenant
 
 Work: TypeAlias = "Callable[[MemoryStore], Awaitable[int]]"
-AgentWork: TypeAlias = "Callable[[AgentMemory], Awaitable[int]]"
+AgentWork: TypeAlias = "Callable[[AgentMemory | Tenant], Awaitable[int]]"
 _Batch = TypeVar("_Batch")
 
 
@@ -41,6 +41,7 @@ class Session:
     config: Path | None = None
     json: bool = False
     debug: bool = False
+    tenant: str | None = None
     _embedders: list[Embedder] = field(default_factory=list)
 
     @property
@@ -97,7 +98,7 @@ class Session:
 
         Work that only `reads` makes no file: one that is not there is told.
         """
-        self.run_agent(lambda agent: work(agent.memory), next_embedder=next_embedder, reads=reads)
+        self.run_agent(lambda owner: work(owner.memory), next_embedder=next_embedder, reads=reads)
 
     def run_agent(self, work: AgentWork, *, next_embedder: str | None = None, reads: bool = False) -> NoReturn:
         """The same for work that needs more than the store."""
@@ -130,8 +131,9 @@ class Session:
             with asyncio.Runner() as runner:
                 agent = self.open()
                 try:
+                    owner = self._owner(agent)
                     for batch in batches:
-                        runner.run(_awaited(work(agent.memory, batch)))
+                        runner.run(_awaited(work(owner.memory, batch)))
                 finally:
                     runner.run(self._close(agent))
             return end()
@@ -197,9 +199,13 @@ class Session:
     async def _with_agent(self, work: AgentWork, next_embedder: str | None) -> int:
         agent = self.open(next_embedder=next_embedder)
         try:
-            return await work(agent)
+            return await work(self._owner(agent))
         finally:
             await self._close(agent)
+
+    def _owner(self, agent: AgentMemory) -> AgentMemory | Tenant:
+        """Whose memories and settings are meant: one tenant's, or the agent's own."""
+        return agent if self.tenant is None else agent.tenant(self.tenant)
 
     async def _close(self, agent: AgentMemory) -> None:
         """Close the store, and the embedders that were made for it."""

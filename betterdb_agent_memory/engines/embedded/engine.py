@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import apsw
 
-from betterdb_agent_memory.engines.base import Collection, Traffic
+from betterdb_agent_memory.engines.base import Collection, GroupCounting, Traffic
 from betterdb_agent_memory.engines.embedded.database import Database
+from betterdb_agent_memory.engines.embedded.event_log import EmbeddedEventLog
 from betterdb_agent_memory.engines.embedded.leases import EmbeddedLeases
+from betterdb_agent_memory.engines.embedded.moving import move_many
 from betterdb_agent_memory.engines.embedded.place import IN_MEMORY
 from betterdb_agent_memory.engines.embedded.records import EmbeddedRecords
 from betterdb_agent_memory.engines.embedded.sweeping import sweep_everything
 from betterdb_agent_memory.engines.embedded.values import EmbeddedValues
 from betterdb_agent_memory.engines.embedded.watching import Looking
+from betterdb_agent_memory.engines.event_log import Announcing
 from betterdb_agent_memory.engines.watching import Watch, Watching
 from betterdb_agent_memory.errors import ConfigurationError
 
@@ -73,9 +76,21 @@ class EmbeddedEngine:
         """Nothing: there is no network."""
         return Traffic()
 
-    def records(self, collection: Collection) -> EmbeddedRecords:
-        """The records of `collection`; no I/O."""
-        return EmbeddedRecords(self._database, collection, self._now_ms)
+    def records(
+        self, collection: Collection, counting: GroupCounting | None = None, announcing: Announcing | None = None
+    ) -> EmbeddedRecords:
+        """The records of `collection`, counted in groups and told in a log as these two say; no I/O."""
+        return EmbeddedRecords(self._database, collection, self._now_ms, counting, announcing)
+
+    def event_log(self, key: str) -> EmbeddedEventLog:
+        """The event log at `key`; no I/O."""
+        return EmbeddedEventLog(self._database, self._now_ms, key)
+
+    async def move_many(
+        self, source: Collection, target: Collection, ids: Mapping[str, str], *, without: Sequence[str] = ()
+    ) -> int:
+        """Make records of `source` records of `target`, all or none of them: see `Engine.move_many`."""
+        return await move_many(self._database, source, target, ids, without=without, now_ms=self._now_ms)
 
     def watch(self, keys: Sequence[str], on_change: Callable[[], None]) -> Watch:
         """Call `on_change` within a second after strings or maps were changed, by whichever process."""

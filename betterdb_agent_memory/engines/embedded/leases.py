@@ -7,9 +7,13 @@ from collections.abc import Callable
 
 import apsw
 
+from betterdb_agent_memory.engines.base import Fence
 from betterdb_agent_memory.engines.embedded.changes import LATEST_MS
 from betterdb_agent_memory.engines.embedded.database import Database
+from betterdb_agent_memory.engines.embedded.fencing import refuse_late
+from betterdb_agent_memory.engines.embedded.keys import put_fields
 from betterdb_agent_memory.engines.embedded.queries import first
+from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.errors import InvalidInputError
 
 
@@ -74,6 +78,19 @@ class EmbeddedLeases:
             return connection.changes() > 0
 
         return await self._database.write(give_back)
+
+    async def write_map(self, fence: Fence, key: str, fields: Fields) -> None:
+        """Set fields (at least one) of the map `key`, unless somebody else has taken the lease of `fence` since.
+
+        Raises:
+            LeaseLostError: somebody has; nothing was written.
+        """
+
+        def write(connection: apsw.Connection) -> None:
+            refuse_late(connection, fence)
+            put_fields(connection, key, fields, self._now_ms())
+
+        await self._database.write(write)
 
 
 def _milliseconds(key: str, ttl_seconds: float) -> int:

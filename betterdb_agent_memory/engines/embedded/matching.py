@@ -14,6 +14,7 @@ from betterdb_agent_memory.engines.embedded.body import read_field
 from betterdb_agent_memory.engines.embedded.tables import Tables, column
 from betterdb_agent_memory.engines.filters import (
     TAG_SEPARATOR,
+    Absent,
     AllOf,
     AnyOf,
     Between,
@@ -91,6 +92,8 @@ class _Translation:
                 return f"{stored} = ?"
             case HasTag(field=field, value=value):
                 return self._has_tag(field, value.encode())
+            case Absent(field=field):
+                return f"({self._stored(field)} IS NULL)"
             case Between():
                 return self._between(clause)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import astuple
 from functools import partial
 
 import apsw
@@ -10,7 +11,11 @@ import apsw
 from betterdb_agent_memory.engines.base import (
     Answers,
     Collection,
+    Counter,
     Expected,
+    Fence,
+    GroupCount,
+    GroupCounting,
     IndexState,
     Neighbour,
     Neighbours,
@@ -24,14 +29,19 @@ from betterdb_agent_memory.engines.base import (
     Tally,
 )
 from betterdb_agent_memory.engines.embedded import reading, writing
+from betterdb_agent_memory.engines.embedded.announcing import Announced
 from betterdb_agent_memory.engines.embedded.checking import check_changes, check_writes
 from betterdb_agent_memory.engines.embedded.database import Database
+from betterdb_agent_memory.engines.embedded.fencing import refuse_late
+from betterdb_agent_memory.engines.embedded.groups import Groups
 from betterdb_agent_memory.engines.embedded.index import Index
+from betterdb_agent_memory.engines.embedded.keys import live_fields, put_fields, total_of
 from betterdb_agent_memory.engines.embedded.lookup import Lookup
 from betterdb_agent_memory.engines.embedded.matching import matching
 from betterdb_agent_memory.engines.embedded.search import Found, Surroundings
 from betterdb_agent_memory.engines.embedded.updating import Updates
 from betterdb_agent_memory.engines.embedded.walking import is_small_scope, walk_page
+from betterdb_agent_memory.engines.event_log import Announcing
 from betterdb_agent_memory.engines.filters import Fields, Filter
 from betterdb_agent_memory.errors import InvalidInputError
 
@@ -47,8 +57,18 @@ class EmbeddedRecords:
     writing, searching and counting raise IndexMissingError.
     """
 
-    def __init__(self, database: Database, collection: Collection, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        collection: Collection,
+        now_ms: Callable[[], int],
+        counting: GroupCounting | None = None,
+        announcing: Announcing | None = None,
+    ) -> None:
         self._database = database
+        self._collection = collection
+        self._counting = counting
+        self._announcing = announcing
         self._now_ms = now_ms
         self._lookup = Lookup(collection)
         self._index = Index(database, collection, self._lookup, now_ms)
@@ -79,19 +99,37 @@ class EmbeddedRecords:
         """
         return await self._index.inspect()
 
-    async def write_many(self, writes: Sequence[RecordWrite]) -> list[Outcome]:
+    async def write_many(self, writes: Sequence[RecordWrite], *, fence: Fence | None = None) -> list[Outcome]:
         """Store records, all or none of them; what became of each, in order.
 
-        An existing id is replaced whole, or changed by `if_exists`. About 30 us a record in a batch; a
-        batch alone adds one flush to disk.
+        An existing id is replaced whole, or changed by `if_exists`. About 30 us a record in a batch, 15 us more while
+        groups are counted; a batch alone adds one flush to disk.
+
+        Raises:
+            LeaseLostError: somebody else has the lease of `fence`; nothing was written.
         """
 
-        def write(connection: apsw.Connection) -> list[Outcome]:
-            tables = self._lookup.prepared(connection)
+        def write(connection: apsw.Connection) -> tuple[list[Outcome], dict[str, int | None]]:
+            tables, now_ms = self._lookup.prepared(connection), self._now_ms()
             check_writes(tables, writes)
-            return writing.write_records(connection, tables, writes, self._now_ms(), whole_field=self._whole_field)
+            refuse_late(connection, fence, refused=len(writes))
+            groups = self._groups(connection, now_ms)
+            outcomes = writing.write_records(
+                connection, tables, writes, now_ms, whole_field=self._whole_field, groups=groups
+            )
+            announced.look(connection, tables, now_ms)
+            announced.tell(connection, outcomes, now_ms)
+            written = dict.fromkeys(groups.name_of(write.fields) for write in writes) if groups else ()
+            return outcomes, groups.sizes(list(written)) if groups else {}
 
-        return await self._database.write(write) if writes else []
+        if not writes:
+            return []
+        announced = Announced(self._announcing, "write", [write.id for write in writes])
+        outcomes, sizes = await self._database.write(write)
+        for group, size in sizes.items():
+            if self._counting is not None:
+                self._counting.counted(group, size)
+        return outcomes
 
     async def read_many(self, ids: Sequence[str], fields: Sequence[str] | None) -> list[Fields | None]:
         """The asked-for fields of each id, in order, `fields` None for all; None for a record that has
@@ -117,14 +155,22 @@ class EmbeddedRecords:
 
         return await self._database.read(read) if ids else []
 
-    async def delete_many(self, ids: Sequence[str], *, expected: Sequence[Expected] | None = None) -> list[bool]:
-        """Delete records; true where there was one, with `expected` one that held these values.
+    async def delete_many(
+        self,
+        ids: Sequence[str],
+        *,
+        expected: Sequence[Expected] | None = None,
+        fence: Fence | None = None,
+        counter: Counter | None = None,
+    ) -> list[bool]:
+        """Delete records, all or none of them; true where there was one, with `expected` one that held these values.
 
         To get the words of texts out of the file takes 25 us a word, less in a batch; at most about as long as
         it takes to write the words of all other records anew, 10 us for a short one and 0.5 us a word.
 
         Raises:
             InvalidInputError: `expected` has another length than `ids`.
+            LeaseLostError: somebody else has the lease of `fence`; nothing was deleted.
         """
         if expected is not None and len(expected) != len(ids):
             raise InvalidInputError(f"{len(ids)} ids came with {len(expected)} expectations; give one for each id")
@@ -133,11 +179,22 @@ class EmbeddedRecords:
             tables = self._lookup.find(connection)
             if tables is None:
                 return [False] * len(ids)
-            return writing.delete_records(connection, tables, ids, self._now_ms(), expected=expected)
+            now_ms = self._now_ms()
+            refuse_late(connection, fence, refused=len(ids))
+            announced.look(connection, tables, now_ms)
+            gone = writing.delete_records(
+                connection, tables, ids, now_ms, expected=expected, groups=self._groups(connection, now_ms)
+            )
+            announced.tell(connection, [Outcome.WRITTEN if one else Outcome.MISSING for one in gone], now_ms)
+            if counter is not None and any(gone):
+                total = total_of(live_fields(connection, counter.key, now_ms, (counter.field,)), *astuple(counter))
+                put_fields(connection, counter.key, {counter.field: b"%d" % (total + sum(gone))}, now_ms)
+            return gone
 
+        announced = Announced(self._announcing, "delete", ids)
         return await self._database.write(delete) if ids else []
 
-    async def change_many(self, changes: Sequence[RecordChange]) -> list[Outcome]:
+    async def change_many(self, changes: Sequence[RecordChange], *, fence: Fence | None = None) -> list[Outcome]:
         """Change records that still exist, all of the batch or none of it: CHANGED, MISSING or REFUSED.
 
         Never brings one back: a record without its text is missing too, being what is left of one.
@@ -145,6 +202,7 @@ class EmbeddedRecords:
         Raises:
             InvalidInputError: a vector of another length, a TTL below one second, or arithmetic with a
                 tag or the vector.
+            LeaseLostError: somebody else has the lease of `fence`; nothing was changed.
         """
 
         def change(connection: apsw.Connection) -> list[Outcome]:
@@ -152,12 +210,48 @@ class EmbeddedRecords:
             if tables is None:
                 return [Outcome.MISSING] * len(changes)
             check_changes(tables, changes)
-            updates = Updates(connection, tables, self._now_ms(), whole_field=self._whole_field)
-            outcomes = [updates.change(change) for change in changes]
+            refuse_late(connection, fence, refused=len(changes))
+            now_ms = self._now_ms()
+            groups, fields = self._groups(connection, now_ms), self._collection.group_fields
+            updates = Updates(connection, tables, now_ms, whole_field=self._whole_field)
+            outcomes = []
+            for change in changes:
+                moves = groups is not None and any(name in change.sets or name in change.removes for name in fields)
+                before = groups.stored_name(tables, change.id) if groups is not None and moves else None
+                outcomes.append(updates.change(change))
+                if groups is not None and moves:
+                    groups.move(change.id, before, groups.stored_name(tables, change.id))
             updates.finish()
+            announced.look(connection, tables, now_ms)
+            announced.tell(connection, outcomes, now_ms)
             return outcomes
 
+        announced = Announced(self._announcing, "change", [change.id for change in changes])
         return await self._database.write(change) if changes else []
+
+    async def read_group(self, group: str) -> GroupCount:
+        """How many records of `group` were counted, and which was written last."""
+        return await self._database.read(
+            lambda connection: Groups(connection, self._collection, self._now_ms()).read(group)
+        )
+
+    async def correct_group(self, group: str, difference: int, *, fence: Fence) -> None:
+        """Add to the count of `group`, and begin to keep it where nobody did.
+
+        Raises:
+            LeaseLostError: somebody else has the lease of `fence`.
+        """
+
+        def correct(connection: apsw.Connection) -> None:
+            refuse_late(connection, fence)
+            Groups(connection, self._collection, self._now_ms()).correct(group, difference)
+
+        await self._database.write(correct)
+
+    def _groups(self, connection: apsw.Connection, now_ms: int) -> Groups | None:
+        """The counts to keep with what is written; None while nobody has anything counted."""
+        is_on = self._counting is not None and self._collection.counts_key is not None and self._counting.is_on
+        return Groups(connection, self._collection, now_ms) if is_on else None
 
     async def search_many(
         self, vector: bytes, searches: Sequence[Search], *, fields: Sequence[str], tallies: Sequence[Tally] = ()

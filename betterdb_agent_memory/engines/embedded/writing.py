@@ -15,6 +15,7 @@ from betterdb_agent_memory.engines.embedded import coarse, words
 from betterdb_agent_memory.engines.embedded.body import pack
 from betterdb_agent_memory.engines.embedded.changes import LATEST_MS, Record, apply, expiry_ms, holds
 from betterdb_agent_memory.engines.embedded.erasing import note_erasure
+from betterdb_agent_memory.engines.embedded.groups import Groups
 from betterdb_agent_memory.engines.embedded.indexing import column_values, insert_tags, tag_rows
 from betterdb_agent_memory.engines.embedded.queries import AT_ONCE, first, insert_rows, rows, scalar, values
 from betterdb_agent_memory.engines.embedded.reading import read_fields
@@ -31,6 +32,7 @@ def write_records(
     now_ms: int,
     *,
     whole_field: str,
+    groups: Groups | None = None,
 ) -> list[Outcome]:
     """Store whole records, or change those that are there; what became of each.
 
@@ -42,6 +44,7 @@ def write_records(
     outcomes: list[Outcome] = []
     for write in writes:
         outcome = Outcome.MISSING
+        before = None if groups is None else _group_before(groups, tables, write.id, pending, now_ms)
         if write.if_exists is not None:
             earlier = pending.get(write.id)
             if earlier is None:
@@ -53,10 +56,21 @@ def write_records(
         if outcome is Outcome.MISSING:
             pending[write.id] = Record(dict(write.fields), _write_expiry(write, now_ms))
             outcome = Outcome.WRITTEN
+        if groups is not None and outcome in (Outcome.WRITTEN, Outcome.CHANGED):
+            is_whole = outcome is Outcome.WRITTEN
+            after = _group_before(groups, tables, write.id, pending, now_ms)
+            groups.move(write.id, before, after, is_whole=is_whole)
         outcomes.append(outcome)
     updates.finish()
     _replace(connection, tables, pending, now_ms)
     return outcomes
+
+
+def _group_before(groups: Groups, tables: Tables, id: str, pending: Mapping[str, Record], now_ms: int) -> str | None:
+    """The group of a record as this batch has left it so far; None where there is none."""
+    if (earlier := pending.get(id)) is None:
+        return groups.stored_name(tables, id)
+    return None if is_past(earlier.expires_at_ms, now_ms) else groups.name_of(earlier.fields)
 
 
 def is_past(expires_at_ms: int | None, now_ms: int) -> bool:
@@ -119,6 +133,7 @@ def delete_records(
     now_ms: int,
     *,
     expected: Sequence[Expected] | None,
+    groups: Groups | None = None,
 ) -> list[bool]:
     """Delete records; true where there was one that had not expired and that held what was expected of it."""
     removed: set[int] = set()
@@ -134,6 +149,8 @@ def delete_records(
         if wanted and not holds(read_fields(connection, tables, key, list(wanted)), wanted):
             answers.append(False)
             continue
+        if groups is not None and alive:
+            groups.move(id, groups.stored_name(tables, id), None)
         removed.add(key)
         answers.append(alive)
     _discard(connection, tables, list(removed))

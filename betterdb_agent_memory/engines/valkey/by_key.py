@@ -13,7 +13,8 @@ from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.engines.base import Neighbour, Neighbours, Page, Position, Row
 from betterdb_agent_memory.engines.filters import Fields, Filter, leading_number
 from betterdb_agent_memory.engines.valkey import reply
-from betterdb_agent_memory.engines.valkey.client import PIPELINE_COMMANDS, ValkeyClient
+from betterdb_agent_memory.engines.valkey.client import PIPELINE_COMMANDS
+from betterdb_agent_memory.engines.valkey.command_client import CommandClient
 from betterdb_agent_memory.engines.valkey.limits import is_own
 from betterdb_agent_memory.errors import EngineError
 
@@ -21,7 +22,7 @@ from betterdb_agent_memory.errors import EngineError
 class ByKey:
     """Reads records below one key prefix. Every verb is one round trip per 500 ids."""
 
-    def __init__(self, client: ValkeyClient, key_prefix: str, *, order_field: str, vector_field: str) -> None:
+    def __init__(self, client: CommandClient, key_prefix: str, *, order_field: str, vector_field: str) -> None:
         self._client = client
         self._key_prefix = key_prefix
         self._order_field = order_field

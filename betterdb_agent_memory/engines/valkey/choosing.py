@@ -46,13 +46,15 @@ class Choosing:
         self._unfit: dict[Filter | None, float] = {}
 
     def suits(self, search: Search, fields: Sequence[str]) -> bool:
-        """Whether to try it: RediSearch, one server, a filter of whole values, far more to be found than wanted."""
+        """Whether to try it: RediSearch, index and records on one server for certain (on a cluster a name with a hash
+        tag), a filter of whole values, far more to be found than wanted.
+        """
         selection, equalities = search.selection, search.filter.equalities
         index = self._questions.index
         if selection is None or equalities is None or self._whole_field not in fields:
             return False
         is_worthwhile = _WORTHWHILE * selection.count <= search.count <= MOST_FOUND
-        is_possible = index.takes_policy and self._questions.client.is_pooled and not index.is_overlapped()
+        is_possible = index.takes_policy and self._is_together() and not index.is_overlapped()
         if not is_worthwhile or not is_possible or any(field not in index.searchable for field, _ in equalities):
             return False
         return not self._is_unfit(None) and not self._is_unfit(search.filter)
@@ -142,6 +144,11 @@ class Choosing:
         rows.sort(key=by_distance)
         chosen_from = ChosenFrom(related, nearest, limit)
         return Neighbours(rows, exhausted=exhausted, chosen_from=chosen_from)
+
+    def _is_together(self) -> bool:
+        client, index_name = self._questions.client, self._questions.collection.index_name
+        # Two keys of records: one might be in the index's slot by chance.
+        return client.is_pooled and client.are_together(index_name, f"{self._prefix}0", f"{self._prefix}1")
 
     def _is_unfit(self, what: Filter | None) -> bool:
         since = self._unfit.get(what)

@@ -10,8 +10,7 @@ twice.
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from inspect import isawaitable
 from typing import Any, Literal
 
@@ -19,7 +18,10 @@ from betterdb_agent_memory.background import LoopLock, off_loop
 from betterdb_agent_memory.engines.base import Traffic
 from betterdb_agent_memory.engines.valkey.connections import Connections
 from betterdb_agent_memory.engines.valkey.faults import CLIENT_ERRORS, is_of_another_loop, translate
+from betterdb_agent_memory.engines.valkey.home import Home
 from betterdb_agent_memory.engines.valkey.packing import Argument, Command, packed
+from betterdb_agent_memory.engines.valkey.patterns import scan_command
+from betterdb_agent_memory.engines.valkey.reply import parse_scan
 from betterdb_agent_memory.engines.valkey.sizes import size_of_command, size_of_reply
 from betterdb_agent_memory.engines.valkey.watching import Listener, connection_maker
 from betterdb_agent_memory.errors import (
@@ -46,7 +48,7 @@ _COUNTED_AT_ONCE = 8
 class ValkeyClient:
     """Sends commands and counts requests. Replies are bytes, whatever the client decodes."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, *, traffic: Traffic | None = None) -> None:
         library = _library(client)
         if library is not None and not any(".asyncio" in cls.__module__ for cls in type(client).__mro__):
             raise ConfigurationError(
@@ -67,10 +69,8 @@ class ValkeyClient:
         # waiting for it, so our tasks wait here instead.
         single = library is not None and getattr(client, "single_connection_client", False)
         self._turn = LoopLock() if single else None
-        self._is_closed = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._process: int | None = None
-        self.traffic = Traffic()
+        self._home = Home()
+        self.traffic = Traffic() if traffic is None else traffic
 
     def __repr__(self) -> str:
         # Never the client's own repr: it shows connection arguments.
@@ -78,12 +78,16 @@ class ValkeyClient:
 
     @property
     def is_pooled(self) -> bool:
-        """Whether it is known to talk to one server: valkey-py's or redis-py's client for one, not for a cluster."""
+        """Whether it is known how this client reaches a server: valkey-py's or redis-py's, not any other object."""
         return self._pool is not None
+
+    def are_together(self, *keys: str) -> bool:
+        """Whether one script may touch all these keys: always on one server."""
+        return True
 
     async def ask(self, *command: Argument) -> Any:
         """The reply to a command that changes nothing, or that may happen twice. One round trip."""
-        self._require_open()
+        self._home.require()
         if (replies := await self._ask_directly((command,))) is not None:
             if isinstance(replies[0], Exception):
                 raise replies[0]
@@ -96,7 +100,7 @@ class ValkeyClient:
         except AgentMemoryError:
             raise
         except self._errors as error:
-            raise translate(error, _name(command)) from error
+            raise self._explained(translate(error, _name(command))) from error
         self.traffic.bytes_received += size_of_reply(reply)
         return reply
 
@@ -108,7 +112,7 @@ class ValkeyClient:
         Raises:
             EngineUnavailableError: the server could not be reached, or stopped answering.
         """
-        self._require_open()
+        self._home.require()
         replies: list[Any] = []
         for chunk in _chunks(commands):
             replies.extend(await self._ask_chunk(chunk))
@@ -121,7 +125,7 @@ class ValkeyClient:
         happened, EngineUnavailableError where it certainly has not. Round trips as `ask_many`, and one
         more for each 4 MB.
         """
-        self._require_open()
+        self._home.require()
         replies: list[Any] = []
         for chunk, size in _sized_chunks(commands):
             if replies and _is_broken(replies[-1]):
@@ -132,15 +136,47 @@ class ValkeyClient:
                 replies.extend(await self._tell_one_by_one(chunk))
         return replies
 
+    async def tell_together(self, commands: Sequence[Command]) -> list[Any]:
+        """As `tell_many`, on one connection and in one request: few commands that mean something only one behind
+        another. Only for a client that has a pool. One round trip.
+        """
+        self._home.require()
+        return await self._tell_on_one_connection(commands, sum(map(size_of_command, commands)))
+
+    async def scan(self, prefix: str, *, page_size: int, kind: str | None = None) -> AsyncIterator[list[bytes]]:
+        """Pages of the keys that begin with `prefix`, of one `kind` (`hash`) or of all; some twice, pages may be empty.
+
+        Every key that is there all the time comes. Looks at all keys of the server's database: one round trip per
+        `page_size` of them.
+        """
+        cursor = b"0"
+        while True:
+            cursor, keys = parse_scan(await self.ask(*scan_command(cursor, prefix, page_size, kind)))
+            yield keys
+            if cursor == b"0":
+                return
+
     def listener(self) -> Listener:
         """What hears of changed keys on a connection beside those of the pool; a single connection stays alone."""
         own = self._pool is not None and self._turn is None
         settings = getattr(self._pool, "connection_kwargs", {}) if own else {}
         return Listener(connection_maker(self._pool) if own else None, database=settings.get("db") or 0)
 
-    async def close(self) -> None:
-        """Close the client and its connections; what is asked afterwards is refused."""
-        self._is_closed = True
+    async def rest(self) -> None:
+        """Close the connections of the pool that nobody uses; the next command opens another."""
+        if self._pool is None:
+            return
+        try:
+            await self._pool.disconnect(inuse_connections=False)
+        except RuntimeError as error:
+            if not is_of_another_loop(error):
+                raise
+
+    async def close(self, *, owned: bool = True) -> None:
+        """Close the client, if it is `owned`, and its connections; what is asked afterwards is refused."""
+        if not owned:
+            return
+        self._home.close()
         close = getattr(self._client, "aclose", None) or getattr(self._client, "close", None)
         if close is None:
             return
@@ -152,27 +188,6 @@ class ValkeyClient:
             # Connections of a loop that has ended went with it.
             if not is_of_another_loop(error):
                 raise
-
-    def _require_open(self) -> None:
-        if self._is_closed:
-            raise EngineError("this engine was closed; open another one")
-        process = os.getpid()
-        if process != self._process:
-            # Its connections are those of the other process, which would read what is answered here.
-            if self._process is not None:
-                raise EngineUnavailableError(
-                    "nothing was sent: this client was in use before this process was forked; open one after the fork"
-                )
-            self._process = process
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            # Its connections would be handed to the other loop's tasks, which could do nothing with them.
-            if self._loop is not None and self._loop.is_running():
-                raise EngineUnavailableError(
-                    "nothing was sent: this client is in use in another event loop, which is still running; open one "
-                    "client per event loop"
-                )
-            self._loop = loop
 
     async def _execute(self, command: Command) -> Any:
         if self._turn is not None:
@@ -198,7 +213,7 @@ class ValkeyClient:
             with _Cancellable():
                 replies = await pipeline.execute(raise_on_error=False)
         except self._errors as error:
-            raise translate(error, _name(chunk[0])) from error
+            raise self._explained(translate(error, _name(chunk[0]))) from error
         self.traffic.bytes_sent += sum(map(size_of_command, chunk))
         self.traffic.bytes_received += size_of_reply(replies)
         return [
@@ -271,7 +286,9 @@ class ValkeyClient:
         try:
             connection = await self._connections.take(chunk[0][0], may_be_repeated=may_be_repeated)
         except CLIENT_ERRORS as error:
-            return [_told(error, chunk[0])] * len(chunk)
+            unreachable = self._explained(_told(error, chunk[0]))
+            unreachable.__cause__ = error
+            return [unreachable] * len(chunk)
         replies: list[Any] = []
         try:
             try:
@@ -283,7 +300,8 @@ class ValkeyClient:
             cancellable.check()
             self.traffic.bytes_sent += size
             while len(replies) < len(chunk):
-                replies.append(await _read_reply(connection, chunk[len(replies)]))
+                replies.append(await self._read_reply(connection, chunk[len(replies)]))
+            await self._connections.settle(connection, replies)
         except CLIENT_ERRORS as error:
             await connection.disconnect()
             broken = _told(error, chunk[len(replies)], write_sent=True)
@@ -298,6 +316,26 @@ class ValkeyClient:
         received = await off_loop(entries // _COUNTED_AT_ONCE, size_of_reply, replies)
         self.traffic.bytes_received += received  # not read before others had their turn
         return replies
+
+    def _explained(self, error: Exception) -> Exception:
+        """The error, and over TLS what may be behind it: a server that refuses a certificate just closes."""
+        is_tls = self._connections is not None and self._connections.is_tls
+        if not is_tls or not isinstance(error, EngineUnavailableError) or "certificate" in str(error):
+            return error
+        return EngineUnavailableError(
+            f"{error} (over TLS: does the server speak it, and does it accept the client's certificate, ssl_certfile "
+            "and ssl_keyfile?)"
+        )
+
+    async def _read_reply(self, connection: Any, command: Command) -> Any:
+        assert self._connections is not None
+        try:
+            return await self._connections.read(connection)
+        except CLIENT_ERRORS as error:
+            names = {cls.__name__ for cls in type(error).__mro__}
+            if "ResponseError" not in names and "NoPermissionError" not in names:
+                raise
+            return _told(error, command)
 
 
 class _Cancellable:
@@ -332,16 +370,6 @@ async def _reconnect_if_closed(connection: Any) -> None:
     if reader is not None and reader.at_eof():
         await connection.disconnect()
         await connection.connect()
-
-
-async def _read_reply(connection: Any, command: Command) -> Any:
-    try:
-        return await connection.read_response(disable_decoding=True)
-    except CLIENT_ERRORS as error:
-        names = {cls.__name__ for cls in type(error).__mro__}
-        if "ResponseError" not in names and "NoPermissionError" not in names:
-            raise
-        return _told(error, command)
 
 
 def _told(error: Exception, command: Command, *, write_sent: bool = False) -> Exception:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, Literal
 
+from betterdb_agent_memory.engines.valkey.faults import is_refused_by_replica
 from betterdb_agent_memory.engines.valkey.packing import Argument
 
 
@@ -19,6 +21,12 @@ class Connections:
         self._pool = pool
         self._is_valkey = library == "valkey"
         self._is_plain = self._is_valkey and _is_plain(type(pool))
+        self._is_sentinel = hasattr(pool, "sentinel_manager")
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether the connections are encrypted."""
+        return "SSLConnection" in {cls.__name__ for cls in getattr(self._pool, "connection_class", object).__mro__}
 
     async def take(self, command: Argument, *, may_be_repeated: bool) -> Any:
         """A connection; the pool's own way of making sure of it where a look is not enough.
@@ -46,6 +54,22 @@ class Connections:
             async with asyncio.timeout(connection.socket_timeout):
                 await writer.drain()
 
+    async def read(self, connection: Any) -> Any:
+        """The next reply as bytes; a refusal is raised.
+
+        A connection of a sentinel's pool breaks itself where a former primary refuses a write, so that nobody could
+        say any more that nothing happened: it is read as the connection that it is besides.
+        """
+        if not self._is_sentinel:
+            return await connection.read_response(disable_decoding=True)
+        plain: Any = super(_sentinel_class(type(connection)), connection)
+        return await plain.read_response(disable_decoding=True)
+
+    async def settle(self, connection: Any, replies: Sequence[Any]) -> None:
+        """After the last reply: a connection to a former primary is closed, so that the sentinels are asked anew."""
+        if self._is_sentinel and any(is_refused_by_replica(reply) for reply in replies):
+            await connection.disconnect()
+
     async def give_back(self, connection: Any) -> None:
         """For the next one."""
         await self._pool.release(connection)
@@ -58,6 +82,11 @@ class Connections:
                 await self._pool.release(connection)
                 raise
         return connection
+
+
+def _sentinel_class(kind: type[Any]) -> type[Any]:
+    """The class, among those that a connection is made of, that reads replies in a sentinel's manner."""
+    return next((cls for cls in kind.__mro__ if "read_response" in vars(cls)), kind)
 
 
 def _is_plain(pool: type) -> bool:

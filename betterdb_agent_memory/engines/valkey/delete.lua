@@ -1,7 +1,9 @@
 -- Delete a record that is as expected.
--- KEYS[1]   the record
--- ARGV[1..] what is expected, see expecting.lua
--- Returns how many there were: 1 or 0.
+-- KEYS, ARGV  first those of beside.lua; behind them what is expected, see expecting.lua
+-- Returns how many there were: 1 or 0, or LOST; with groups what `deleted` in beside.lua answers.
 
-if not expect_all(KEYS[1], 1) then return 0 end
-return redis.call('DEL', KEYS[1])
+if beside.is_lost then return LOST end
+if not expect_all(KEYS[1], beside.next) then return 0 end
+local before = group_now()
+if redis.call('DEL', KEYS[1]) == 0 then return 0 end
+return deleted(before)

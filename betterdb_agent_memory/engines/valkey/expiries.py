@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from betterdb_agent_memory.engines.valkey import reply
-from betterdb_agent_memory.engines.valkey.client import ValkeyClient
+from betterdb_agent_memory.engines.valkey.command_client import CommandClient
 
 
-async def read_expiries(client: ValkeyClient, keys: Sequence[str]) -> list[int | None]:
+async def read_expiries(client: CommandClient, keys: Sequence[str]) -> list[int | None]:
     """When each key expires (ms since the epoch); None for never and for no key. One round trip per 500.
 
     Before Redis 7 a server tells only how long a key has left, which is added to its clock: two more.
@@ -20,7 +20,7 @@ async def read_expiries(client: ValkeyClient, keys: Sequence[str]) -> list[int |
     return [None if (at_ms := _number(answer)) < 0 else at_ms for answer in answers]
 
 
-async def _by_time_left(client: ValkeyClient, keys: Sequence[str]) -> list[int | None]:
+async def _by_time_left(client: CommandClient, keys: Sequence[str]) -> list[int | None]:
     # The clock beside each key: what comes between the two is a moment, not the whole batch.
     answers = await client.ask_many([command for key in keys for command in (("TIME",), ("PTTL", key))])
     expiries: list[int | None] = []

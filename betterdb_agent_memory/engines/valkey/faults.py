@@ -27,8 +27,13 @@ RuntimeError is among them for a connection of an event loop that has ended."""
 _AUTHENTICATION_CLASSES = frozenset(
     {"AuthenticationError", "AuthenticationWrongNumberOfArgsError", "NoPermissionError"}
 )
-_AUTHENTICATION_TEXTS = ("wrongpass", "noauth", "noperm", "invalid password", "invalid username-password")
-_CONNECTION_CLASSES = frozenset({"ConnectionError", "TimeoutError", "ClusterDownError", "MasterNotFoundError"})
+_AUTHENTICATION_TEXTS = (
+    *("wrongpass", "noauth", "noperm", "invalid password", "invalid username-password"),
+    "acl failure",  # of a command within a script
+)
+_CONNECTION_CLASSES = frozenset({"ConnectionError", "TimeoutError", "MasterNotFoundError"})
+_UNWELL_CLASSES = frozenset({"ClusterDownError", "TryAgainError"})
+_UNWELL_TEXTS = ("clusterdown ", "tryagain ", "masterdown ")
 
 _MODULE_MISSING = (
     "the server has no search module (it does not know {command}); run a server that has one: "
@@ -62,8 +67,8 @@ def translate(error: Exception, command: str, *, write_sent: bool = False) -> Ag
     # AuthenticationError and BusyLoadingError are connection errors by inheritance: ask for them first.
     if names & _AUTHENTICATION_CLASSES or any(part in lowered for part in _AUTHENTICATION_TEXTS):
         return AuthenticationFailedError(f"the server refused the user, password or permission for {command}: {text}")
-    if "BusyLoadingError" in names or lowered.startswith("loading "):
-        return EngineUnavailableError(f"the server is still loading its data, try again later: {text}")
+    if not_done := _not_done(names, lowered):
+        return EngineUnavailableError(f"{command} was not done: {not_done}: {text}")
     if isinstance(error, OSError) or names & _CONNECTION_CLASSES:
         if write_sent:
             return OutcomeUnknownError(
@@ -78,6 +83,27 @@ def translate(error: Exception, command: str, *, write_sent: bool = False) -> Ag
     return _refusal(command, text, lowered)
 
 
+def _not_done(names: set[str], lowered: str) -> str | None:
+    """Why a server does not do for a while what it is told; None for other errors."""
+    if "BusyLoadingError" in names or lowered.startswith("loading "):
+        return "the server is still loading its data, try again later"
+    if _is_replica(names, lowered):
+        return "the server is a replica and takes no writes (after a failover, the former primary)"
+    if names & _UNWELL_CLASSES or lowered.startswith(_UNWELL_TEXTS):
+        return "the cluster does not serve all slots at the moment, try again later"
+    return None
+
+
+def is_refused_by_replica(reply: object) -> bool:
+    """Whether a server refused a write because it is a replica, so that nothing happened."""
+    cause = reply.__cause__ if isinstance(reply, EngineUnavailableError) else None
+    return cause is not None and _is_replica({cls.__name__ for cls in type(cause).__mro__}, str(cause).lower())
+
+
+def _is_replica(names: set[str], lowered: str) -> bool:
+    return "ReadOnlyError" in names or lowered.startswith("readonly ")
+
+
 def _refusal(command: str, text: str, lowered: str) -> EngineError:
     if "unknown command" in lowered and command.startswith("FT."):
         return SearchModuleMissingError(_MODULE_MISSING.format(command=command))
@@ -85,6 +111,11 @@ def _refusal(command: str, text: str, lowered: str) -> EngineError:
         return IndexMissingError(f"the search index does not exist: {text}")
     if command.startswith("FT.") and ("timeout" in lowered or "timed out" in lowered):
         return SearchTimeoutError(f"the server gave up {command}: {text}")
+    if lowered.startswith("moved "):
+        return EngineError(
+            f"the server is one of a cluster and refused {command}, whose key another one has: open it with "
+            f"valkey+cluster://host:port, or pass a ValkeyCluster: {text}"
+        )
     return EngineError(f"the server refused {command}: {text}")
 
 

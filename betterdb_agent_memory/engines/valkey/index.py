@@ -9,7 +9,7 @@ from typing import Any
 
 from betterdb_agent_memory.engines.base import Collection, IndexState
 from betterdb_agent_memory.engines.valkey import commands, reply
-from betterdb_agent_memory.engines.valkey.client import ValkeyClient
+from betterdb_agent_memory.engines.valkey.command_client import CommandClient
 from betterdb_agent_memory.engines.valkey.faults import is_lost_race
 from betterdb_agent_memory.engines.valkey.index_info import IndexInfo, parse_info
 from betterdb_agent_memory.engines.valkey.packing import Command
@@ -29,7 +29,7 @@ _LEEWAY = 0.25
 class Index:
     """What is known about a collection's index; until it was looked at, the contract is assumed."""
 
-    def __init__(self, client: ValkeyClient, collection: Collection) -> None:
+    def __init__(self, client: CommandClient, collection: Collection) -> None:
         self._client = client
         self._collection = collection
         self._info: IndexInfo | None = None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from betterdb_agent_memory.engines.base import Fence
+from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.engines.valkey import reply
-from betterdb_agent_memory.engines.valkey.client import ValkeyClient
+from betterdb_agent_memory.engines.valkey.beside import is_crossing
+from betterdb_agent_memory.engines.valkey.command_client import CommandClient
 from betterdb_agent_memory.engines.valkey.limits import MAX_TTL_SECONDS
 from betterdb_agent_memory.engines.valkey.scripts import load_script, run_many
 from betterdb_agent_memory.errors import InvalidInputError
@@ -16,7 +19,7 @@ class ValkeyLeases:
     can be repeated: the holder gets its own token again.
     """
 
-    def __init__(self, client: ValkeyClient) -> None:
+    def __init__(self, client: CommandClient) -> None:
         self._client = client
 
     async def acquire(self, key: str, owner: str, *, ttl_seconds: float, lasting: bool = True) -> int | None:
@@ -30,6 +33,31 @@ class ValkeyLeases:
     async def release(self, key: str, owner: str) -> bool:
         """Give the lease back; false when it is no longer the owner's."""
         return await self._run(key, "release", owner, 1) > 0
+
+    async def write_map(self, fence: Fence, key: str, fields: Fields) -> None:
+        """Set fields (at least one) of the map `key`, unless somebody else has taken the lease of `fence` since.
+
+        One round trip; two, of which the first looks at the lease, where they are of two slots of a cluster.
+
+        Raises:
+            LeaseLostError: somebody has; nothing was written.
+        """
+        pairs = [part for pair in fields.items() for part in pair]
+        if self._client.are_together(key, fence.key):
+            script = load_script("write_fenced_map")
+            command = script.call(key, [str(fence.token), *pairs], beside=[fence.key])
+            [outcome] = await run_many(self._client, [command])
+            if not is_crossing(outcome):
+                if isinstance(outcome, Exception):
+                    raise outcome
+                if reply.as_int(outcome) == 0:
+                    raise fence.lost()
+                return
+        if reply.as_int(await self._client.ask("HGET", fence.key, "token") or 0) != fence.token:
+            raise fence.lost()
+        [outcome] = await run_many(self._client, [("HSET", key, *pairs)])
+        if isinstance(outcome, Exception):
+            raise outcome
 
     async def _run(self, key: str, verb: str, owner: str, ttl_seconds: float) -> int:
         if not 0.001 <= ttl_seconds <= MAX_TTL_SECONDS:

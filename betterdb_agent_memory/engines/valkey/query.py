@@ -20,6 +20,7 @@ from betterdb_agent_memory.engines.base import IndexSchema, SchemaField
 from betterdb_agent_memory.engines.filters import (
     MAX_FILTER_BYTES,
     TAG_SEPARATOR,
+    Absent,
     AllOf,
     AnyOf,
     Between,
@@ -163,7 +164,7 @@ class Wording:
                 return self._range(leaf, negated=negated) is not None
             case Equals() | HasTag():
                 return not negated and leaf.field in self._tags
-            case IdIn():
+            case IdIn() | Absent():
                 return False
 
     def all_of(self, clauses: Iterable[Clause], room: int, *, negated: bool = False) -> list[Piece]:
@@ -198,7 +199,7 @@ class Wording:
         match clause:
             case Not(clause=inner):
                 return self._pieces(inner, room, negated=not negated)
-            case IdIn():
+            case IdIn() | Absent():
                 return ()
             case Between():
                 text = self._range(clause, negated=negated)

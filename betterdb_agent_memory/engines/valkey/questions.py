@@ -10,7 +10,7 @@ from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.engines.base import Collection, Row, Word
 from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.engines.valkey import commands, query, reply
-from betterdb_agent_memory.engines.valkey.client import ValkeyClient
+from betterdb_agent_memory.engines.valkey.command_client import CommandClient
 from betterdb_agent_memory.engines.valkey.index import Index
 from betterdb_agent_memory.engines.valkey.packing import Command
 from betterdb_agent_memory.engines.valkey.words import WordClauses
@@ -25,7 +25,7 @@ _KEPT_PREFILTERS = 512
 class Questions:
     """Searches of one collection, each with the stated timeout, and the keys of their rows understood."""
 
-    def __init__(self, client: ValkeyClient, collection: Collection, index: Index, *, timeout_ms: int) -> None:
+    def __init__(self, client: CommandClient, collection: Collection, index: Index, *, timeout_ms: int) -> None:
         self.client = client
         self.collection = collection
         self.index = index

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, TypeVar
 
 from betterdb_agent_memory.engines.base import (
     Answers,
     Collection,
+    Counter,
     Expected,
+    Fence,
+    GroupCount,
+    GroupCounting,
     IndexState,
     Outcome,
     Page,
@@ -19,13 +23,17 @@ from betterdb_agent_memory.engines.base import (
     Search,
     Tally,
 )
+from betterdb_agent_memory.engines.event_log import Announcement, Announcing, Deed
 from betterdb_agent_memory.engines.filters import Fields, Filter
 from betterdb_agent_memory.engines.valkey import query, reply
+from betterdb_agent_memory.engines.valkey.apart import Apart, Telling
+from betterdb_agent_memory.engines.valkey.beside import Besides, outcome_in
 from betterdb_agent_memory.engines.valkey.by_key import ByKey
 from betterdb_agent_memory.engines.valkey.choosing import Choosing
-from betterdb_agent_memory.engines.valkey.client import ValkeyClient
+from betterdb_agent_memory.engines.valkey.command_client import CommandClient
 from betterdb_agent_memory.engines.valkey.effort import MAX_NEIGHBOURS
 from betterdb_agent_memory.engines.valkey.expiries import read_expiries
+from betterdb_agent_memory.engines.valkey.groups import Groups
 from betterdb_agent_memory.engines.valkey.index import Index
 from betterdb_agent_memory.engines.valkey.keyspace import own_ids
 from betterdb_agent_memory.engines.valkey.limits import MAX_POSITION, check_change, check_write, is_own
@@ -37,14 +45,17 @@ from betterdb_agent_memory.engines.valkey.search import Selection
 from betterdb_agent_memory.engines.valkey.walk import Walk
 from betterdb_agent_memory.engines.valkey.writing import (
     change_command,
+    concerns_group,
     delete_command,
     outcome_of,
     settle,
+    told_outcome,
     write_command,
 )
 from betterdb_agent_memory.errors import InvalidInputError
 
 _PAGE = 1000
+_Item = TypeVar("_Item")
 
 
 class ValkeyRecords:
@@ -58,10 +69,20 @@ class ValkeyRecords:
     """
 
     def __init__(
-        self, client: ValkeyClient, collection: Collection, *, search_timeout_ms: int, minimum_ef: int
+        self,
+        client: CommandClient,
+        collection: Collection,
+        counting: GroupCounting | None = None,
+        announcing: Announcing | None = None,
+        *,
+        search_timeout_ms: int,
+        minimum_ef: int,
     ) -> None:
         self._client = client
         self._collection = collection
+        self._besides = Besides(client, collection)
+        self._groups = Groups(client, collection, counting, self._besides)
+        self._announcing = announcing
         self._index = Index(client, collection)
         self._questions = Questions(client, collection, self._index, timeout_ms=search_timeout_ms)
         self._by_key = ByKey(
@@ -127,24 +148,42 @@ class ValkeyRecords:
         await self._index.drop()
         dropped = 0
         async for ids in own_ids(self._client, self._collection.key_prefix, page_size=_PAGE):
-            dropped += sum(await self._deleted([("UNLINK", self._key(id)) for id in ids], ids))
+            answers: list[Any] = await run_many(self._client, [("UNLINK", self._key(id)) for id in ids])
+            gone = sum(not isinstance(answer, Exception) and reply.as_int(answer) > 0 for answer in answers)
+            self._index.note_deleted(gone)
+            settle(ids, answers)
+            dropped += gone
         return dropped
 
-    async def write_many(self, writes: Sequence[RecordWrite]) -> list[Outcome]:
+    async def write_many(self, writes: Sequence[RecordWrite], *, fence: Fence | None = None) -> list[Outcome]:
         """Store records whole, each with its expiry in one atomic step; what became of each.
 
-        One round trip per 500.
+        One round trip per 500; one more where groups are counted in another slot of a cluster.
 
         Raises:
             InvalidInputError: an id, a time to live or an empty record; nothing was sent.
+            LeaseLostError: somebody else has the lease of `fence`; it says which were written before.
             OutcomeUnknownError: the connection broke; each record is whole, unchanged or absent.
             PartialBatchError: some were written; it says which.
         """
         for write in writes:
             check_write(write)
-        sent = [write_command(self._key(write.id), write, self._whole_field) for write in writes]
+        counted = self._groups.are_counted
+
+        def command(write: RecordWrite, announced: Announcement | None) -> Command:
+            key = self._key(write.id)
+            beside = self._besides.of(key, write.id, fence=fence, counted=counted, announced=announced)
+            return write_command(key, write, self._whole_field, beside)
+
         self._index.note_written(len(writes))
-        return await self._outcomes(sent, [write.id for write in writes])
+        ids = [write.id for write in writes]
+        sent, answers = await self._sent("write", command, writes, ids, held=[write.fields for write in writes])
+        apart = await self._groups.count_apart(ids, answers)
+        if counted:
+            # Also where some of the batch has failed.
+            self._groups.tell(writes, answers, apart)
+        settle([write.id for write in writes], answers, fence)
+        return [outcome_of(one, answer) for one, answer in zip(sent, answers, strict=True)]
 
     async def read_many(self, ids: Sequence[str], fields: Sequence[str] | None) -> list[Fields | None]:
         """The asked-for fields of each id, in order, `fields` None for all; None for a record with none
@@ -163,12 +202,21 @@ class ValkeyRecords:
         expiries = dict(zip(own, await read_expiries(self._client, [self._key(id) for id in own]), strict=True))
         return [expiries.get(id) for id in ids]
 
-    async def delete_many(self, ids: Sequence[str], *, expected: Sequence[Expected] | None = None) -> list[bool]:
+    async def delete_many(
+        self,
+        ids: Sequence[str],
+        *,
+        expected: Sequence[Expected] | None = None,
+        fence: Fence | None = None,
+        counter: Counter | None = None,
+    ) -> list[bool]:
         """Delete records, with `expected` only those that hold these values; true where there was one.
 
-        One round trip per 500.
+        `counter` goes up by one with each. One round trip per 500; one more where the counter, or the count of
+        groups, is of another slot of a cluster.
 
         Raises:
+            LeaseLostError: somebody else has the lease of `fence`; it says which were deleted before.
             OutcomeUnknownError: the connection broke; deleting again is harmless.
             PartialBatchError: some were deleted; it says which.
         """
@@ -176,24 +224,61 @@ class ValkeyRecords:
         if len(conditions) != len(ids):
             raise InvalidInputError(f"{len(ids)} ids and {len(conditions)} sets of expected values")
         own = [(id, condition) for id, condition in zip(ids, conditions, strict=True) if is_own(id)]
-        commands = [delete_command(self._key(id), condition) for id, condition in own]
-        flags = iter(await self._deleted(commands, [id for id, _ in own]))
+        counted = self._groups.are_counted
+
+        def command(item: tuple[str, Expected | None], announced: Announcement | None) -> Command:
+            key = self._key(item[0])
+            beside = self._besides.of(key, item[0], fence=fence, counted=counted, counter=counter, announced=announced)
+            return delete_command(key, item[1], beside)
+
+        _, answers = await self._sent("delete", command, own, [id for id, _ in own])
+        gone = [not isinstance(answer, Exception) and outcome_in(answer) == 1 for answer in answers]
+        self._index.note_deleted(sum(gone))
+        apart = counter is not None and own and not self._besides.are_together(self._key(own[0][0]), counter.key)
+        if counter is not None and apart and any(gone):
+            await self._client.tell_many([("HINCRBY", counter.key, counter.field, sum(gone))])
+        await self._groups.count_apart([id for id, _ in own], answers)
+        settle([id for id, _ in own], answers, fence)
+        flags = iter(gone)
         return [is_own(id) and next(flags) for id in ids]
 
-    async def change_many(self, changes: Sequence[RecordChange]) -> list[Outcome]:
+    async def change_many(self, changes: Sequence[RecordChange], *, fence: Fence | None = None) -> list[Outcome]:
         """Change records that still exist: CHANGED, MISSING or REFUSED. One round trip per 500.
 
         Raises:
             InvalidInputError: a time to live; nothing was sent.
+            LeaseLostError: somebody else has the lease of `fence`; it says which were changed before.
             OutcomeUnknownError: the connection broke; increments may have been added once.
             PartialBatchError: some were changed; it says which.
         """
         for change in changes:
             check_change(change)
         own = [change for change in changes if is_own(change.id)]
-        sent = [change_command(self._key(change.id), change, self._whole_field) for change in own]
-        outcomes = iter(await self._outcomes(sent, [change.id for change in own]))
+        counted, fields = self._groups.are_counted, self._collection.group_fields
+
+        def command(change: RecordChange, announced: Announcement | None) -> Command:
+            key, is_counted = self._key(change.id), counted and concerns_group(change, fields)
+            beside = self._besides.of(key, change.id, fence=fence, counted=is_counted, announced=announced)
+            return change_command(key, change, self._whole_field, beside)
+
+        ids = [change.id for change in own]
+        sent, answers = await self._sent("change", command, own, ids)
+        await self._groups.count_apart(ids, answers)
+        settle(ids, answers, fence)
+        outcomes = iter([outcome_of(one, answer) for one, answer in zip(sent, answers, strict=True)])
         return [next(outcomes) if is_own(change.id) else Outcome.MISSING for change in changes]
+
+    async def read_group(self, group: str) -> GroupCount:
+        """How many records of `group` were counted, and which was written last. One round trip."""
+        return await self._groups.read(group)
+
+    async def correct_group(self, group: str, difference: int, *, fence: Fence) -> None:
+        """Add to the count of `group`, and begin to keep it where nobody did. One round trip.
+
+        Raises:
+            LeaseLostError: somebody else has the lease of `fence`.
+        """
+        await self._groups.correct(group, difference, fence)
 
     async def search_many(
         self, vector: bytes, searches: Sequence[Search], *, fields: Sequence[str], tallies: Sequence[Tally] = ()
@@ -301,14 +386,61 @@ class ValkeyRecords:
     def _key(self, id: str) -> str:
         return self._collection.key_prefix + id
 
-    async def _outcomes(self, commands: Sequence[Command], ids: Sequence[str]) -> list[Outcome]:
-        answers = await run_many(self._client, commands)
-        settle(ids, answers)
-        return [outcome_of(command, answer) for command, answer in zip(commands, answers, strict=True)]
+    async def _sent(
+        self,
+        deed: Deed,
+        command: Callable[[_Item, Announcement | None], Command],
+        items: Sequence[_Item],
+        ids: Sequence[str],
+        *,
+        held: Sequence[Fields] | None = None,
+    ) -> tuple[list[Command], list[Any]]:
+        """The commands about these, and their answers; those that touch too many slots are put otherwise."""
+        announced = [None if self._announcing is None else self._announcing.of(deed, id) for id in ids]
+        sent = [command(item, one) for item, one in zip(items, announced, strict=True)]
+        answers = await self._told(sent, ids, announced, held)
+        if refused := self._besides.learn(answers):
+            for place in refused:
+                sent[place] = command(items[place], announced[place])
+            again = await self._told(
+                [sent[place] for place in refused],
+                [ids[place] for place in refused],
+                [announced[place] for place in refused],
+                None if held is None else [held[place] for place in refused],
+            )
+            for place, answer in zip(refused, again, strict=True):
+                answers[place] = answer
+        return sent, answers
 
-    async def _deleted(self, commands: Sequence[Command], ids: Sequence[str]) -> list[bool]:
-        answers: list[Any] = await run_many(self._client, commands)
-        gone = [not isinstance(answer, Exception) and reply.as_int(answer) > 0 for answer in answers]
-        self._index.note_deleted(sum(gone))
-        settle(ids, answers)
-        return gone
+    async def _told(
+        self,
+        commands: Sequence[Command],
+        ids: Sequence[str],
+        announced: Sequence[Announcement | None],
+        held: Sequence[Fields] | None,
+    ) -> list[Any]:
+        """The answers. What cannot be told in the same step is noted before and told after: two round trips more,
+        and one where it is not known what the records `held`.
+        """
+        together = [
+            one is None or self._besides.are_together(self._key(id), one.log_key)
+            for id, one in zip(ids, announced, strict=True)
+        ]
+        if all(together):
+            return await run_many(self._client, commands)
+        names = tuple(dict.fromkeys(name for one in announced if one is not None for name in one.copied))
+        known: Sequence[Fields | None] = held if held is not None else await self._by_key.read(ids, names)
+        apart = Apart(
+            self._client,
+            [
+                None if one is None or is_together else Telling(id, one, fields or {})
+                for id, one, is_together, fields in zip(ids, announced, together, known, strict=True)
+            ],
+        )
+        await apart.note()
+        answers = await run_many(self._client, commands)
+        outcomes = [told_outcome(command, answer) for command, answer in zip(commands, answers, strict=True)]
+        changed = [id for id, outcome in zip(ids, outcomes, strict=True) if outcome is Outcome.CHANGED]
+        now = dict(zip(changed, await self._by_key.read(changed, names) if changed else (), strict=True))
+        await apart.settle(outcomes, [now.get(id) for id in ids])
+        return answers

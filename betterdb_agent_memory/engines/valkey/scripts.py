@@ -9,19 +9,27 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import Any
 
-from betterdb_agent_memory.engines.valkey.client import ValkeyClient
+from betterdb_agent_memory.engines.valkey.command_client import CommandClient
 from betterdb_agent_memory.engines.valkey.packing import Argument, Command
 
 _PARTS = {
-    "change": ("expecting", "changing"),
+    "change": ("appending", "beside", "expecting", "changing"),
     "choose": (),
-    "delete": ("expecting",),
+    "correct_count": (),
+    "delete": ("appending", "beside", "expecting"),
     "delete_value": (),
     "expire_value": (),
     "increment": (),
     "lease": (),
+    "log_append": ("appending",),
+    "log_head": (),
+    "log_open": (),
+    "log_settle": ("appending",),
+    "log_share": (),
+    "move": (),
     "remove_field": (),
-    "write": ("expecting", "changing", "storing"),
+    "write": ("appending", "beside", "expecting", "changing", "storing"),
+    "write_fenced_map": (),
     "write_map": (),
 }
 """Each script, and the files that stand before it: what several scripts do is written once."""
@@ -29,17 +37,17 @@ _PARTS = {
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script of one key."""
+    """A script about one key, and perhaps others beside it."""
 
     text: str
     digest: str
 
-    def call(self, key: str, arguments: Sequence[Argument]) -> Command:
-        """The command that runs it with `key` and `arguments`, for `run_many`."""
-        return ("EVALSHA", self.digest, "1", key, *arguments)
+    def call(self, key: str, arguments: Sequence[Argument], *, beside: Sequence[str] = ()) -> Command:
+        """The command that runs it with `key`, the keys `beside` it and `arguments`, for `run_many`."""
+        return ("EVALSHA", self.digest, 1 + len(beside), key, *beside, *arguments)
 
 
-async def run_many(client: ValkeyClient, commands: Sequence[Command]) -> list[Any]:
+async def run_many(client: CommandClient, commands: Sequence[Command]) -> list[Any]:
     """Run scripts and other writes, in order and at most once; replies or errors, in order.
 
     One round trip per 500, and one more for those that a server answered with NOSCRIPT: they have not

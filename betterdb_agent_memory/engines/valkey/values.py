@@ -7,8 +7,7 @@ from typing import Any, TypeVar
 
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.engines.valkey import reply
-from betterdb_agent_memory.engines.valkey.client import ValkeyClient
-from betterdb_agent_memory.engines.valkey.keyspace import pattern
+from betterdb_agent_memory.engines.valkey.command_client import CommandClient
 from betterdb_agent_memory.engines.valkey.limits import checked_ttl
 from betterdb_agent_memory.engines.valkey.packing import Argument, Command
 from betterdb_agent_memory.engines.valkey.scripts import load_script, run_many
@@ -22,7 +21,7 @@ _Parser = Callable[[list[Any]], Any]
 class ValkeyValues(Values):
     """The `Values` of a server."""
 
-    def __init__(self, client: ValkeyClient) -> None:
+    def __init__(self, client: CommandClient) -> None:
         self._client = client
 
     def batch(self) -> ValkeyBatch:
@@ -30,20 +29,17 @@ class ValkeyValues(Values):
         return ValkeyBatch(self._client)
 
     async def scan_keys(self, prefix: str, *, page_size: int = 1000) -> AsyncIterator[list[str]]:
-        """Pages of the keys that begin with `prefix`; looks at every key of the server's database."""
-        cursor = b"0"
-        while True:
-            answer = await self._client.ask("SCAN", cursor, "MATCH", pattern(prefix), "COUNT", page_size)
-            cursor, keys = reply.parse_scan(answer)
+        """Pages of the keys that begin with `prefix`; looks at every key of the server's database, on a cluster of
+        every primary's.
+        """
+        async for keys in self._client.scan(prefix, page_size=page_size):
             yield [text for key in keys if (text := _text(key)) is not None]
-            if cursor == b"0":
-                return
 
 
 class ValkeyBatch(ValueBatch):
     """Commands with what makes values of their replies."""
 
-    def __init__(self, client: ValkeyClient) -> None:
+    def __init__(self, client: CommandClient) -> None:
         self._client = client
         self._commands: list[Command] = []
         self._replies: list[tuple[Reply[Any], int, _Parser]] = []
@@ -126,9 +122,9 @@ class ValkeyBatch(ValueBatch):
         if not self._commands:
             return
         answers = await (run_many if self._writes else _ask_many)(self._client, self._commands)
-        first = answers[0]
-        if isinstance(first, EngineUnavailableError):
-            raise first
+        # On a cluster one node may be gone while the others did what they were told.
+        if all(isinstance(answer, EngineUnavailableError) for answer in answers):
+            raise answers[0]
         position = 0
         for pending, count, parse in self._replies:
             mine = answers[position : position + count]
@@ -147,7 +143,7 @@ class ValkeyBatch(ValueBatch):
         return self._ask(parse, command)
 
 
-async def _ask_many(client: ValkeyClient, commands: Sequence[Command]) -> list[Any]:
+async def _ask_many(client: CommandClient, commands: Sequence[Command]) -> list[Any]:
     return await client.ask_many(commands)
 
 

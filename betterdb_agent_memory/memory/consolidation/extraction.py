@@ -10,6 +10,7 @@ from betterdb_agent_memory.engines.base import RecordChange
 from betterdb_agent_memory.engines.filters import TAG_SEPARATOR
 from betterdb_agent_memory.errors import ConsolidationError
 from betterdb_agent_memory.leasing import HeldLease
+from betterdb_agent_memory.memory.changes.cause import because
 from betterdb_agent_memory.memory.consolidation.batching import Batches
 from betterdb_agent_memory.memory.consolidation.curation import Curation, FactWrite, StoredFact, curate
 from betterdb_agent_memory.memory.consolidation.facts import ConsolidateFactsResult, Fact, FactExtractor
@@ -26,7 +27,7 @@ from betterdb_agent_memory.memory.record import (
     checked_id,
     checked_label,
 )
-from betterdb_agent_memory.memory.scope import require_text, scope_filter
+from betterdb_agent_memory.memory.scope import require_text
 
 _WRITE_PAGE = 500
 
@@ -179,10 +180,11 @@ async def _carry_out(
     """Write, delete, and then apply the limit of the scope."""
     memories = [_memory(workshop, request, write, now_ms) for write in curation.writes]
     created = tuple(memory.id for memory in memories)
-    with workshop.protecting(created):
+    # What goes here are facts that others have taken the place of.
+    with because("superseded"):
         deleted = await _write_and_delete(workshop, request, curation, memories, lease)
-        for tags in dict.fromkeys(memory.tags for memory in memories):
-            await workshop.make_room(scope_filter(request.candidates.scope, tags))
+    if memories:
+        await workshop.make_room(request.candidates.scope)
     return _Changed(created, deleted)
 
 
@@ -198,7 +200,7 @@ async def _write_and_delete(
     request.conduct.report("writing", written, len(memories))
     for page in pages(memories, _WRITE_PAGE):
         lease.check()
-        await workshop.write(page, ttl_seconds=request.ttl_seconds)
+        await workshop.write(page, fence=lease.fence, ttl_seconds=request.ttl_seconds)
         written += len(page)
         request.conduct.report("writing", written, len(memories))
     await _add_tags(workshop, curation, lease)
@@ -206,7 +208,7 @@ async def _write_and_delete(
     deleted = await journal.finish(lambda done: request.conduct.report("deleting", done, curation.deleted))
     for sources in pages(curation.deletes):
         lease.check()
-        gone = await delete_unchanged(workshop.records, sources)
+        gone = await delete_unchanged(workshop.records, sources, lease.fence)
         await workshop.forgotten(gone)
         deleted += len(gone)
         request.conduct.report("deleting", deleted, curation.deleted)
@@ -220,7 +222,8 @@ async def _add_tags(workshop: Workshop, curation: Curation, lease: HeldLease) ->
     ]
     for page in pages(changes, _WRITE_PAGE):
         lease.check()
-        await workshop.records.change_many(page)
+        with because("updated"):
+            await workshop.records.change_many(page, fence=lease.fence)
         await workshop.keep_in_step([change.id for change in page])
 
 

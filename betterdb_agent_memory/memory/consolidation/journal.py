@@ -15,9 +15,10 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
-from betterdb_agent_memory.engines.base import Records
+from betterdb_agent_memory.engines.base import Fence, Records
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.engines.values import Values
+from betterdb_agent_memory.memory.changes.cause import because, present_cause
 from betterdb_agent_memory.memory.record import CONTENT, VERSION
 
 DIGEST_FIELDS = (CONTENT, VERSION)
@@ -43,10 +44,13 @@ def digest(fields: Fields) -> str:
     return content.hexdigest()[:32]
 
 
-async def delete_unchanged(records: Records, sources: Sequence[Source]) -> list[str]:
+async def delete_unchanged(records: Records, sources: Sequence[Source], fence: Fence) -> list[str]:
     """Delete the sources that still are what they were; their ids. Two round trips.
 
     One that was changed meanwhile stays, also when that happens between the two.
+
+    Raises:
+        LeaseLostError: somebody else has the lease of `fence` by then.
     """
     found = await records.read_many([source.id for source in sources], DIGEST_FIELDS)
     same = [
@@ -57,15 +61,17 @@ async def delete_unchanged(records: Records, sources: Sequence[Source]) -> list[
     if not same:
         return []
     expected = [{name: fields.get(name) for name in DIGEST_FIELDS} for _, fields in same]
-    deleted = await records.delete_many([id for id, _ in same], expected=expected)
+    with because(present_cause().kind or "consolidated"):
+        deleted = await records.delete_many([id for id, _ in same], expected=expected, fence=fence)
     return [id for (id, _), was_there in zip(same, deleted, strict=True) if was_there]
 
 
 class Journal:
     """The deletions of one store that products stand for.
 
-    `check` is called before each page of deletions, and raises when the lease is gone. `on_deleted` is
-    told which memories each page deleted.
+    `check` is called before each page of deletions, and raises when the lease is gone; what gets past it is refused
+    by the `fence` once somebody else has the lease. `on_deleted` is told which memories each page deleted. The
+    journal's own entries need no fence: each belongs to one product, whose id nobody else ever uses.
     """
 
     def __init__(
@@ -75,12 +81,14 @@ class Journal:
         key: str,
         *,
         check: Callable[[], None],
+        fence: Fence,
         on_deleted: Callable[[Sequence[str]], Awaitable[None]],
     ) -> None:
         self._values = values
         self._records = records
         self._key = key
         self._check = check
+        self._fence = fence
         self._on_deleted = on_deleted
         self._noted: dict[str, list[Source]] = {}
 
@@ -134,7 +142,9 @@ class Journal:
         deleted = 0
         for group in _grouped(entries):
             self._check()
-            gone = await delete_unchanged(self._records, [source for page in group.values() for source in page])
+            gone = await delete_unchanged(
+                self._records, [source for page in group.values() for source in page], self._fence
+            )
             await self._on_deleted(gone)
             deleted += len(gone)
             await self._values.remove_fields(self._key, list(group))

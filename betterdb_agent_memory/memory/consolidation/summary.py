@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from betterdb_agent_memory.engines.base import Fence
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.errors import ConsolidationError
 from betterdb_agent_memory.leasing import HeldLease
@@ -16,7 +17,7 @@ from betterdb_agent_memory.memory.consolidation.kinds import SUMMARY_SOURCE, Kin
 from betterdb_agent_memory.memory.consolidation.request import SummaryRequest
 from betterdb_agent_memory.memory.consolidation.workshop import Workshop, asked
 from betterdb_agent_memory.memory.record import CONTENT, DERIVED_SUMMARY, MemoryItem, NewMemory, checked_id
-from betterdb_agent_memory.memory.scope import require_text, scope_filter
+from betterdb_agent_memory.memory.scope import require_text
 
 
 @dataclass(slots=True)
@@ -105,14 +106,13 @@ async def _summarize(
         await journal.note({summary.id: sources.seen})
     request.conduct.report("writing", 0, 1)
     lease.check()
-    with workshop.protecting([summary.id]):
-        expires, expires_at_ms = await _write(workshop, request, sources, summary)
-        if expires and expires_at_ms is None:
-            await journal.drop()
-            return unwritten
-        request.conduct.report("deleting", 0, len(sources.seen))
-        deleted = await journal.finish(lambda done: request.conduct.report("deleting", done, len(sources.seen)))
-        await workshop.make_room(scope_filter(request.candidates.scope, summary.tags))
+    expires, expires_at_ms = await _write(workshop, request, sources, summary, lease.fence)
+    if expires and expires_at_ms is None:
+        await journal.drop()
+        return unwritten
+    request.conduct.report("deleting", 0, len(sources.seen))
+    deleted = await journal.finish(lambda done: request.conduct.report("deleting", done, len(sources.seen)))
+    await workshop.make_room(request.candidates.scope)
     return ConsolidateResult(len(sources.seen), [summary.id], deleted, calls, expires_at_ms)
 
 
@@ -128,7 +128,7 @@ async def _all_expired(workshop: Workshop, request: SummaryRequest, sources: _So
 
 
 async def _write(
-    workshop: Workshop, request: SummaryRequest, sources: _Sources, summary: NewMemory
+    workshop: Workshop, request: SummaryRequest, sources: _Sources, summary: NewMemory, fence: Fence
 ) -> tuple[bool, int | None]:
     """Store the summary; whether it expires, and when: None if it then did already and is not there.
 
@@ -136,11 +136,11 @@ async def _write(
     """
     if request.ttl_seconds is None:
         at_ms = sources.expires_at_ms
-        await workshop.write([summary], expires_at_ms=at_ms)
+        await workshop.write([summary], fence=fence, expires_at_ms=at_ms)
         expires = at_ms is not None
     else:
         at_ms = None
-        await workshop.write([summary], ttl_seconds=request.ttl_seconds or None)
+        await workshop.write([summary], fence=fence, ttl_seconds=request.ttl_seconds or None)
         expires = request.ttl_seconds > 0
     if not expires:
         return False, None

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.clock import Clock
-from betterdb_agent_memory.engines.base import Leases, Records, Row
+from betterdb_agent_memory.engines.base import Fence, Leases, Records, Row
 from betterdb_agent_memory.engines.filters import Fields, Filter
 from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.errors import AgentMemoryError, ConsolidationError
@@ -19,6 +18,7 @@ from betterdb_agent_memory.memory.consolidation.journal import DIGEST_FIELDS, Jo
 from betterdb_agent_memory.memory.consolidation.kinds import KIND_FIELDS
 from betterdb_agent_memory.memory.consolidation.request import Conduct
 from betterdb_agent_memory.memory.record import ITEM_FIELDS, MemoryItem, NewMemory, decode_memory
+from betterdb_agent_memory.memory.scope import MemoryScope
 from betterdb_agent_memory.memory.spaces import SearchedRecords
 from betterdb_agent_memory.memory.watch import StoreWatch
 
@@ -27,9 +27,16 @@ class WriteMemories(Protocol):
     """Embeds memories and stores them."""
 
     async def __call__(
-        self, memories: Sequence[NewMemory], *, ttl_seconds: int | None = None, expires_at_ms: int | None = None
+        self,
+        memories: Sequence[NewMemory],
+        *,
+        fence: Fence,
+        ttl_seconds: int | None = None,
+        expires_at_ms: int | None = None,
     ) -> None:
-        """Store all of them under their new ids, with one expiry; nothing is written if an embedding fails."""
+        """Store all of them under their new ids, with one expiry; nothing is written if an embedding fails, or if
+        somebody else has the lease of `fence` by then.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +45,7 @@ class Workshop:
 
     `ready` refuses a store that could not embed what comes out. `searched` gives the memories as a complete
     index finds them, None before there is one. `write` embeds and stores, `keep_in_step` is told what was
-    changed or deleted otherwise, `make_room` evicts what the scope of a filter holds too much (both best
-    effort), and `protecting` keeps memories from being evicted meanwhile.
+    changed or deleted otherwise, `make_room` evicts what a scope holds too much (both best effort).
     """
 
     name: str
@@ -53,8 +59,7 @@ class Workshop:
     searched: Callable[[], Awaitable[SearchedRecords | None]]
     write: WriteMemories
     keep_in_step: Callable[[Sequence[str]], Awaitable[None]]
-    make_room: Callable[[Filter], Awaitable[None]]
-    protecting: Callable[[Sequence[str]], AbstractContextManager[None]]
+    make_room: Callable[[MemoryScope], Awaitable[None]]
     fact_source: str
     fact_importance: float
     max_content_bytes: int
@@ -80,6 +85,7 @@ class Workshop:
             self.records,
             f"{self.name}:__mem_consolidation",
             check=lease.check,
+            fence=lease.fence,
             on_deleted=self.forgotten,
         )
 

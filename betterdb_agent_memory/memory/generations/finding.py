@@ -11,7 +11,9 @@ from typing import TypeVar
 
 from betterdb_agent_memory.engines.base import (
     Answers,
+    Counter,
     Expected,
+    Fence,
     Page,
     Position,
     Records,
@@ -70,9 +72,16 @@ class OwnRecords:
         """See `SearchedRecords.read_many`."""
         return await self._memories.read_many(ids, fields)
 
-    async def delete_many(self, ids: Sequence[str], *, expected: Sequence[Expected] | None = None) -> list[bool]:
+    async def delete_many(
+        self,
+        ids: Sequence[str],
+        *,
+        expected: Sequence[Expected] | None = None,
+        fence: Fence | None = None,
+        counter: Counter | None = None,
+    ) -> list[bool]:
         """Their vectors of the next model leave with them."""
-        deleted = await self._memories.delete_many(ids, expected=expected)
+        deleted = await self._memories.delete_many(ids, expected=expected, fence=fence, counter=counter)
         gone = [id for id, was_there in zip(ids, deleted, strict=True) if was_there]
         mirrors = await self._mirrors() if gone else None
         if mirrors is not None:
@@ -136,9 +145,16 @@ class FoundRecords:
         """See `SearchedRecords.read_many`."""
         return await self._ask(lambda found: found.read_many(ids, fields))
 
-    async def delete_many(self, ids: Sequence[str], *, expected: Sequence[Expected] | None = None) -> list[bool]:
+    async def delete_many(
+        self,
+        ids: Sequence[str],
+        *,
+        expected: Sequence[Expected] | None = None,
+        fence: Fence | None = None,
+        counter: Counter | None = None,
+    ) -> list[bool]:
         """See `SearchedRecords.delete_many`."""
-        return await self._ask(lambda found: found.delete_many(ids, expected=expected))
+        return await self._ask(lambda found: found.delete_many(ids, expected=expected, fence=fence, counter=counter))
 
     async def count(self, filter: Filter) -> int:
         """See `SearchedRecords.count`."""

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
-from betterdb_agent_memory.engines.base import Collection, Engine, Outcome, RecordChange, Records, RecordWrite
+from betterdb_agent_memory.engines.base import Collection, Engine, Fence, Outcome, RecordChange, Records, RecordWrite
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.errors import AgentMemoryError
 from betterdb_agent_memory.memory import record
@@ -124,12 +124,15 @@ class Generation:
             await self.adopt(ids)
         return result
 
-    async def refresh(self, ids: Sequence[str]) -> SyncResult:
+    async def refresh(self, ids: Sequence[str], *, fence: Fence | None = None) -> SyncResult:
         """Bring the vectors of these memories up to date, each with its expiry.
 
         A memory that is gone loses its vector. Only new or changed contents are embedded. Two round
         trips where nothing has changed, up to five otherwise, for at most a few hundred ids; repeated for memories
         that change meanwhile.
+
+        Raises:
+            LeaseLostError: somebody else has the lease of `fence` by then.
         """
         embedded = written = 0
         failed: dict[str, AgentMemoryError] = {}
@@ -137,17 +140,17 @@ class Generation:
         for _ in range(_ATTEMPTS):
             if not waiting:
                 break
-            once = await self._refresh_once(waiting)
+            once = await self._refresh_once(waiting, fence)
             embedded += once.result.embedded
             written += once.result.written
             failed |= once.result.failed
             waiting = once.overtaken
         return SyncResult(embedded, written, failed)
 
-    async def adopt(self, ids: Sequence[str]) -> int:
+    async def adopt(self, ids: Sequence[str], *, fence: Fence | None = None) -> int:
         """Make this generation's vectors the own ones of these memories; how many were changed by others just then.
 
-        None where they would be refused. Three round trips.
+        None where they would be refused. Three round trips. Raises as `refresh`.
         """
         new, own, index = await asyncio.gather(
             self.records.read_many(ids, (record.VECTOR,)),
@@ -165,14 +168,14 @@ class Generation:
             if mirror and memory and record.CONTENT in memory and mirror[record.VECTOR] != memory.get(record.VECTOR)
             if not self.needs_fitting_index or len(mirror[record.VECTOR]) == 4 * (index.dimensions or 0)
         ]
-        outcomes = await self._memories.change_many(changes) if changes else []
+        outcomes = await self._memories.change_many(changes, fence=fence) if changes else []
         return sum(outcome is Outcome.REFUSED for outcome in outcomes)
 
-    async def _refresh_once(self, ids: Sequence[str]) -> _Once:
+    async def _refresh_once(self, ids: Sequence[str], fence: Fence | None) -> _Once:
         seen = await self._look(ids)
         gone = [id for id, now in seen.items() if now.memory is None and now.mirror is not None]
         if gone:
-            await self.records.delete_many(gone)
+            await self.records.delete_many(gone, fence=fence)
         behind = {id: now for id, now in seen.items() if now.memory is not None and now.is_behind}
         windows = {id: now.window for id, now in behind.items() if now.mirror_of != now.mark}
         made, failed = await self._embedded(windows)
@@ -185,7 +188,7 @@ class Generation:
         if writes and await self._standing() in ("open", "replacing"):
             first = writes[0].fields[record.VECTOR]
             await self.index.ensure(len(first) // 4)
-            await self.records.write_many(writes)
+            await self.records.write_many(writes, fence=fence)
         overtaken = await self._overtaken({write.id: behind[write.id] for write in writes})
         return _Once(SyncResult(len(made), len(writes) + len(gone), failed), overtaken)
 

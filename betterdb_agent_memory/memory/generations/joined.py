@@ -7,7 +7,9 @@ from dataclasses import replace
 
 from betterdb_agent_memory.engines.base import (
     Answers,
+    Counter,
     Expected,
+    Fence,
     IndexSchema,
     Neighbour,
     Neighbours,
@@ -19,6 +21,7 @@ from betterdb_agent_memory.engines.base import (
     Tally,
 )
 from betterdb_agent_memory.engines.filters import Clause, Fields, Filter, IdIn, leaves
+from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.memory import record
 
 MIRRORED = (
@@ -95,7 +98,13 @@ class Joined:
         order_by: str | None = None,
         descending: bool = False,
     ) -> Page:
-        """See `SearchedRecords.select`."""
+        """See `SearchedRecords.select`.
+
+        Raises:
+            InvalidInputError: it is to be ordered by something that generations do not mirror.
+        """
+        if order_by is not None and order_by not in MIRRORED:
+            raise InvalidInputError(f"memories found through a generation cannot be ordered by {order_by!r}")
         narrowed = _narrowed(filter)
         page = await self._generation.select(
             narrowed,
@@ -113,9 +122,16 @@ class Joined:
             return await self._generation.read_many(ids, fields)
         return await self._memories.read_many(ids, fields)
 
-    async def delete_many(self, ids: Sequence[str], *, expected: Sequence[Expected] | None = None) -> list[bool]:
+    async def delete_many(
+        self,
+        ids: Sequence[str],
+        *,
+        expected: Sequence[Expected] | None = None,
+        fence: Fence | None = None,
+        counter: Counter | None = None,
+    ) -> list[bool]:
         """See `SearchedRecords.delete_many`."""
-        deleted = await self._memories.delete_many(ids, expected=expected)
+        deleted = await self._memories.delete_many(ids, expected=expected, fence=fence, counter=counter)
         await self._generation.delete_many([id for id, gone in zip(ids, deleted, strict=True) if gone])
         return deleted
 

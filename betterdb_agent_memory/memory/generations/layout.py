@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -26,6 +26,13 @@ from betterdb_agent_memory.memory.index import PATIENCE_SECONDS, MemoryIndex
 from betterdb_agent_memory.memory.spaces import SearchedRecords, VectorSpace
 
 _POLL_SECONDS = 0.2
+
+
+def state_key(name: str) -> str:
+    """The map that every worker of a store reads every ten seconds: how a change of models stands, and what else all
+    are to know.
+    """
+    return f"{name}:__mem_generation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,7 @@ class Models:
         index_name: str,
         embedder: CheckedEmbedder,
         next_embedder: CheckedEmbedder | None,
+        on_state: Callable[[Mapping[str, bytes]], Awaitable[None]] | None = None,
         now: Callable[[], float] = monotonic,
     ) -> None:
         self._engine = engine
@@ -62,7 +70,7 @@ class Models:
         self.next_embedder = next_embedder
         self.index = MemoryIndex(memories, index_name, on_created=self._created)
         quiet = QUIET_SECONDS if next_embedder is None else STATE_SECONDS
-        self.state = StateKeeper(engine.values, f"{name}:__mem_generation", quiet_seconds=quiet, now=now)
+        self.state = StateKeeper(engine.values, state_key(name), quiet_seconds=quiet, now=now, on_read=on_state)
         self._found = FoundRecords(self._found_now, memories.max_neighbours)
         self._own = OwnRecords(memories, ready=self._settled_at_all, mirrors=self._mirrors)
         self._spaces: dict[CheckedEmbedder, VectorSpace] = {}

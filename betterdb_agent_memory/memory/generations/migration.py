@@ -141,7 +141,8 @@ class EmbeddingMigration:
                     dimensions,
                     started_at_ms=system_clock(),
                     finished=state.finished,
-                )
+                ),
+                lease,
             )
         return await self.status()
 
@@ -165,7 +166,7 @@ class EmbeddingMigration:
             await self._catch_up(generation, lease, on_progress, batch_size, since_ms=state.started_at_ms)
             if state.phase == "filling":
                 lease.check()
-                await self._models.state.write(replace(state, phase="ready", position=None))
+                await self._models.state.write(replace(state, phase="ready", position=None), lease)
         return await self.status()
 
     async def switch(self) -> MigrationStatus:
@@ -182,7 +183,7 @@ class EmbeddingMigration:
             lease.check()
             # Switched before, it stays as it is: somebody may have gone back meanwhile.
             if state.phase == "ready":
-                await self._models.state.note_phase("switched")
+                await self._models.state.note_phase("switched", lease)
         return await self.status()
 
     async def roll_back(self) -> MigrationStatus:
@@ -198,7 +199,7 @@ class EmbeddingMigration:
             state = await self._in_phase("ready", "switched")
             if state.phase == "switched":
                 turn.check()
-                await self._models.state.note_phase("ready")
+                await self._models.state.note_phase("ready", turn)
         return await self.status()
 
     async def abandon(self) -> MigrationStatus:
@@ -206,17 +207,17 @@ class EmbeddingMigration:
 
         Needs neither embedder. Goes on where it was killed.
         """
-        async with self._lease():
+        async with self._lease() as lease:
             state = await self._in_phase("none", "filling", "ready", "switched")
             if state.phase == "switched":
                 # Those that have not heard yet go on searching in the generation: they shall find what is written.
                 async with self._turn() as turn:
                     await self._in_phase("ready", "switched")
                     turn.check()
-                    await self._models.state.note_phase("ready")
+                    await self._models.state.note_phase("ready", turn)
                 await asyncio.sleep(_GRACE_SECONDS)
             if state.phase != "none":
-                await self._closed(state)
+                await self._closed(state, lease)
             await self._dropped(state.number)
         return await self.status()
 
@@ -238,7 +239,7 @@ class EmbeddingMigration:
                 await self._dropped(state.number)  # one that was killed right at its end
                 return await self.status()
             if state.phase == "closing":
-                await self._closed(state)
+                await self._closed(state, lease)
                 await self._dropped(state.number)
                 return await self.status()
             generation, state = await self._opened("switched", "finishing")
@@ -249,9 +250,8 @@ class EmbeddingMigration:
                 # By now nobody searches in the memories' own index.
             await self._put_in(generation, state.dimensions, lease, on_progress, batch_size)
             lease.check()
-            await self._closed(
-                await self._moved(replace(state, phase="closing", embedder=state.next_embedder, finished=True))
-            )
+            moved = replace(state, phase="closing", embedder=state.next_embedder, finished=True)
+            await self._closed(await self._moved(moved, lease), lease)
             await self._dropped(state.number)
         return await self.status()
 
@@ -260,20 +260,20 @@ class EmbeddingMigration:
         async with self._turn() as turn:
             await self._in_phase("switched")
             turn.check()
-            await self._models.state.note_phase("finishing")
+            await self._models.state.note_phase("finishing", turn)
         await asyncio.sleep(_GRACE_SECONDS)
         # The word of one that stood still on its way back may have come late: then that counts.
         return await self._in_phase("finishing")
 
-    async def _moved(self, state: GenerationState) -> GenerationState:
+    async def _moved(self, state: GenerationState, lease: HeldLease) -> GenerationState:
         """The state, once every worker with both embedders has heard of it."""
-        await self._models.state.write(state)
+        await self._models.state.write(state, lease)
         await asyncio.sleep(_GRACE_SECONDS)
         return state
 
-    async def _closed(self, state: GenerationState) -> None:
+    async def _closed(self, state: GenerationState, lease: HeldLease) -> None:
         """Nobody searches in the generation any more, and then nobody writes into it."""
-        await self._moved(replace(state, phase="none", next_embedder=None, dimensions=None, position=None))
+        await self._moved(replace(state, phase="none", next_embedder=None, dimensions=None, position=None), lease)
 
     async def _fill(
         self,
@@ -292,11 +292,11 @@ class EmbeddingMigration:
         walk = self._memories.walk(Filter(), fields=(record.CREATED_AT,), after=after, page_size=batch_size)
         async for rows in walk:
             lease.check()
-            failures.add(len(rows), (await generation.refresh([row.id for row in rows])).failed)
+            failures.add(len(rows), (await generation.refresh([row.id for row in rows], fence=lease.fence)).failed)
             if not failures:
                 place = place_of(rows[-1])
                 lease.check()
-                await self._models.state.note_position(f"{place.number}:{place.id}")
+                await self._models.state.note_position(f"{place.number}:{place.id}", lease)
             done = min(done + len(rows), max(total, done))
             _tell(on_progress, "embedding", done, total)
         failures.raise_if_any()
@@ -326,7 +326,7 @@ class EmbeddingMigration:
         failures = _Failures()
         async for rows in self._memories.scan((record.CONTENT,), page_size=batch_size):
             lease.check()
-            result = await generation.refresh([row.id for row in rows])
+            result = await generation.refresh([row.id for row in rows], fence=lease.fence)
             changed += result.written
             failures.add(len(rows), result.failed)
             seen += len(rows)
@@ -335,7 +335,7 @@ class EmbeddingMigration:
             lease.check()
             there = await self._memories.read_many([row.id for row in rows], (record.CONTENT,))
             gone = [row.id for row, memory in zip(rows, there, strict=True) if memory is None]
-            changed += (await generation.refresh(gone)).written
+            changed += (await generation.refresh(gone, fence=lease.fence)).written
         failures.raise_if_any()
         return changed
 
@@ -400,9 +400,9 @@ class EmbeddingMigration:
         async for rows in self._memories.scan((record.CONTENT,), page_size=batch_size):
             lease.check()
             ids = [row.id for row in rows]
-            failures.add(len(ids), (await generation.refresh(ids)).failed)
+            failures.add(len(ids), (await generation.refresh(ids, fence=lease.fence)).failed)
             lease.check()
-            changed += await generation.adopt(ids)
+            changed += await generation.adopt(ids, fence=lease.fence)
             seen += len(rows)
             _tell(on_progress, "replacing vectors", min(seen, total), total)
         failures.raise_if_any()

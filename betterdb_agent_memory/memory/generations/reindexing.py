@@ -78,7 +78,7 @@ class Reindexing:
         async for rows in self._memories.scan((record.CONTENT, record.WORDS), page_size=_PAGE):
             lease.check()
             if changes := await off_loop(len(rows), self._wordings, rows):
-                outcomes = await self._memories.change_many(changes)
+                outcomes = await self._memories.change_many(changes, fence=lease.fence)
                 ids = [one.id for one, done in zip(changes, outcomes, strict=True) if done is Outcome.CHANGED]
                 worded += len(ids)
                 await self._follower.follow(layout.generation, ids)

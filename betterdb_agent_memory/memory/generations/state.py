@@ -6,13 +6,14 @@ next phase waits that long before relying on it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, TypeVar, get_args
 
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.errors import ConfigurationError
+from betterdb_agent_memory.leasing import HeldLease
 
 Phase: TypeAlias = Literal["none", "filling", "ready", "switched", "finishing", "closing"]
 """`none`: one model. `filling`: the next model's vectors are being made. `ready`: all are there. `switched`: recall
@@ -114,11 +115,20 @@ def _one_of(key: str, name: str, said: bytes, known: tuple[_Word, ...]) -> _Word
 class StateKeeper:
     """Reads the state at most once in a while, and writes it."""
 
-    def __init__(self, values: Values, key: str, *, quiet_seconds: float, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        values: Values,
+        key: str,
+        *,
+        quiet_seconds: float,
+        now: Callable[[], float],
+        on_read: Callable[[Mapping[str, bytes]], Awaitable[None]] | None = None,
+    ) -> None:
         self.key = key
         self._values = values
         self._quiet_seconds = quiet_seconds
         self._now = now
+        self._on_read = on_read
         self._read_at: float | None = None
         self._state = GenerationState()
 
@@ -135,25 +145,33 @@ class StateKeeper:
         if believed is not None:
             return believed
         began = self._now()
-        read = GenerationState.decoded(self.key, await self._values.read_map(self.key))
+        fields = await self._values.read_map(self.key)
+        if self._on_read is not None:
+            # What else is noted in this map is read by every worker at no cost.
+            await self._on_read(fields)
+        read = GenerationState.decoded(self.key, fields)
         if read != self._state:
             self._state = read
         self._read_at = began
         return self._state
 
-    async def write(self, state: GenerationState) -> None:
-        """Store all but what is told of rebuilding. One round trip."""
-        await self._values.write_map(self.key, state.encoded())
+    async def write(self, state: GenerationState, lease: HeldLease) -> None:
+        """Store all but what is told of rebuilding. One round trip.
+
+        Raises:
+            LeaseLostError: somebody else has the lease by then; so of every note that is made under one.
+        """
+        await lease.write_map(self.key, state.encoded())
         self._state, self._read_at = state, self._now()
 
-    async def note_position(self, position: str) -> None:
-        """Filling has come to here. Only that is written: a worker that lost its lease harms no phase with it."""
-        await self._note({"position": position.encode()})
+    async def note_position(self, position: str, lease: HeldLease) -> None:
+        """Filling has come to here. One round trip."""
+        await lease.write_map(self.key, {"position": position.encode()})
         self._state = replace(self._state, position=position)
 
-    async def note_phase(self, phase: Phase) -> None:
+    async def note_phase(self, phase: Phase, lease: HeldLease) -> None:
         """Only the phase changes: what others note beside it stays. One round trip."""
-        await self._note({"phase": phase.encode()})
+        await lease.write_map(self.key, {"phase": phase.encode()})
         self._state = replace(self._state, phase=phase)
 
     async def note_embedder(self, name: str) -> None:

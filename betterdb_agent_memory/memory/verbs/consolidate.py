@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import cast
 
+from betterdb_agent_memory.engines.base import Fence
 from betterdb_agent_memory.memory.consolidation.consolidate import Arguments, consolidate
 from betterdb_agent_memory.memory.consolidation.facts import (
     ConsolidateFactsResult,
@@ -175,8 +176,7 @@ class ConsolidateVerbs(StoreParts):
             searched=self._searched_records,
             write=self._write_products,
             keep_in_step=self._changed,
-            make_room=lambda filter: self._capacity.make_room([filter]),
-            protecting=self._capacity.protecting,
+            make_room=lambda scope: self._capacity.make_room([scope]),
             fact_source=self._fact_source,
             fact_importance=self._fact_importance,
             max_content_bytes=self._max_content_bytes,
@@ -196,11 +196,18 @@ class ConsolidateVerbs(StoreParts):
         return None if space is None else space.records
 
     async def _write_products(
-        self, memories: Sequence[NewMemory], *, ttl_seconds: int | None = None, expires_at_ms: int | None = None
+        self,
+        memories: Sequence[NewMemory],
+        *,
+        fence: Fence,
+        ttl_seconds: int | None = None,
+        expires_at_ms: int | None = None,
     ) -> None:
         layout = await self._models.layout()
         self._start_background_work()
-        await self._writer.write_made(memories, layout, ttl_seconds=ttl_seconds, expires_at_ms=expires_at_ms)
+        await self._writer.write_made(
+            memories, layout, fence=fence, ttl_seconds=ttl_seconds, expires_at_ms=expires_at_ms
+        )
         self._watch.stored(len(memories))
 
     async def _changed(self, ids: Sequence[str]) -> None:

@@ -87,7 +87,7 @@ class MaintainVerbs(StoreParts):
         `errors`. Replacing looks at nothing but the id: a line of one namespace replaces a memory of another.
         Vectors are made anew where the file has none, or where they are another embedder's.
         After an interruption the same call on the same file goes on behind its last batch, unless
-        `resume=False`. Nothing is evicted: a capacity limit is enforced by the next `remember`. About six
+        `resume=False`. A capacity limit is enforced within a second of it. About six
         round trips and one embedding call, if any, for 500 memories.
 
         Raises:

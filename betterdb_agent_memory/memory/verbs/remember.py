@@ -59,7 +59,7 @@ class RememberVerbs(StoreParts):
         timedelta, None or 0 for ever. The scope is said by keywords or by `scope=`. `subject` and
         `date` label facts. `occurred_at` is when what it tells happened: milliseconds, a datetime or ISO
         text. `metadata` is any JSON object up to 64 KiB; it is stored, not searched. One round trip, with its
-        expiry in the same atomic step; with a capacity limit one more to count.
+        expiry in the same atomic step; more only where a scope is above its capacity limit (docs/capacity.md).
 
         `on_duplicate="keep"` stores it under a new random id, or under `id` if that is free.
         `"replace"` overwrites the memory that has `id`. `"merge"` makes the same content in the same thread, agent
@@ -99,7 +99,7 @@ class RememberVerbs(StoreParts):
         Each is a text, a `MemoryDraft`, or a mapping with its fields. The scope given here is that of all; a
         draft may say what it leaves open. `on_duplicate` as for `remember`. One call of the embedder
         and one round trip per 500 memories; a capacity limit is enforced after each 500 (so that memories
-        of the same call may be evicted), with one round trip for each scope and set of tags among them.
+        of the same call may be evicted), which costs more only in scopes that are full.
 
         With `context="window"` they are the turns of a conversation, in order: stored as `remember_conversation`
         does it, those of each thread as one session that goes on with every call. The threads of each 500 are embedded
@@ -154,8 +154,8 @@ class RememberVerbs(StoreParts):
         The content is what was said; what is embedded has the speaker's name before it. The vector is half the
         turn's own, half that of the turns before, itself and after together, so that "yes, that one" is found by
         what it answers. The turn before the first message is mixed anew. One call of the embedder and five round
-        trips per 500 messages, seven where the session goes on, two where it is new and has a name of ours; with a
-        capacity limit one more to count.
+        trips per 500 messages, seven where the session goes on, two where it is new and has a name of ours; more
+        only where a scope is above its capacity limit.
 
         What is wrong with one message is in its result and harms no other, as with `remember_many`. One
         that could not be embedded leaves no place in the session. Places that the engine could not store to are given

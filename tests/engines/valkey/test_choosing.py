@@ -206,7 +206,8 @@ async def test_a_number_that_is_spelt_oddly_is_left_to_the_reader(
         # Such a record is no longer in the index at all.
         assert "3" not in {row.id for row in rows}
     else:
-        assert list(got) == list(rows)
+        # In any order: all are as near, and the server's order of such is its own.
+        assert sorted(got, key=lambda row: row.id) == sorted(rows, key=lambda row: row.id)
 
 
 async def test_a_record_without_a_number_or_content_is_left_to_the_reader(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from betterdb_agent_memory.engines.base import Expected
+from betterdb_agent_memory.engines.base import Counter, Expected, Fence
 from betterdb_agent_memory.engines.filters import Equals, Filter
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from betterdb_agent_memory.engines.valkey.records import ValkeyRecords
@@ -28,8 +28,15 @@ class BusyRecords(ValkeyRecords):
     earlier = False
     written = 0
 
-    async def delete_many(self, ids: Sequence[str], *, expected: Sequence[Expected] | None = None) -> list[bool]:
-        deleted = await super().delete_many(ids, expected=expected)
+    async def delete_many(
+        self,
+        ids: Sequence[str],
+        *,
+        expected: Sequence[Expected] | None = None,
+        fence: Fence | None = None,
+        counter: Counter | None = None,
+    ) -> list[bool]:
+        deleted = await super().delete_many(ids, expected=expected, fence=fence, counter=counter)
         start = self.written
         self.written += 600
         # Later by a minute, as somebody's clock has it; or dated before all that were there.

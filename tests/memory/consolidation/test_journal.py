@@ -11,7 +11,7 @@ import pytest
 
 from betterdb_agent_memory import MemoryItem, MemoryListOptions, MemoryStore
 from betterdb_agent_memory.engines import open_engine
-from betterdb_agent_memory.engines.base import Engine, RecordChange, Records, RecordWrite
+from betterdb_agent_memory.engines.base import Engine, Fence, RecordChange, Records, RecordWrite
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from betterdb_agent_memory.errors import LeaseLostError, OutcomeUnknownError
 from betterdb_agent_memory.memory.consolidation.journal import DIGEST_FIELDS, Journal, Source, delete_unchanged, digest
@@ -52,12 +52,13 @@ class Store:
         self.key = f"{self.name}:__mem_consolidation"
         self.deleted: list[str] = []
         self.is_lost = False
+        self.fence = Fence(f"{self.name}:__lease", 1)
 
     def journal(self) -> Journal:
         async def on_deleted(ids: Sequence[str]) -> None:
             self.deleted += ids
 
-        return Journal(self.values, self.records, self.key, check=self.check, on_deleted=on_deleted)
+        return Journal(self.values, self.records, self.key, check=self.check, fence=self.fence, on_deleted=on_deleted)
 
     def check(self) -> None:
         if self.is_lost:
@@ -79,8 +80,10 @@ class Store:
 
 
 @pytest.fixture
-def store(engine: Engine) -> Store:
-    return Store(engine)
+async def store(engine: Engine) -> Store:
+    store = Store(engine)
+    assert await engine.leases.acquire(store.fence.key, "this run", ttl_seconds=60) == store.fence.token
+    return store
 
 
 CHANGES: list[tuple[str, dict[str, Any], bool]] = [
@@ -97,7 +100,9 @@ async def test_only_what_was_changed_in_what_it_says_survives(
     sources = await store.put("changed", "same", "forgotten")
     await store.records.change_many([RecordChange("changed", **changes)])
     await store.records.delete_many(["forgotten"])
-    assert await delete_unchanged(store.records, sources) == (["same"] if survives else ["changed", "same"])
+    assert await delete_unchanged(store.records, sources, store.fence) == (
+        ["same"] if survives else ["changed", "same"]
+    )
     assert await store.there("changed", "same") == [survives, False]
 
 
@@ -149,9 +154,26 @@ async def test_nothing_is_deleted_once_the_lease_is_lost(store: Store) -> None:
     assert await store.journal().repair() == 1
 
 
+async def test_nothing_is_deleted_by_a_run_that_does_not_know_yet_that_its_lease_has_passed_on(
+    engine: Engine, store: Store
+) -> None:
+    sources = await store.put("a")
+    await store.put("product")
+    journal = store.journal()
+    await journal.note({"product": sources})
+    await engine.leases.release(store.fence.key, "this run")
+    assert await engine.leases.acquire(store.fence.key, "another run", ttl_seconds=60)
+    with pytest.raises(LeaseLostError):
+        await journal.finish(lambda _: None)
+    assert await store.there("a") == [True]
+    store.fence = Fence(store.fence.key, 2)
+    assert await store.journal().repair() == 1
+
+
 async def test_a_change_between_reading_and_deleting_saves_a_memory(valkey_server: ValkeyServer) -> None:
     direct = ValkeyEngine.from_url(valkey_server.url)
     store = Store(direct)
+    assert await direct.leases.acquire(store.fence.key, "this run", ttl_seconds=60) == store.fence.token
     sources = await store.put("a", "b")
     with Proxy(valkey_server.port) as proxy:
         held = ValkeyEngine.from_url(proxy.url)
@@ -159,7 +181,7 @@ async def test_a_change_between_reading_and_deleting_saves_a_memory(valkey_serve
         await records.prepare(None)
         # The first request to name a content is the one that deletes what still has it.
         proxy.fail_next("stall", containing=b"content of a")
-        deleting = asyncio.create_task(delete_unchanged(records, sources))
+        deleting = asyncio.create_task(delete_unchanged(records, sources, store.fence))
         await asyncio.sleep(0.2)
         assert not deleting.done(), "the deletion is not held back"
         await store.records.change_many([RecordChange("a", sets={CONTENT: b"corrected"}, revision_field=VERSION)])

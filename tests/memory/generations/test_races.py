@@ -18,6 +18,7 @@ from betterdb_agent_memory import (
 from betterdb_agent_memory.embedders.function import FunctionEmbedder
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.engines.filters import Filter
+from betterdb_agent_memory.errors import LeaseLostError
 from betterdb_agent_memory.memory.generations import migration as migration_module
 from betterdb_agent_memory.memory.generations.generation import generation_collection
 from betterdb_agent_memory.memory.generations.state import GenerationState
@@ -348,7 +349,8 @@ async def test_a_late_word_of_the_way_back_stops_the_finish(worker: Workers) -> 
     await operator.migration.switch()
     before = await own_vectors(operator)
     finishing = await until_finishing(operator)
-    await late._models.state.note_phase("ready")
+    async with late.migration._turn() as turn:
+        await late._models.state.note_phase("ready", turn)
     with pytest.raises(ConfigurationError, match=r"switch\(\) comes first"):
         await finishing
     assert await own_vectors(operator) == before
@@ -407,15 +409,25 @@ async def test_with_one_model_nothing_is_worked_out_anew_for_each_call(worker: W
 
 
 async def test_a_worker_that_lost_its_lease_moves_nothing_back(worker: Workers) -> None:
-    """Its note of how far it came says nothing about the phase."""
+    """It stood still between its last look at the lease and its word."""
     late, operator = (worker(next_embed_fn=following()) for _ in range(2))
     await operator.remember("something")
     await operator.migration.start()
-    await late._models.state.current(look=True)
+    state = await late._models.state.current(look=True)
+    lost = late.migration._lease()
+    async with lost:
+        pass
     await operator.migration.run()
     await operator.migration.switch()
-    await late._models.state.note_position("1:a")
-    assert (await operator.migration.status()).phase == "switched"
+    for say in (
+        late._models.state.note_position("1:a", lost),
+        late._models.state.note_phase("ready", lost),
+        late._models.state.write(state, lost),
+    ):
+        with pytest.raises(LeaseLostError):
+            await say
+    status = await operator.migration.status()
+    assert (status.phase, (await operator._models.state.current(look=True)).position) == ("switched", None)
 
 
 async def test_an_index_that_others_make_meanwhile_is_made_again(

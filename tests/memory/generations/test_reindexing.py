@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -111,10 +112,10 @@ async def test_a_memory_that_is_changed_meanwhile_keeps_the_words_of_its_change(
     change = store._records.change_many
     overtaken: list[str] = []
 
-    async def overtake(changes: list[RecordChange]) -> list[Outcome]:
+    async def overtake(changes: list[RecordChange], **how: Any) -> list[Outcome]:
         overtaken.extend(one.id for one in changes)
         await worker(language="german").update(id, content="Hunde schliefen")
-        return await change(changes)
+        return await change(changes, **how)
 
     monkeypatch.setattr(store._records, "change_many", overtake)
     assert (await store.reindex()).worded == 0

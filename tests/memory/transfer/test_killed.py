@@ -48,9 +48,9 @@ def count_writes(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> list[in
     records = type(store._engine.records(memory_collection(store.name)))
     original = records.write_many
 
-    async def counted(self, writes):
+    async def counted(self, writes, **how):
         sizes.append(len(writes))
-        return await original(self, writes)
+        return await original(self, writes, **how)
 
     monkeypatch.setattr(records, "write_many", counted)
     return sizes

@@ -1,0 +1,167 @@
+"""How much a tenant may use: refused before anything is paid for, for the whole fleet together."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from betterdb_agent_memory import ConfigurationError, MemoryOptions, TenantLimitError, TenantLimits, TenantsOptions
+from betterdb_agent_memory.agent_memory import AgentMemory
+from betterdb_agent_memory.tenants import accounts
+from betterdb_agent_memory.tenants.bucket import TokenBucket
+from tests.embedding import DIMENSIONS, embed
+from tests.tenants.conftest import MakeAgent
+
+PLACES = pytest.mark.parametrize("place", ["own", "pool"])
+COUNT_AT_ONCE = 0.0
+
+
+@pytest.fixture(autouse=True)
+def counts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accounts, "_COUNT_AGAIN_SECONDS", COUNT_AT_ONCE)
+
+
+@PLACES
+async def test_nothing_is_embedded_or_written_above_the_limit(url: str, store_name: str, place: str) -> None:
+    texts: list[str] = []
+
+    async def counting(text: str) -> list[float]:
+        texts.append(text)
+        return await embed(text)
+
+    options = TenantsOptions(place=place, limits=TenantLimits(max_memories=3))  # type: ignore[arg-type]
+    memory = MemoryOptions(discovery=False, threshold=2.0)
+    async with AgentMemory.open(url, name=store_name, embedder=counting, memory=memory, tenants=options) as agent:
+        store = agent.tenant("acme").memory
+        ids = [await store.remember(f"{number}") for number in range(3)]
+        texts.clear()
+        with pytest.raises(TenantLimitError, match=r"may have 3 memories and would have 4.*set_limits") as refusal:
+            await store.remember("one too many")
+        with pytest.raises(TenantLimitError):
+            await store.remember_many(["two", "more"])
+        with pytest.raises(TenantLimitError):
+            await store.remember_conversation(["said"], thread_id="t")
+        assert (refusal.value.limit, refusal.value.allowed, refusal.value.used) == ("max_memories", 3, 4)
+        assert not texts
+        assert (await agent.tenants.status("acme")).memories == 3
+        await agent.tenant("globex").memory.remember("another tenant's")
+        await store.update(ids[0], content="a change is no memory more")
+        assert await store.forget(ids[1])
+        await store.remember("there is room again")
+        assert (await agent.tenants.status("acme")).memories == 3
+
+
+@PLACES
+async def test_workers_together_keep_to_the_limit(make_agent: MakeAgent, place: str) -> None:
+    workers = [make_agent(place=place, limits=TenantLimits(max_memories=20)) for _ in range(3)]
+
+    async def write(agent: AgentMemory, who: int) -> int:
+        stored = 0
+        for number in range(15):
+            try:
+                await agent.tenant("acme").memory.remember(f"{who} {number}")
+                stored += 1
+            except TenantLimitError:
+                pass
+        return stored
+
+    stored = sum(await asyncio.gather(*[write(agent, who) for who, agent in enumerate(workers)]))
+    status = await workers[0].tenants.status("acme")
+    assert stored == status.memories
+    # What is written while another worker counts may come on top: one memory of each at a time.
+    assert 20 <= status.memories <= 20 + len(workers)
+
+
+async def test_bytes_are_those_of_the_fields(make_agent: MakeAgent) -> None:
+    agent = make_agent(limits=TenantLimits(max_bytes=1_000))
+    memory = agent.tenant("acme").memory
+    await memory.remember("x" * 100)
+    used = (await agent.tenants.status("acme")).bytes
+    assert 100 + 4 * DIMENSIONS < used < 300
+    with pytest.raises(TenantLimitError, match=r"1,000 bytes"):
+        await memory.remember("x" * 900)
+    for _ in range(20):
+        try:
+            await memory.remember("x" * 100)
+        except TenantLimitError:
+            break
+    else:
+        pytest.fail("a tenant has as many bytes as it likes")
+    assert (await agent.tenants.status("acme")).bytes <= 1_000
+    assert (await agent.tenants.status("acme")).memories == 1_000 // used
+
+
+async def test_what_expires_makes_room(make_agent: MakeAgent) -> None:
+    agent = make_agent(limits=TenantLimits(max_memories=1))
+    await agent.tenant("acme").memory.remember("for a second", ttl=1)
+    with pytest.raises(TenantLimitError):
+        await agent.tenant("acme").memory.remember("another")
+    await asyncio.sleep(1.1)
+    await agent.tenant("acme").memory.remember("another")
+
+
+async def test_a_batch_that_does_not_fit_is_refused_as_a_whole(make_agent: MakeAgent) -> None:
+    agent = make_agent(limits=TenantLimits(max_memories=3))
+    results = await agent.tenant("acme").memory.remember_many(f"{number}" for number in range(5))
+    assert {type(result.error) for result in results} == {TenantLimitError}
+    assert (await agent.tenants.status("acme")).memories == 0
+
+
+async def test_operators_change_limits_while_it_runs(make_agent: MakeAgent) -> None:
+    worker, operator = make_agent(), make_agent()
+    await worker.tenant("acme").memory.remember("one")
+    await operator.tenants.set_limits("acme", TenantLimits(max_memories=1, calls_per_second=0.5))
+    assert (await operator.tenants.status("acme")).limits == TenantLimits(max_memories=1, calls_per_second=0.5)
+    await asyncio.sleep(0.3)
+    with pytest.raises(TenantLimitError, match="1 memories"):
+        await worker.tenant("acme").memory.remember("two")
+    with pytest.raises(TenantLimitError, match="calls a second"):
+        await worker.tenant("acme").memory.recall("two")
+    await operator.tenants.set_limits("acme", TenantLimits())
+    await asyncio.sleep(0.3)
+    await worker.tenant("acme").memory.remember("two")
+    with pytest.raises(ConfigurationError, match="TenantLimits"):
+        await operator.tenants.set_limits("acme", {"max_memories": 1})  # type: ignore[arg-type]
+
+
+async def test_calls_above_the_rate_say_when_to_come_again(make_agent: MakeAgent) -> None:
+    agent = make_agent(limits=TenantLimits(calls_per_second=0.01, burst=3))
+    memory = agent.tenant("acme").memory
+    await memory.remember("tea")
+    await memory.context("tea")
+    assert [item.content async for item in memory.iterate()] == ["tea"]
+    with pytest.raises(TenantLimitError, match="try again in") as refusal:
+        await memory.recall("tea")
+    assert refusal.value.limit == "calls_per_second"
+    assert refusal.value.retry_after_seconds == pytest.approx(100, abs=5)
+    with pytest.raises(TenantLimitError):
+        [item async for item in memory.iterate()]
+    await agent.tenant("globex").memory.remember("tea")
+
+
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=60), st.floats(0.1, 10), st.integers(1, 5))
+def test_a_bucket_never_lets_more_through_than_its_rate(pauses: list[float], rate: float, burst: int) -> None:
+    bucket, now, passed = TokenBucket(burst, 0.0), 0.0, 0
+    for pause in pauses:
+        now += pause
+        wait = bucket.take(rate, burst, now)
+        passed += not wait
+        assert passed <= burst + rate * now + 1e-6
+        if wait:
+            assert TokenBucket(bucket.tokens, bucket.at).take(rate, burst, now + wait * 1.000001 + 1e-9) == 0
+
+
+async def test_what_is_merged_or_forgotten_is_not_counted(make_agent: MakeAgent) -> None:
+    agent = make_agent(limits=TenantLimits(max_memories=5))
+    tenant = agent.tenant("acme")
+    for _ in range(4):
+        id = await tenant.memory.remember("tea", on_duplicate="merge")
+    await tenant.memory.remember("coffee")
+    usage = await agent.memory._engine.values.read_map(f"{tenant.name}:__tenant_usage")
+    assert usage["memories"] == b"2"
+    await tenant.memory.forget(id)
+    usage = await agent.memory._engine.values.read_map(f"{tenant.name}:__tenant_usage")
+    assert usage["memories"] == b"1"

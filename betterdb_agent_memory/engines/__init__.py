@@ -12,7 +12,9 @@ from betterdb_agent_memory.errors import ConfigurationError
 
 CLOSE_SECONDS = 5.0
 """How long a close waits for a server to take what was deferred; a hung one would hold up the whole process."""
-_LOOKS_LIKE_A_SERVER = re.compile(r"(?:(?:valkeys?|rediss?)(?:\+\w+)?|unix):.*|[A-Za-z0-9_.-]+:\d{1,5}(?:/\d*)?")
+_LOOKS_LIKE_A_SERVER = re.compile(
+    r"(?:(?:valkeys?|rediss?)(?:\+\w+)?|unix):.*|[A-Za-z0-9_.-]+:\d{1,5}(?:/\d*)?|[^/@]*:[^/@]*@[^/@]+(?:/\d*)?"
+)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 
@@ -25,8 +27,11 @@ def is_server_url(url: str) -> bool:
     match = _SCHEME.match(url)
     if match is None:
         if _LOOKS_LIKE_A_SERVER.fullmatch(url):
+            # Nothing before an @: it may be a password.
+            shown = "..." + url[url.rindex("@") :] if "@" in url else url
             raise ConfigurationError(
-                f"{url!r:.80} looks like a server, not a file: write valkey://host:port (a file of that name: ./{url})"
+                f"{shown!r:.80} looks like a server, not a file: write valkey://host:port (a file of that name: "
+                f"./{shown:.80})"
             )
         return False
     if match[1].lower() in SERVER_SCHEMES:

@@ -419,6 +419,9 @@ class Records(Protocol):
     async def read_group(self, group: str) -> GroupCount:
         """How many records of `group` were counted, and which was written last."""
 
+    async def group_sizes(self) -> dict[str, int]:
+        """Every group that is counted, and how many records it was counted to have."""
+
     async def correct_group(self, group: str, difference: int, *, fence: Fence) -> None:
         """Add to the count of `group`, which begins to be kept with that: from 0 on, and from now on by all who count.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 LAST_WRITTEN = "@"
 """Stands before a group's name in the field that tells which of its records was written last."""
@@ -51,6 +51,11 @@ def group_values(name: str) -> tuple[str | None, ...]:
 def is_group(name: str) -> bool:
     """Whether a field of the map of counts is the count of a group, and not a note about one."""
     return not name.startswith((LAST_WRITTEN, REACH))
+
+
+def sizes_in(counts: Mapping[str, bytes]) -> dict[str, int]:
+    """The groups in a map of counts, and how many records they have."""
+    return {group: int(size) for group, size in counts.items() if is_group(group) and size.isdigit()}
 
 
 def is_total_absence(name: str) -> bool:

@@ -154,6 +154,13 @@ class RecordsOnTheMove:
         """See `Records.read_group`: of the collection that is written to; who trims a scope counts it anew."""
         return await (self._later if self._moves else self._former).read_group(group)
 
+    async def group_sizes(self) -> dict[str, int]:
+        """See `Records.group_sizes`: those of both; a group is as large as it was counted in either."""
+        sizes = await self._former.group_sizes()
+        for group, size in (await self._later.group_sizes()).items():
+            sizes[group] = max(size, sizes.get(group, 0))
+        return sizes
+
     async def correct_group(self, group: str, difference: int, *, fence: Fence) -> None:
         """See `Records.correct_group`, as `read_group`."""
         await (self._later if self._moves else self._former).correct_group(group, difference, fence=fence)

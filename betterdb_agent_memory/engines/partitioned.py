@@ -265,6 +265,12 @@ class PartitionedRecords:
         size, last_id = await self._records.read_group(group_of(self._owner) + group)
         return GroupCount(size, None if last_id is None else last_id.removeprefix(self._prefix))
 
+    async def group_sizes(self) -> dict[str, int]:
+        """See `Records.group_sizes`; it looks at those of all owners."""
+        begin = group_of(self._owner)
+        sizes = await self._records.group_sizes()
+        return {group.removeprefix(begin): size for group, size in sizes.items() if group.startswith(begin)}
+
     async def correct_group(self, group: str, difference: int, *, fence: Fence) -> None:
         """See `Records.correct_group`."""
         await self._records.correct_group(group_of(self._owner) + group, difference, fence=fence)

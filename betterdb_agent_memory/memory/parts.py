@@ -19,7 +19,6 @@ from betterdb_agent_memory.embedders.function import DEFAULT_THRESHOLD, as_embed
 from betterdb_agent_memory.engines import engine_for
 from betterdb_agent_memory.engines.base import Counter, Engine
 from betterdb_agent_memory.engines.filters import Fields
-from betterdb_agent_memory.engines.groups import is_group
 from betterdb_agent_memory.errors import AgentMemoryError
 from betterdb_agent_memory.live_config import LiveConfig, MemoryConfigSnapshot
 from betterdb_agent_memory.memory import record
@@ -205,7 +204,7 @@ class StoreParts:
             self._counts,
             config=self.current_config,
             clock=self._clock,
-            sizes_kept=self._scope_sizes,
+            sizes_kept=self._records.group_sizes,
             on_evicted=self._watch.evicted,
             on_failure=self._warn_of_eviction,
         )
@@ -307,11 +306,6 @@ class StoreParts:
     def _reserved_sources(self) -> tuple[str, str]:
         """Labels that consolidation gives its products."""
         return SUMMARY_SOURCE, self._fact_source
-
-    async def _scope_sizes(self) -> dict[str, int]:
-        """How many memories scopes hold, as far as that is counted, by the name of the group."""
-        kept = await self._engine.values.read_map(self._counts_key)
-        return {group: int(size) for group, size in kept.items() if is_group(group) and size.isdigit()}
 
     def _warn_of_eviction(self, error: AgentMemoryError) -> None:
         self._watch.background_failed("eviction")

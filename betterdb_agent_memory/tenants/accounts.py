@@ -12,7 +12,8 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
 
-from betterdb_agent_memory.engines.base import Outcome, Records, RecordWrite
+from betterdb_agent_memory.clock import system_clock
+from betterdb_agent_memory.engines.base import Outcome, RecordChange, Records, RecordWrite
 from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.errors import IndexMissingError, TenantLimitError
@@ -68,10 +69,11 @@ class TenantAccounts:
         Raises:
             TenantLimitError: it would be more than the tenant may have.
         """
-        limits = (await self._keeper.current()).limits
+        state = await self._keeper.current()
+        limits = state.limits
         if not _counts(limits):
             return
-        used = await self._used()
+        used = await self._used(state.counting_since_ms)
         if self._exceeded(limits, used, memories, size_bytes) is not None:
             used = await self._counted()
         self._refuse(limits, used, memories, size_bytes)
@@ -90,6 +92,25 @@ class TenantAccounts:
         used = await self._added(len(writes), size_bytes)
         if self._exceeded(limits, used, 0, 0) is not None:
             await self._added(-len(writes), -size_bytes)
+            self._refuse(limits, used, 0, 0)
+
+    async def reserve_changes(self, changes: Sequence[RecordChange]) -> None:
+        """Count what is about to be set in memories, as if nothing were replaced by it: found out when it matters.
+
+        One round trip for a tenant whose bytes are limited, where something is set. Raises as `require_room`.
+        """
+        limits = (await self._keeper.current()).limits
+        size_bytes = sum(size_of(change.sets.values()) for change in changes)
+        if limits.max_bytes is None or not size_bytes:
+            return
+        used = await self._added(0, size_bytes)
+        if self._exceeded(limits, used, 0, 0) is None:
+            return
+        await self._added(0, -size_bytes)
+        await self._counted()
+        used = await self._added(0, size_bytes)
+        if self._exceeded(limits, used, 0, 0) is not None:
+            await self._added(0, -size_bytes)
             self._refuse(limits, used, 0, 0)
 
     async def written(self, writes: Sequence[RecordWrite], outcomes: Sequence[Outcome]) -> None:
@@ -111,9 +132,9 @@ class TenantAccounts:
         """Memories and bytes, counted now: a walk over all memories of the tenant."""
         return await self._found()
 
-    async def _used(self) -> tuple[int, int]:
+    async def _used(self, since_ms: int) -> tuple[int, int]:
         fields = await self._values.read_map(self._key)
-        if COUNTED not in fields:
+        if COUNTED not in fields or (_number(fields, COUNTED) < since_ms <= system_clock()):
             return await self._counted()
         return _number(fields, MEMORIES), _number(fields, BYTES)
 
@@ -130,11 +151,12 @@ class TenantAccounts:
         if monotonic() - self._counted_at < _COUNT_AGAIN_SECONDS or not await self._may_count():
             return await self._said()
         try:
+            began_ms = system_clock()
             said = await self._said()
             memories, size_bytes = await self._found()
             self._counted_at = monotonic()
             used = await self._added(memories - said[0], size_bytes - said[1])
-            await self._values.write_map(self._key, {COUNTED: b"1"})
+            await self._values.write_map(self._key, {COUNTED: b"%d" % began_ms})
             return used
         finally:
             await self._values.delete(self._counting_key)

@@ -70,6 +70,9 @@ class Accounts(Protocol):
     async def reserve(self, writes: Sequence[RecordWrite]) -> None:
         """Before these are written. Raises where they would be too many."""
 
+    async def reserve_changes(self, changes: Sequence[RecordChange]) -> None:
+        """Before memories are changed so. Raises where there would be too much."""
+
     async def written(self, writes: Sequence[RecordWrite], outcomes: Sequence[Outcome]) -> None:
         """What became of what was reserved."""
 
@@ -211,12 +214,22 @@ class TenantRecords:
         """See `Records.read_group`."""
         return await self._asked(lambda records: records.read_group(group))
 
+    async def group_sizes(self) -> dict[str, int]:
+        """See `Records.group_sizes`."""
+        return await self._asked(lambda records: records.group_sizes())
+
     async def correct_group(self, group: str, difference: int, *, fence: Fence) -> None:
         """See `Records.correct_group`. Not done again where the memories have moved: they are counted anew there."""
         await self._records(await self._keeper.current()).correct_group(group, difference, fence=fence)
 
     async def change_many(self, changes: Sequence[RecordChange], *, fence: Fence | None = None) -> list[Outcome]:
-        """See `Records.change_many`."""
+        """See `Records.change_many`.
+
+        Raises:
+            TenantLimitError: the tenant would have more bytes than it may; nothing was changed.
+        """
+        if self._accounts is not None:
+            await self._accounts.reserve_changes(changes)
         state = await self._keeper.current()
         outcomes = await self._records(state).change_many(changes, fence=fence)
         if await self._has_moved_on(state):

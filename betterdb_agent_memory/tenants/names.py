@@ -18,12 +18,17 @@ def checked_tenant(tenant: object) -> str:
     Raises:
         InvalidInputError: it is something else.
     """
-    if not isinstance(tenant, str) or _TENANT.fullmatch(tenant) is None:
+    if not isinstance(tenant, str) or not is_tenant(tenant):
         raise InvalidInputError(
             f"the name of a tenant is 1 to {MAX_TENANT_CHARACTERS} characters out of A-Z, a-z, 0-9 and _.@+=-, got "
             f"{tenant!r:.100}; for other names use their SHA-256, or a number of your own"
         )
     return str.__str__(tenant)
+
+
+def is_tenant(text: str) -> bool:
+    """Whether a tenant may be called so."""
+    return _TENANT.fullmatch(text) is not None
 
 
 def tenant_name(name: str, tenant: str) -> str:

@@ -5,7 +5,7 @@ Three keys below the tenant's name, written by whoever comes first and by operat
 * `__tenant`, a string: `own`, or `pool:3`. It is written once and stays.
 * `__tenant_moves`, a map: how far the way out of the pool has come. Its fields are set one after another and never
   taken away, so a worker that stood still cannot turn anything back.
-* `__tenant_limits`, a map: the fields of `TenantLimits`.
+* `__tenant_limits`, a map: the fields of `TenantLimits`, and when everybody has heard of them.
 
 A worker believes what it has read for `placement_seconds`; whoever goes a step further waits so long before relying
 on it.
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Literal, TypeAlias
 
+from betterdb_agent_memory.clock import system_clock
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.errors import ConfigurationError
@@ -28,6 +29,8 @@ Phase: TypeAlias = Literal["pooled", "announced", "moving", "own"]
 pool into the tenant's own index. `own`: all are there."""
 
 _STEPS: tuple[Phase, ...] = ("announced", "moving", "own")
+_HEARD = "heard_ms"
+_MARGIN = 1.1
 _OWN = b"own"
 _POOL = b"pool:"
 
@@ -39,6 +42,8 @@ class TenantState:
     phase: Phase
     pool: int | None
     limits: TenantLimits
+    counting_since_ms: int = 0
+    """When the limits were set, and everybody has heard of it: what was counted before is not to be relied on."""
 
 
 class TenantKeeper:
@@ -83,7 +88,13 @@ class TenantKeeper:
             await self._values.set(self._place_key, self._default, only_if_absent=True)
             asked_at = monotonic()
             place, moves, limits = await self._read()
-        self._state = TenantState(_phase_of(self._place_key, place, moves), _pool_of(place), self._limits_of(limits))
+        heard = limits.get(_HEARD, b"0")
+        self._state = TenantState(
+            _phase_of(self._place_key, place, moves),
+            _pool_of(place),
+            self._limits_of(limits),
+            int(heard) if heard.isdigit() else 0,
+        )
         self._read_at = asked_at
         return self._state
 
@@ -95,9 +106,13 @@ class TenantKeeper:
     async def set_limits(self, limits: TenantLimits) -> None:
         """Limits of this tenant, in place of those it had. Two round trips."""
         said = {name: value for name, value in limits.model_dump().items() if value is not None}
+        # Who has not heard yet goes by the former limits, and perhaps counts nothing.
+        heard_ms = system_clock() + round(1000 * _MARGIN * self._believed_seconds)
         # Set first: in between there may be too many limits, never none.
         await self._values.write_map(
-            self._limits_key, {name: repr(value).encode() for name, value in said.items()} or {"none": b"1"}
+            self._limits_key,
+            {_HEARD: b"%d" % heard_ms}
+            | ({name: repr(value).encode() for name, value in said.items()} or {"none": b"1"}),
         )
         await self._values.remove_fields(
             self._limits_key,

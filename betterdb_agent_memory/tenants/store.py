@@ -19,7 +19,7 @@ from betterdb_agent_memory.tenants.state import TenantKeeper
 
 _log = logging.getLogger(__name__)
 
-_WRITING = frozenset(("remember", "remember_many", "remember_conversation", "import_from"))
+_WRITING = frozenset(("remember", "remember_many", "remember_conversation", "import_from", "update"))
 _CALLS = (
     *("remember", "remember_many", "remember_conversation", "update", "forget", "forget_many", "forget_by_scope"),
     *("recall", "recall_by_vector", "context", "get", "get_many", "list", "consolidate", "consolidate_facts"),
@@ -61,8 +61,8 @@ class Gate:
         if limits.calls_per_second is not None:
             self._take_token(limits.calls_per_second, limits.burst or max(1.0, limits.calls_per_second))
         if verb in _WRITING:
-            size_bytes = len(about.encode()) if verb == "remember" and isinstance(about, str) else 0
-            count = len(about) if verb == "remember_many" and isinstance(about, Sized) else 1
+            size_bytes = len(about.encode()) if verb in ("remember", "update") and isinstance(about, str) else 0
+            count = len(about) if verb == "remember_many" and isinstance(about, Sized) else int(verb != "update")
             await self.accounts.require_room(count, size_bytes)
         await self._refresh(store)
 
@@ -138,7 +138,8 @@ def _gated(verb: str, call: Callable[..., Awaitable[Any]]) -> Callable[..., Awai
             return await call(self, *arguments, **named)
         token = _within.set(True)
         try:
-            about = arguments[0] if arguments else named.get("content", named.get("memories"))
+            at_first = arguments and verb != "update"
+            about = arguments[0] if at_first else named.get("content", named.get("memories"))
             await self._gate.enter(self, verb, about)
             return await call(self, *arguments, **named)
         finally:

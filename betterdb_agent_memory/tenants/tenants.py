@@ -20,7 +20,7 @@ from betterdb_agent_memory.memory.progress import ProgressFn
 from betterdb_agent_memory.memory.settings import refresh_interval_seconds
 from betterdb_agent_memory.options import CacheOptions, ConfigRefreshOptions, TenantLimits, TenantsOptions
 from betterdb_agent_memory.tenants.engine import Pools
-from betterdb_agent_memory.tenants.names import checked_tenant, promoted_name, tenant_name, tenants_prefix
+from betterdb_agent_memory.tenants.names import checked_tenant, is_tenant, promoted_name, tenant_name, tenants_prefix
 from betterdb_agent_memory.tenants.promotion import Promotion
 from betterdb_agent_memory.tenants.state import Phase, TenantKeeper
 from betterdb_agent_memory.tenants.tenant import Tenant, TenantParts
@@ -137,7 +137,8 @@ class Tenants:
         found: set[str] = set()
         async for keys in self._engine.values.scan_keys(prefix):
             found.update(key[len(prefix) : -len(_PLACE)] for key in keys if key.endswith(_PLACE))
-        return sorted(found)
+        # Keys of other agents, and what users call their sessions, may look like that; no tenant's name does.
+        return sorted(filter(is_tenant, found))
 
     async def close(self) -> None:
         """Write what waits for every tenant that was made here. The agent does it."""

@@ -13,7 +13,7 @@ from betterdb_agent_memory.agent_memory import AgentMemory
 from betterdb_agent_memory.tenants import accounts
 from betterdb_agent_memory.tenants.bucket import TokenBucket
 from tests.embedding import DIMENSIONS, embed
-from tests.tenants.conftest import MakeAgent
+from tests.tenants.conftest import PLACEMENT_SECONDS, MakeAgent
 
 PLACES = pytest.mark.parametrize("place", ["own", "pool"])
 COUNT_AT_ONCE = 0.0
@@ -52,6 +52,38 @@ async def test_nothing_is_embedded_or_written_above_the_limit(url: str, store_na
         assert await store.forget(ids[1])
         await store.remember("there is room again")
         assert (await agent.tenants.status("acme")).memories == 3
+
+
+async def test_limits_that_were_lifted_for_a_while_count_what_came_meanwhile(make_agent: MakeAgent) -> None:
+    agent = make_agent(limits=TenantLimits(max_memories=10))
+    store = agent.tenant("acme").memory
+    await store.remember_many([f"first {number}" for number in range(3)])
+    await agent.tenants.set_limits("acme", TenantLimits())
+    await store.remember_many([f"unlimited {number}" for number in range(12)])
+    await agent.tenants.set_limits("acme", TenantLimits(max_memories=17))
+    await asyncio.sleep(1.2 * PLACEMENT_SECONDS)
+    with pytest.raises(TenantLimitError):
+        await store.remember_many(["one", "two", "three"])
+    await store.remember_many(["one", "two"])
+    assert (await agent.tenants.status("acme")).memories == 17
+
+
+@PLACES
+async def test_updates_count_bytes(make_agent: MakeAgent, place: str) -> None:
+    agent = make_agent(place=place, limits=TenantLimits(max_bytes=5_000))
+    store = agent.tenant("acme").memory
+    id = await store.remember("small")
+    for size in (100, 3_000, 1_000, 2_500, 10):
+        await store.update(id, content="x" * size)
+    await store.update(id, content="x" * 3_000)
+    with pytest.raises(TenantLimitError, match="bytes") as refusal:
+        await store.update(id, content="x" * 6_000)
+    assert refusal.value.limit == "max_bytes"
+    with pytest.raises(TenantLimitError):
+        await store.update(id, metadata={"note": "y" * 6_000})
+    kept = await store.get(id)
+    assert kept is not None
+    assert (len(kept.content), kept.metadata) == (3_000, {})
 
 
 @PLACES

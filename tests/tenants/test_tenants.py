@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
+from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 import valkey.asyncio
@@ -13,8 +15,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from betterdb_agent_memory import (
     AgentMemory,
     CacheOptions,
+    Change,
     ConfigurationError,
     InvalidInputError,
+    MemoryConfigRefreshConfig,
     MemoryOptions,
     MemoryStore,
     MemoryTelemetryOptions,
@@ -27,7 +31,7 @@ from betterdb_agent_memory import (
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from tests.embedding import embed
 from tests.servers import ValkeyServer
-from tests.tenants.conftest import MakeAgent
+from tests.tenants.conftest import PLACEMENT_SECONDS, MakeAgent
 
 PLACES = pytest.mark.parametrize("place", ["own", "pool"])
 
@@ -60,6 +64,65 @@ async def test_a_store_of_the_tenants_name_is_the_tenant(make_agent: MakeAgent, 
     store = MemoryStore(client=agent.memory._engine, name=tenant.name, embed_fn=embed, default_threshold=2.0)
     assert [hit.item.id for hit in await store.recall("tea")] == [id]
     await store.close()
+
+
+@PLACES
+async def test_each_tenant_has_a_feed_of_its_own(make_agent: MakeAgent, place: str) -> None:
+    agent = make_agent(place=place)
+    acme, globex = agent.tenant("acme").memory, agent.tenant("globex").memory
+    assert [change async for change in takewhile_waiting(acme.changes(since="now"))] == []
+    await globex.remember("another tenant's", id="1")
+    await acme.remember("one", id="1")
+    await acme.update("1", importance=0.9)
+    await acme.forget("1")
+    told = [(change.kind, change.memory_id) async for change in takewhile_waiting(acme.changes(since="oldest"))]
+    assert told == [("remembered", "1"), ("updated", "1"), ("forgotten", "1")]
+
+
+async def takewhile_waiting(changes: AsyncIterator[Change]) -> AsyncIterator[Change]:
+    """Changes, until none comes for a while."""
+    with suppress(TimeoutError):
+        while True:
+            yield await asyncio.wait_for(anext(changes), 1.5)
+    await changes.aclose()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("place", ["own", "pool", "promoted"])
+async def test_a_lowered_limit_trims_scopes_that_others_wrote(url: str, store_name: str, place: str) -> None:
+    def worker() -> AgentMemory:
+        memory = MemoryOptions(
+            discovery=False, max_items_per_scope=12, config_refresh=MemoryConfigRefreshConfig(interval_ms=1_000)
+        )
+        kept = "own" if place == "own" else "pool"
+        tenants = TenantsOptions(place=kept, pools=1, placement_seconds=PLACEMENT_SECONDS)  # type: ignore[arg-type]
+        return AgentMemory.open(url, name=store_name, embedder=embed, memory=memory, tenants=tenants)
+
+    async with worker() as one:
+        if place == "promoted":
+            await one.tenant("acme").memory.remember("first")
+            await one.tenants.promote("acme")
+        await one.tenant("acme").memory.remember_many([{"content": f"{n}", "thread_id": "x"} for n in range(14)])
+        await one.tenant("globex").memory.remember_many([{"content": f"{n}", "thread_id": "x"} for n in range(9)])
+    async with worker() as other:
+        acme = other.tenant("acme")
+        await acme.memory.remember("other", thread_id="y")
+        assert len([item async for item in acme.memory.iterate(thread_id="x")]) == 12
+        await acme.config.set(max_items_per_scope=5)
+        async with asyncio.timeout(20):
+            while len([item async for item in acme.memory.iterate(thread_id="x")]) > 5:
+                await acme.memory.remember("again", thread_id="y")
+                await asyncio.sleep(0.1)
+        assert len([item async for item in acme.memory.iterate(thread_id="x")]) == 5
+        assert len([item async for item in other.tenant("globex").memory.iterate(thread_id="x")]) == 9
+
+
+async def test_only_names_of_tenants_are_listed(make_agent: MakeAgent, store_name: str) -> None:
+    agent = make_agent()
+    await agent.tenant("acme").memory.remember("one")
+    await agent.tenant("acme").session.set("chat", "f}:__tenant", "no tenant")
+    tag = store_name.replace("{", "%7B").replace("}", "%7D")
+    await agent.memory._engine.values.set(f"{{{tag}:other:globex}}:__tenant", b"own")
+    assert await agent.tenants.names() == ["acme"]
 
 
 async def test_tenants_are_configured_one_by_one(make_agent: MakeAgent) -> None:

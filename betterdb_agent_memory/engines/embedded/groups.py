@@ -14,7 +14,7 @@ from betterdb_agent_memory.engines.embedded.queries import first
 from betterdb_agent_memory.engines.embedded.reading import read_fields
 from betterdb_agent_memory.engines.embedded.tables import Tables
 from betterdb_agent_memory.engines.filters import Fields
-from betterdb_agent_memory.engines.groups import LAST_WRITTEN, REACH, group_name
+from betterdb_agent_memory.engines.groups import LAST_WRITTEN, REACH, group_name, sizes_in
 from betterdb_agent_memory.errors import InvalidInputError
 
 
@@ -51,6 +51,10 @@ class Groups:
             self._add(before, -1)
         if after is not None and (is_whole or before != after):
             self._add(after, 0 if before == after else 1, last_id=id)
+
+    def all_sizes(self) -> dict[str, int]:
+        """Every group that is counted."""
+        return sizes_in(live_fields(self._connection, self._key, self._now_ms))
 
     def read(self, group: str) -> GroupCount:
         """The count of a group, and the record written last."""

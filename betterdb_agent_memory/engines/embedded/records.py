@@ -235,6 +235,12 @@ class EmbeddedRecords:
             lambda connection: Groups(connection, self._collection, self._now_ms()).read(group)
         )
 
+    async def group_sizes(self) -> dict[str, int]:
+        """Every group that is counted, and how many records it was counted to have."""
+        return await self._database.read(
+            lambda connection: Groups(connection, self._collection, self._now_ms()).all_sizes()
+        )
+
     async def correct_group(self, group: str, difference: int, *, fence: Fence) -> None:
         """Add to the count of `group`, and begin to keep it where nobody did.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 import uuid
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ from betterdb_agent_memory.engines.valkey.scripts import load_script, run_many
 
 STALE_SECONDS = 60.0
 """After so long whoever was to settle a note is taken for dead."""
+
+_HASH_TAG = re.compile(r"^[^{]*\{[^}]+\}")
 
 _log = logging.getLogger(__name__)
 
@@ -91,8 +94,13 @@ class Apart:
 
 
 def notes_key(log_key: str) -> str:
-    """Where the notes about a log stand: in its slot, since all of its key is their hash tag."""
-    return f"{{{log_key}}}:pending"
+    """Where the notes about a log stand: in its slot. The hash tag of its key is theirs, too; of a key without one
+    all of it is.
+
+    >>> notes_key("{ag:acme}:__changes"), notes_key("ag:__changes")
+    ('{ag:acme}:__changes:pending', '{ag:__changes}:pending')
+    """
+    return f"{log_key}:pending" if _HASH_TAG.search(log_key) else f"{{{log_key}}}:pending"
 
 
 def settle_command(log_key: str, token: str, what: str, retention: Retention, entry: Fields) -> Command:
@@ -112,11 +120,12 @@ async def repair(client: CommandClient, log_key: str, retention: Retention) -> i
         if time.time() - said["at"] > STALE_SECONDS:
             entry = {name: value.encode("latin-1") for name, value in said["entry"].items()}
             commands.append(settle_command(log_key, token, "?", retention, entry))
-    told = 0
-    for outcome in await run_many(client, commands) if commands else ():
-        if isinstance(outcome, Exception):
-            raise outcome
-        told += reply.as_int(outcome)
+    outcomes = await run_many(client, commands) if commands else []
+    refused = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+    if refused:
+        # Whoever reads goes on with what is told; the notes stay for the next repair.
+        _log.warning("%d changes noted beside %s could not be told: %s", len(refused), log_key, refused[0])
+    told = sum(reply.as_int(outcome) for outcome in outcomes if not isinstance(outcome, Exception))
     if told:
         _log.warning("%d changes that were not told in %s by who made them are told now", told, log_key)
     return told

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from betterdb_agent_memory.engines.base import Collection, Fence, GroupCount, GroupCounting, RecordWrite
-from betterdb_agent_memory.engines.groups import LAST_WRITTEN, group_name
+from betterdb_agent_memory.engines.groups import LAST_WRITTEN, group_name, sizes_in
 from betterdb_agent_memory.engines.valkey import reply
 from betterdb_agent_memory.engines.valkey.beside import Besides, size_in
 from betterdb_agent_memory.engines.valkey.command_client import CommandClient
@@ -64,6 +64,10 @@ class Groups:
         answer = await self._client.ask("HMGET", self._key, group, LAST_WRITTEN + group)
         size, last = answer
         return GroupCount(None if size is None else reply.as_int(size), None if last is None else _text(last))
+
+    async def sizes(self) -> dict[str, int]:
+        """Every group that is counted. One round trip."""
+        return sizes_in(reply.parse_map(await self._client.ask("HGETALL", self._key)))
 
     async def correct(self, group: str, difference: int, fence: Fence) -> None:
         """Add to the count of a group, which is kept from now on. One round trip, two on an untagged cluster store."""

@@ -272,6 +272,10 @@ class ValkeyRecords:
         """How many records of `group` were counted, and which was written last. One round trip."""
         return await self._groups.read(group)
 
+    async def group_sizes(self) -> dict[str, int]:
+        """Every group that is counted, and how many records it was counted to have. One round trip."""
+        return await self._groups.sizes()
+
     async def correct_group(self, group: str, difference: int, *, fence: Fence) -> None:
         """Add to the count of `group`, and begin to keep it where nobody did. One round trip.
 

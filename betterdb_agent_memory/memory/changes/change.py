@@ -83,6 +83,8 @@ def checked_kinds(kinds: object) -> frozenset[str]:
     for kind in kinds:
         if kind not in KINDS:
             raise InvalidInputError(f"there are no changes of the kind {kind!r:.80}; the kinds are {', '.join(KINDS)}")
+    if not kinds:
+        raise InvalidInputError("kinds is empty, so no change would ever come; leave it out for all of them")
     return frozenset(kinds)
 
 

@@ -78,6 +78,18 @@ def test_a_scheme_that_is_forgotten_is_no_file() -> None:
         is_server_url("valkey+cluster:h")
 
 
+@pytest.mark.parametrize("url", ["valkey:/u:SeCrEt@h", "u:SeCrEt@h:1", ":SeCrEt@h/0", "redis:u:SeC@SeCrEt@h"])
+def test_a_forgotten_scheme_shows_no_password(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="looks like a server") as refusal:
+        is_server_url(url)
+    assert "SeC" not in str(refusal.value)
+
+
+def test_a_file_may_have_an_at_sign() -> None:
+    assert not is_server_url("me@home.db")
+    assert not is_server_url("C:/me@home.db")
+
+
 @pytest.mark.parametrize("name", ["{acme}", "eu:{acme}", "{acme}:eu", "a{b}c"])
 def test_a_name_may_have_a_hash_tag(name: str) -> None:
     assert checked_name(name) == name

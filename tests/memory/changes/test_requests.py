@@ -38,6 +38,7 @@ async def store() -> AsyncIterator[MemoryStore]:
         ({"since": 2**60}, "since is 'now'"),
         ({"since": True}, "since is 'now'"),
         ({"kinds": "forgotten"}, "kinds is a collection"),
+        ({"kinds": []}, "kinds is empty"),
         ({"kinds": ["born"]}, "no changes of the kind 'born'"),
         ({"group": ""}, "group is a name"),
         ({"group": "a\nb"}, "group is a name"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from time import monotonic
 
@@ -38,7 +39,8 @@ class MemoryIndex:
         self._on_created = on_created
         self._index_name = index_name
         self._state = IndexState(dimensions=None)
-        self._believed_until = 0.0
+        self._looked_at = -math.inf
+        self._look_seconds = 0.0
         self._expected: int | None = None
         self.last_dimensions: int | None = None
         """Vector length of the index when it was last there."""
@@ -87,7 +89,7 @@ class MemoryIndex:
 
     def forget(self) -> None:
         """Look again before the next use: somebody has rebuilt it, perhaps for vectors of another length."""
-        self._believed_until = 0.0
+        self._looked_at = -math.inf
         self._state = IndexState(dimensions=None)
         self._expected = None
 
@@ -95,7 +97,7 @@ class MemoryIndex:
         """Make the index anew over the memories that are there, for vectors of this length."""
         async with self._preparing:
             self._state = await self._records.rebuild(dimensions)
-            self._believe(0)
+            self._looked_at = monotonic()
             self._expected = self.last_dimensions = dimensions
 
     async def wait_complete(self) -> None:
@@ -121,15 +123,13 @@ class MemoryIndex:
             pause = min(2 * pause, 0.5)
 
     def _is_stale(self) -> bool:
-        return self._state.dimensions is None or monotonic() > self._believed_until
-
-    def _believe(self, look_seconds: float) -> None:
-        self._believed_until = monotonic() + believed_seconds(look_seconds)
+        return self._state.dimensions is None or monotonic() - self._looked_at > believed_seconds(self._look_seconds)
 
     async def _prepare(self, dimensions: int | None) -> None:
         began = monotonic()
         self._state = await self._records.prepare(dimensions)
-        self._believe(monotonic() - began)
+        self._looked_at = monotonic()
+        self._look_seconds = self._looked_at - began
         if self._state.dimensions is not None:
             self.last_dimensions = self._state.dimensions
         if self._state.created and self._on_created is not None:

@@ -49,15 +49,18 @@ FANNING_OUT = "cluster-fanning-out"
 """A cluster whose search answers for all nodes, as valkey-search's does: `BETTERDB_TEST_CLUSTER_URL` names it."""
 
 OTHER_CLUSTER_URL = os.environ.get("BETTERDB_TEST_CLUSTER_URL")
-ONCE_OVER = [CLUSTER_CLIENT, SENTINEL, SENTINEL_CLIENT, TLS, RESTRICTED]
+EVERYWHERE = ("valkey-resp2-bytes", "valkey-resp3-decoded", "redis-resp2-bytes", "redis-resp3-decoded")
+"""Protocols of which the whole suite is run: each library with both protocols, and with decoding on and off."""
+ONCE_OVER = [
+    *(POOL, BLOCKING_POOL, CLUSTER_CLIENT, SENTINEL, SENTINEL_CLIENT, TLS, RESTRICTED),
+    *(protocol for protocol in PROTOCOLS if protocol not in EVERYWHERE),
+]
 """Ways to the same servers: what a connection can break is in a few of the modules, and a whole pass takes 20 s."""
 ONCE_OVER_MODULES = ("test_remember_recall", "test_list_stats_config", "test_values")
 
 CONFIGURATIONS = [
-    *(FILE, MEMORY, URL, POOL, BLOCKING_POOL, SINGLE),
-    *PROTOCOLS,
-    POOLED,
-    CLUSTER,
+    *(FILE, MEMORY, URL, SINGLE, POOLED, CLUSTER),
+    *EVERYWHERE,
     *ONCE_OVER,
     *([FANNING_OUT] if OTHER_CLUSTER_URL else []),
 ]

@@ -139,7 +139,8 @@ async def test_the_description_is_one_that_earlier_releases_read(path: Path) -> 
 
 
 def described(path: Path) -> list[dict[str, Any]]:
-    database = sqlite3.connect(path)
+    # The engine's own SQLite: a second copy of it in a process takes its locks away when it closes.
+    database = apsw.Connection(str(path))
     [(fields,)] = database.execute("SELECT fields FROM collection").fetchall()
     database.close()
     described: list[dict[str, Any]] = json.loads(fields)

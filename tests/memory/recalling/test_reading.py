@@ -110,7 +110,7 @@ async def test_the_event_loop_does_not_choose_among_thousands(tmp_path: Path) ->
         await seconds_of_this_thread(store.recall_by_vector(vector, k=500, diversity=0.5, reinforce=False))
         for _ in range(3)
     ]
-    assert min(times) < 0.007
+    assert min(times) < 0.03
     await store.close()
     await engine.close()
 

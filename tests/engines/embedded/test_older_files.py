@@ -143,7 +143,7 @@ def described(path: Path) -> list[dict[str, Any]]:
     database = apsw.Connection(str(path))
     [(fields,)] = database.execute("SELECT fields FROM collection").fetchall()
     database.close()
-    described: list[dict[str, Any]] = json.loads(fields)
+    described: list[dict[str, Any]] = json.loads(str(fields))
     return described
 
 

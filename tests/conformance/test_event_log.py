@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from uuid import uuid4
 
 import pytest
 
@@ -16,8 +15,8 @@ KEEPS = Retention(max_entries=100_000)
 
 
 @pytest.fixture
-def log(engine: Engine) -> EventLog:
-    return engine.event_log(f"t{uuid4().hex}:log")
+def log(engine: Engine, conformance_name: str) -> EventLog:
+    return engine.event_log(f"{conformance_name}:log")
 
 
 def numbered(first: int, last: int) -> list[dict[str, bytes]]:

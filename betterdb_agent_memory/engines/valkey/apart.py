@@ -94,13 +94,14 @@ class Apart:
 
 
 def notes_key(log_key: str) -> str:
-    """Where the notes about a log stand: in its slot. The hash tag of its key is theirs, too; of a key without one
-    all of it is.
+    """Where the notes about a log stand: in its slot, and below its name, which a user's rights are about.
+
+    The hash tag of its key is theirs, too; of a key without one all of it is.
 
     >>> notes_key("{ag:acme}:__changes"), notes_key("ag:__changes")
-    ('{ag:acme}:__changes:pending', '{ag:__changes}:pending')
+    ('{ag:acme}:__changes:pending', 'ag:__changes:pending:{ag:__changes}')
     """
-    return f"{log_key}:pending" if _HASH_TAG.search(log_key) else f"{{{log_key}}}:pending"
+    return f"{log_key}:pending" if _HASH_TAG.search(log_key) else f"{log_key}:pending:{{{log_key}}}"
 
 
 def settle_command(log_key: str, token: str, what: str, retention: Retention, entry: Fields) -> Command:

@@ -248,7 +248,12 @@ async def test_we_read_the_recorded_memories_through_the_recorded_index(
         assert found in (expected[id], searched[id])
         assert all(hit.distance == pytest.approx(0, abs=1e-4) for hit in hits)
     assert (await replay.store.stats()).unindexed_fields == OWN_FIELDS
-    assert await database.dump() == scenario.keys, "reading changed the database"
+    left = await database.dump()
+    for key, recorded in scenario.keys.items():
+        # A lifetime passes while the test runs.
+        if recorded["ttl"] > 0 and recorded["ttl"] - 60 <= left[key]["ttl"] <= recorded["ttl"]:
+            left[key]["ttl"] = recorded["ttl"]
+    assert left == scenario.keys, "reading changed the database"
 
 
 @pytest.mark.parametrize("scenario", [s for s in WITH_MEMORIES if s.reads_at_the_end()[0]], ids=str)

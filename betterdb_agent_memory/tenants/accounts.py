@@ -84,15 +84,7 @@ class TenantAccounts:
         if not _counts(limits) or not writes:
             return
         size_bytes = sum(size_of(write.fields.values()) for write in writes)
-        used = await self._added(len(writes), size_bytes)
-        if self._exceeded(limits, used, 0, 0) is None:
-            return
-        await self._added(-len(writes), -size_bytes)
-        await self._counted()
-        used = await self._added(len(writes), size_bytes)
-        if self._exceeded(limits, used, 0, 0) is not None:
-            await self._added(-len(writes), -size_bytes)
-            self._refuse(limits, used, 0, 0)
+        await self._reserve(limits, len(writes), size_bytes)
 
     async def reserve_changes(self, changes: Sequence[RecordChange]) -> None:
         """Count what is about to be set in memories, as if nothing were replaced by it: found out when it matters.
@@ -103,15 +95,7 @@ class TenantAccounts:
         size_bytes = sum(size_of(change.sets.values()) for change in changes)
         if limits.max_bytes is None or not size_bytes:
             return
-        used = await self._added(0, size_bytes)
-        if self._exceeded(limits, used, 0, 0) is None:
-            return
-        await self._added(0, -size_bytes)
-        await self._counted()
-        used = await self._added(0, size_bytes)
-        if self._exceeded(limits, used, 0, 0) is not None:
-            await self._added(0, -size_bytes)
-            self._refuse(limits, used, 0, 0)
+        await self._reserve(limits, 0, size_bytes)
 
     async def written(self, writes: Sequence[RecordWrite], outcomes: Sequence[Outcome]) -> None:
         """Take back what was reserved and not written. After a failure nobody knows: that stays until it is counted."""
@@ -127,6 +111,17 @@ class TenantAccounts:
         """So many memories are gone; of how many bytes is found out when they matter."""
         if count and _counts((await self._keeper.current()).limits):
             await self._added(-count, 0)
+
+    async def _reserve(self, limits: TenantLimits, memories: int, size_bytes: int) -> None:
+        used = await self._added(memories, size_bytes)
+        if self._exceeded(limits, used, 0, 0) is None:
+            return
+        await self._added(-memories, -size_bytes)
+        await self._counted()
+        used = await self._added(memories, size_bytes)
+        if self._exceeded(limits, used, 0, 0) is not None:
+            await self._added(-memories, -size_bytes)
+            self._refuse(limits, used, 0, 0)
 
     async def usage(self) -> tuple[int, int]:
         """Memories and bytes, counted now: a walk over all memories of the tenant."""

@@ -218,6 +218,8 @@ class RecallVerbs(StoreParts):
     ) -> builtins.list[MemoryHit]:
         """What the near-cache has, or else what `search` finds, kept there for the next one."""
         near = self._near if may_be_near else None
+        if near is not None and self._models.plain() is None:
+            await self._models.layout(to_write=False)
         asked = None if near is None else self._asked(question, request)
         if near is None or asked is None:
             return await self._searcher.within(recall_space, lambda space: search(space, request))

@@ -1,4 +1,4 @@
-"""Whatever two workers do: each answer was the truth at some moment within the bound, and knows of its worker's writes."""
+"""Whatever two workers do: answers were true at some moment within the bound, and know of their worker's own writes."""
 
 from __future__ import annotations
 

@@ -156,6 +156,7 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.memory.where import Speaker as Speaker
     from betterdb_agent_memory.memory.where import Subject as Subject
     from betterdb_agent_memory.memory.where import Tag as Tag
+    from betterdb_agent_memory.near_cache import NearCacheStatistics as NearCacheStatistics
     from betterdb_agent_memory.options import AgentCacheOptions as AgentCacheOptions
     from betterdb_agent_memory.options import AgentMemoryConfig as AgentMemoryConfig
     from betterdb_agent_memory.options import AgentMemoryOptions as AgentMemoryOptions
@@ -176,6 +177,7 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.options import MemoryStoreClient as MemoryStoreClient
     from betterdb_agent_memory.options import MemoryTelemetryOptions as MemoryTelemetryOptions
     from betterdb_agent_memory.options import ModelCost as ModelCost
+    from betterdb_agent_memory.options import NearCacheOptions as NearCacheOptions
     from betterdb_agent_memory.options import RecallWeights as RecallWeights
     from betterdb_agent_memory.options import TelemetryOptions as TelemetryOptions
     from betterdb_agent_memory.options import TenantLimits as TenantLimits
@@ -258,12 +260,13 @@ _PLACES: Final = {
     "memory.where": (
         "AccessCount CreatedAt Id Importance LastAccessedAt MemoryFilter OccurredAt Session Source Speaker Subject Tag"
     ),
+    "near_cache": "NearCacheStatistics",
     "options": (
         "AgentCacheOptions AgentMemoryConfig AgentMemoryOptions AgentMemoryRecallConfig Analytics AnalyticsOptions "
         "CacheOptions ChangeFeedOptions ConfigRefreshOptions ConsolidationConfig DeferredReinforcement "
         "DiscoveryOptions EmbeddingCacheOptions HybridOptions MemoryConfigRefreshConfig MemoryDiscoveryConfig "
-        "MemoryOptions MemoryStoreClient MemoryTelemetryOptions ModelCost RecallWeights TelemetryOptions "
-        "TenantLimits TenantsOptions TierDefaults"
+        "MemoryOptions MemoryStoreClient MemoryTelemetryOptions ModelCost NearCacheOptions RecallWeights "
+        "TelemetryOptions TenantLimits TenantsOptions TierDefaults"
     ),
     "rerankers.base": "RerankFn Reranker",
     "rerankers.function": "FunctionReranker",

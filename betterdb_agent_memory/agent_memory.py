@@ -69,7 +69,9 @@ class AgentMemory(Caches):
                 "for a URL use AgentMemory.open(url)"
             )
         engine = engine_for(options.client)
-        caches = CacheOptions.of(options).model_copy(update={"embeddings": options.embeddings})
+        caches = CacheOptions.of(options).model_copy(
+            update={"embeddings": options.embeddings, "session_near_cache": options.session_near_cache}
+        )
         tiers = CacheTiers(engine, options.name, caches, clock=system_clock)
         published, recall, registry = options.memory, options.memory.recall, options.telemetry.registry
         self._wire(
@@ -89,6 +91,7 @@ class AgentMemory(Caches):
             cache_options=caches,
             tenants=options.tenants,
             change_feed=published.change_feed,
+            near_cache=published.near_cache,
         )
 
     @classmethod
@@ -156,6 +159,7 @@ class AgentMemory(Caches):
             rerank_depth=options.rerank_depth,
             max_content_bytes=options.max_content_bytes,
             change_feed=options.change_feed,
+            near_cache=options.near_cache,
             clock=clock,
             cache_options=caches,
             tenants=tenants,

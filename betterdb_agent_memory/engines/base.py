@@ -392,6 +392,11 @@ class Records(Protocol):
     async def read_expiries(self, ids: Sequence[str]) -> list[int | None]:
         """When each record expires (ms since the epoch), in order; None for never and for no record."""
 
+    async def read_lifetimes(self, ids: Sequence[str]) -> list[float]:
+        """For how many ms each record will still be there from when this is called, at least: infinity for one that
+        never expires, 0 for no record.
+        """
+
     async def delete_many(
         self,
         ids: Sequence[str],

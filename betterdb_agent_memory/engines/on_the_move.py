@@ -134,6 +134,12 @@ class RecordsOnTheMove:
         later = await self._later.read_expiries(ids)
         return [one if one is not None else other for one, other in zip(former, later, strict=True)]
 
+    async def read_lifetimes(self, ids: Sequence[str]) -> list[float]:
+        """See `Records.read_lifetimes`."""
+        former = await self._former.read_lifetimes(ids)
+        later = await self._later.read_lifetimes(ids)
+        return [one or other for one, other in zip(former, later, strict=True)]
+
     async def delete_many(
         self,
         ids: Sequence[str],

@@ -241,6 +241,10 @@ class PartitionedRecords:
         """See `Records.read_expiries`."""
         return await self._records.read_expiries(self._shared_ids(ids))
 
+    async def read_lifetimes(self, ids: Sequence[str]) -> list[float]:
+        """See `Records.read_lifetimes`."""
+        return await self._records.read_lifetimes(self._shared_ids(ids))
+
     async def delete_many(
         self,
         ids: Sequence[str],

@@ -17,7 +17,7 @@ from betterdb_agent_memory.embedders import CoalescingEmbedder, coalesced
 from betterdb_agent_memory.embedders.base import Embedder, EmbedFn
 from betterdb_agent_memory.embedders.function import DEFAULT_THRESHOLD, as_embedder
 from betterdb_agent_memory.engines import engine_for
-from betterdb_agent_memory.engines.base import Counter, Engine
+from betterdb_agent_memory.engines.base import Counter, Engine, Records
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.errors import AgentMemoryError
 from betterdb_agent_memory.live_config import LiveConfig, MemoryConfigSnapshot
@@ -33,6 +33,7 @@ from betterdb_agent_memory.memory.evicting import Evictor
 from betterdb_agent_memory.memory.generations.following import Follower
 from betterdb_agent_memory.memory.generations.layout import Models, state_key
 from betterdb_agent_memory.memory.mending import Mender
+from betterdb_agent_memory.memory.near.recalls import NearRecalls
 from betterdb_agent_memory.memory.reaches import Reaches
 from betterdb_agent_memory.memory.recalling.recaller import Recaller
 from betterdb_agent_memory.memory.record import MemoryItem
@@ -46,6 +47,7 @@ from betterdb_agent_memory.memory.settings import (
     checked_callable,
     checked_discovery,
     checked_feed,
+    checked_near,
     checked_type,
     refresh_interval_seconds,
     wants_live_updates,
@@ -69,6 +71,7 @@ from betterdb_agent_memory.options import (
     MemoryDiscoveryConfig,
     MemoryStoreClient,
     MemoryTelemetryOptions,
+    NearCacheOptions,
     RecallWeights,
     Reinforcement,
     Retrieval,
@@ -118,6 +121,7 @@ class StoreParts:
         rerank_depth: int = DEFAULT_RERANK_DEPTH,
         max_content_bytes: int = DEFAULT_MAX_CONTENT_BYTES,
         change_feed: bool | ChangeFeedOptions = False,
+        near_cache: bool | NearCacheOptions = False,
         clock: Clock = system_clock,
         new_id: Callable[[], str] = random_id,
         on_use: Callable[[], None] | None = None,
@@ -133,8 +137,10 @@ class StoreParts:
         self._feed = Feed(
             self._engine, name, note_key=state_key(name), options=checked_feed(change_feed), sample=random.random
         )
-        self._records = self._engine.records(collection, self._counts, self._feed)
+        stored = self._engine.records(collection, self._counts, self._feed)
         self._watch = StoreWatch(name, checked_type("telemetry", telemetry, MemoryTelemetryOptions))
+        self._near = self._make_near(near_cache, stored)
+        self._records = stored if self._near is None else self._near.records
         self._watch.export_traffic(self._engine)
         embedder = None if embed_fn is None else coalesced(as_embedder(embed_fn))
         next_embedder = None if next_embed_fn is None else coalesced(as_embedder(next_embed_fn))
@@ -176,7 +182,10 @@ class StoreParts:
             get=self._read_one,
         )
         self._reinforcer = reinforcer_for(
-            reinforcement, self._records, on_failure=lambda: self._watch.background_failed("reinforcement")
+            # Not told to the near-cache: that a memory was recalled is no reason to recall it again.
+            reinforcement,
+            stored,
+            on_failure=lambda: self._watch.background_failed("reinforcement"),
         )
         self._fact_source, self._fact_importance = checked_consolidation(
             checked_type("consolidation", consolidation, ConsolidationConfig) or ConsolidationConfig()
@@ -287,6 +296,19 @@ class StoreParts:
             self._capacity.start()
         if self._discovery is not None and self._registration is None:
             self._registration = asyncio.get_running_loop().create_task(self._discovery.register())
+
+    def _make_near(self, config: bool | NearCacheOptions, stored: Records) -> NearRecalls | None:
+        options = checked_near(config)
+        if options is None:
+            return None
+        return NearRecalls(
+            options,
+            stored,
+            store=self.name,
+            feed=self._feed,
+            on_failure=lambda: self._watch.background_failed("near_cache"),
+            on_dropped=self._watch.near_dropped,
+        )
 
     def _make_discovery(self, config: bool | MemoryDiscoveryConfig) -> MemoryDiscovery | None:
         if config is False:

@@ -221,6 +221,11 @@ def _flag(name: str, value: object) -> bool:
     raise InvalidInputError(f"{name} must be true or false, got {value!r:.80}")
 
 
+def checked_fresh(fresh: object) -> bool:
+    """Whether a recall has to ask the engine, whatever this process knows."""
+    return fresh is not None and _flag("fresh", fresh)
+
+
 def checked_integer(name: str, value: object, default: int, low: int, high: int) -> int:
     """A whole number from `low` to `high`; None means `default`."""
     if value is None:

@@ -34,7 +34,8 @@ class MemoryStore(RememberVerbs, PromptVerbs, ForgetVerbs, ConsolidateVerbs, Mai
     looks at words, dates and persons as well; its weights `hybrid`, the `language` of the memories, `exact` with its
     `exact_budget`, `diversity`, `reranker` with its `rerank_depth`. `next_embed_fn` is the model that the store is to
     be moved to: see `migration`.
-    `change_feed` has every change of a memory told in a log, from the first write on: see `changes`.
+    `change_feed` has every change of a memory told in a log, from the first write on: see `changes`. `near_cache` has a
+    recall that is asked again within a moment answered from the memory of this process (docs/near-cache.md).
     `analytics` is accepted as published and means nothing: no usage data is collected, whatever its value.
     `on_use` is called within each call that reaches the index, before work in the background begins.
 
@@ -83,6 +84,7 @@ class MemoryStore(RememberVerbs, PromptVerbs, ForgetVerbs, ConsolidateVerbs, Mai
             indexing=index.indexing,
             ignored_config_fields=self._live_config.ignored_fields,
             near_misses=self._watch.near_misses(),
+            near_cache=None if self._near is None else self._near.statistics(),
         )
 
     async def refresh_config(self) -> None:
@@ -112,6 +114,8 @@ class MemoryStore(RememberVerbs, PromptVerbs, ForgetVerbs, ConsolidateVerbs, Mai
         """
         self._is_closed = True
         await self._live_config.stop()
+        if self._near is not None:
+            await self._near.close()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._capacity.close()

@@ -191,6 +191,10 @@ class TenantRecords:
         """See `Records.read_expiries`."""
         return await self._asked(lambda records: records.read_expiries(ids))
 
+    async def read_lifetimes(self, ids: Sequence[str]) -> list[float]:
+        """See `Records.read_lifetimes`."""
+        return await self._asked(lambda records: records.read_lifetimes(ids))
+
     async def delete_many(
         self,
         ids: Sequence[str],

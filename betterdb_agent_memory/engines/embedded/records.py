@@ -155,6 +155,17 @@ class EmbeddedRecords:
 
         return await self._database.read(read) if ids else []
 
+    async def read_lifetimes(self, ids: Sequence[str]) -> list[float]:
+        """For how many ms each record will still be there: infinity for ever, 0 for no record."""
+
+        def read(connection: apsw.Connection) -> list[float]:
+            tables = self._lookup.find(connection)
+            if tables is None:
+                return [0.0] * len(ids)
+            return reading.read_lifetimes(connection, tables, ids, self._now_ms())
+
+        return await self._database.read(read) if ids else []
+
     async def delete_many(
         self,
         ids: Sequence[str],

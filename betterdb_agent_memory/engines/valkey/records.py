@@ -32,7 +32,7 @@ from betterdb_agent_memory.engines.valkey.by_key import ByKey
 from betterdb_agent_memory.engines.valkey.choosing import Choosing
 from betterdb_agent_memory.engines.valkey.command_client import CommandClient
 from betterdb_agent_memory.engines.valkey.effort import MAX_NEIGHBOURS
-from betterdb_agent_memory.engines.valkey.expiries import read_expiries
+from betterdb_agent_memory.engines.valkey.expiries import read_expiries, read_lifetimes
 from betterdb_agent_memory.engines.valkey.groups import Groups
 from betterdb_agent_memory.engines.valkey.index import Index
 from betterdb_agent_memory.engines.valkey.keyspace import own_ids
@@ -201,6 +201,15 @@ class ValkeyRecords:
         own = [id for id in ids if is_own(id)]
         expiries = dict(zip(own, await read_expiries(self._client, [self._key(id) for id in own]), strict=True))
         return [expiries.get(id) for id in ids]
+
+    async def read_lifetimes(self, ids: Sequence[str]) -> list[float]:
+        """For how many ms each record will still be there: infinity for ever, 0 for no record.
+
+        One round trip per 500.
+        """
+        own = [id for id in ids if is_own(id)]
+        lifetimes = dict(zip(own, await read_lifetimes(self._client, [self._key(id) for id in own]), strict=True))
+        return [lifetimes.get(id, 0) for id in ids]
 
     async def delete_many(
         self,

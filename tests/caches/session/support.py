@@ -20,7 +20,7 @@ from betterdb_agent_memory.caches.session_index import index_key
 from betterdb_agent_memory.caches.statistics import stats_key
 from betterdb_agent_memory.caches.watch import CacheWatch
 from betterdb_agent_memory.engines.base import Engine
-from betterdb_agent_memory.options import TelemetryOptions
+from betterdb_agent_memory.options import NearCacheOptions, TelemetryOptions
 
 ROOT = Path(__file__).resolve().parents[3]
 PEER = ROOT / ".peers" / "betterdb-0.7.0"
@@ -29,7 +29,9 @@ PEER = ROOT / ".peers" / "betterdb-0.7.0"
 class Session:
     """A session cache with what it is made of."""
 
-    def __init__(self, engine: Engine, name: str, ttl_seconds: int | None) -> None:
+    def __init__(
+        self, engine: Engine, name: str, ttl_seconds: int | None, near: NearCacheOptions | None = None
+    ) -> None:
         self.engine = engine
         self.name = name
         self.registry = CollectorRegistry()
@@ -38,7 +40,7 @@ class Session:
             engine.values, stats_key(name), on_failure=lambda: self.watch.background_failed("statistics")
         )
         self.cache = SessionCache(
-            name, engine=engine, watch=self.watch, deferred=self.deferred, ttl_seconds=ttl_seconds
+            name, engine=engine, watch=self.watch, deferred=self.deferred, ttl_seconds=ttl_seconds, near=near
         )
 
     async def store(self, thread: str, field: str, value: bytes, ttl_seconds: int | None = None) -> None:
@@ -91,8 +93,8 @@ async def opening(engine: Engine, name: str) -> AsyncIterator[Open]:
     """Makes sessions of one name; `ttl_seconds` is the tier's."""
     made: list[Session] = []
 
-    def make(ttl_seconds: int | None = None, *, on: Engine = engine) -> Session:
-        made.append(Session(on, name, ttl_seconds))
+    def make(ttl_seconds: int | None = None, *, on: Engine = engine, near: NearCacheOptions | None = None) -> Session:
+        made.append(Session(on, name, ttl_seconds, near))
         return made[-1]
 
     yield make

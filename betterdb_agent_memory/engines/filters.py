@@ -177,13 +177,17 @@ class Filter:
 
     def accepted(self, rows: Sequence[_RecordT]) -> list[_RecordT]:
         """Those of `rows` that it accepts, in their order."""
-        equalities = self.equalities
-        if equalities is None:
-            return [row for row in rows if self.accepts(row.id, row.fields)]
-        # A scope, as nearly every filter is: compared here, in a tenth of the time.
         kept = list(rows)
-        for field, value in equalities:
-            kept = [row for row in kept if row.fields.get(field) == value]
+        for clause in self.clauses:
+            # A scope, as nearly every filter is, is compared here, in a tenth of the time.
+            match clause:
+                case Equals(field=field, value=value):
+                    stored = value.encode()
+                    kept = [row for row in kept if row.fields.get(field) == stored]
+                case Absent(field=field):
+                    kept = [row for row in kept if field not in row.fields]
+                case _:
+                    kept = [row for row in kept if clause.accepts(row.id, row.fields)]
         return kept
 
     @cached_property

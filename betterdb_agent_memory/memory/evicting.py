@@ -206,16 +206,24 @@ class Evictor:
             chosen = retention.lowest(candidates, count)
             if len(chosen) == count and _is_settled(retention, chosen[-1], pages):
                 if not pages[-1].total:
-                    await self._reaches.begin(group, retention.reach(candidates, count))
+                    await self._begin_reach(group, retention, candidates, count)
                 return await self._exact(records, filter, retention, candidates, count, is_refused)
             depth *= 2
         rows = await self._whole(records, filter)
         last = (await self._records.read_group(group)).last_id
         candidates, kept = await self._decoded(rows, filter, {last})
-        await self._reaches.begin(group, retention.reach(candidates, count))
+        await self._begin_reach(group, retention, candidates, count)
         # Counted anew from what was read: nobody leaves for somebody else's memory.
         excess = len(candidates) + kept - (total - count)
         return await self._exact(records, filter, retention, candidates, excess, is_refused)
+
+    async def _begin_reach(
+        self, group: str, retention: Retention, candidates: Sequence[EvictionCandidate], count: int
+    ) -> None:
+        """Note how far to look the next time, where `candidates` have the lowest of the whole scope."""
+        score = retention.reach(candidates, count)
+        if score is not None:
+            await self._reaches.begin(group, score, retention.edges(retention.within(candidates, score)))
 
     async def _in_corner(
         self, records: SearchedRecords, group: str, filter: Filter, retention: Retention, count: int
@@ -228,7 +236,7 @@ class Evictor:
         for _ in range(_CORNERS):
             if reach is None:
                 return None
-            corner = Filter((*filter.clauses, retention.corner(reach.score)))
+            corner = Filter((*filter.clauses, retention.corner(reach.score, reach.edges)))
             page = await records.select(corner, fields=_wanted(filter), limit=4 * count + _PAGE)
             if page.scanned < page.total:
                 return None
@@ -237,7 +245,9 @@ class Evictor:
             within = retention.within(candidates, reach.score)
             if not within:
                 return None
-            reach = reach.to(retention.next_limit(within, count, reach.score))
+            reach = reach.to(
+                retention.next_limit(within, count, reach.score), retention.edges(within[count:] or within)
+            )
             if len(within) >= count:
                 await self._reaches.keep(group, reach)
                 return within
@@ -274,7 +284,9 @@ class Evictor:
     ) -> list[EvictionCandidate]:
         """The `count` lowest, by what is stored where a search has rounded it."""
         if doubtful := retention.in_doubt(candidates, count, is_certain=is_refused):
-            candidates = await self._read(records, filter, [candidate.id for candidate in doubtful])
+            rounded = [candidate.id for candidate in doubtful if is_refused or candidate.is_rounded]
+            exact = [candidate for candidate in doubtful if not (is_refused or candidate.is_rounded)]
+            candidates = [*exact, *await self._read(records, filter, rounded)]
         return retention.lowest(candidates, count)
 
     async def _read(self, records: SearchedRecords, filter: Filter, ids: Sequence[str]) -> list[EvictionCandidate]:

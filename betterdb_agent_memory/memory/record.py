@@ -356,6 +356,20 @@ def scored_numbers(records: Sequence[Fields]) -> NDArray[np.float64]:
     return numbers
 
 
+def retention_numbers(fields: Fields) -> tuple[float, int, int]:
+    """Importance and the milliseconds of last access, as `decode_memory` reads them, and how many of the two could
+    not be read.
+    """
+    reader = _Reader(fields)
+    try:
+        importance, last_accessed_at = float(fields[IMPORTANCE]), int(fields[LAST_ACCESSED_AT])
+    except (KeyError, ValueError):
+        importance, last_accessed_at = math.nan, 0
+    if math.isfinite(importance):
+        return importance, last_accessed_at, 0
+    return reader.number(IMPORTANCE), int(reader.number(LAST_ACCESSED_AT)), reader.unreadable
+
+
 def moments_ms(records: Sequence[Fields]) -> NDArray[np.float64]:
     """When what each record tells happened, in ms, or else when it was written: an array (n,)."""
     readers = [_Reader(fields) for fields in records]

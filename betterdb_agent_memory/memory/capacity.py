@@ -18,7 +18,7 @@ from betterdb_agent_memory.engines.groups import is_total_absence
 from betterdb_agent_memory.errors import AgentMemoryError, LeaseHeldError, LeaseLostError
 from betterdb_agent_memory.leasing import HeldLease
 from betterdb_agent_memory.live_config import MemoryConfigSnapshot
-from betterdb_agent_memory.memory.evicting import Evictor
+from betterdb_agent_memory.memory.evicting import MOST_AT_ONCE, Evictor
 from betterdb_agent_memory.memory.scope import MemoryScope, group_of
 from betterdb_agent_memory.memory.scope_counts import ScopeCounts
 from betterdb_agent_memory.memory.victims import EvictionCandidate, Retention, select_victims
@@ -34,6 +34,13 @@ SETTLE_SECONDS = 0.5
 RECOUNT_SECONDS = 30.0
 """How often a scope that is written to is counted anew, for what others than our writers do to it."""
 
+FEWEST_AT_ONCE = 2
+"""So few memories leave with one request while there is slack: a write never waits for more, and the server deletes
+while this worker prepares the next one."""
+
+_QUIET_SECONDS = 0.05
+"""After so long without a write by this worker there is none to wait for."""
+
 _RECOUNTS_A_TICK = 10
 _PATIENCE_SECONDS = 15.0
 """How long a writer waits for another one to trim its scope: longer than the lease of one that died."""
@@ -47,6 +54,18 @@ _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.002, 0.05
 def slack_of(limit: int) -> int:
     """How many memories a scope may hold above `limit` while it is being written to: a tenth, none below 40."""
     return limit // SLACK if limit >= 4 * SLACK else 0
+
+
+def early_of(limit: int) -> int:
+    """From how many memories on room is made beside the writes: a quarter of the slack is left for them."""
+    return limit + 3 * slack_of(limit) // 4
+
+
+def pace_of(size: int, limit: int) -> int:
+    """How many memories leave with one request, of a scope that has `size`: the more, the less slack there is left."""
+    early, full = early_of(limit), limit + slack_of(limit)
+    share = (size - early) / (full - early) if early < full else 1.0
+    return max(FEWEST_AT_ONCE, min(MOST_AT_ONCE, round(MOST_AT_ONCE * share)))
 
 
 class Capacity:
@@ -102,8 +121,7 @@ class Capacity:
         self.start()
         for group in dict.fromkeys(group_of(scope) for scope in scopes):
             await self._trim_if_crowded(group, limit + slack_of(limit))
-            if slack_of(limit) and self._counts.is_crowded(group, limit + 3 * slack_of(limit) // 4):
-                # A quarter of the slack is left for what others write while room is made.
+            if slack_of(limit) and self._counts.is_crowded(group, early_of(limit)):
                 self._background.wake()
 
     async def close(self) -> None:
@@ -122,7 +140,7 @@ class Capacity:
     async def _make_room_early(self, group: str, limit: int) -> None:
         """Trim a scope that has a quarter of its slack left, unless somebody else is at it."""
         self._counts.noted(group, await self._evictor.size(group))
-        if self._counts.is_crowded(group, limit + 3 * slack_of(limit) // 4):
+        if self._counts.is_crowded(group, early_of(limit)):
             try:
                 async with self._evictor.alone(group) as lease:
                     await self._trim(group, limit, lease)
@@ -132,13 +150,22 @@ class Capacity:
     async def _trim(self, group: str, limit: int, lease: HeldLease) -> None:
         since = self._counts.now()
         retention = Retention.at(self._clock(), self._config())
-        size, evicted = await self._evictor.trim(group, limit, retention, lease)
+        size, evicted = await self._evictor.trim(
+            group, limit, retention, lease, at_once=lambda: self._pace(group, limit)
+        )
         if evicted:
             self._on_evicted(evicted)
         kept = await self._evictor.size(group)
         if kept is None or kept < size or not evicted:
             kept = await self._evictor.recount(group, lease)
         self._counts.corrected(group, kept, since=since)
+
+    def _pace(self, group: str, limit: int) -> int:
+        """How many memories leave with the next request: few where a write of ours would wait for it."""
+        size = self._counts.size_of(group)
+        if size is None or self._counts.is_quiet(group, _QUIET_SECONDS):
+            return MOST_AT_ONCE
+        return pace_of(size, limit)
 
     async def _trim_if_crowded(self, group: str, allowed: int) -> None:
         for _ in range(_LOOKS):
@@ -193,8 +220,8 @@ class Capacity:
             await self._follow(limit)
             if limit is None:
                 return
-            if slack := slack_of(limit):
-                for group in list(self._counts.unsettled(limit + 3 * slack // 4, quiet_seconds=0)):
+            if slack_of(limit):
+                for group in list(self._counts.unsettled(early_of(limit), quiet_seconds=0)):
                     await self._make_room_early(group, limit)
             for group in list(self._counts.unsettled(limit, quiet_seconds=SETTLE_SECONDS)):
                 await self._settle(group, limit)

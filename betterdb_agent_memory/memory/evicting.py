@@ -34,8 +34,8 @@ LEASES = 64
 """Scopes share so many leases: one for each would stay for ever."""
 
 _PAGE = 5_000
-_DELETED_AT_ONCE = 50
-"""A server works through one request before it looks at the next one's: others write in between."""
+MOST_AT_ONCE = 50
+"""Memories that leave with one request: a server works through it before it looks at the next one's."""
 
 _FEW = 500
 """Scopes up to this size are read whole: one round trip counts them and shows who leaves."""
@@ -80,8 +80,17 @@ class Evictor:
         """The count of a scope, None where nobody keeps it. One round trip."""
         return (await self._records.read_group(group)).size
 
-    async def trim(self, group: str, limit: int, retention: Retention, lease: HeldLease) -> tuple[int, int]:
-        """Bring the scope down to `limit`; how many it has then, and how many left.
+    async def trim(
+        self,
+        group: str,
+        limit: int,
+        retention: Retention,
+        lease: HeldLease,
+        *,
+        at_once: Callable[[], int] = lambda: MOST_AT_ONCE,
+    ) -> tuple[int, int]:
+        """Bring the scope down to `limit`; how many it has then, and how many left. `at_once` says how many leave with
+        the next request.
 
         The memory that was written last stays. Whoever writes next sees it come into a scope that was trimmed: so with
         any number of writers the outcome is that of writing one after another, with one eviction behind each. For
@@ -108,9 +117,11 @@ class Evictor:
             if found is None:
                 return 0, evicted
             total, victims = found
-            for start in range(0, len(victims), _DELETED_AT_ONCE):
+            done = 0
+            while done < len(victims):
                 lease.check()
-                some = victims[start : start + _DELETED_AT_ONCE]
+                some = victims[done : done + at_once()]
+                done += len(some)
                 gone = await self._searcher.lookup(
                     lambda space, some=some: self._delete(space.records, some, lease.fence),  # type: ignore[misc]
                     0,

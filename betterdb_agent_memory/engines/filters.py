@@ -73,6 +73,27 @@ class HasTag:
 
 
 @dataclass(frozen=True, slots=True)
+class TagsAre:
+    """The comma-separated values of `field` are these, byte for byte, in any order and each however often.
+
+    Without any, or with the empty one alone: the field is missing, or empty.
+    """
+
+    field: str
+    values: frozenset[str]
+
+    @property
+    def tags(self) -> list[str]:
+        """The values in order, none for the empty one alone."""
+        return [] if self.values == {""} else sorted(self.values)
+
+    def accepts(self, id: str, fields: Fields) -> bool:
+        """Whether the stored tags are these and no others."""
+        stored = fields.get(self.field)
+        return {tag.encode() for tag in self.tags} == (set(stored.split(TAG_SEPARATOR.encode())) if stored else set())
+
+
+@dataclass(frozen=True, slots=True)
 class Between:
     """The number a field begins with lies in `low`..`high`, both included; None leaves a side open.
 
@@ -146,7 +167,7 @@ class AnyOf:
         return any(clause.accepts(id, fields) for clause in self.clauses)
 
 
-Leaf: TypeAlias = Equals | HasTag | Between | IdIn | Absent
+Leaf: TypeAlias = Equals | HasTag | TagsAre | Between | IdIn | Absent
 Clause: TypeAlias = Leaf | Not | AllOf | AnyOf
 
 
@@ -241,6 +262,8 @@ def _text_bytes(leaf: Leaf) -> int:
     match leaf:
         case IdIn() | Absent():
             return 0
+        case TagsAre():
+            return sum(_text_bytes(HasTag(leaf.field, tag)) for tag in leaf.tags)
         case Between():
             return len(f"-@{leaf.field}:[{leaf.low} {leaf.high}] | ")
         case _:

@@ -8,7 +8,7 @@ then: it may hold a little more than its limit, the slack, while there are write
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import islice
 from time import monotonic
 
@@ -71,7 +71,8 @@ def pace_of(size: int, limit: int) -> int:
 class Capacity:
     """Keeps scopes at their limit, with any number of workers.
 
-    `sizes_kept` reads the counts of all scopes that are kept. `on_evicted` is told of memories that left, `on_failure`
+    `sizes_kept` reads the counts of all scopes that are kept. `by_tags` sets scopes apart by the exact set of their
+    memories' tags, too. `on_evicted` is told of memories that left, `on_failure`
     of a scope that could not be trimmed.
     """
 
@@ -85,6 +86,7 @@ class Capacity:
         sizes_kept: Callable[[], Awaitable[dict[str, int]]],
         on_evicted: Callable[[int], None],
         on_failure: Callable[[AgentMemoryError], None],
+        by_tags: bool = False,
     ) -> None:
         self._evictor = evictor
         self._counts = counts
@@ -93,6 +95,7 @@ class Capacity:
         self._sizes_kept = sizes_kept
         self._on_evicted = on_evicted
         self._on_failure = on_failure
+        self._by_tags = by_tags
         self._together: Together[bool] = Together()
         self._background = Periodic(self._look_after, SETTLE_SECONDS, at_once=False)
         self._last_limit: int | None = None
@@ -109,9 +112,9 @@ class Capacity:
             self._has_begun, self._last_limit = True, self.limit
         self._background.start()
 
-    async def make_room(self, scopes: Iterable[MemoryScope]) -> None:
-        """Trim those of these scopes that hold more than their limit and the slack. Best effort: what was written is
-        stored by then.
+    async def make_room(self, written: Iterable[tuple[MemoryScope, Sequence[str]]]) -> None:
+        """Trim those scopes that hold more than their limit and the slack, of memories `written` with these scopes and
+        tags. Best effort: what was written is stored by then.
 
         No round trip while none does: this worker's writes have told how many there are.
         """
@@ -119,7 +122,8 @@ class Capacity:
         if limit is None:
             return
         self.start()
-        for group in dict.fromkeys(group_of(scope) for scope in scopes):
+        groups = [group_of(scope, tags if self._by_tags else None) for scope, tags in written]
+        for group in dict.fromkeys(groups):
             await self._trim_if_crowded(group, limit + slack_of(limit))
             if slack_of(limit) and self._counts.is_crowded(group, early_of(limit)):
                 self._background.wake()
@@ -236,7 +240,7 @@ class Capacity:
         if limit is None or limit == before or (before is not None and limit > before):
             return
         for group, size in (await self._sizes_kept()).items():
-            if size > limit and not is_total_absence(group):
+            if size > limit and not is_total_absence(group) and self._evictor.is_ours(group):
                 self._counts.counted(group, size)
                 await self._trim_if_crowded(group, limit)
 

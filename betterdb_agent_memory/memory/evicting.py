@@ -10,13 +10,23 @@ from zlib import crc32
 
 from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.engines.base import Counter, Fence, Leases, Page, Records, Row
-from betterdb_agent_memory.engines.filters import Absent, AnyOf, Between, Clause, Equals, Filter, Not
+from betterdb_agent_memory.engines.filters import (
+    TAG_SEPARATOR,
+    Absent,
+    AnyOf,
+    Between,
+    Clause,
+    Equals,
+    Filter,
+    Not,
+    TagsAre,
+)
 from betterdb_agent_memory.engines.groups import group_values
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.leasing import HeldLease
 from betterdb_agent_memory.memory.changes.cause import because
 from betterdb_agent_memory.memory.reaches import Reaches
-from betterdb_agent_memory.memory.record import IMPORTANCE, LAST_ACCESSED_AT, SCOPE_FIELDS
+from betterdb_agent_memory.memory.record import IMPORTANCE, LAST_ACCESSED_AT, SCOPE_FIELDS, TAGS
 from betterdb_agent_memory.memory.searching import Searcher
 from betterdb_agent_memory.memory.spaces import SearchedRecords
 from betterdb_agent_memory.memory.victims import (
@@ -49,7 +59,7 @@ _log = logging.getLogger(__name__)
 class Evictor:
     """Evicts what scopes hold above a limit. Each scope is trimmed by one worker at a time, under a fence.
 
-    `on_unreadable` is told of fields that could not be read.
+    `by_tags` sets scopes apart by their tags, too. `on_unreadable` is told of fields that could not be read.
     """
 
     def __init__(
@@ -62,6 +72,7 @@ class Evictor:
         name: str,
         counter: Counter,
         on_unreadable: Callable[[int], None],
+        by_tags: bool = False,
     ) -> None:
         self._records = records
         self._leases = leases
@@ -70,6 +81,11 @@ class Evictor:
         self._counter = counter
         self._on_unreadable = on_unreadable
         self._reaches = reaches
+        self._fields = (*SCOPE_FIELDS, TAGS) if by_tags else SCOPE_FIELDS
+
+    def is_ours(self, group: str) -> bool:
+        """Whether the group is one of this kind: others may be counted by workers that set scopes apart otherwise."""
+        return len(group_values(group)) == len(self._fields)
 
     def alone(self, group: str) -> HeldLease:
         """The lease under which the scope is trimmed and recounted."""
@@ -331,11 +347,14 @@ class Evictor:
 
 
 def filter_of(group: str) -> Filter:
-    """Exactly the scope of a group: the fields that it has, and none of those that it has not."""
+    """Exactly the scope of a group: the fields that it has, and none of those that it has not; with a fourth value
+    exactly its tags.
+    """
+    scope, tags = group_values(group)[: len(SCOPE_FIELDS)], group_values(group)[len(SCOPE_FIELDS) :]
     clauses: list[Clause] = [
-        Absent(name) if value is None else Equals(name, value)
-        for name, value in zip(SCOPE_FIELDS, group_values(group), strict=True)
+        Absent(name) if value is None else Equals(name, value) for name, value in zip(SCOPE_FIELDS, scope, strict=True)
     ]
+    clauses += [TagsAre(TAGS, frozenset(() if one is None else one.split(TAG_SEPARATOR))) for one in tags]
     return Filter(tuple(clauses))
 
 

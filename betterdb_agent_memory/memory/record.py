@@ -80,13 +80,14 @@ MEMORY_SCHEMA = IndexSchema(
 )
 
 
-def memory_collection(name: str) -> Collection:
-    """Where the memories of the store called `name` live."""
+def memory_collection(name: str, *, by_tags: bool = False) -> Collection:
+    """Where the memories of the store called `name` live; `by_tags` sets scopes apart by their tags, too."""
     return Collection(
         key_prefix=f"{name}:mem:",
         index_name=f"{name}:mem:idx",
         schema=MEMORY_SCHEMA,
-        group_fields=SCOPE_FIELDS,
+        group_fields=(*SCOPE_FIELDS, TAGS) if by_tags else SCOPE_FIELDS,
+        group_sets=int(by_tags),
         counts_key=f"{name}:__mem_counts",
     )
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from betterdb_agent_memory import ConfigurationError, MemoryStore
+from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.memory.capacity import FEWEST_AT_ONCE, early_of, pace_of, slack_of
 from betterdb_agent_memory.memory.evicting import MOST_AT_ONCE
 
@@ -24,3 +27,8 @@ def test_writes_go_in_between_until_there_is_no_slack_left(limit: int) -> None:
     assert pace_of(full, limit) == MOST_AT_ONCE
     if early < full:
         assert pace_of(early, limit) == FEWEST_AT_ONCE
+
+
+def test_limits_by_tags_are_asked_for_with_true_or_false() -> None:
+    with pytest.raises(ConfigurationError, match="limit_by_tags must be true or false, got 'tags'"):
+        MemoryStore(client=EmbeddedEngine(":memory:"), name="s", limit_by_tags="tags")  # type: ignore[arg-type]

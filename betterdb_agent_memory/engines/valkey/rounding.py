@@ -25,6 +25,7 @@ from betterdb_agent_memory.engines.filters import (
     IdIn,
     Leaf,
     Not,
+    TagsAre,
     leading_number,
     leaves,
 )
@@ -168,6 +169,8 @@ def _may_be_found(
             return True
         case Equals(field=field, value=value) | HasTag(field=field, value=value):
             return _may_have_tag(value, row.fields.get(field))
+        case TagsAre(field=field):
+            return all(_may_have_tag(tag, row.fields.get(field)) for tag in clause.tags)
         case _:
             return _holds(clause, known, row) != negated
 

@@ -55,13 +55,15 @@ class Collection:
     `key_prefix` ends with a colon; ids never contain one, so a key below the prefix with a further
     colon belongs to somebody else and is never returned, counted, changed or deleted. Records whose
     `group_fields` hold the same values, or lack the same ones, are a group; how many there are of those that
-    somebody counts stands in the map `counts_key` (`engines/groups.py`).
+    somebody counts stands in the map `counts_key` (`engines/groups.py`). The last `group_sets` of these fields hold
+    comma-separated values: which ones counts, in any order and however often, and none is as good as no field.
     """
 
     key_prefix: str
     index_name: str
     schema: IndexSchema
     group_fields: tuple[str, ...] = ()
+    group_sets: int = 0
     counts_key: str | None = None
 
 
@@ -119,7 +121,9 @@ class GroupCounting(Protocol):
         """Whether writes are to be counted; asked before each batch. If not, they cost nothing beside themselves."""
 
     def counted(self, group: str, size: int | None) -> None:
-        """What was just written is of `group`, which has `size` records by now; None where nobody counts it yet."""
+        """What was just written, or changed in what makes its group, is of `group`, which has `size` records by now;
+        None where nobody counts it yet.
+        """
 
 
 Expected: TypeAlias = Mapping[str, bytes | None]
@@ -172,6 +176,10 @@ class RecordChange:
     unions: Fields = field(default_factory=dict)
     revision_field: str | None = None
     expiry: Expiry | None = None
+
+    def may_change(self, fields: Iterable[str]) -> bool:
+        """Whether one of these `fields` may have another value, or be gone, afterwards."""
+        return any(name in self.sets or name in self.removes or name in self.unions for name in fields)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ from betterdb_agent_memory.memory.settings import (
     checked_discovery,
     checked_feed,
     checked_near,
+    checked_switch,
     checked_type,
     refresh_interval_seconds,
     wants_live_updates,
@@ -105,6 +106,7 @@ class StoreParts:
         weights: RecallWeights | None = None,
         half_life_seconds: float | None = None,
         max_items_per_scope: int | None = None,
+        limit_by_tags: bool = False,
         discovery: bool | MemoryDiscoveryConfig = False,
         config_refresh: bool | MemoryConfigRefreshConfig | None = None,
         consolidation: ConsolidationConfig | None = None,
@@ -131,7 +133,8 @@ class StoreParts:
         self._engine = engine_for(client)
         self._owns_engine = self._engine is not client
         self._stats_key = f"{name}:__mem_stats"
-        collection = record.memory_collection(name)
+        by_tags = checked_switch("limit_by_tags", limit_by_tags)
+        collection = record.memory_collection(name, by_tags=by_tags)
         self._counts_key = collection.counts_key or ""
         self._counts = ScopeCounts(lambda: self._live_config.current.max_items_per_scope)
         self._feed = Feed(
@@ -209,6 +212,7 @@ class StoreParts:
                 name=name,
                 counter=Counter(self._stats_key, EVICTIONS),
                 on_unreadable=self._watch.unreadable,
+                by_tags=by_tags,
             ),
             self._counts,
             config=self.current_config,
@@ -216,6 +220,7 @@ class StoreParts:
             sizes_kept=self._records.group_sizes,
             on_evicted=self._watch.evicted,
             on_failure=self._warn_of_eviction,
+            by_tags=by_tags,
         )
         self._remembering = Remembering(
             self._models,

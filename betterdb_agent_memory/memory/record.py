@@ -80,13 +80,14 @@ MEMORY_SCHEMA = IndexSchema(
 )
 
 
-def memory_collection(name: str) -> Collection:
-    """Where the memories of the store called `name` live."""
+def memory_collection(name: str, *, by_tags: bool = False) -> Collection:
+    """Where the memories of the store called `name` live; `by_tags` sets scopes apart by their tags, too."""
     return Collection(
         key_prefix=f"{name}:mem:",
         index_name=f"{name}:mem:idx",
         schema=MEMORY_SCHEMA,
-        group_fields=SCOPE_FIELDS,
+        group_fields=(*SCOPE_FIELDS, TAGS) if by_tags else SCOPE_FIELDS,
+        group_sets=int(by_tags),
         counts_key=f"{name}:__mem_counts",
     )
 
@@ -354,6 +355,20 @@ def scored_numbers(records: Sequence[Fields]) -> NDArray[np.float64]:
         numbers = np.array([[reader.number(name) for reader in readers] for name in names], dtype=np.float64)
     np.maximum(numbers[1], numbers[2], out=numbers[2])
     return numbers
+
+
+def retention_numbers(fields: Fields) -> tuple[float, int, int]:
+    """Importance and the milliseconds of last access, as `decode_memory` reads them, and how many of the two could
+    not be read.
+    """
+    reader = _Reader(fields)
+    try:
+        importance, last_accessed_at = float(fields[IMPORTANCE]), int(fields[LAST_ACCESSED_AT])
+    except (KeyError, ValueError):
+        importance, last_accessed_at = math.nan, 0
+    if math.isfinite(importance):
+        return importance, last_accessed_at, 0
+    return reader.number(IMPORTANCE), int(reader.number(LAST_ACCESSED_AT)), reader.unreadable
 
 
 def moments_ms(records: Sequence[Fields]) -> NDArray[np.float64]:

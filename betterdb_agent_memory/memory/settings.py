@@ -131,6 +131,13 @@ def checked_near(config: object) -> NearCacheOptions | None:
     raise ConfigurationError(f"near_cache must be true, false or NearCacheOptions, got {config!r:.80}")
 
 
+def checked_switch(name: str, value: object) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name} must be true or false, got {value!r:.80}")
+    return value
+
+
 def checked_type(name: str, value: _T | None, kind: type[_T]) -> _T | None:
     """None, or a value of the type that the argument takes."""
     if value is not None and not isinstance(value, kind):

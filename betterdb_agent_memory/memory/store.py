@@ -28,7 +28,8 @@ class MemoryStore(RememberVerbs, PromptVerbs, ForgetVerbs, ConsolidateVerbs, Mai
     `Embedder`; without one only calls that embed nothing work. `default_threshold` is the largest
     cosine distance (0 to 2) of a hit: by default what the embedder states, 0.25 for a plain function.
     `weights` default to 0.6 similarity, 0.25 recency, 0.15 importance with a half-life of
-    604,800 s; `max_items_per_scope` to no limit. `reinforcement` says when recalled memories
+    604,800 s; `max_items_per_scope` to no limit, with `limit_by_tags` one for each set of tags in a scope
+    (docs/capacity.md). `reinforcement` says when recalled memories
     are touched: "immediate" (before recall returns) or "deferred". `consolidation` sets label and
     importance of facts. How recall finds and orders memories (docs/recall.md): `retrieval`, "vector" or "hybrid", which
     looks at words, dates and persons as well; its weights `hybrid`, the `language` of the memories, `exact` with its

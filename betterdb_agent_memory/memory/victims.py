@@ -3,7 +3,7 @@
 A memory is kept by its retention score. Since that only grows with importance and with the time of last access, the
 lowest ones are found from the two ends of two ordered lists, without looking at the rest: the threshold algorithm of
 Fagin, Lotem and Naor, "Optimal aggregation algorithms for middleware" (PODS 2001). Who knows about how high they reach
-asks for the corner below that instead, which needs no order at all.
+asks for what lies below that instead, which needs no order at all: a corner under a curve, covered by a few rectangles.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from betterdb_agent_memory.engines.base import Expected, Row
 from betterdb_agent_memory.engines.filters import AllOf, AnyOf, Between, Clause, Filter, leading_number
 from betterdb_agent_memory.live_config import MemoryConfigSnapshot
-from betterdb_agent_memory.memory.record import CONTENT, IMPORTANCE, LAST_ACCESSED_AT, decode_memory
+from betterdb_agent_memory.memory.record import IMPORTANCE, LAST_ACCESSED_AT, retention_numbers
 from betterdb_agent_memory.memory.scoring import retention_score
 from betterdb_agent_memory.options import RecallWeights
 
@@ -33,6 +33,9 @@ _EXACT_DIGITS = 11
 _AHEAD = 1.2
 """How many of those that leave next are to be seen, of as many as leave, so that those that are written make up for
 the rest."""
+
+_STAIRS = 8
+"""Rectangles by which the corner is covered: about an eighth more than is in it is read."""
 
 _MOST_NEAR = 100
 """Of more that are worth the same, any may leave."""
@@ -101,20 +104,45 @@ class Retention:
         """Those that score at most `limit`, the lowest first."""
         return [candidate for worth, candidate in self.ordered(candidates) if worth.score <= limit]
 
-    def corner(self, score: float) -> Clause:
-        """What all memories fulfil that score at most `score`, and not many others."""
-        total = self.weights.importance + self.weights.recency
-        importance = accessed = None
-        if self.weights.importance:
-            importance = score * total / self.weights.importance * (1 + _NEAR) + _NEAR
-        if self.weights.recency and score > 0:
-            idle_seconds = -self.half_life_seconds * math.log2(score * total / self.weights.recency * (1 + _NEAR))
-            accessed = float(math.ceil(self.now_ms - 1000 * idle_seconds) + 1)
-        elif self.weights.recency:
-            accessed = -math.inf
-        within = AllOf((Between(IMPORTANCE, None, importance), Between(LAST_ACCESSED_AT, None, accessed)))
+    def corner(self, score: float, edges: Sequence[float] = ()) -> Clause:
+        """What all memories fulfil that score at most `score`, and not many others.
+
+        `edges` are times of last access at which to cut, as `edges` says: the more of them lie where memories are, the
+        fewer others. Any will do, or none.
+        """
+        importance, recency = self.weights.importance, self.weights.recency
+        total = score * (importance + recency)
+        if not recency:
+            within: list[Clause] = [self._stair(total, None, None)]
+        elif score <= 0:
+            within = []
+        else:
+            idle_seconds = -self.half_life_seconds * math.log2(total / recency * (1 + _NEAR))
+            latest = float(math.ceil(self.now_ms - 1000 * idle_seconds) + 1)
+            lows = [None, *sorted({edge for edge in edges if edge < latest})] if importance else [None]
+            within = [self._stair(total, low, high) for low, high in zip(lows, [*lows[1:], latest], strict=True)]
         # Below zero, which only others write, an importance makes up for any recency.
-        return AnyOf((within, Between(IMPORTANCE, None, -_NEAR)))
+        return AnyOf((*within, Between(IMPORTANCE, None, -_NEAR)))
+
+    def _stair(self, total: float, low: float | None, high: float | None) -> Clause:
+        """What was accessed in this time, and is not too important for its weighted sum to be at most `total`."""
+        weights, most = self.weights, None
+        if weights.importance:
+            least = 0.0 if low is None else weights.recency * self._recency(low)
+            most = (total - least + _NEAR * (total + least)) / weights.importance + _NEAR
+        return AllOf((Between(IMPORTANCE, None, most), Between(LAST_ACCESSED_AT, low, high)))
+
+    def _recency(self, accessed: float) -> float:
+        return float(2.0 ** ((accessed - self.now_ms) / 1000 / self.half_life_seconds))
+
+    def edges(self, candidates: Sequence[EvictionCandidate]) -> tuple[float, ...]:
+        """Where to cut the corner that has `candidates`: between equally many of them, and before what comes next.
+
+        Between two milliseconds, so that none is on both sides.
+        """
+        accessed = np.array([one.last_accessed_at for one in candidates] or [self.now_ms], dtype=np.float64)
+        cuts = np.quantile(accessed, np.arange(_STAIRS - 1) / (_STAIRS - 1), method="lower")
+        return tuple(float(cut) - 0.5 for cut in np.unique(np.append(np.floor(cuts), self.now_ms)))
 
     def next_limit(self, candidates: Sequence[EvictionCandidate], count: int, limit: float) -> float:
         """The score up to which `count` more are to be found next time, when the `count` lowest of these have left.
@@ -187,15 +215,13 @@ def candidates_in(
     kept = unreadable = 0
     for row in filter.accepted(rows):
         # Its content decides nothing, and may be long; a fragment that lacks one belongs to no scope.
-        item, problems = decode_memory(row.id, {CONTENT: b"", **row.fields})
+        importance, last_accessed_at, problems = retention_numbers(row.fields)
         unreadable += problems
-        if item is None:
-            continue
         if row.id in spared:
             kept += 1
             continue
         stored = (row.fields.get(IMPORTANCE), row.fields.get(LAST_ACCESSED_AT))
-        candidates.append(EvictionCandidate(row.id, item.importance, item.last_accessed_at, stored))
+        candidates.append(EvictionCandidate(row.id, importance, last_accessed_at, stored))
     return candidates, kept, unreadable
 
 

@@ -186,7 +186,8 @@ Feed: TypeAlias = Annotated[bool | ChangeFeedOptions, either(ChangeFeedOptions)]
 
 @options
 class AgentMemoryConfig:
-    """The facade's memory tier, as published. Ours are `consolidation`, `telemetry`, `change_feed` and `near_cache`.
+    """The facade's memory tier, as published. Ours are `limit_by_tags`, `consolidation`, `telemetry`, `change_feed` and
+    `near_cache`.
 
     `telemetry` None means the published names and the registry of the caches' telemetry.
     """
@@ -200,6 +201,7 @@ class AgentMemoryConfig:
     telemetry: MemoryTelemetryOptions | None = None
     change_feed: Feed = False
     near_cache: Near = False
+    limit_by_tags: Switch = False
 
 
 class MemoryOptions(OptionsModel):
@@ -217,6 +219,8 @@ class MemoryOptions(OptionsModel):
     """Age at which the recency term is one half."""
     max_items_per_scope: MaxItems | None = None
     """Memories kept in one exact scope; above it the least valuable leave."""
+    limit_by_tags: Switch = False
+    """Whether each exact set of tags in a scope has that limit for itself; all workers of a store agree on it."""
     retrieval: Annotated[Retrieval, Accepts("'vector' or 'hybrid'")] = "hybrid"
     """Whether memories are found by likeness alone, or by the words, dates and persons of the question as well."""
     hybrid: HybridOptions = HybridOptions()

@@ -42,20 +42,28 @@ _MOVED_AT_ONCE = 100
 
 
 class Pools:
-    """The collections that tenants of one agent share, by their numbers, and what is known of their indexes."""
+    """The collections that tenants of one agent share, by their numbers, and what is known of their indexes.
 
-    def __init__(self, engine: Engine, name: str) -> None:
+    `by_tags` sets scopes apart by their tags, too, where a limit counts them.
+    """
+
+    def __init__(self, engine: Engine, name: str, *, by_tags: bool = False) -> None:
         self._engine = engine
         self._name = name
+        self._by_tags = by_tags
         self._shared: dict[int, SharedRecords] = {}
 
     def collection(self, number: int) -> Collection:
         """Where the memories of a pool live."""
-        return shared_collection(memory_collection(pool_name(self._name, number)), TENANT)
+        return shared_collection(self.own(pool_name(self._name, number)), TENANT)
 
     def promoted(self, number: int, tenant: str) -> Collection:
         """Where the memories of a tenant live that has left a pool."""
-        return memory_collection(promoted_name(self._name, number, tenant))
+        return self.own(promoted_name(self._name, number, tenant))
+
+    def own(self, name: str) -> Collection:
+        """Where the memories of a store called `name` live."""
+        return memory_collection(name, by_tags=self._by_tags)
 
     def shared(self, number: int) -> SharedRecords:
         """The records of a pool; no I/O."""
@@ -359,7 +367,7 @@ class TenantEngine:
 
     def __init__(self, engine: Engine, name: str, records: TenantRecords) -> None:
         self._engine = engine
-        self._collection = memory_collection(name)
+        self._collection = records.own_collection(None)
         self._records = records
 
     @property

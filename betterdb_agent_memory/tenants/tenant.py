@@ -20,7 +20,6 @@ from betterdb_agent_memory.caches.tiers import CacheTiers
 from betterdb_agent_memory.caches.tool import ToolCache
 from betterdb_agent_memory.caches.waking import WakingEngine
 from betterdb_agent_memory.engines.base import Engine
-from betterdb_agent_memory.memory.record import memory_collection
 from betterdb_agent_memory.memory.store import MemoryStore
 from betterdb_agent_memory.options import CacheOptions, MemoryTelemetryOptions, TelemetryOptions, TenantsOptions
 from betterdb_agent_memory.tenants.accounts import TenantAccounts
@@ -66,7 +65,7 @@ class Tenant:
         self.accounts = TenantAccounts(
             parts.engine.values, name, tenant, keeper, on_growth=partial(parts.on_growth, tenant)
         )
-        self.records = TenantRecords(parts.engine, parts.pools, memory_collection(name), keeper, tenant, self.accounts)
+        self.records = TenantRecords(parts.engine, parts.pools, parts.pools.own(name), keeper, tenant, self.accounts)
         self.accounts.records = self.records
         self._memory: TenantStore | None = None
         self._tiers: CacheTiers | None = None

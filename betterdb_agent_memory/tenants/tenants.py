@@ -70,7 +70,7 @@ class Tenants:
         self._parts = TenantParts(
             engine=engine,
             name=name,
-            pools=Pools(engine, name),
+            pools=Pools(engine, name, by_tags=bool(store.get("limit_by_tags"))),
             options=options,
             store=own,
             caches=caches,

@@ -119,16 +119,20 @@ class EmbeddedRecords:
             )
             announced.look(connection, tables, now_ms)
             announced.tell(connection, outcomes, now_ms)
-            written = dict.fromkeys(groups.name_of(write.fields) for write in writes) if groups else ()
-            return outcomes, groups.sizes(list(written)) if groups else {}
+            if groups is None:
+                return outcomes, {}
+            # One that was there and has been changed may be of another group than the one that was to be stored.
+            found = [
+                groups.stored_name(tables, write.id) if outcome is Outcome.CHANGED else groups.name_of(write.fields)
+                for write, outcome in zip(writes, outcomes, strict=True)
+            ]
+            return outcomes, groups.sizes([group for group in dict.fromkeys(found) if group is not None])
 
         if not writes:
             return []
         announced = Announced(self._announcing, "write", [write.id for write in writes])
         outcomes, sizes = await self._database.write(write)
-        for group, size in sizes.items():
-            if self._counting is not None:
-                self._counting.counted(group, size)
+        self._tell(sizes)
         return outcomes
 
     async def read_many(self, ids: Sequence[str], fields: Sequence[str] | None) -> list[Fields | None]:
@@ -216,29 +220,36 @@ class EmbeddedRecords:
             LeaseLostError: somebody else has the lease of `fence`; nothing was changed.
         """
 
-        def change(connection: apsw.Connection) -> list[Outcome]:
+        def change(connection: apsw.Connection) -> tuple[list[Outcome], dict[str, int | None]]:
             tables = self._lookup.find(connection)
             if tables is None:
-                return [Outcome.MISSING] * len(changes)
+                return [Outcome.MISSING] * len(changes), {}
             check_changes(tables, changes)
             refuse_late(connection, fence, refused=len(changes))
             now_ms = self._now_ms()
             groups, fields = self._groups(connection, now_ms), self._collection.group_fields
             updates = Updates(connection, tables, now_ms, whole_field=self._whole_field)
             outcomes = []
+            reached: dict[str, None] = {}
             for change in changes:
-                moves = groups is not None and any(name in change.sets or name in change.removes for name in fields)
+                moves = groups is not None and change.may_change(fields)
                 before = groups.stored_name(tables, change.id) if groups is not None and moves else None
                 outcomes.append(updates.change(change))
-                if groups is not None and moves:
-                    groups.move(change.id, before, groups.stored_name(tables, change.id))
+                if groups is not None and moves and outcomes[-1] is Outcome.CHANGED:
+                    after = groups.stored_name(tables, change.id)
+                    groups.move(change.id, before, after)
+                    reached |= {} if after is None else {after: None}
             updates.finish()
             announced.look(connection, tables, now_ms)
             announced.tell(connection, outcomes, now_ms)
-            return outcomes
+            return outcomes, {} if groups is None else groups.sizes(list(reached))
 
+        if not changes:
+            return []
         announced = Announced(self._announcing, "change", [change.id for change in changes])
-        return await self._database.write(change) if changes else []
+        outcomes, sizes = await self._database.write(change)
+        self._tell(sizes)
+        return outcomes
 
     async def read_group(self, group: str) -> GroupCount:
         """How many records of `group` were counted, and which was written last."""
@@ -264,6 +275,12 @@ class EmbeddedRecords:
             Groups(connection, self._collection, self._now_ms()).correct(group, difference)
 
         await self._database.write(correct)
+
+    def _tell(self, sizes: Mapping[str, int | None]) -> None:
+        """Tell whoever has groups counted how many records these have."""
+        if self._counting is not None:
+            for group, size in sizes.items():
+                self._counting.counted(group, size)
 
     def _groups(self, connection: apsw.Connection, now_ms: int) -> Groups | None:
         """The counts to keep with what is written; None while nobody has anything counted."""

@@ -45,7 +45,6 @@ from betterdb_agent_memory.engines.valkey.search import Selection
 from betterdb_agent_memory.engines.valkey.walk import Walk
 from betterdb_agent_memory.engines.valkey.writing import (
     change_command,
-    concerns_group,
     delete_command,
     outcome_of,
     settle,
@@ -266,13 +265,15 @@ class ValkeyRecords:
         counted, fields = self._groups.are_counted, self._collection.group_fields
 
         def command(change: RecordChange, announced: Announcement | None) -> Command:
-            key, is_counted = self._key(change.id), counted and concerns_group(change, fields)
+            key, is_counted = self._key(change.id), counted and change.may_change(fields)
             beside = self._besides.of(key, change.id, fence=fence, counted=is_counted, announced=announced)
             return change_command(key, change, self._whole_field, beside)
 
         ids = [change.id for change in own]
         sent, answers = await self._sent("change", command, own, ids)
-        await self._groups.count_apart(ids, answers)
+        apart = await self._groups.count_apart(ids, answers)
+        if counted:
+            self._groups.tell_moves(answers, apart)
         settle(ids, answers, fence)
         outcomes = iter([outcome_of(one, answer) for one, answer in zip(sent, answers, strict=True)])
         return [next(outcomes) if is_own(change.id) else Outcome.MISSING for change in changes]

@@ -161,9 +161,9 @@ class TenantRecords:
         """See `Records.inspect`."""
         return await self._asked(lambda records: records.inspect())
 
-    async def rebuild(self, dimensions: int) -> IndexState:
+    async def rebuild(self, dimensions: int, *, fence: Fence | None = None) -> IndexState:
         """See `Records.rebuild`; the index of a pool stays as it is."""
-        return await self._asked(lambda records: records.rebuild(dimensions))
+        return await self._asked(lambda records: records.rebuild(dimensions, fence=fence))
 
     async def write_many(self, writes: Sequence[RecordWrite], *, fence: Fence | None = None) -> list[Outcome]:
         """See `Records.write_many`.
@@ -293,9 +293,9 @@ class TenantRecords:
             if not await self._has_moved_on(state):
                 return
 
-    async def drop(self) -> int:
+    async def drop(self, *, fence: Fence | None = None) -> int:
         """Delete every memory of the tenant, and the index that is its own; how many there were."""
-        return await self._asked(lambda records: records.drop())
+        return await self._asked(lambda records: records.drop(fence=fence))
 
     async def _asked(self, ask: Callable[[Records], Awaitable[_T]]) -> _T:
         """The answer from where the memories are, and were until it came."""

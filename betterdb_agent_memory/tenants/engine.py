@@ -307,7 +307,13 @@ class TenantRecords:
 
     async def _written(self, write: Callable[[Records], Awaitable[_T]], ids: Sequence[str]) -> _T:
         state = await self._keeper.current()
-        answer = await write(self._records(state))
+        records = self._records(state)
+        answer = await write(records)
+        now = await self._keeper.current()
+        if now.phase == "deleting":
+            # Nobody may come after this to take away what came too late.
+            await records.delete_many(ids)
+            now.refuse_deleted(self._tenant)
         number = state.pool
         if number is None or not await self._has_moved_on(state):
             return answer
@@ -323,6 +329,7 @@ class TenantRecords:
         return state.phase != "own" and (await self._keeper.current()).phase != state.phase
 
     def _records(self, state: TenantState) -> Records:
+        state.refuse_deleted(self._tenant)
         key = (state.phase, state.pool)
         if self._by_state is None or self._by_state[0] != key:
             self._by_state = (key, self._made(state))

@@ -192,6 +192,7 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.telemetry import MemoryMetrics as MemoryMetrics
     from betterdb_agent_memory.telemetry import MemoryTelemetry as MemoryTelemetry
     from betterdb_agent_memory.telemetry import create_memory_telemetry as create_memory_telemetry
+    from betterdb_agent_memory.tenants.deletion import DeletedTenant as DeletedTenant
     from betterdb_agent_memory.tenants.tenant import Tenant as Tenant
     from betterdb_agent_memory.tenants.tenants import Tenants as Tenants
     from betterdb_agent_memory.tenants.tenants import TenantStatus as TenantStatus
@@ -273,6 +274,7 @@ _PLACES: Final = {
     "rerankers.named": "reranker_from_name",
     "telemetry": "DEFAULT_METRICS_PREFIX DEFAULT_TRACER_NAME MemoryMetrics MemoryTelemetry create_memory_telemetry",
     "tenants.tenant": "Tenant",
+    "tenants.deletion": "DeletedTenant",
     "tenants.tenants": "TenantStatus Tenants",
 }
 """Every public name, by the module that has it. The imports above tell type checkers the same."""

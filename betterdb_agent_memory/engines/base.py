@@ -483,15 +483,23 @@ class Records(Protocol):
         least once.
         """
 
-    async def rebuild(self, dimensions: int) -> IndexState:
+    async def rebuild(self, dimensions: int, *, fence: Fence | None = None) -> IndexState:
         """Drop the index and make it anew, for vectors of this length, over the records that are there.
 
         Vectors of another length stay out of it until they are replaced. A server goes on taking records in
-        after this returns: `IndexState.indexing` and `indexed_fraction`.
+        after this returns: `IndexState.indexing` and `indexed_fraction`. A server looks at the lease of `fence` right
+        before it drops the index, a file in the same step.
+
+        Raises:
+            LeaseLostError: somebody else has the lease of `fence` by now; the index is as it was.
         """
 
-    async def drop(self) -> int:
-        """Delete the index and every record of the collection; how many there were. Pages of 1,000."""
+    async def drop(self, *, fence: Fence | None = None) -> int:
+        """Delete the index and every record of the collection; how many there were. Pages of 1,000.
+
+        Raises:
+            LeaseLostError: as `rebuild`; on a server some records may have been deleted before.
+        """
 
 
 class Leases(Protocol):

@@ -61,6 +61,7 @@ from betterdb_agent_memory import (
     CountTokens,
     CreatedAt,
     DeferredReinforcement,
+    DeletedTenant,
     DeleteOp,
     DiscoveryOptions,
     Embedder,
@@ -286,6 +287,7 @@ __all__ = [
     "CreatedAt",
     "DeferredReinforcement",
     "DeleteOp",
+    "DeletedTenant",
     "DiscoveryOptions",
     "EmbedFn",
     "Embedder",
@@ -1917,7 +1919,11 @@ class Tenants(Bridged):
         return Tenant._around(call(self._inner.get, tenant))
 
     def status(self, tenant: str) -> TenantStatus:
-        """Where the tenant's memories are and how much it uses: a walk over all its memories."""
+        """Where the tenant's memories are and how much it uses: a walk over all its memories.
+
+        Raises:
+            ConfigurationError: it is being deleted.
+        """
         return wait(self._inner.status(tenant))
 
     def set_limits(self, tenant: str, limits: TenantLimits) -> None:
@@ -1939,6 +1945,20 @@ class Tenants(Bridged):
             LeaseLostError: this process stood still for longer than its lease; promote again.
         """
         return wait(self._inner.promote(tenant, on_progress=on_progress))
+
+    def delete(self, tenant: str) -> DeletedTenant:
+        """Delete a tenant whole: memories, index, caches, sessions, change feed, settings, limits; how much there was.
+
+        No other tenant is touched, nor the pool's index. First all workers are told, for `placement_seconds`, and
+        refuse what is asked of its memories. Then everything goes, by two looks at all keys of a server. One that was
+        killed is gone on with by the next `delete`. Afterwards the name is that of a tenant nobody has used yet. Of
+        the tenant's caches nobody is kept away: what is stored in them meanwhile may stay.
+
+        Raises:
+            LeaseHeldError: another worker is deleting or promoting it.
+            LeaseLostError: this process stood still for longer than its lease; delete again.
+        """
+        return wait(self._inner.delete(tenant))
 
     def names(self) -> list[str]:
         """The tenants that somebody has used, in order; a server looks at all its keys for it."""

@@ -169,9 +169,9 @@ class TenantRecords:
         """See `Records.inspect`."""
         return await self._asked(lambda records: records.inspect())
 
-    async def rebuild(self, dimensions: int) -> IndexState:
+    async def rebuild(self, dimensions: int, *, fence: Fence | None = None) -> IndexState:
         """See `Records.rebuild`; the index of a pool stays as it is."""
-        return await self._asked(lambda records: records.rebuild(dimensions))
+        return await self._asked(lambda records: records.rebuild(dimensions, fence=fence))
 
     async def write_many(self, writes: Sequence[RecordWrite], *, fence: Fence | None = None) -> list[Outcome]:
         """See `Records.write_many`.
@@ -305,9 +305,9 @@ class TenantRecords:
             if not await self._has_moved_on(state):
                 return
 
-    async def drop(self) -> int:
+    async def drop(self, *, fence: Fence | None = None) -> int:
         """Delete every memory of the tenant, and the index that is its own; how many there were."""
-        return await self._asked(lambda records: records.drop())
+        return await self._asked(lambda records: records.drop(fence=fence))
 
     async def _asked(self, ask: Callable[[Records], Awaitable[_T]]) -> _T:
         """The answer from where the memories are, and were until it came."""
@@ -319,7 +319,13 @@ class TenantRecords:
 
     async def _written(self, write: Callable[[Records], Awaitable[_T]], ids: Sequence[str]) -> _T:
         state = await self._keeper.current()
-        answer = await write(self._records(state))
+        records = self._records(state)
+        answer = await write(records)
+        now = await self._keeper.current()
+        if now.phase == "deleting":
+            # Nobody may come after this to take away what came too late.
+            await records.delete_many(ids)
+            now.refuse_deleted(self._tenant)
         number = state.pool
         if number is None or not await self._has_moved_on(state):
             return answer
@@ -335,6 +341,7 @@ class TenantRecords:
         return state.phase != "own" and (await self._keeper.current()).phase != state.phase
 
     def _records(self, state: TenantState) -> Records:
+        state.refuse_deleted(self._tenant)
         key = (state.phase, state.pool)
         if self._by_state is None or self._by_state[0] != key:
             self._by_state = (key, self._made(state))

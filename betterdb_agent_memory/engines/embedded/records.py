@@ -422,7 +422,7 @@ class EmbeddedRecords:
             if page:
                 yield page
 
-    async def rebuild(self, dimensions: int) -> IndexState:
+    async def rebuild(self, dimensions: int, *, fence: Fence | None = None) -> IndexState:
         """Make the index anew, for vectors of this length, over the records that are there.
 
         One transaction: another process sees the collection as it was, or rebuilt. Others can read
@@ -430,14 +430,14 @@ class EmbeddedRecords:
         stay where they are, out of every search, until they are replaced; `IndexState.failures` counts
         them. Creates what was never prepared.
         """
-        return await self._index.rebuild(dimensions)
+        return await self._index.rebuild(dimensions, fence=fence)
 
-    async def drop(self) -> int:
+    async def drop(self, *, fence: Fence | None = None) -> int:
         """Delete the collection with every record, in one transaction; how many there were.
 
         Then it is as before the first `prepare`, for every process that has the file open.
         """
-        return await self._index.drop()
+        return await self._index.drop(fence=fence)
 
 
 def _neighbours(rows: Sequence[Found], count: int, stored: Mapping[int, Fields]) -> Neighbours:

@@ -124,29 +124,34 @@ class ValkeyRecords:
         """The state of the index now; `dimensions` is None when it does not exist. One round trip."""
         return await self._index.inspect()
 
-    async def rebuild(self, dimensions: int) -> IndexState:
-        """Drop the index and make it anew over the records that are there. Three round trips.
+    async def rebuild(self, dimensions: int, *, fence: Fence | None = None) -> IndexState:
+        """Drop the index and make it anew over the records that are there. Three round trips, one more with a `fence`.
 
         The server takes the records in while this returns: `IndexState.indexed_fraction`. Whoever
         makes the index in between wins the race.
 
         Raises:
             IndexMismatchError: somebody made it in between, for vectors of another length.
+            LeaseLostError: somebody else has the lease of `fence`; the index is as it was.
         """
-        return await self._index.rebuild(dimensions)
+        return await self._index.rebuild(dimensions, fence=fence)
 
-    async def drop(self) -> int:
+    async def drop(self, *, fence: Fence | None = None) -> int:
         """Delete the index and every record; how many there were.
 
         One round trip, then one per 1,000 keys of the server's database and one per 500 records.
 
         Raises:
+            LeaseLostError: somebody else has the lease of `fence`; records may have been deleted before.
             OutcomeUnknownError: the connection broke; dropping again is harmless.
             PartialBatchError: some of a page were deleted; it says which.
         """
-        await self._index.drop()
+        await self._index.drop(fence=fence)
         dropped = 0
         async for ids in own_ids(self._client, self._collection.key_prefix, page_size=_PAGE):
+            if fence is not None:
+                dropped += sum(await self.delete_many(ids, fence=fence))
+                continue
             answers: list[Any] = await run_many(self._client, [("UNLINK", self._key(id)) for id in ids])
             gone = sum(not isinstance(answer, Exception) and reply.as_int(answer) > 0 for answer in answers)
             self._index.note_deleted(gone)

@@ -91,6 +91,12 @@ def copies(hits: Iterable[MemoryHit]) -> list[MemoryHit]:
     return [MemoryHit(MemoryItem(*map(_own, _ITEM(hit.item))), *_REST(hit)) for hit in hits]
 
 
+def to_keep(hits: Iterable[MemoryHit]) -> tuple[list[MemoryHit], int]:
+    """Copies of the hits, and about how many bytes of memory they take."""
+    own = copies(hits)
+    return own, size_of(own)
+
+
 def size_of(hits: Iterable[MemoryHit]) -> int:
     """About how many bytes of memory these hits take."""
     return sum(_HIT_BYTES + _size(hit.item.content) + _size(hit.item.tags) + _size(hit.item.metadata) for hit in hits)

@@ -54,6 +54,7 @@ class NearRecalls:
         self._feed = feed
         self._on_failure = on_failure
         self._told = ToldOfChanges(feed.log, store, self._answers, on_failure=on_failure)
+        self._has_warned = False
         self._is_closed = False
 
     def find(self, asked: Asked) -> NearAnswer | None:
@@ -83,7 +84,10 @@ class NearRecalls:
                 until = await self._expiry(hits)
             except AgentMemoryError as error:
                 self._on_failure()
-                _log.warning("an answer of store %s is not kept near: %s", self._store, error)
+                # Said once: a user who may not ask for it would read it at every recall.
+                level = logging.DEBUG if self._has_warned else logging.WARNING
+                self._has_warned = True
+                _log.log(level, "an answer of store %s is not kept near, and maybe later ones: %s", self._store, error)
                 return hits
             if asked_now() == asked:
                 own, size_bytes = await off_loop(len(hits), to_keep, hits)

@@ -24,6 +24,7 @@ from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from betterdb_agent_memory.memory.near.answers import copies, size_of
+from tests.acl import make_user
 from tests.embedding import AHEAD, at_angle, embed
 from tests.near import Stopwatch, comes, contents, near
 from tests.servers import ValkeyServer
@@ -259,5 +260,22 @@ async def test_an_answer_is_about_as_large_as_is_reckoned(store_name: str) -> No
     tracemalloc.stop()
     # What a copy shares with the hit that it is made from is counted, too: a kept hit's own is gone by then.
     assert took < size_of(own) < took + 100 * 4_000
+    await store.close()
+    await engine.close()
+
+
+async def test_a_user_who_may_not_ask_for_lifetimes_recalls_all_the_same(
+    valkey_server: ValkeyServer, store_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    user = await make_user(valkey_server, store_name, without="+pttl")
+    engine = ValkeyEngine.from_url(f"valkey://{user}@127.0.0.1:{valkey_server.port}")
+    store = store_of(engine, store_name, near_cache=near(Stopwatch()))
+    await store.remember(at_angle(0.9))
+    for _ in range(2):
+        assert len(await store.recall(AHEAD, reinforce=False)) == 1
+    stats = await store.stats()
+    assert stats.near_cache is not None
+    assert (stats.near_cache.entries, stats.background_failures) == (0, 2)
+    assert [line.levelname for line in caplog.records if "is not kept near" in line.message] == ["WARNING"]
     await store.close()
     await engine.close()

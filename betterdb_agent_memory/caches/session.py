@@ -514,7 +514,7 @@ def _lives_ms(found: Found, ttl_seconds: int | None) -> float:
     Never beyond the value's expiry, and while it slides no longer than until a read would renew it: so it lives as
     long as if every read had reached the engine.
     """
-    left_ms = _left_ms(found)
+    left_ms = _left_ms(found) - 1  # which is told in whole milliseconds
     gained_ms = None if ttl_seconds is None else _gained_ms(found, ttl_seconds)
     if ttl_seconds is None or gained_ms is None:
         return left_ms

@@ -210,3 +210,26 @@ async def test_a_question_about_another_time_is_always_asked(make_store: MakeSto
     for _ in range(2):
         assert len(await store.recall(AHEAD, thread_id="t", now=clock())) == 1
     assert (await near_cache(store)).misses == 0
+
+
+async def test_what_is_said_in_one_scope_leaves_answers_of_others(make_store: MakeStore) -> None:
+    store = make_store(near_cache=near(Stopwatch()))
+    await store.remember("mine", thread_id="mine")
+
+    async def is_near() -> bool:
+        before = (await near_cache(store)).hits
+        await store.recall(AHEAD, thread_id="mine", reinforce=False)
+        return (await near_cache(store)).hits == before + 1
+
+    assert not await is_near()
+    for text in ("one", "two", "three"):
+        [said] = await store.remember_conversation([text], thread_id="t")
+        assert await is_near()
+        assert text in contents(await store.recall(AHEAD, thread_id="t", reinforce=False))
+        await store.remember("again", thread_id="t", on_duplicate="merge")
+        assert await is_near()
+    assert said.id is not None
+    await store.forget(said.id)
+    assert await is_near()
+    await store.update(await store.remember("u", thread_id="u"), importance=0.9)
+    assert not await is_near()

@@ -54,7 +54,8 @@ def read_lifetimes(connection: apsw.Connection, tables: Tables, ids: Iterable[st
     """How many ms each record has left; infinity for ever, 0 for no record and for one that has expired."""
     sql = f"SELECT expires_at_ms FROM {tables.record} WHERE id = ?"
     found = [first(connection, sql, (id,)) for id in ids]
-    return [0 if row is None else math.inf if row[0] is None else max(0, row[0] - now_ms) for row in found]
+    # Up to a millisecond of now has passed.
+    return [0 if row is None else math.inf if row[0] is None else max(0, row[0] - now_ms - 1) for row in found]
 
 
 def scan_page(

@@ -27,7 +27,8 @@ async def read_expiries(client: CommandClient, keys: Sequence[str]) -> list[int 
 async def read_lifetimes(client: CommandClient, keys: Sequence[str]) -> list[float]:
     """How many ms each key has left: infinity for one without an expiry, 0 for no key. One round trip per 500."""
     left_ms = [_number(answer) for answer in await client.ask_many([("PTTL", key) for key in keys])]
-    return [math.inf if left == _NO_EXPIRY else max(0, left) for left in left_ms]
+    # The server rounds, and looks at its clock now and then.
+    return [math.inf if left == _NO_EXPIRY else max(0, left - 1) for left in left_ms]
 
 
 async def _by_time_left(client: CommandClient, keys: Sequence[str]) -> list[int | None]:

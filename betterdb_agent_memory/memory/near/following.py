@@ -57,11 +57,13 @@ class ToldOfChanges:
 
     async def _follow(self) -> None:
         """Runs until the feed is switched off; the next recall that finds it on starts it anew."""
+        has_warned = False
         while True:
             try:
                 state = await self._log.state()
                 if state is None:
                     return
+                has_warned = False
                 start = state.last if state.last.number else LogPosition(state.begun_ms, 0)
                 asked = Asked(self._store, lambda change, _: change.kind != "reinforced", self._missed)
                 async for change in follow(self._log, start, asked):
@@ -72,7 +74,9 @@ class ToldOfChanges:
             except AgentMemoryError as error:
                 self._near.drop_all("unsure")
                 self._on_failure()
-                _log.warning("near answers of store %s are not told of changes: %s", self._store, error)
+                level = logging.DEBUG if has_warned else logging.WARNING
+                has_warned = True
+                _log.log(level, "near answers of store %s are not told of changes for now: %s", self._store, error)
                 await asyncio.sleep(_PAUSE_SECONDS)
             end_if_cancelled()
 

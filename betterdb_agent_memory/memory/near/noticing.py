@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final, cast
 
 from betterdb_agent_memory.engines.base import (
@@ -15,7 +15,8 @@ from betterdb_agent_memory.engines.base import (
     Records,
     RecordWrite,
 )
-from betterdb_agent_memory.memory.near.answers import scope_stored, subjects_of_ids, subjects_of_scope
+from betterdb_agent_memory.memory.near.answers import Triple, scope_stored, subjects_of_ids, subjects_of_scope
+from betterdb_agent_memory.memory.near.scopes import scopes_of
 from betterdb_agent_memory.near_cache import NearCache
 
 READS: Final = frozenset(
@@ -50,29 +51,27 @@ class NoticedRecords:
         return getattr(self._records, name)
 
     async def write_many(self, writes: Sequence[RecordWrite], *, fence: Fence | None = None) -> list[Outcome]:
-        """See `Records.write_many`. A record that was there and has been changed may be of any scope."""
+        """See `Records.write_many`. A record that was there and has been changed may be of another scope."""
         try:
             outcomes = await self._records.write_many(writes, fence=fence)
         except BaseException:
             self._near.drop_all("written")
             raise
-        if Outcome.CHANGED in outcomes:
-            self._near.drop_all("written")
-        else:
-            scopes = {scope_stored(write.fields) for write in writes}
-            subjects = [subject for scope in scopes for subject in subjects_of_scope(scope)]
-            self._near.drop([*subjects, *subjects_of_ids(write.id for write in writes)], "written")
+        changes = [write.if_exists for write, outcome in zip(writes, outcomes, strict=True) if _changed(outcome)]
+        changed_in = scopes_of([change for change in changes if change is not None])
+        self._drop((write.id for write in writes), changed_in, also={scope_stored(write.fields) for write in writes})
         return outcomes
 
     async def change_many(self, changes: Sequence[RecordChange], *, fence: Fence | None = None) -> list[Outcome]:
-        """See `Records.change_many`. A change does not say in which scope it is: everything is dropped."""
+        """See `Records.change_many`. Where nobody knows in which scope a change is, everything is dropped."""
         try:
             outcomes = await self._records.change_many(changes, fence=fence)
         except BaseException:
             self._near.drop_all("written")
             raise
-        if Outcome.CHANGED in outcomes:
-            self._near.drop_all("written")
+        done = [change for change, outcome in zip(changes, outcomes, strict=True) if _changed(outcome)]
+        if done:
+            self._drop((change.id for change in done), scopes_of(done))
         return outcomes
 
     async def delete_many(
@@ -102,3 +101,16 @@ class NoticedRecords:
             return await self._records.drop()
         finally:
             self._near.drop_all("written")
+
+    def _drop(
+        self, ids: Iterable[str], changed_in: Collection[Triple] | None, *, also: Collection[Triple] = ()
+    ) -> None:
+        if changed_in is None:
+            self._near.drop_all("written")
+        else:
+            subjects = [subject for scope in {*changed_in, *also} for subject in subjects_of_scope(scope)]
+            self._near.drop([*subjects, *subjects_of_ids(ids)], "written")
+
+
+def _changed(outcome: Outcome) -> bool:
+    return outcome is Outcome.CHANGED

@@ -11,7 +11,7 @@ from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.engines.base import Records
 from betterdb_agent_memory.errors import AgentMemoryError
 from betterdb_agent_memory.memory.changes.feed import Feed
-from betterdb_agent_memory.memory.near.answers import Asked, copies, size_of, subjects_of_answer
+from betterdb_agent_memory.memory.near.answers import Asked, copies, subjects_of_answer, to_keep
 from betterdb_agent_memory.memory.near.following import ToldOfChanges
 from betterdb_agent_memory.memory.near.noticing import noticed
 from betterdb_agent_memory.memory.recalling.explaining import MemoryHit
@@ -54,6 +54,7 @@ class NearRecalls:
         self._feed = feed
         self._on_failure = on_failure
         self._told = ToldOfChanges(feed.log, store, self._answers, on_failure=on_failure)
+        self._has_warned = False
         self._is_closed = False
 
     def find(self, asked: Asked) -> NearAnswer | None:
@@ -79,16 +80,18 @@ class NearRecalls:
         """
         with self._answers.reading() as reading:
             hits = await search()
-            if self._is_closed:
-                return hits
             try:
                 until = await self._expiry(hits)
             except AgentMemoryError as error:
                 self._on_failure()
-                _log.warning("an answer of store %s is not kept near: %s", self._store, error)
+                # Said once: a user who may not ask for it would read it at every recall.
+                level = logging.DEBUG if self._has_warned else logging.WARNING
+                self._has_warned = True
+                _log.log(level, "an answer of store %s is not kept near, and maybe later ones: %s", self._store, error)
                 return hits
             if asked_now() == asked:
-                await self._keep(reading, asked, hits, until)
+                own, size_bytes = await off_loop(len(hits), to_keep, hits)
+                self._keep(reading, asked, own, size_bytes, until)
         return hits
 
     def statistics(self) -> NearCacheStatistics:
@@ -107,10 +110,10 @@ class NearRecalls:
         lifetimes_ms = await self._stored.read_lifetimes([hit.item.id for hit in hits]) if hits else []
         return asked_at + min(lifetimes_ms, default=math.inf) / 1000
 
-    async def _keep(self, reading: Reading, asked: Asked, hits: Sequence[MemoryHit], until: float) -> None:
-        own = await off_loop(len(hits), copies, hits)
-        size = asked.size_bytes + await off_loop(len(own), size_of, own)
-        subjects = subjects_of_answer(asked.filter, own)
-        self._answers.keep(reading, asked, tuple(own), subjects=subjects, size_bytes=size, until=until)
+    def _keep(self, reading: Reading, asked: Asked, own: list[MemoryHit], size_bytes: int, until: float) -> None:
+        if self._is_closed:
+            return
+        subjects, size_bytes = subjects_of_answer(asked.filter, own), asked.size_bytes + size_bytes
+        self._answers.keep(reading, asked, tuple(own), subjects=subjects, size_bytes=size_bytes, until=until)
         if self._feed.is_on:
             self._told.start()

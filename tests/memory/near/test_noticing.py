@@ -29,6 +29,8 @@ def test_each_verb_of_records_is_known_to_write_or_not_to() -> None:
 
 
 FIELDS = {"content": b"c", "vector": b"\x00\x00\x80?", "threadId": b"t"}
+SCOPE_T: dict[str, bytes | None] = {"threadId": b"t", "agentId": None, "namespace": None}
+SCOPE_U = SCOPE_T | {"threadId": b"u"}
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,23 @@ FIELDS = {"content": b"c", "vector": b"\x00\x00\x80?", "threadId": b"t"}
             lambda records: records.change_many([RecordChange("1", sets={"tags": b"x"})]),
             {"t", "u", "all"},
             id="change",
+        ),
+        pytest.param(
+            lambda records: records.change_many([RecordChange("1", sets={"tags": b"x"}, expected=SCOPE_T)]),
+            {"t", "all"},
+            id="change in a scope",
+        ),
+        pytest.param(
+            lambda records: records.write_many(
+                [RecordWrite("1", FIELDS, if_exists=RecordChange("1", sets={"tags": b"x"}, expected=SCOPE_T))]
+            ),
+            {"t", "all"},
+            id="one that is changed in a scope",
+        ),
+        pytest.param(
+            lambda records: records.change_many([RecordChange("1", sets={"tags": b"x"}, expected=SCOPE_U)]),
+            set(),
+            id="change that is refused",
         ),
         pytest.param(lambda records: records.change_many([RecordChange("gone")]), set(), id="change of nothing"),
         pytest.param(lambda records: records.delete_many(["1"]), {"t", "all"}, id="delete"),

@@ -9,11 +9,22 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from betterdb_agent_memory import ConfigurationError, MemoryStore, MemoryTelemetryOptions, NearCacheOptions
+from betterdb_agent_memory import (
+    AgentMemory,
+    AgentMemoryConfig,
+    AgentMemoryOptions,
+    CacheOptions,
+    ConfigurationError,
+    MemoryOptions,
+    MemoryStore,
+    MemoryTelemetryOptions,
+    NearCacheOptions,
+)
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from betterdb_agent_memory.memory.near.answers import copies, size_of
+from tests.acl import make_user
 from tests.embedding import AHEAD, at_angle, embed
 from tests.near import Stopwatch, comes, contents, near
 from tests.servers import ValkeyServer
@@ -142,6 +153,61 @@ async def test_a_feed_that_is_switched_off_leaves_nothing_behind(engine: Engine,
     await writer.close()
 
 
+async def test_a_recall_that_outlives_its_store_keeps_nothing(engine: Engine, store_name: str) -> None:
+    searched, closed = asyncio.Event(), asyncio.Event()
+
+    async def slow(query: str, texts: list[str]) -> list[float]:
+        searched.set()
+        await closed.wait()
+        return [1.0] * len(texts)
+
+    store = store_of(engine, store_name, near_cache=near(Stopwatch()), change_feed=True, reranker=slow)
+    await store.remember(at_angle(0.9))
+    recalled = asyncio.create_task(store.recall(AHEAD, reinforce=False))
+    await searched.wait()
+    await store.close()
+    closed.set()
+    assert len(await recalled) == 1
+    assert store._near is not None
+    assert store._near.statistics().entries == 0
+    assert store._near._told._task is None
+
+
+async def test_every_door_opens_it_and_tenants_have_their_own(store_name: str) -> None:
+    stopwatch = Stopwatch()
+    options = AgentMemoryOptions(
+        client=EmbeddedEngine(":memory:"),
+        name=store_name,
+        embed_fn=embed,
+        memory=AgentMemoryConfig(near_cache=near(stopwatch), default_threshold=2.0),
+        session_near_cache=near(stopwatch),
+    )
+    opened = AgentMemory.open(
+        ":memory:",
+        name=store_name,
+        embedder=embed,
+        memory=MemoryOptions(near_cache=near(stopwatch), threshold=2.0),
+        caches=CacheOptions(session_near_cache=True),
+    )
+    for agent in (AgentMemory(options), opened):
+        for name in ("acme", "globex"):
+            tenant = agent.tenant(name)
+            await tenant.memory.remember(at_angle(0.9, name))
+            await tenant.session.set("t", "f", name)
+        for _ in range(2):
+            for name in ("acme", "globex"):
+                tenant = agent.tenant(name)
+                assert contents(await tenant.memory.recall(AHEAD)) == {at_angle(0.9, name)}
+                assert await tenant.session.get("t", "f") == name
+        for name in ("acme", "globex"):
+            tenant = agent.tenant(name)
+            statistics = (await tenant.memory.stats()).near_cache
+            assert statistics is not None
+            assert tenant.session.near_cache is not None
+            assert (statistics.hits, tenant.session.near_cache.hits) == (1, 1)
+        await agent.close()
+
+
 async def test_lookups_are_counted(engine: Engine, store_name: str) -> None:
     registry = CollectorRegistry()
     store = store_of(
@@ -194,5 +260,22 @@ async def test_an_answer_is_about_as_large_as_is_reckoned(store_name: str) -> No
     tracemalloc.stop()
     # What a copy shares with the hit that it is made from is counted, too: a kept hit's own is gone by then.
     assert took < size_of(own) < took + 100 * 4_000
+    await store.close()
+    await engine.close()
+
+
+async def test_a_user_who_may_not_ask_for_lifetimes_recalls_all_the_same(
+    valkey_server: ValkeyServer, store_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    user = await make_user(valkey_server, store_name, without="+pttl")
+    engine = ValkeyEngine.from_url(f"valkey://{user}@127.0.0.1:{valkey_server.port}")
+    store = store_of(engine, store_name, near_cache=near(Stopwatch()))
+    await store.remember(at_angle(0.9))
+    for _ in range(2):
+        assert len(await store.recall(AHEAD, reinforce=False)) == 1
+    stats = await store.stats()
+    assert stats.near_cache is not None
+    assert (stats.near_cache.entries, stats.background_failures) == (0, 2)
+    assert [line.levelname for line in caplog.records if "is not kept near" in line.message] == ["WARNING"]
     await store.close()
     await engine.close()

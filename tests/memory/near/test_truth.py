@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -37,29 +36,40 @@ STEPS = st.lists(
 
 @dataclass
 class Truth:
-    """What there was from when on, newest last; and the latest version that each worker has made."""
+    """Text and thread of each memory by id, from when on: the versions of the truth, newest last.
+
+    `last_writers` are the workers that touched a memory last, `ids` whose text is or was which.
+    """
 
     versions: list[tuple[float, dict[str, tuple[str, str]]]] = field(default_factory=lambda: [(0.0, {})])
-    own: dict[int, int] = field(default_factory=lambda: {0: 0, 1: 0})
+    last_writers: dict[str, int] = field(default_factory=dict)
+    ids: dict[str, str] = field(default_factory=dict)
 
     @property
     def now(self) -> dict[str, tuple[str, str]]:
         return self.versions[-1][1]
 
-    def becomes(self, memories: dict[str, tuple[str, str]], worker: int, seconds: float) -> None:
-        self.versions.append((seconds, memories))
-        self.own[worker] = len(self.versions) - 1
+    def becomes(self, id: str, said: tuple[str, str] | None, worker: int, seconds: float) -> None:
+        others = {other: what for other, what in self.now.items() if other != id}
+        self.versions.append((seconds, others if said is None else others | {id: said}))
+        self.last_writers[id] = worker
+        if said is not None:
+            self.ids[said[0]] = id
 
-    def allowed(self, worker: int, thread: str | None, seconds: float) -> list[set[str]]:
-        """What a recall may tell: the truth of any moment less than the bound ago, from the worker's last write on."""
+    def allows(self, answer: set[str], worker: int, thread: str | None, seconds: float) -> bool:
+        """Whether it was the truth at any moment less than the bound ago, and tells what the worker itself has made of
+        each memory that nobody touched since.
+        """
         latest = len(self.versions) - 1
-        ended = [since for since, _ in self.versions[1:]]
-        within = [n for n in range(latest) if seconds - ended[n] < BOUND_SECONDS] + [latest]
-        return [
-            {text for text, where in self.versions[n][1].values() if thread in (None, where)}
-            for n in within
-            if n >= self.own[worker]
-        ]
+        ends = [since for since, _ in self.versions[1:]]
+        within = [n for n in range(latest) if seconds - ends[n] < BOUND_SECONDS] + [latest]
+        present = told(self.now, thread)
+        own = {text for text, id in self.ids.items() if self.last_writers[id] == worker}
+        return any(answer == told(self.versions[n][1], thread) for n in within) and answer & own == present & own
+
+
+def told(memories: dict[str, tuple[str, str]], thread: str | None) -> set[str]:
+    return {text for text, where in memories.values() if thread in (None, where)}
 
 
 async def check(engine: Engine, steps: list[tuple[object, ...]]) -> None:
@@ -84,21 +94,20 @@ async def check(engine: Engine, steps: list[tuple[object, ...]]) -> None:
                 written += 1
                 text = at_angle(0.9, f"{written}")
                 id = await workers[worker].remember(text, thread_id=thread)
-                truth.becomes(truth.now | {id: (text, thread)}, worker, stopwatch.seconds)
+                truth.becomes(id, (text, thread), worker, stopwatch.seconds)
             case ("forget", int() as worker, int() as place) if place < len(ids):
                 await workers[worker].forget(ids[place])
-                left = {id: what for id, what in truth.now.items() if id != ids[place]}
-                truth.becomes(left, worker, stopwatch.seconds)
+                truth.becomes(ids[place], None, worker, stopwatch.seconds)
             case ("update", int() as worker, int() as place) if place < len(ids):
                 written += 1
                 text = at_angle(0.8, f"{written}")
                 await workers[worker].update(ids[place], content=text)
-                truth.becomes(truth.now | {ids[place]: (text, truth.now[ids[place]][1])}, worker, stopwatch.seconds)
+                truth.becomes(ids[place], (text, truth.now[ids[place]][1]), worker, stopwatch.seconds)
             case ("pass", float() as seconds):
                 stopwatch.seconds += seconds
             case ("recall", int() as worker, (None | str()) as thread):
                 hits = await workers[worker].recall(AHEAD, thread_id=thread, k=30)
-                assert contents(hits) in truth.allowed(worker, thread, stopwatch.seconds), steps
+                assert truth.allows(contents(hits), worker, thread, stopwatch.seconds), steps
     for store in workers:
         await store.close()
 
@@ -121,12 +130,14 @@ async def test_answers_from_a_server_are_no_older_than_the_bound(
     await engine.close()
 
 
-@pytest.mark.parametrize(
-    ("seconds", "expected"), [(10.0, [{"a"}, set()]), (11.9, [{"a"}, set()]), (12.0, [set()])], ids=str
-)
-def test_what_the_truth_allows(seconds: float, expected: list[set[str]]) -> None:
+def test_what_the_truth_allows() -> None:
     truth = Truth()
-    truth.becomes({"1": ("a", "t")}, 0, 5.0)
-    truth.becomes({}, 1, 10.0)
-    assert truth.allowed(0, "t", seconds) == expected
-    assert truth.allowed(1, "t", seconds) == [set()]
+    truth.becomes("1", ("a", "t"), 0, 5.0)
+    truth.becomes("2", ("b", "t"), 1, 10.0)
+    truth.becomes("2", None, 1, 10.0)
+    for seconds, others in ((11.9, True), (12.0, False)):
+        assert truth.allows({"a"}, 0, "t", seconds)
+        assert truth.allows({"a", "b"}, 0, "t", seconds) is others
+        assert not truth.allows({"a", "b"}, 1, "t", seconds)
+        assert not truth.allows(set(), 0, "t", seconds)
+        assert truth.allows(set(), 0, "u", seconds)

@@ -18,25 +18,19 @@ from betterdb_agent_memory.engines.groups import is_total_absence
 from betterdb_agent_memory.errors import AgentMemoryError, LeaseHeldError, LeaseLostError
 from betterdb_agent_memory.leasing import HeldLease
 from betterdb_agent_memory.live_config import MemoryConfigSnapshot
-from betterdb_agent_memory.memory.evicting import MOST_AT_ONCE, Evictor
+from betterdb_agent_memory.memory.evicting import Evictor
 from betterdb_agent_memory.memory.scope import MemoryScope, group_of
 from betterdb_agent_memory.memory.scope_counts import ScopeCounts
+from betterdb_agent_memory.memory.slack import MOST_AT_ONCE, early_of, pace_of, slack_of
 from betterdb_agent_memory.memory.victims import EvictionCandidate, Retention, select_victims
 
 __all__ = ["Capacity", "EvictionCandidate", "select_victims", "slack_of"]
-
-SLACK = 10
-"""A scope may hold one memory more than its limit for each so many of it, while it is being written to."""
 
 SETTLE_SECONDS = 0.5
 """After so long without a write by this worker a scope above its limit is trimmed to it."""
 
 RECOUNT_SECONDS = 30.0
 """How often a scope that is written to is counted anew, for what others than our writers do to it."""
-
-FEWEST_AT_ONCE = 2
-"""So few memories leave with one request while there is slack: a write never waits for more, and the server deletes
-while this worker prepares the next one."""
 
 _QUIET_SECONDS = 0.05
 """After so long without a write by this worker there is none to wait for."""
@@ -49,23 +43,6 @@ _LOOKS = 10
 """How often a writer has its scope trimmed, at most, while others go on writing into it."""
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.002, 0.05
-
-
-def slack_of(limit: int) -> int:
-    """How many memories a scope may hold above `limit` while it is being written to: a tenth, none below 40."""
-    return limit // SLACK if limit >= 4 * SLACK else 0
-
-
-def early_of(limit: int) -> int:
-    """From how many memories on room is made beside the writes: a quarter of the slack is left for them."""
-    return limit + 3 * slack_of(limit) // 4
-
-
-def pace_of(size: int, limit: int) -> int:
-    """How many memories leave with one request, of a scope that has `size`: the more, the less slack there is left."""
-    early, full = early_of(limit), limit + slack_of(limit)
-    share = (size - early) / (full - early) if early < full else 1.0
-    return max(FEWEST_AT_ONCE, min(MOST_AT_ONCE, round(MOST_AT_ONCE * share)))
 
 
 class Capacity:

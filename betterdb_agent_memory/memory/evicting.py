@@ -28,6 +28,7 @@ from betterdb_agent_memory.memory.changes.cause import because
 from betterdb_agent_memory.memory.reaches import Reaches
 from betterdb_agent_memory.memory.record import IMPORTANCE, LAST_ACCESSED_AT, SCOPE_FIELDS, TAGS
 from betterdb_agent_memory.memory.searching import Searcher
+from betterdb_agent_memory.memory.slack import MOST_AT_ONCE, slack_of
 from betterdb_agent_memory.memory.spaces import SearchedRecords
 from betterdb_agent_memory.memory.victims import (
     DECIDING,
@@ -44,9 +45,6 @@ LEASES = 64
 """Scopes share so many leases: one for each would stay for ever."""
 
 _PAGE = 5_000
-MOST_AT_ONCE = 50
-"""Memories that leave with one request: a server works through it before it looks at the next one's."""
-
 _FEW = 500
 """Scopes up to this size are read whole: one round trip counts them and shows who leaves."""
 
@@ -217,7 +215,9 @@ class Evictor:
         is_refused: bool,
     ) -> list[EvictionCandidate]:
         """The `count` lowest of a large scope: from the corner where they should be, or from the ends of its orders."""
-        found = await self._in_corner(records, group, filter, retention, count)
+        # A look that finds little to do, once writes have paused, must not have the next one see too little.
+        following = max(count + count // 5, slack_of(total - count))
+        found = await self._in_corner(records, group, filter, retention, count, following)
         if found is not None:
             return await self._exact(records, filter, retention, found, count, is_refused)
         # With numbers that have nothing to do with each other, this is how far the lists have to reach.
@@ -233,29 +233,36 @@ class Evictor:
             chosen = retention.lowest(candidates, count)
             if len(chosen) == count and _is_settled(retention, chosen[-1], pages):
                 if not pages[-1].total:
-                    await self._begin_reach(group, retention, candidates, count)
+                    least = least_unseen(retention, pages[0].rows, pages[1].rows)
+                    await self._begin_reach(
+                        group,
+                        retention,
+                        candidates,
+                        retention.reach(candidates, count, following=following, least=least),
+                    )
                 return await self._exact(records, filter, retention, candidates, count, is_refused)
             depth *= 2
         rows = await self._whole(records, filter)
         last = (await self._records.read_group(group)).last_id
         candidates, kept = await self._decoded(rows, filter, {last})
-        await self._begin_reach(group, retention, candidates, count)
+        reach = retention.reach(candidates, count, following=following)
+        await self._begin_reach(group, retention, candidates, reach)
         # Counted anew from what was read: nobody leaves for somebody else's memory.
         excess = len(candidates) + kept - (total - count)
         return await self._exact(records, filter, retention, candidates, excess, is_refused)
 
     async def _begin_reach(
-        self, group: str, retention: Retention, candidates: Sequence[EvictionCandidate], count: int
+        self, group: str, retention: Retention, candidates: Sequence[EvictionCandidate], score: float | None
     ) -> None:
         """Note how far to look the next time, where `candidates` have the lowest of the whole scope."""
-        score = retention.reach(candidates, count)
         if score is not None:
             await self._reaches.begin(group, score, retention.edges(retention.within(candidates, score)))
 
     async def _in_corner(
-        self, records: SearchedRecords, group: str, filter: Filter, retention: Retention, count: int
+        self, records: SearchedRecords, group: str, filter: Filter, retention: Retention, count: int, following: int
     ) -> list[EvictionCandidate] | None:
-        """Candidates among which the `count` lowest surely are; None where nobody knows where to look for them.
+        """Candidates among which the `count` lowest surely are, if `following` leave the next time; None where nobody
+        knows where to look for them.
 
         Three round trips, more where it has to look further.
         """
@@ -272,9 +279,8 @@ class Evictor:
             within = retention.within(candidates, reach.score)
             if not within:
                 return None
-            reach = reach.to(
-                retention.next_limit(within, count, reach.score), retention.edges(within[count:] or within)
-            )
+            limit = retention.next_limit(within, count, reach.score, following=following)
+            reach = reach.to(limit, retention.edges(within[count:] or within))
             if len(within) >= count:
                 await self._reaches.keep(group, reach)
                 return within

@@ -30,9 +30,8 @@ _NEAR = 1e-9
 
 _EXACT_DIGITS = 11
 
-_AHEAD = 1.2
-"""How many of those that leave next are to be seen, of as many as leave, so that those that are written make up for
-the rest."""
+_FARTHEST = 1.2
+"""How far to look beyond what was seen at once, as a part of that."""
 
 _STAIRS = 8
 """Rectangles by which the corner is covered: about an eighth more than is in it is read."""
@@ -144,24 +143,30 @@ class Retention:
         cuts = np.quantile(accessed, np.arange(_STAIRS - 1) / (_STAIRS - 1), method="lower")
         return tuple(float(cut) - 0.5 for cut in np.unique(np.append(np.floor(cuts), self.now_ms)))
 
-    def next_limit(self, candidates: Sequence[EvictionCandidate], count: int, limit: float) -> float:
-        """The score up to which `count` more are to be found next time, when the `count` lowest of these have left.
+    def next_limit(self, candidates: Sequence[EvictionCandidate], count: int, limit: float, *, following: int) -> float:
+        """The score up to which `following` more are to be found next time, when the `count` lowest of these have left.
 
-        `candidates` are all that score at most `limit`. Those that remain, and a bit beyond.
+        `candidates` are all that score at most `limit`, or beyond what is looked for. Where they are too few, as far
+        above `limit` as makes up for it if others lie as close, but at most by `_FARTHEST`.
         """
         ordered = self.ordered(candidates)
-        place = count + int(_AHEAD * count)
+        place = count + following
         if place < len(ordered):
             return ordered[place][0].score
-        return limit + _AHEAD * max(limit - ordered[0][0].score, abs(limit) * _NEAR)
+        missing = min(_FARTHEST, place / len(ordered) - 1)
+        return limit + max(missing, _NEAR) * max(limit - ordered[0][0].score, abs(limit) * _NEAR)
 
-    def reach(self, candidates: Sequence[EvictionCandidate], count: int) -> float | None:
-        """The same, where `candidates` have the lowest of a whole scope; None where that says nothing."""
+    def reach(
+        self, candidates: Sequence[EvictionCandidate], count: int, *, following: int, least: Worth | None = None
+    ) -> float | None:
+        """The same, where `candidates` have the lowest of a whole scope, all that are worth less than `least` (None:
+        the whole of it); None where that says nothing.
+        """
         if not 0 < count < len(candidates):
             return None
-        ordered = self.ordered(candidates)
-        limit = ordered[count - 1][0].score
-        return self.next_limit([candidate for worth, candidate in ordered if worth.score <= limit], count, limit)
+        known = [(worth, one) for worth, one in self.ordered(candidates) if least is None or worth < least]
+        known = known or self.ordered(candidates)[:count]
+        return self.next_limit([one for _, one in known], count, known[-1][0].score, following=following)
 
     def in_doubt(
         self, candidates: Sequence[EvictionCandidate], count: int, *, is_certain: bool = False

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from betterdb_agent_memory import ConfigurationError, MemoryStore
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
-from betterdb_agent_memory.memory.capacity import FEWEST_AT_ONCE, early_of, pace_of, slack_of
-from betterdb_agent_memory.memory.evicting import MOST_AT_ONCE
+from betterdb_agent_memory.memory.slack import FEWEST_AT_ONCE, MOST_AT_ONCE, early_of, pace_of, slack_of
 
 LIMITS = st.integers(1, 100_000)
 

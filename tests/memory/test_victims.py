@@ -96,9 +96,20 @@ def test_the_next_limit_is_beyond_those_that_leave(
     ordered = weighs.lowest(there, len(there))
     limit = weighs.worth(ordered[-1].importance, ordered[-1].last_accessed_at).score
     worst = ordered[min(count, len(ordered)) - 1]
-    found = weighs.next_limit(there, count, limit)
+    found = weighs.next_limit(there, count, limit, following=count)
     assert math.isfinite(found)
     assert found >= weighs.worth(worst.importance, worst.last_accessed_at).score
+
+
+@given(scope=SCOPES, weights=WEIGHTS, count=st.integers(1, 30), following=st.integers(1, 60))
+def test_the_next_limit_has_those_that_leave_the_time_after(
+    scope: list[tuple[float, int]], weights: tuple[float, float], count: int, following: int
+) -> None:
+    weighs, there = retention(weights), candidates(scope)
+    ordered = weighs.ordered(there)
+    found = weighs.next_limit(there, count, ordered[-1][0].score, following=following)
+    last = min(count + following, len(ordered)) - 1
+    assert found >= ordered[last][0].score
 
 
 @given(scope=SCOPES, weights=WEIGHTS, count=st.integers(1, 30))

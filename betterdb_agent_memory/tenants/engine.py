@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
 from betterdb_agent_memory.engines.base import (
@@ -15,7 +15,6 @@ from betterdb_agent_memory.engines.base import (
     GroupCount,
     GroupCounting,
     IndexState,
-    Leases,
     Outcome,
     Page,
     Position,
@@ -25,14 +24,12 @@ from betterdb_agent_memory.engines.base import (
     Row,
     Search,
     Tally,
-    Traffic,
 )
-from betterdb_agent_memory.engines.event_log import Announcing, EventLog
+from betterdb_agent_memory.engines.delegating import DelegatingEngine
+from betterdb_agent_memory.engines.event_log import Announcing
 from betterdb_agent_memory.engines.filters import Fields, Filter
 from betterdb_agent_memory.engines.on_the_move import RecordsOnTheMove, order_field, position_of
 from betterdb_agent_memory.engines.partitioned import PartitionedRecords, SharedRecords, shared_collection
-from betterdb_agent_memory.engines.values import Values
-from betterdb_agent_memory.engines.watching import Watch
 from betterdb_agent_memory.memory.record import TENANT, memory_collection
 from betterdb_agent_memory.tenants.names import pool_name, promoted_name
 from betterdb_agent_memory.tenants.state import TenantKeeper, TenantState
@@ -366,36 +363,16 @@ def _with(row: Row, fields: Sequence[str]) -> Row:
     return Row(row.id, {name: row.fields[name] for name in fields if name in row.fields})
 
 
-class TenantEngine:
+class TenantEngine(DelegatingEngine):
     """`engine` for the store of one tenant, called `name`.
 
     Its memories are `records`; what it keeps beside them is below its name, so it is its own wherever they are.
     """
 
     def __init__(self, engine: Engine, name: str, records: TenantRecords) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self._collection = records.own_collection(None)
         self._records = records
-
-    @property
-    def values(self) -> Values:
-        """The engine's own: every key of a store begins with its name."""
-        return self._engine.values
-
-    @property
-    def leases(self) -> Leases:
-        """The engine's own."""
-        return self._engine.leases
-
-    @property
-    def round_trips(self) -> int:
-        """Those of all tenants together."""
-        return self._engine.round_trips
-
-    @property
-    def traffic(self) -> Traffic:
-        """That of all tenants together."""
-        return self._engine.traffic
 
     def records(
         self, collection: Collection, counting: GroupCounting | None = None, announcing: Announcing | None = None
@@ -405,20 +382,6 @@ class TenantEngine:
             return self._engine.records(collection, counting, announcing)
         self._records.attach(counting, announcing)
         return self._records
-
-    def event_log(self, key: str) -> EventLog:
-        """The engine's own."""
-        return self._engine.event_log(key)
-
-    async def move_many(
-        self, source: Collection, target: Collection, ids: Mapping[str, str], *, without: Sequence[str] = ()
-    ) -> int:
-        """The engine's own."""
-        return await self._engine.move_many(source, target, ids, without=without)
-
-    def watch(self, keys: Sequence[str], on_change: Callable[[], None]) -> Watch:
-        """The engine's own."""
-        return self._engine.watch(keys, on_change)
 
     async def close(self) -> None:
         """Nothing: the engine is everybody's."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from betterdb_agent_memory.engines.base import Expected, Expiry, RecordChange
@@ -55,10 +56,8 @@ def apply(change: RecordChange, record: Record, now_ms: int) -> bool:
     """Change `record` by `change`; false, and nothing done, when it holds other values than expected, or nothing that
     could be copied.
     """
-    if not holds(record.fields, change.expected):
-        return False
-    copied = {name: record.fields.get(source) for name, source in change.copies.items()}
-    if None in copied.values():
+    copied = {name: record.fields.get(source) for name, source in change.copies.items()} if change.copies else {}
+    if not holds(record.fields, change.expected) or None in copied.values():
         return False
     if change.sets or change.removes:
         _set_and_take(change, record)
@@ -69,10 +68,8 @@ def apply(change: RecordChange, record: Record, now_ms: int) -> bool:
         record.put(name, b"%d" % (leading_integer(record.fields.get(name)) + amount))
     if change.raises or change.unions:
         _raise_and_unite(change, record)
-    for name, value in copied.items():
-        record.differs |= record.put(name, value or b"")
-    for name, (numbers, most) in change.newest.items():
-        record.put(name, _newest(record.fields.get(name), numbers, most))
+    if copied or change.newest:
+        _copy_and_keep(change, copied, record)
     if change.revision_field is not None and record.differs:
         revision = leading_integer(record.fields.get(change.revision_field), default=1) + 1
         record.put(change.revision_field, b"%d" % revision)
@@ -93,6 +90,13 @@ def _raise_and_unite(change: RecordChange, record: Record) -> None:
         record.differs |= _raise(record, name, value)
     for name, values in change.unions.items():
         record.differs |= _unite(record, name, values)
+
+
+def _copy_and_keep(change: RecordChange, copied: Mapping[str, bytes | None], record: Record) -> None:
+    for name, value in copied.items():
+        record.differs |= record.put(name, value or b"")
+    for name, (numbers, most) in change.newest.items():
+        record.put(name, _newest(record.fields.get(name), numbers, most))
 
 
 def _newest(stored: bytes | None, numbers: tuple[int, ...], most: int) -> bytes:

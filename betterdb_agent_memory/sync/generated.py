@@ -612,7 +612,8 @@ class MemoryStore(Bridged):
     cosine distance (0 to 2) of a hit: by default what the embedder states, 0.25 for a plain function.
     `weights` default to 0.6 similarity, 0.25 recency, 0.15 importance with a half-life of
     604,800 s; `max_items_per_scope` to no limit. `reinforcement` says when recalled memories
-    are touched: "immediate" (before recall returns) or "deferred". `consolidation` sets label and
+    are touched: "immediate" (before recall returns) or "deferred"; with `recent_accesses` they keep the times of their
+    last four recalls. `consolidation` sets label and
     importance of facts. How recall finds and orders memories (docs/recall.md): `retrieval`, "vector" or "hybrid", which
     looks at words, dates and persons as well; its weights `hybrid`, the `language` of the memories, `exact` with its
     `exact_budget`, `diversity`, `reranker` with its `rerank_depth`. `next_embed_fn` is the model that the store is to
@@ -651,6 +652,7 @@ class MemoryStore(Bridged):
         telemetry: MemoryTelemetryOptions | None = None,
         analytics: bool = True,
         reinforcement: Reinforcement = "immediate",
+        recent_accesses: bool = False,
         retrieval: Retrieval = "vector",
         hybrid: HybridOptions | None = None,
         language: str = DEFAULT_LANGUAGE,
@@ -681,6 +683,7 @@ class MemoryStore(Bridged):
             telemetry=telemetry,
             analytics=analytics,
             reinforcement=reinforcement,
+            recent_accesses=recent_accesses,
             retrieval=retrieval,
             hybrid=hybrid,
             language=language,

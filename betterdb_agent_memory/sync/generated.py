@@ -1091,8 +1091,7 @@ class MemoryStore(Bridged):
         where: Where | None = None,
         kind: MemoryKind | Sequence[MemoryKind] | None = None,
     ) -> int:
-        """Delete every memory of exactly this scope with all these tags, of this `kind` or one of these, meeting
-        `where`; returns how many.
+        """Delete every memory of exactly this scope with all these tags, of this `kind`, meeting `where`; how many.
 
         Two round trips per 500. Turns of conversations that remain next to forgotten ones are mixed anew, as by
         `forget_many`: for those one round trip more per 500, and up to four per 250 that remain.
@@ -1141,9 +1140,9 @@ class MemoryStore(Bridged):
 
         Only memories whose scope values equal the ones given, byte for byte, and that carry all
         `tags`; what is not given is not asked about. `kind` is one of `KINDS` or several; `where` adds conditions
-        (docs/filters.md). `k` is 8 by default, at most 2,500; `threshold` and `weights` override the configuration; `reinforce=False`
-        leaves the hits untouched; `now` (ms) replaces the clock: dates in the question are understood relative to
-        it, and what was written later counts as new.
+        (docs/filters.md). `k` is 8 by default, at most 2,500; `threshold` and `weights` override the configuration;
+        `reinforce=False` leaves the hits untouched; `now` (ms) replaces the clock: dates in the question are
+        understood relative to it, and what was written later counts as new.
 
         `retrieval` "hybrid" finds and weighs memories by the words, dates and persons of the question as well
         as by likeness, "vector" by likeness alone. `exact` searches on until no better memory can be left, or the

@@ -64,8 +64,8 @@ class RecallVerbs(StoreParts):
         Only memories whose scope values equal the ones given, byte for byte, and that carry all
         `tags`; what is not given is not asked about. `kind` is one of `KINDS` or several; `where` adds conditions
         (docs/filters.md). `k` is 8 by default, at most 2,500; `threshold` and `weights` override the configuration;
-        `reinforce=False` leaves the hits untouched; `now` (ms) replaces the clock: dates in the question are understood relative to
-        it, and what was written later counts as new.
+        `reinforce=False` leaves the hits untouched; `now` (ms) replaces the clock: dates in the question are
+        understood relative to it, and what was written later counts as new.
 
         `retrieval` "hybrid" finds and weighs memories by the words, dates and persons of the question as well
         as by likeness, "vector" by likeness alone. `exact` searches on until no better memory can be left, or the

@@ -34,6 +34,7 @@ from betterdb_agent_memory.memory.generations.following import Follower
 from betterdb_agent_memory.memory.generations.layout import Models, state_key
 from betterdb_agent_memory.memory.mending import Mender
 from betterdb_agent_memory.memory.near.recalls import NearRecalls
+from betterdb_agent_memory.memory.pinning import Pinner
 from betterdb_agent_memory.memory.reaches import Reaches
 from betterdb_agent_memory.memory.recalling.recaller import Recaller
 from betterdb_agent_memory.memory.record import MemoryItem
@@ -113,6 +114,7 @@ class StoreParts:
         telemetry: MemoryTelemetryOptions | None = None,
         analytics: bool = True,
         reinforcement: Reinforcement = "immediate",
+        recent_accesses: bool = False,
         retrieval: Retrieval = "vector",
         hybrid: HybridOptions | None = None,
         language: str = DEFAULT_LANGUAGE,
@@ -184,11 +186,14 @@ class StoreParts:
             stored_words=self._analyzer.stored,
             get=self._read_one,
         )
+        self._pinner = Pinner(self._records, self._models, self._follower)
+        keeps_times = checked_switch("recent_accesses", recent_accesses)
         self._reinforcer = reinforcer_for(
             # Not told to the near-cache: that a memory was recalled is no reason to recall it again.
             reinforcement,
             stored,
             on_failure=lambda: self._watch.background_failed("reinforcement"),
+            keeps_times=keeps_times,
         )
         self._fact_source, self._fact_importance = checked_consolidation(
             checked_type("consolidation", consolidation, ConsolidationConfig) or ConsolidationConfig()
@@ -233,6 +238,7 @@ class StoreParts:
             reserved_sources=self._reserved_sources,
             stored_words=self._analyzer.stored,
             on_use=self._start_background_work,
+            keeps_times=keeps_times,
         )
         self._conversations = Conversations(
             self._remembering,

@@ -64,8 +64,7 @@ def base_config(
         raise ConfigurationError(f"retrieval must be {' or '.join(map(repr, RETRIEVALS))}, got {retrieval!r:.80}")
     if hybrid is not None and not isinstance(hybrid, HybridOptions):
         raise ConfigurationError(f"hybrid must be HybridOptions(...), got {hybrid!r:.80}")
-    if not isinstance(exact, bool):
-        raise ConfigurationError(f"exact must be true or false, got {exact!r:.80}")
+    checked_switch("exact", exact)
     if diversity is not None and not 0 <= finite_number("diversity", diversity) <= 1:
         raise ConfigurationError(f"diversity is a share from 0 to 1, or None, got {diversity!r}")
     return MemoryConfigSnapshot(

@@ -16,6 +16,7 @@ from betterdb_agent_memory import (
     DEFAULT_COST_TABLE,
     DEFAULT_METRICS_PREFIX,
     DEFAULT_TRACER_NAME,
+    KINDS,
     MATCH_ALL_MEMORY_QUERY,
     MEMORY_CACHE_TYPE,
     MEMORY_CAPABILITIES,
@@ -73,6 +74,7 @@ from betterdb_agent_memory import (
     EmbedFn,
     EngineError,
     EngineUnavailableError,
+    Entity,
     Explanation,
     ExportResult,
     Fact,
@@ -88,6 +90,8 @@ from betterdb_agent_memory import (
     IndexMissingError,
     IndexNotReadyError,
     InvalidInputError,
+    Kind,
+    KindProfile,
     LanguageModel,
     LastAccessedAt,
     LeaseHeldError,
@@ -104,10 +108,12 @@ from betterdb_agent_memory import (
     MemoryDiscovery,
     MemoryDiscoveryConfig,
     MemoryDraft,
+    MemoryDynamics,
     MemoryExistsError,
     MemoryFilter,
     MemoryHit,
     MemoryItem,
+    MemoryKind,
     MemoryListOptions,
     MemoryListResult,
     MemoryMetrics,
@@ -130,6 +136,7 @@ from betterdb_agent_memory import (
     OutcomeUnknownError,
     PartialBatchError,
     Patience,
+    Pinned,
     Progress,
     ProgressFn,
     ReasoningBlock,
@@ -199,7 +206,7 @@ from betterdb_agent_memory.caches.single_flight import LEASE_SECONDS, WAIT_SECON
 from betterdb_agent_memory.caches.tool import ToolCache as AsyncToolCache
 from betterdb_agent_memory.clock import Clock, system_clock
 from betterdb_agent_memory.embedders.base import VectorLike
-from betterdb_agent_memory.embedders.cached import Kind
+from betterdb_agent_memory.embedders.cached import TextKind
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.memory.calibration import DEFAULT_FALSE_ACCEPT_RATE, DEFAULT_SAMPLE
 from betterdb_agent_memory.memory.consolidation.facts import Undated
@@ -237,6 +244,7 @@ __all__ = [
     "DEFAULT_COST_TABLE",
     "DEFAULT_METRICS_PREFIX",
     "DEFAULT_TRACER_NAME",
+    "KINDS",
     "MATCH_ALL_MEMORY_QUERY",
     "MEMORY_CACHE_TYPE",
     "MEMORY_CAPABILITIES",
@@ -300,6 +308,7 @@ __all__ = [
     "EmbeddingMigration",
     "EngineError",
     "EngineUnavailableError",
+    "Entity",
     "Explanation",
     "ExportResult",
     "Fact",
@@ -315,6 +324,8 @@ __all__ = [
     "IndexMissingError",
     "IndexNotReadyError",
     "InvalidInputError",
+    "Kind",
+    "KindProfile",
     "LanguageModel",
     "LastAccessedAt",
     "LeaseHeldError",
@@ -332,10 +343,12 @@ __all__ = [
     "MemoryDiscovery",
     "MemoryDiscoveryConfig",
     "MemoryDraft",
+    "MemoryDynamics",
     "MemoryExistsError",
     "MemoryFilter",
     "MemoryHit",
     "MemoryItem",
+    "MemoryKind",
     "MemoryListOptions",
     "MemoryListResult",
     "MemoryMetrics",
@@ -359,6 +372,7 @@ __all__ = [
     "OutcomeUnknownError",
     "PartialBatchError",
     "Patience",
+    "Pinned",
     "Progress",
     "ProgressFn",
     "ReasoningBlock",
@@ -607,8 +621,8 @@ class MemoryStore(Bridged):
     cosine distance (0 to 2) of a hit: by default what the embedder states, 0.25 for a plain function.
     `weights` default to 0.6 similarity, 0.25 recency, 0.15 importance with a half-life of
     604,800 s; `max_items_per_scope` to no limit, with `limit_by_tags` one for each set of tags in a scope
-    (docs/capacity.md). `reinforcement` says when recalled memories
-    are touched: "immediate" (before recall returns) or "deferred". `consolidation` sets label and
+    (docs/capacity.md). `reinforcement` says when recalled memories are touched: "immediate" (before recall returns) or
+    "deferred"; with `recent_accesses` they keep the times of their last four recalls. `consolidation` sets label and
     importance of facts. How recall finds and orders memories (docs/recall.md): `retrieval`, "vector" or "hybrid", which
     looks at words, dates and persons as well; its weights `hybrid`, the `language` of the memories, `exact` with its
     `exact_budget`, `diversity`, `reranker` with its `rerank_depth`. `next_embed_fn` is the model that the store is to
@@ -649,6 +663,7 @@ class MemoryStore(Bridged):
         telemetry: MemoryTelemetryOptions | None = None,
         analytics: bool = True,
         reinforcement: Reinforcement = "immediate",
+        recent_accesses: bool = False,
         retrieval: Retrieval = "vector",
         hybrid: HybridOptions | None = None,
         language: str = DEFAULT_LANGUAGE,
@@ -681,6 +696,7 @@ class MemoryStore(Bridged):
             telemetry=telemetry,
             analytics=analytics,
             reinforcement=reinforcement,
+            recent_accesses=recent_accesses,
             retrieval=retrieval,
             hybrid=hybrid,
             language=language,
@@ -1087,8 +1103,9 @@ class MemoryStore(Bridged):
         tags: Sequence[str] | None = None,
         scope: MemoryScope | None = None,
         where: Where | None = None,
+        kind: MemoryKind | Sequence[MemoryKind] | None = None,
     ) -> int:
-        """Delete every memory of exactly this scope with all these tags, meeting `where`; returns how many.
+        """Delete every memory of exactly this scope with all these tags, of this `kind`, meeting `where`; how many.
 
         Two round trips per 500. Turns of conversations that remain next to forgotten ones are mixed anew, as by
         `forget_many`: for those one round trip more per 500, and up to four per 250 that remain.
@@ -1101,7 +1118,13 @@ class MemoryStore(Bridged):
         """
         return wait(
             self._inner.forget_by_scope(
-                thread_id=thread_id, agent_id=agent_id, namespace=namespace, tags=tags, scope=scope, where=where
+                thread_id=thread_id,
+                agent_id=agent_id,
+                namespace=namespace,
+                tags=tags,
+                scope=scope,
+                where=where,
+                kind=kind,
             )
         )
 
@@ -1120,6 +1143,7 @@ class MemoryStore(Bridged):
         scope: MemoryScope | None = None,
         subject: str | None = None,
         where: Where | None = None,
+        kind: MemoryKind | Sequence[MemoryKind] | None = None,
         now: int | None = None,
         retrieval: Retrieval | None = None,
         exact: bool | None = None,
@@ -1130,10 +1154,10 @@ class MemoryStore(Bridged):
         """Return the `k` memories that matter most for `query`, best first.
 
         Only memories whose scope values equal the ones given, byte for byte, and that carry all
-        `tags`; what is not given is not asked about. `where` adds conditions (docs/filters.md). `k` is 8 by
-        default, at most 2,500; `threshold` and `weights` override the configuration; `reinforce=False`
-        leaves the hits untouched; `now` (ms) replaces the clock: dates in the question are understood relative to
-        it, and what was written later counts as new.
+        `tags`; what is not given is not asked about. `kind` is one of `KINDS` or several; `where` adds conditions
+        (docs/filters.md). `k` is 8 by default, at most 2,500; `threshold` and `weights` override the configuration;
+        `reinforce=False` leaves the hits untouched; `now` (ms) replaces the clock: dates in the question are
+        understood relative to it, and what was written later counts as new.
 
         `retrieval` "hybrid" finds and weighs memories by the words, dates and persons of the question as well
         as by likeness, "vector" by likeness alone. `exact` searches on until no better memory can be left, or the
@@ -1167,6 +1191,7 @@ class MemoryStore(Bridged):
                 scope=scope,
                 subject=subject,
                 where=where,
+                kind=kind,
                 now=now,
                 retrieval=retrieval,
                 exact=exact,
@@ -1191,6 +1216,7 @@ class MemoryStore(Bridged):
         scope: MemoryScope | None = None,
         subject: str | None = None,
         where: Where | None = None,
+        kind: MemoryKind | Sequence[MemoryKind] | None = None,
         now: int | None = None,
         query: str | None = None,
         retrieval: Retrieval | None = None,
@@ -1222,6 +1248,7 @@ class MemoryStore(Bridged):
                 scope=scope,
                 subject=subject,
                 where=where,
+                kind=kind,
                 now=now,
                 query=query,
                 retrieval=retrieval,
@@ -1257,6 +1284,7 @@ class MemoryStore(Bridged):
         tags: Sequence[str] | None = None,
         scope: MemoryScope | None = None,
         where: Where | None = None,
+        kind: MemoryKind | Sequence[MemoryKind] | None = None,
         after: str | None = None,
         page_size: int = 1000,
     ) -> Iterator[MemoryItem]:
@@ -1274,6 +1302,7 @@ class MemoryStore(Bridged):
                 tags=tags,
                 scope=scope,
                 where=where,
+                kind=kind,
                 after=after,
                 page_size=page_size,
             )
@@ -1299,6 +1328,7 @@ class MemoryStore(Bridged):
         scope: MemoryScope | None = None,
         subject: str | None = None,
         where: Where | None = None,
+        kind: MemoryKind | Sequence[MemoryKind] | None = None,
         now: int | None = None,
         retrieval: Retrieval | None = None,
         exact: bool | None = None,
@@ -1314,7 +1344,7 @@ class MemoryStore(Bridged):
         there as it is; "" leaves it out.
         With `around` (0 by default, at most 20) as many turns before and after each hit of a conversation come along,
         while there is room, so that "yes, that one" is read with its question: of the same session and scope, marked
-        `"context": true`. They need not meet `tags`, `subject` and `where`, and are not reinforced.
+        `"context": true`. They need not meet `tags`, `subject`, `kind` and `where`, and are not reinforced.
         `sources` are those of "id", "time", "date", "session", "turn", "speaker", "agent", "source" and "tags" that a
         line tells, by default all but session and turn.
         `count_tokens` is the model's tokenizer, a function from a text to a number; without one tokens are
@@ -1346,6 +1376,7 @@ class MemoryStore(Bridged):
                 scope=scope,
                 subject=subject,
                 where=where,
+                kind=kind,
                 now=now,
                 retrieval=retrieval,
                 exact=exact,
@@ -1354,6 +1385,29 @@ class MemoryStore(Bridged):
                 fresh=fresh,
             )
         )
+
+    def pin(self, id: str) -> bool:
+        """Keep a memory whatever happens to others; true if it was not pinned before. One round trip.
+
+        It is never evicted by this package, and no consolidation takes its place. Its importance becomes 1, so that
+        packages in other languages, which know nothing of pins, evict it last; `unpin` gives the former one back. What
+        you delete yourself is deleted, pinned or not, and a time to live goes on running. Raises the version.
+
+        Raises:
+            InvalidInputError: `id` cannot be the id of a memory.
+            MemoryNotFoundError: there is no such memory.
+        """
+        return wait(self._inner.pin(id))
+
+    def unpin(self, id: str) -> bool:
+        """Let a pinned memory be as any other, with the importance that it had before, or that `update` has given it
+        meanwhile; true if it was pinned. One round trip. Raises the version.
+
+        Raises:
+            InvalidInputError: `id` cannot be the id of a memory.
+            MemoryNotFoundError: there is no such memory.
+        """
+        return wait(self._inner.unpin(id))
 
     def remember(
         self,
@@ -1371,22 +1425,25 @@ class MemoryStore(Bridged):
         date: str | None = None,
         occurred_at: Moment | None = None,
         metadata: Mapping[str, Any] | None = None,
+        kind: MemoryKind | None = None,
+        entities: Sequence[str] | None = None,
         id: str | None = None,
         on_duplicate: OnDuplicate = "keep",
     ) -> str:
         """Store a memory and return its id.
 
-        `importance` is 0 to 1 (default 0.5); `tags` hold no comma; `ttl` is whole seconds or a
-        timedelta, None or 0 for ever. The scope is said by keywords or by `scope=`. `subject` and
+        `importance` is 0 to 1 (default 0.5, or that of the `kind`, one of `KINDS`); `tags` hold no comma; `ttl` is
+        whole seconds or a timedelta, None or 0 for ever. The scope is said by keywords or by `scope=`. `subject` and
         `date` label facts. `occurred_at` is when what it tells happened: milliseconds, a datetime or ISO
-        text. `metadata` is any JSON object up to 64 KiB; it is stored, not searched. One round trip, with its
+        text. `metadata` is any JSON object up to 64 KiB; it is stored, not searched. `entities` are names of whom and
+        what it is about, in any characters. One round trip, with its
         expiry in the same atomic step; more only where a scope is above its capacity limit (docs/capacity.md).
 
         `on_duplicate="keep"` stores it under a new random id, or under `id` if that is free.
         `"replace"` overwrites the memory that has `id`. `"merge"` makes the same content in the same thread, agent
         and namespace one memory, under an id that follows from them: if it is there it is reinforced, its importance
-        raised to a larger one that is given, its tags united, its expiry moved to a later one, in one atomic
-        step however many workers do so; nothing is embedded then. One more round trip. A copy that was
+        raised to a larger one that is given, its tags and entities united, its expiry moved to a later one, in one
+        atomic step however many workers do so; nothing is embedded then. One more round trip. A copy that was
         stored otherwise, under a random id, is not looked for.
 
         Raises:
@@ -1412,6 +1469,8 @@ class MemoryStore(Bridged):
                 date=date,
                 occurred_at=occurred_at,
                 metadata=metadata,
+                kind=kind,
+                entities=entities,
                 id=id,
                 on_duplicate=on_duplicate,
             )
@@ -1528,16 +1587,20 @@ class MemoryStore(Bridged):
         subject: str | Keep | None = KEEP,
         date: str | Keep | None = KEEP,
         occurred_at: Moment | Keep | None = KEEP,
+        kind: MemoryKind | Keep | None = KEEP,
+        entities: Sequence[str] | Keep | None = KEEP,
         ttl: int | timedelta | Keep | None = KEEP,
         if_version: int | None = None,
     ) -> MemoryItem:
         """Change what is given, leave the rest, and return the memory as it is then.
 
         None takes a field away (and sets importance to 0.5 and the time to live to for ever); `ttl` counts from
-        now. All in one atomic step, which raises the memory's `version` by one if anything differs. `if_version`
-        makes it happen only to the version that you have read. A content that is another than the stored one
-        is embedded; any other change is not. Two round trips, with `content` three. With the content of a turn of a
-        conversation its vector and those of the turns next to it are mixed anew: eight, and one embedding call.
+        now. Another `kind` leaves the importance as it is. The `importance` of a pinned memory stays 1: what is given
+        is what it will have once it is unpinned. All in one atomic step, which raises the memory's `version` by one if
+        anything differs. `if_version` makes it happen only to the version that you have read. A content that is another
+        than the stored one is embedded; any other change is not. Two round trips, with `content` three, with the
+        importance of a pinned memory five. With the content of a turn of a conversation its vector and those of the
+        turns next to it are mixed anew: eight, and one embedding call.
 
         Raises:
             InvalidInputError: a value is refused, or nothing is to be changed.
@@ -1556,6 +1619,8 @@ class MemoryStore(Bridged):
                 subject=subject,
                 date=date,
                 occurred_at=occurred_at,
+                kind=kind,
+                entities=entities,
                 ttl=ttl,
                 if_version=if_version,
             )
@@ -2313,7 +2378,7 @@ class EmbeddingCache(Bridged):
     _inner: AsyncEmbeddingCache
 
     def get_many(
-        self, texts: Sequence[str], *, model: str, dimensions: int | None = None, kind: Kind = "query"
+        self, texts: Sequence[str], *, model: str, dimensions: int | None = None, kind: TextKind = "query"
     ) -> list[NDArray[np.float32] | None]:
         """For each text its vector, None where there is none. One round trip per 80 texts, none for recent ones.
 
@@ -2322,7 +2387,7 @@ class EmbeddingCache(Bridged):
         return wait(self._inner.get_many(texts, model=model, dimensions=dimensions, kind=kind))
 
     def put_many(
-        self, vectors: Mapping[str, VectorLike], *, model: str, dimensions: int | None = None, kind: Kind = "query"
+        self, vectors: Mapping[str, VectorLike], *, model: str, dimensions: int | None = None, kind: TextKind = "query"
     ) -> None:
         """Keep the vectors of these texts. Two round trips per 80 texts.
 

@@ -18,6 +18,7 @@ from betterdb_agent_memory.apps.cli import (
     following,
     forgetting,
     keeping,
+    pinning,
     tenanting,
     transferring,
 )
@@ -69,7 +70,7 @@ def session(
 
 
 _MODULES: Final = (
-    *(changing, asking, configuring, forgetting, following, keeping, tenanting, transferring),
+    *(changing, asking, configuring, forgetting, following, keeping, pinning, tenanting, transferring),
     *(calibrating, evaluating, demonstration),
 )
 for _module in _MODULES:

@@ -69,6 +69,11 @@ def _change_arguments(change: RecordChange, beside: Beside) -> list[Argument]:
     else:
         seconds = expiry.ttl_seconds or 0
         arguments += ("later" if expiry.only_later else "set", seconds)
+    if change.copies or change.newest:
+        arguments += _counted(change.copies)
+        arguments.append(len(change.newest))
+        for field, newest in change.newest.items():
+            arguments += (field, newest.most, len(newest.numbers), *newest.numbers)
     return arguments
 
 

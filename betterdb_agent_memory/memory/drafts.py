@@ -15,6 +15,7 @@ from betterdb_agent_memory.engines.base import Expiry, Outcome, RecordChange, Re
 from betterdb_agent_memory.engines.filters import TAG_SEPARATOR, Fields, Filter
 from betterdb_agent_memory.errors import AgentMemoryError, InvalidInputError, MemoryExistsError
 from betterdb_agent_memory.memory import record
+from betterdb_agent_memory.memory.kinds import KINDS, MemoryKind, checked_kind
 from betterdb_agent_memory.memory.record import NewMemory
 from betterdb_agent_memory.memory.scope import (
     MemoryScope,
@@ -24,6 +25,7 @@ from betterdb_agent_memory.memory.scope import (
     require_text,
     scope_filter,
 )
+from betterdb_agent_memory.memory.spelling import joined_names, number_text
 from betterdb_agent_memory.memory.times import checked_time_ms
 from betterdb_agent_memory.memory.where import Moment
 
@@ -51,6 +53,8 @@ class MemoryDraft:
     occurred_at: Moment | None = None
     metadata: Mapping[str, Any] | None = None
     id: str | None = None
+    kind: MemoryKind | None = None
+    entities: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +129,15 @@ class PreparedMemory:
                 record.AGENT: _encoded(memory.agent_id),
                 record.NAMESPACE: _encoded(memory.namespace),
             },
-            raises=(
-                {record.IMPORTANCE: record.number_text(memory.importance).encode()} if self.states_importance else {}
-            ),
-            unions={record.TAGS: TAG_SEPARATOR.join(memory.tags).encode()} if memory.tags else {},
+            raises=({record.IMPORTANCE: number_text(memory.importance).encode()} if self.states_importance else {}),
+            unions={
+                field: joined.encode()
+                for field, joined in (
+                    (record.TAGS, TAG_SEPARATOR.join(memory.tags)),
+                    (record.ENTITIES, joined_names(memory.entities)),
+                )
+                if joined
+            },
             revision_field=record.VERSION,
             expiry=Expiry(self.ttl_seconds, only_later=True),
         )
@@ -257,12 +266,17 @@ def prepare(
     content, None where the engine finds its words by itself. `scope` is that of all, checked.
     """
     said = _scope_of(draft, scope)
+    kind = None if draft.kind is None else checked_kind(draft.kind)
     source = record.checked_label("source", optional_text("source", draft.source))
     content = checked_content("content", draft.content, max_content_bytes)
     memory = NewMemory(
         id=record.checked_id(new_id() if draft.id is None else draft.id),
         content=content,
-        importance=record.checked_importance(draft.importance),
+        importance=(
+            KINDS[kind].importance
+            if kind is not None and draft.importance is None
+            else record.checked_importance(draft.importance)
+        ),
         created_at_ms=now_ms,
         tags=checked_tags(draft.tags),
         thread_id=said.thread_id,
@@ -275,6 +289,8 @@ def prepare(
         metadata=record.metadata_text(draft.metadata),
         derived=record.NOT_DERIVED if source in reserved_sources else None,
         words=stored_words(content),
+        kind=kind,
+        entities=record.checked_entities(draft.entities),
     )
     if on_duplicate == "merge" and draft.id is None:
         memory = replace(memory, id=content_id(memory))

@@ -33,6 +33,7 @@ from betterdb_agent_memory.memory.evicting import Evictor
 from betterdb_agent_memory.memory.generations.following import Follower
 from betterdb_agent_memory.memory.generations.layout import Models, state_key
 from betterdb_agent_memory.memory.mending import Mender
+from betterdb_agent_memory.memory.pinning import Pinner
 from betterdb_agent_memory.memory.reaches import Reaches
 from betterdb_agent_memory.memory.recalling.recaller import Recaller
 from betterdb_agent_memory.memory.record import MemoryItem
@@ -175,6 +176,7 @@ class StoreParts:
             stored_words=self._analyzer.stored,
             get=self._read_one,
         )
+        self._pinner = Pinner(self._records, self._models, self._follower)
         self._reinforcer = reinforcer_for(
             reinforcement, self._records, on_failure=lambda: self._watch.background_failed("reinforcement")
         )

@@ -14,13 +14,14 @@ from betterdb_agent_memory.memory.verbs.changes import ChangeVerbs
 from betterdb_agent_memory.memory.verbs.consolidate import ConsolidateVerbs
 from betterdb_agent_memory.memory.verbs.forget import ForgetVerbs
 from betterdb_agent_memory.memory.verbs.maintain import MaintainVerbs
+from betterdb_agent_memory.memory.verbs.pin import PinVerbs
 from betterdb_agent_memory.memory.verbs.prompt import PromptVerbs
 from betterdb_agent_memory.memory.verbs.remember import RememberVerbs
 
 _log = logging.getLogger(__name__)
 
 
-class MemoryStore(RememberVerbs, PromptVerbs, ForgetVerbs, ConsolidateVerbs, MaintainVerbs, ChangeVerbs):
+class MemoryStore(RememberVerbs, PinVerbs, PromptVerbs, ForgetVerbs, ConsolidateVerbs, MaintainVerbs, ChangeVerbs):
     """Long-term memory under one name: remember, recall, list, forget.
 
     `client` is a `valkey.asyncio` or `redis.asyncio` client, or an engine of this library; it stays

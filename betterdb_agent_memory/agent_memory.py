@@ -147,6 +147,7 @@ class AgentMemory(Caches):
             or MemoryTelemetryOptions(registry=caches.telemetry.registry if caches.telemetry else None),
             reinforcement=options.reinforcement,
             retrieval=options.retrieval,
+            scoring=options.scoring,
             hybrid=options.hybrid,
             language=options.language,
             exact=options.exact,

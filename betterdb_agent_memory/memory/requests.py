@@ -16,6 +16,7 @@ from betterdb_agent_memory.memory.conditions import checked_where
 from betterdb_agent_memory.memory.recalling.question import Reach
 from betterdb_agent_memory.memory.recalling.ranking import RankingRules
 from betterdb_agent_memory.memory.scope import MemoryScope, checked_scope, checked_tags, optional_text, scope_filter
+from betterdb_agent_memory.memory.scoring.choice import ScoringChoice, checked_scoring, model_for
 from betterdb_agent_memory.memory.times import MAX_TIME_MS
 from betterdb_agent_memory.memory.where import Where
 from betterdb_agent_memory.options import MAX_THRESHOLD, RETRIEVALS, HybridOptions, RecallWeights, Retrieval, is_number
@@ -92,6 +93,7 @@ class RecallRequest:
     exact: bool | None = None
     diversity: float | None = None
     rerank: bool = True
+    scoring: ScoringChoice | None = None
 
     @classmethod
     def validated(
@@ -106,6 +108,7 @@ class RecallRequest:
         exact: object = None,
         diversity: object = None,
         rerank: object = None,
+        scoring: object = None,
     ) -> RecallRequest:
         """Check everything that could be wrong with a question, apart from its text or vector."""
         if weights is not None and not isinstance(weights, RecallWeights):
@@ -125,10 +128,14 @@ class RecallRequest:
             exact=None if exact is None else _flag("exact", exact),
             diversity=None if diversity is None else float(diversity),
             rerank=_flag("rerank", rerank),
+            scoring=None if scoring is None else checked_scoring(scoring),
         )
 
-    def in_force(self, config: MemoryConfigSnapshot, *, clock_ms: int) -> RecallSettings:
-        """What an argument of the call says, else the live configuration; `clock_ms` is the time of the clock."""
+    def in_force(self, config: MemoryConfigSnapshot, own_scoring: ScoringChoice, *, clock_ms: int) -> RecallSettings:
+        """What an argument of the call says, else the live configuration, which may leave scoring to the store's own;
+        `clock_ms` is the time of the clock.
+        """
+        weights = self.weights or config.weights
         threshold = config.threshold if self.threshold is None else self.threshold
         retrieval = self.retrieval or config.retrieval
         hybrid = config.hybrid if retrieval == "hybrid" else None
@@ -139,9 +146,10 @@ class RecallRequest:
         return RecallSettings(
             rules=RankingRules(
                 threshold=threshold,
-                weights=self.weights or config.weights,
+                weights=weights,
                 half_life_seconds=config.half_life_seconds,
                 clamps_age=self.now_ms is not None,
+                model=model_for(self.scoring or config.scoring or own_scoring, weights),
             ),
             reach=Reach(
                 nearest=nearest,

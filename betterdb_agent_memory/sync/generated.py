@@ -21,6 +21,8 @@ from betterdb_agent_memory import (
     MEMORY_CACHE_TYPE,
     MEMORY_CAPABILITIES,
     AccessCount,
+    Activation,
+    ActivationParameters,
     AddOp,
     AgentCacheError,
     AgentCacheOptions,
@@ -40,7 +42,10 @@ from betterdb_agent_memory import (
     CachedEmbedder,
     CacheOptions,
     Calibration,
+    Candidates,
     CeilingRates,
+    Chain,
+    ChainParameters,
     Change,
     ChangeFeedOptions,
     ChangeFeedStatus,
@@ -49,6 +54,7 @@ from betterdb_agent_memory import (
     ChangesMissedError,
     CoalescingEmbedder,
     Component,
+    Composite,
     ConfigInForce,
     ConfigRefreshOptions,
     ConfigurationError,
@@ -143,6 +149,9 @@ from betterdb_agent_memory import (
     Reranker,
     RerankFn,
     RerankingError,
+    Retrievability,
+    Scored,
+    ScoringModel,
     SearchModuleMissingError,
     SearchTimeoutError,
     Session,
@@ -158,6 +167,7 @@ from betterdb_agent_memory import (
     TenantLimits,
     TenantsOptions,
     TenantStatus,
+    Term,
     TextBlock,
     TierDefaults,
     TierStats,
@@ -211,6 +221,7 @@ from betterdb_agent_memory.memory.generations.migration import DEFAULT_BATCH
 from betterdb_agent_memory.memory.generations.migration import EmbeddingMigration as AsyncEmbeddingMigration
 from betterdb_agent_memory.memory.parts import random_id
 from betterdb_agent_memory.memory.prompting import DEFAULT_HEADING
+from betterdb_agent_memory.memory.scoring.choice import COMPOSITE, ScoringChoice
 from betterdb_agent_memory.memory.store import MemoryStore as AsyncMemoryStore
 from betterdb_agent_memory.memory.transfer.importing import OnExisting
 from betterdb_agent_memory.memory.updating import KEEP, Keep
@@ -224,6 +235,7 @@ from betterdb_agent_memory.options import (
     DEFAULT_RERANK_DEPTH,
     Reinforcement,
     Retrieval,
+    Scoring,
 )
 from betterdb_agent_memory.options import AgentMemoryOptions as AsyncAgentMemoryOptions
 from betterdb_agent_memory.options.caches import Client, Name, Tier, TtlSeconds
@@ -244,6 +256,8 @@ __all__ = [
     "MEMORY_CACHE_TYPE",
     "MEMORY_CAPABILITIES",
     "AccessCount",
+    "Activation",
+    "ActivationParameters",
     "AddOp",
     "AgentCache",
     "AgentCacheError",
@@ -267,7 +281,10 @@ __all__ = [
     "CacheOptions",
     "CachedEmbedder",
     "Calibration",
+    "Candidates",
     "CeilingRates",
+    "Chain",
+    "ChainParameters",
     "Change",
     "ChangeFeedOptions",
     "ChangeFeedStatus",
@@ -276,6 +293,7 @@ __all__ = [
     "ChangesMissedError",
     "CoalescingEmbedder",
     "Component",
+    "Composite",
     "ConfigInForce",
     "ConfigRefreshOptions",
     "ConfigurationError",
@@ -374,6 +392,9 @@ __all__ = [
     "RerankFn",
     "Reranker",
     "RerankingError",
+    "Retrievability",
+    "Scored",
+    "ScoringModel",
     "SearchModuleMissingError",
     "SearchTimeoutError",
     "Session",
@@ -392,6 +413,7 @@ __all__ = [
     "TenantStatus",
     "Tenants",
     "TenantsOptions",
+    "Term",
     "TextBlock",
     "TierDefaults",
     "TierStats",
@@ -652,6 +674,7 @@ class MemoryStore(Bridged):
         analytics: bool = True,
         reinforcement: Reinforcement = "immediate",
         retrieval: Retrieval = "vector",
+        scoring: ScoringChoice = COMPOSITE,
         hybrid: HybridOptions | None = None,
         language: str = DEFAULT_LANGUAGE,
         exact: bool = False,
@@ -682,6 +705,7 @@ class MemoryStore(Bridged):
             analytics=analytics,
             reinforcement=reinforcement,
             retrieval=retrieval,
+            scoring=scoring,
             hybrid=hybrid,
             language=language,
             exact=exact,
@@ -1124,6 +1148,7 @@ class MemoryStore(Bridged):
         exact: bool | None = None,
         diversity: float | None = None,
         rerank: bool | None = None,
+        scoring: ScoringChoice | None = None,
     ) -> builtins.list[MemoryHit]:
         """Return the `k` memories that matter most for `query`, best first.
 
@@ -1137,7 +1162,8 @@ class MemoryStore(Bridged):
         as by likeness, "vector" by likeness alone. `exact` searches on until no better memory can be left, or the
         budget is used up; `hit.explain.exact` says whether that is so (docs/recall.md says what it rests on).
         `diversity` (0 to 1, 1 is the score alone) chooses hits that are unlike each other. `rerank=False` leaves the
-        store's reranker out.
+        store's reranker out. `scoring` is the model by which relevance is weighed against the rest: "composite",
+        "activation", "chain", "retrievability" or a `ScoringModel` (docs/dynamics.md).
 
         One round trip, in hybrid retrieval two while it is not known how frequent the words are, and one more each
         for immediate reinforcement and for diversity; more if `exact` needs them, if a number lies at the very limit
@@ -1169,6 +1195,7 @@ class MemoryStore(Bridged):
                 exact=exact,
                 diversity=diversity,
                 rerank=rerank,
+                scoring=scoring,
             )
         )
 
@@ -1193,6 +1220,7 @@ class MemoryStore(Bridged):
         exact: bool | None = None,
         diversity: float | None = None,
         rerank: bool | None = None,
+        scoring: ScoringChoice | None = None,
     ) -> builtins.list[MemoryHit]:
         """`recall` for a vector that you have already: no embedder is needed. The same otherwise.
 
@@ -1223,6 +1251,7 @@ class MemoryStore(Bridged):
                 exact=exact,
                 diversity=diversity,
                 rerank=rerank,
+                scoring=scoring,
             )
         )
 
@@ -1298,6 +1327,7 @@ class MemoryStore(Bridged):
         exact: bool | None = None,
         diversity: float | None = None,
         rerank: bool | None = None,
+        scoring: ScoringChoice | None = None,
     ) -> MemoryContext:
         """What is remembered about `query`, as a text for a prompt of at most `budget_tokens` (2,000 by default).
 
@@ -1344,6 +1374,7 @@ class MemoryStore(Bridged):
                 exact=exact,
                 diversity=diversity,
                 rerank=rerank,
+                scoring=scoring,
             )
         )
 
@@ -1822,6 +1853,7 @@ class AgentConfig(Bridged):
         half_life_seconds: float | None = None,
         max_items_per_scope: int | None = None,
         retrieval: Retrieval | None = None,
+        scoring: Scoring | None = None,
         exact: bool | None = None,
         diversity: float | None = None,
         hybrid: HybridOptions | Mapping[str, float] | None = None,
@@ -1843,6 +1875,7 @@ class AgentConfig(Bridged):
                 half_life_seconds=half_life_seconds,
                 max_items_per_scope=max_items_per_scope,
                 retrieval=retrieval,
+                scoring=scoring,
                 exact=exact,
                 diversity=diversity,
                 hybrid=hybrid,

@@ -7,7 +7,7 @@ and says what time it is. So any model goes with any way of finding candidates.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol, TypeAlias, TypeVar
+from typing import Final, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,6 +94,7 @@ class Scored:
     terms: tuple[Term, ...]
 
 
+@runtime_checkable
 class ScoringModel(Protocol):
     """How relevance is weighed against the rest.
 

@@ -7,7 +7,7 @@ and says what time it is. So any model goes with any way of finding candidates.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from betterdb_agent_memory.errors import InvalidInputError
 FloatArray: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 Number = TypeVar("Number", float, FloatArray)
-Numbers: TypeAlias = float | FloatArray
+Numbers: TypeAlias = float | NDArray[np.floating[Any] | np.integer[Any]]
 """A number or an array; arguments broadcast, and numbers alone give a number of numpy."""
 
 SECONDS_A_DAY: Final = 86_400.0

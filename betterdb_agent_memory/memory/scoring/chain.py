@@ -134,11 +134,11 @@ def reinforced(
     """The traces right after a use, `days` after they were `traces`.
 
     A use adds `learning * e^-w` to the working trace w: what it would still bring back by itself learns little, so
-    that uses far apart do more than as many in a row (the spacing effect). What was core when it was used is core again: its core trace is at
-    least `promote_at`. `share` (0 to 1) is for a use that counts less than a whole one.
+    that uses far apart do more than as many in a row (the spacing effect). What was core when it was used is core
+    again: its core trace is at least `promote_at`. `share` (0 to 1) is for a use that counts less than a whole one.
 
     Raises:
-        InvalidInputError: a number is not finite, or the share is not from 0 to 1.
+        InvalidInputError: a number is not finite.
     """
     for name, value in {
         "working": traces.working,
@@ -165,6 +165,12 @@ def layer_numbers(traces: Traces, importance: Numbers, days: Numbers, parameters
 def layer(traces: Traces, importance: float, days: float, parameters: ChainParameters) -> Layer:
     """`layer_numbers` of one memory, by name."""
     return LAYERS[int(layer_numbers(traces, importance, days, parameters))]
+
+
+def forgettable(traces: Traces, parameters: ChainParameters) -> BoolArray:
+    """Whether a memory has so little left that it may be forgotten: a strength below `forget_below`."""
+    weak: BoolArray = traces.strength < parameters.forget_below
+    return weak
 
 
 def current_traces(candidates: Candidates, now_ms: float, parameters: ChainParameters) -> tuple[Traces, FloatArray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def test_the_approximation_keeps_close_to_the_exact_sum_and_its_order(kind):
     recent = np.full((len(accesses), RECENT), np.nan)
     for place, uses in enumerate(accesses):
         recent[place, : len(uses[:RECENT])] = NOW_MS - 1_000 * uses[:RECENT]
-    fields = {
+    fields: dict[str, Any] = {
         "created_at_ms": NOW_MS - 1_000 * of_memories,
         "last_accessed_at_ms": NOW_MS
         - 1_000 * np.array([uses[0] if len(uses) else age for uses, age in zip(accesses, of_memories, strict=True)]),
@@ -88,7 +89,7 @@ def test_for_a_decay_of_one_half_it_is_the_formula_with_roots(age, share, count)
 @given(ages, st.floats(0, 1), st.integers(0, 1_000), st.booleans())
 def test_the_formula_for_any_decay_meets_the_one_with_roots(age, share, count, keeps_times):
     last = age * share if count else age
-    one = {
+    one: dict[str, Any] = {
         "created_at_ms": np.array([-1_000 * age]),
         "last_accessed_at_ms": np.array([-1_000 * last]),
         "access_count": np.array([float(count)]),
@@ -114,7 +115,11 @@ def test_while_all_accesses_are_kept_it_is_exact(accesses, decay):
 
 
 def test_an_access_by_a_client_that_keeps_no_times_counts():
-    fields = {"created_at_ms": np.array([-1e9]), "access_count": np.array([2.0]), "recent_ms": np.array([[-5e8]])}
+    fields: dict[str, Any] = {
+        "created_at_ms": np.array([-1e9]),
+        "access_count": np.array([2.0]),
+        "recent_ms": np.array([[-5e8]]),
+    }
     without = base_level(0, **fields, last_accessed_at_ms=np.array([-5e8]))
     later = base_level(0, **fields, last_accessed_at_ms=np.array([-1e4]))
     exact = exact_base_level(np.array([1e6, 5e5, 10.0]))
@@ -138,7 +143,7 @@ def test_it_falls_with_time_and_rises_with_use(age, later, count, decay):
 
 
 def test_a_clock_ahead_of_ours_makes_nothing_infinite():
-    one = {"created_at_ms": np.array([5_000.0]), "last_accessed_at_ms": np.array([9_000.0])}
+    one: dict[str, Any] = {"created_at_ms": np.array([5_000.0]), "last_accessed_at_ms": np.array([9_000.0])}
     assert base_level(0, **one, access_count=np.array([0.0]))[0] == pytest.approx(math.log(1 / math.sqrt(0.001)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -61,10 +62,10 @@ def test_the_more_relevant_one_of_two_alike_scores_higher(model):
 def test_what_it_says_it_needs_is_all_that_it_reads(model):
     several = candidates(30)
     numbers = {name for name in Candidates.__dataclass_fields__ if name not in ("relevance", "fans")}
-    assert numbers == set(Need.__args__)
+    assert numbers == set(get_args(Need))
     assert model.needs <= numbers
     scores = model.score(several, NOW_MS).values
-    others = {
+    others: dict[str, Any] = {
         name: None if name in ("recent_ms", "working", "core", "strength_at_ms", "cues") else np.full(30, 7.0)
         for name in numbers - model.needs
     }
@@ -74,7 +75,7 @@ def test_what_it_says_it_needs_is_all_that_it_reads(model):
 @each_model
 @pytest.mark.parametrize("damaged", ["relevance", "importance", "created_at_ms"])
 def test_a_damaged_number_gives_no_score_and_harms_no_other_memory(model, damaged):
-    bare = dict.fromkeys(("working", "core", "strength_at_ms", "recent_ms"))
+    bare: dict[str, Any] = dict.fromkeys(("working", "core", "strength_at_ms", "recent_ms"))
     # Never recalled, so that no later time stands for that of creation.
     several = candidates(6, access_count=np.zeros(6), **bare)
     several = replace(several, last_accessed_at_ms=several.created_at_ms)
@@ -89,10 +90,11 @@ def test_a_damaged_number_gives_no_score_and_harms_no_other_memory(model, damage
 def test_extremes_give_finite_scores(model):
     ages = np.array([0.0, -5 * DAY_MS, 1e6 * DAY_MS, 1.0])
     four = candidates(4, created_at_ms=NOW_MS - ages, last_accessed_at_ms=NOW_MS - ages)
-    for bare in (False, True):
-        optional = ("recent_ms", "stability_days", "working", "core", "strength_at_ms", "cues", "fans")
-        scored = model.score(replace(four, **dict.fromkeys(optional)) if bare else four, NOW_MS)
-        assert np.isfinite(scored.values).all()
+    nothing: dict[str, Any] = dict.fromkeys(
+        ("recent_ms", "stability_days", "working", "core", "strength_at_ms", "cues", "fans")
+    )
+    for one in (four, replace(four, **nothing)):
+        assert np.isfinite(model.score(one, NOW_MS).values).all()
 
 
 @each_model

@@ -117,9 +117,9 @@ def test_ten_uses_in_ten_weeks_make_stabler_than_ten_in_a_minute(curve):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_stability_does_not_grow_from_a_number_that_is_none(value):
-    for arguments in ((value, 0.5), (10.0, value)):
+    for stability, left in ((value, 0.5), (10.0, value)):
         with pytest.raises(InvalidInputError, match="must be finite"):
-            grown(*arguments, OURS)
+            grown(stability, left, OURS)
 
 
 def test_a_memory_without_stability_has_the_base():

@@ -17,6 +17,7 @@ from betterdb_agent_memory.errors import AgentMemoryError, InvalidInputError, Me
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.kinds import KINDS, MemoryKind, checked_kind
 from betterdb_agent_memory.memory.record import NewMemory
+from betterdb_agent_memory.memory.reinforcement import accessed_at
 from betterdb_agent_memory.memory.scope import (
     MemoryScope,
     checked_scope,
@@ -76,6 +77,7 @@ class PreparedMemory:
     """A validated memory and how it is to be written.
 
     `scope` is what a capacity limit counts. `attempt` counts the ids that a merge found taken by another content.
+    With `keeps_times` a merge is among the times of access that the memory keeps.
     """
 
     memory: NewMemory
@@ -85,6 +87,7 @@ class PreparedMemory:
     has_own_id: bool
     states_importance: bool
     attempt: int = 0
+    keeps_times: bool = False
 
     @property
     def has_content_id(self) -> bool:
@@ -123,6 +126,7 @@ class PreparedMemory:
             memory.id,
             maxima={record.LAST_ACCESSED_AT: memory.created_at_ms},
             increments={record.ACCESS_COUNT: 1},
+            newest=accessed_at((memory.created_at_ms,) if self.keeps_times else ()),
             expected={
                 record.CONTENT: memory.content.encode(),
                 record.THREAD: _encoded(memory.thread_id),
@@ -258,12 +262,14 @@ def prepare(
     reserved_sources: Sequence[str],
     stored_words: Callable[[str], str | None],
     scope: MemoryScope | None = None,
+    keeps_times: bool = False,
 ) -> PreparedMemory:
     """Check everything that could be wrong with a draft, and complete it.
 
     `reserved_sources` are labels that consolidation gives its own products: a plain memory that carries
     one is marked, so that it is never taken for a product. `stored_words` gives the stems that are stored beside a
-    content, None where the engine finds its words by itself. `scope` is that of all, checked.
+    content, None where the engine finds its words by itself. `scope` is that of all, checked. `keeps_times` says that
+    the store keeps the times of access.
     """
     said = _scope_of(draft, scope)
     kind = None if draft.kind is None else checked_kind(draft.kind)
@@ -302,4 +308,5 @@ def prepare(
         on_duplicate=on_duplicate,
         has_own_id=draft.id is not None,
         states_importance=draft.importance is not None,
+        keeps_times=keeps_times,
     )

@@ -48,6 +48,7 @@ from betterdb_agent_memory.memory.settings import (
     checked_callable,
     checked_discovery,
     checked_feed,
+    checked_switch,
     checked_type,
     refresh_interval_seconds,
     wants_live_updates,
@@ -110,6 +111,7 @@ class StoreParts:
         telemetry: MemoryTelemetryOptions | None = None,
         analytics: bool = True,
         reinforcement: Reinforcement = "immediate",
+        recent_accesses: bool = False,
         retrieval: Retrieval = "vector",
         scoring: ScoringChoice = COMPOSITE,
         hybrid: HybridOptions | None = None,
@@ -179,8 +181,12 @@ class StoreParts:
             get=self._read_one,
         )
         self._pinner = Pinner(self._records, self._models, self._follower)
+        keeps_times = checked_switch("recent_accesses", recent_accesses)
         self._reinforcer = reinforcer_for(
-            reinforcement, self._records, on_failure=lambda: self._watch.background_failed("reinforcement")
+            reinforcement,
+            self._records,
+            on_failure=lambda: self._watch.background_failed("reinforcement"),
+            keeps_times=keeps_times,
         )
         self._fact_source, self._fact_importance = checked_consolidation(
             checked_type("consolidation", consolidation, ConsolidationConfig) or ConsolidationConfig()
@@ -223,6 +229,7 @@ class StoreParts:
             reserved_sources=self._reserved_sources,
             stored_words=self._analyzer.stored,
             on_use=self._start_background_work,
+            keeps_times=keeps_times,
         )
         self._conversations = Conversations(
             self._remembering,

@@ -634,7 +634,8 @@ class MemoryStore(Bridged):
     cosine distance (0 to 2) of a hit: by default what the embedder states, 0.25 for a plain function.
     `weights` default to 0.6 similarity, 0.25 recency, 0.15 importance with a half-life of
     604,800 s; `max_items_per_scope` to no limit. `reinforcement` says when recalled memories
-    are touched: "immediate" (before recall returns) or "deferred". `consolidation` sets label and
+    are touched: "immediate" (before recall returns) or "deferred"; with `recent_accesses` they keep the times of their
+    last four recalls. `consolidation` sets label and
     importance of facts. How recall finds and orders memories (docs/recall.md): `retrieval`, "vector" or "hybrid", which
     looks at words, dates and persons as well; its weights `hybrid`, the `language` of the memories, `exact` with its
     `exact_budget`, `diversity`, `reranker` with its `rerank_depth`. `next_embed_fn` is the model that the store is to
@@ -673,6 +674,7 @@ class MemoryStore(Bridged):
         telemetry: MemoryTelemetryOptions | None = None,
         analytics: bool = True,
         reinforcement: Reinforcement = "immediate",
+        recent_accesses: bool = False,
         retrieval: Retrieval = "vector",
         scoring: ScoringChoice = COMPOSITE,
         hybrid: HybridOptions | None = None,
@@ -704,6 +706,7 @@ class MemoryStore(Bridged):
             telemetry=telemetry,
             analytics=analytics,
             reinforcement=reinforcement,
+            recent_accesses=recent_accesses,
             retrieval=retrieval,
             scoring=scoring,
             hybrid=hybrid,
@@ -1110,8 +1113,9 @@ class MemoryStore(Bridged):
         tags: Sequence[str] | None = None,
         scope: MemoryScope | None = None,
         where: Where | None = None,
+        kind: MemoryKind | Sequence[MemoryKind] | None = None,
     ) -> int:
-        """Delete every memory of exactly this scope with all these tags, meeting `where`; returns how many.
+        """Delete every memory of exactly this scope with all these tags, of this `kind`, meeting `where`; how many.
 
         Two round trips per 500. Turns of conversations that remain next to forgotten ones are mixed anew, as by
         `forget_many`: for those one round trip more per 500, and up to four per 250 that remain.
@@ -1124,7 +1128,13 @@ class MemoryStore(Bridged):
         """
         return wait(
             self._inner.forget_by_scope(
-                thread_id=thread_id, agent_id=agent_id, namespace=namespace, tags=tags, scope=scope, where=where
+                thread_id=thread_id,
+                agent_id=agent_id,
+                namespace=namespace,
+                tags=tags,
+                scope=scope,
+                where=where,
+                kind=kind,
             )
         )
 
@@ -1143,6 +1153,7 @@ class MemoryStore(Bridged):
         scope: MemoryScope | None = None,
         subject: str | None = None,
         where: Where | None = None,
+        kind: MemoryKind | Sequence[MemoryKind] | None = None,
         now: int | None = None,
         retrieval: Retrieval | None = None,
         exact: bool | None = None,
@@ -1153,10 +1164,10 @@ class MemoryStore(Bridged):
         """Return the `k` memories that matter most for `query`, best first.
 
         Only memories whose scope values equal the ones given, byte for byte, and that carry all
-        `tags`; what is not given is not asked about. `where` adds conditions (docs/filters.md). `k` is 8 by
-        default, at most 2,500; `threshold` and `weights` override the configuration; `reinforce=False`
-        leaves the hits untouched; `now` (ms) replaces the clock: dates in the question are understood relative to
-        it, and what was written later counts as new.
+        `tags`; what is not given is not asked about. `kind` is one of `KINDS` or several; `where` adds conditions
+        (docs/filters.md). `k` is 8 by default, at most 2,500; `threshold` and `weights` override the configuration;
+        `reinforce=False` leaves the hits untouched; `now` (ms) replaces the clock: dates in the question are
+        understood relative to it, and what was written later counts as new.
 
         `retrieval` "hybrid" finds and weighs memories by the words, dates and persons of the question as well
         as by likeness, "vector" by likeness alone. `exact` searches on until no better memory can be left, or the
@@ -1190,6 +1201,7 @@ class MemoryStore(Bridged):
                 scope=scope,
                 subject=subject,
                 where=where,
+                kind=kind,
                 now=now,
                 retrieval=retrieval,
                 exact=exact,
@@ -1214,6 +1226,7 @@ class MemoryStore(Bridged):
         scope: MemoryScope | None = None,
         subject: str | None = None,
         where: Where | None = None,
+        kind: MemoryKind | Sequence[MemoryKind] | None = None,
         now: int | None = None,
         query: str | None = None,
         retrieval: Retrieval | None = None,
@@ -1245,6 +1258,7 @@ class MemoryStore(Bridged):
                 scope=scope,
                 subject=subject,
                 where=where,
+                kind=kind,
                 now=now,
                 query=query,
                 retrieval=retrieval,
@@ -1280,6 +1294,7 @@ class MemoryStore(Bridged):
         tags: Sequence[str] | None = None,
         scope: MemoryScope | None = None,
         where: Where | None = None,
+        kind: MemoryKind | Sequence[MemoryKind] | None = None,
         after: str | None = None,
         page_size: int = 1000,
     ) -> Iterator[MemoryItem]:
@@ -1297,6 +1312,7 @@ class MemoryStore(Bridged):
                 tags=tags,
                 scope=scope,
                 where=where,
+                kind=kind,
                 after=after,
                 page_size=page_size,
             )
@@ -1322,6 +1338,7 @@ class MemoryStore(Bridged):
         scope: MemoryScope | None = None,
         subject: str | None = None,
         where: Where | None = None,
+        kind: MemoryKind | Sequence[MemoryKind] | None = None,
         now: int | None = None,
         retrieval: Retrieval | None = None,
         exact: bool | None = None,
@@ -1337,7 +1354,7 @@ class MemoryStore(Bridged):
         there as it is; "" leaves it out.
         With `around` (0 by default, at most 20) as many turns before and after each hit of a conversation come along,
         while there is room, so that "yes, that one" is read with its question: of the same session and scope, marked
-        `"context": true`. They need not meet `tags`, `subject` and `where`, and are not reinforced.
+        `"context": true`. They need not meet `tags`, `subject`, `kind` and `where`, and are not reinforced.
         `sources` are those of "id", "time", "date", "session", "turn", "speaker", "agent", "source" and "tags" that a
         line tells, by default all but session and turn.
         `count_tokens` is the model's tokenizer, a function from a text to a number; without one tokens are
@@ -1369,6 +1386,7 @@ class MemoryStore(Bridged):
                 scope=scope,
                 subject=subject,
                 where=where,
+                kind=kind,
                 now=now,
                 retrieval=retrieval,
                 exact=exact,

@@ -114,6 +114,21 @@ async def test_a_full_scope_loses_others_than_the_pinned_ones(make_store: MakeSt
     assert await contents(store) == ["m3", "m5", "pinned 0", "pinned 1"]
 
 
+async def test_a_scope_full_of_pins_is_looked_at_once_a_write(make_store: MakeStore, engine: Engine) -> None:
+    store = make_store(max_items_per_scope=2)
+    for number in range(3):
+        await store.pin(await store.remember(f"pinned {number}", thread_id="t"))
+    await store.remember("first", thread_id="t")
+    before = engine.round_trips
+    await store.remember("second", thread_id="t")
+    assert engine.round_trips - before <= 20
+    assert await contents(store) == ["pinned 0", "pinned 1", "pinned 2", "second"]
+    unpinned = next(item.id for item in (await store.list()).items if item.content == "pinned 0")
+    await store.unpin(unpinned)
+    await store.remember("third", thread_id="t")
+    assert await contents(store) == ["pinned 1", "pinned 2", "third"]
+
+
 async def test_a_summary_leaves_pinned_memories_where_they_are(make_store: MakeStore) -> None:
     store = make_store()
     for number in range(3):

@@ -76,6 +76,12 @@ def integer(stored: bytes | None, default: int = 0) -> int:
     return default
 
 
+def newest(stored: bytes, added: Newest) -> bytes:
+    """The largest of the integers in `stored` and of those added."""
+    there = [int(text) for text in stored.split(b",") if WHOLE.fullmatch(text)]
+    return ",".join(map(str, sorted([*there, *added.numbers])[-added.most :])).encode()
+
+
 class Model:
     """What the protocol says, on dictionaries. Times in seconds."""
 
@@ -103,9 +109,8 @@ class Model:
         before, end = self.records.get(change.id, ({}, 0))
         if "content" not in before:
             return MISSING
-        if any(before.get(name) != value for name, value in change.expected.items()):
-            return REFUSED
-        if not before.keys() >= set(change.copies.values()):
+        as_expected = all(before.get(name) == value for name, value in change.expected.items())
+        if not as_expected or not before.keys() >= set(change.copies.values()):
             return REFUSED
         between = before | dict(change.sets)
         after = {name: value for name, value in between.items() if name not in change.removes}
@@ -119,12 +124,9 @@ class Model:
         after = dict(counted)
         self._raise_and_unite(change, after)
         different = different or after != counted
-        for name, source in change.copies.items():
-            different = different or after.get(name) != before[source]
-            after[name] = before[source]
-        for name, (numbers, most) in change.newest.items():
-            there = [int(text) for text in after.get(name, b"").split(b",") if WHOLE.fullmatch(text)]
-            after[name] = ",".join(map(str, sorted([*there, *numbers])[-most:])).encode()
+        different = different or any(after.get(name) != before[source] for name, source in change.copies.items())
+        after |= {name: before[source] for name, source in change.copies.items()}
+        after |= {name: newest(after.get(name, b""), added) for name, added in change.newest.items()}
         if change.revision_field is not None and different:
             after[change.revision_field] = str(integer(after.get(change.revision_field), 1) + 1).encode()
         if change.expiry is not None:

@@ -141,9 +141,19 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.memory.results import MemoryStats as MemoryStats
     from betterdb_agent_memory.memory.results import ReindexResult as ReindexResult
     from betterdb_agent_memory.memory.scope import MemoryScope as MemoryScope
-    from betterdb_agent_memory.memory.scoring import composite_score as composite_score
-    from betterdb_agent_memory.memory.scoring import recency_decay as recency_decay
-    from betterdb_agent_memory.memory.scoring import similarity_from_distance as similarity_from_distance
+    from betterdb_agent_memory.memory.scoring.activation import Activation as Activation
+    from betterdb_agent_memory.memory.scoring.activation import ActivationParameters as ActivationParameters
+    from betterdb_agent_memory.memory.scoring.base import Candidates as Candidates
+    from betterdb_agent_memory.memory.scoring.base import Scored as Scored
+    from betterdb_agent_memory.memory.scoring.base import ScoringModel as ScoringModel
+    from betterdb_agent_memory.memory.scoring.base import Term as Term
+    from betterdb_agent_memory.memory.scoring.chain import Chain as Chain
+    from betterdb_agent_memory.memory.scoring.chain import ChainParameters as ChainParameters
+    from betterdb_agent_memory.memory.scoring.composite import Composite as Composite
+    from betterdb_agent_memory.memory.scoring.composite import composite_score as composite_score
+    from betterdb_agent_memory.memory.scoring.composite import recency_decay as recency_decay
+    from betterdb_agent_memory.memory.scoring.composite import similarity_from_distance as similarity_from_distance
+    from betterdb_agent_memory.memory.scoring.retrievability import Retrievability as Retrievability
     from betterdb_agent_memory.memory.store import MemoryStore as MemoryStore
     from betterdb_agent_memory.memory.transfer.results import ExportResult as ExportResult
     from betterdb_agent_memory.memory.transfer.results import ImportResult as ImportResult
@@ -264,7 +274,11 @@ _PLACES: Final = {
     "memory.requests": "MemoryListOptions",
     "memory.results": "MemoryListResult MemoryStats ReindexResult",
     "memory.scope": "MemoryScope",
-    "memory.scoring": "composite_score recency_decay similarity_from_distance",
+    "memory.scoring.activation": "Activation ActivationParameters",
+    "memory.scoring.base": "Candidates Scored ScoringModel Term",
+    "memory.scoring.chain": "Chain ChainParameters",
+    "memory.scoring.composite": "Composite composite_score recency_decay similarity_from_distance",
+    "memory.scoring.retrievability": "Retrievability",
     "memory.store": "MemoryStore",
     "memory.transfer.results": "ExportResult ImportResult LineError",
     "memory.where": (

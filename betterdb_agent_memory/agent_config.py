@@ -13,7 +13,7 @@ from betterdb_agent_memory.live_config import SETTINGS, LiveConfig, MemoryConfig
 from betterdb_agent_memory.live_config.fields import value_of
 from betterdb_agent_memory.live_config.texts import Value
 from betterdb_agent_memory.live_config.writing import fields_to_remove, fields_to_write
-from betterdb_agent_memory.options import HybridOptions, RecallWeights, Retrieval
+from betterdb_agent_memory.options import HybridOptions, RecallWeights, Retrieval, Scoring
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,7 @@ class AgentConfig:
         half_life_seconds: float | None = None,
         max_items_per_scope: int | None = None,
         retrieval: Retrieval | None = None,
+        scoring: Scoring | None = None,
         exact: bool | None = None,
         diversity: float | None = None,
         hybrid: HybridOptions | Mapping[str, float] | None = None,
@@ -101,6 +102,7 @@ class AgentConfig:
                 "half_life_seconds": half_life_seconds,
                 "max_items_per_scope": max_items_per_scope,
                 "retrieval": retrieval,
+                "scoring": scoring,
                 "exact": exact,
                 "diversity": diversity,
                 "hybrid": hybrid,

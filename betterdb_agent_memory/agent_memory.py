@@ -153,6 +153,7 @@ class AgentMemory(Caches):
             reinforcement=options.reinforcement,
             recent_accesses=options.recent_accesses,
             retrieval=options.retrieval,
+            scoring=options.scoring,
             hybrid=options.hybrid,
             language=options.language,
             exact=options.exact,

@@ -11,7 +11,16 @@ from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 
 from betterdb_agent_memory.live_config.texts import Reader, Value, accepted, numbers, one_of, rounded_down, switch
-from betterdb_agent_memory.options import MAX_THRESHOLD, MAX_WEIGHT, RETRIEVALS, HybridOptions, RecallWeights, Retrieval
+from betterdb_agent_memory.options import (
+    MAX_THRESHOLD,
+    MAX_WEIGHT,
+    RETRIEVALS,
+    SCORINGS,
+    HybridOptions,
+    RecallWeights,
+    Retrieval,
+    Scoring,
+)
 from betterdb_agent_memory.options.checks import Accepts
 
 MAX_WHOLE_NUMBER: Final = 2**53 - 1
@@ -22,7 +31,7 @@ _DEFAULTS: Final = HybridOptions()
 
 @dataclass(frozen=True, slots=True)
 class MemoryConfigSnapshot:
-    """The values in force now."""
+    """The values in force now; `scoring` is None where the store was given a model of its own."""
 
     threshold: float
     weights: RecallWeights
@@ -32,6 +41,7 @@ class MemoryConfigSnapshot:
     exact: bool = False
     diversity: float | None = None
     hybrid: HybridOptions = _DEFAULTS
+    scoring: Scoring | None = "composite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +111,13 @@ SETTINGS: Final = (
         " or ".join(f"`{word}`" for word in RETRIEVALS),
         "whether memories are found by likeness alone, or by words as well",
         one_of(RETRIEVALS),
+    ),
+    Setting(
+        "recall.scoring",
+        "scoring",
+        " or ".join(f"`{word}`" for word in SCORINGS),
+        "by which model relevance is weighed against the rest",
+        one_of(SCORINGS),
     ),
     Setting("recall.exact", "exact", "`true` or `false`", "whether a recall searches on until it is exact", switch),
     Setting(

@@ -11,7 +11,7 @@ from typing import Any, Final
 from betterdb_agent_memory.errors import ConfigurationError, InvalidInputError
 from betterdb_agent_memory.live_config.fields import BY_NAME, MAX_WHOLE_NUMBER, SETTINGS
 from betterdb_agent_memory.live_config.texts import Value, write
-from betterdb_agent_memory.options import MAX_THRESHOLD, RETRIEVALS, HybridOptions, RecallWeights, is_number
+from betterdb_agent_memory.options import MAX_THRESHOLD, RETRIEVALS, SCORINGS, HybridOptions, RecallWeights, is_number
 
 
 def fields_to_write(given: Mapping[str, Any]) -> dict[str, bytes]:
@@ -77,6 +77,12 @@ def _retrieval(value: Any) -> dict[str, Value]:
     return {"retrieval": str(value)}
 
 
+def _scoring(value: Any) -> dict[str, Value]:
+    if value not in SCORINGS:
+        raise InvalidInputError(f"scoring must be one of {', '.join(map(repr, SCORINGS))}, got {value!r:.80}")
+    return {"scoring": str(value)}
+
+
 def _exact(value: Any) -> dict[str, Value]:
     if not isinstance(value, bool):
         raise InvalidInputError(f"exact must be true or false, got {value!r:.80}")
@@ -122,6 +128,7 @@ _CHECKS: Final[Mapping[str, Callable[[Any], dict[str, Value]]]] = {
     "half_life_seconds": _half_life,
     "max_items_per_scope": _max_items,
     "retrieval": _retrieval,
+    "scoring": _scoring,
     "exact": _exact,
     "diversity": _diversity,
     "hybrid": _hybrid,

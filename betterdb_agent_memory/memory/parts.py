@@ -41,6 +41,7 @@ from betterdb_agent_memory.memory.record import MemoryItem
 from betterdb_agent_memory.memory.reinforcement import reinforcer_for
 from betterdb_agent_memory.memory.remembering import Remembering
 from betterdb_agent_memory.memory.scope_counts import ScopeCounts
+from betterdb_agent_memory.memory.scoring.choice import COMPOSITE, ScoringChoice, configured_scoring
 from betterdb_agent_memory.memory.searching import Searcher
 from betterdb_agent_memory.memory.sessions import Sessions
 from betterdb_agent_memory.memory.settings import (
@@ -116,6 +117,7 @@ class StoreParts:
         reinforcement: Reinforcement = "immediate",
         recent_accesses: bool = False,
         retrieval: Retrieval = "vector",
+        scoring: ScoringChoice = COMPOSITE,
         hybrid: HybridOptions | None = None,
         language: str = DEFAULT_LANGUAGE,
         exact: bool = False,
@@ -252,6 +254,7 @@ class StoreParts:
             ),
         )
         self._states_threshold = default_threshold is not None
+        self._scoring = configured_scoring(scoring)
         interval_seconds = refresh_interval_seconds(config_refresh)
         self._refreshes_config = interval_seconds is not None
         self._live_config = LiveConfig(
@@ -267,6 +270,7 @@ class StoreParts:
                 hybrid=hybrid,
                 exact=exact,
                 diversity=diversity,
+                scoring=self._scoring if isinstance(self._scoring, str) else None,
             ),
             interval_seconds=interval_seconds or 30.0,
             watched=wants_live_updates(config_refresh),

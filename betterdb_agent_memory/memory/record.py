@@ -10,9 +10,10 @@ import json
 import math
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +22,22 @@ from betterdb_agent_memory.engines.base import Collection, IndexSchema, Position
 from betterdb_agent_memory.engines.filters import TAG_SEPARATOR, Fields, leading_number
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.memory.dynamics_fields import (
+    CORE,
     DYNAMICS_FIELDS,
     PINNED,
+    RECENT,
+    RECENT_TIMES,
+    STABILITY,
+    STRENGTH_AT,
     UNCHANGED,
+    WORKING,
     MemoryDynamics,
     decode_dynamics,
+    decode_times,
     encode_dynamics,
 )
+from betterdb_agent_memory.memory.kinds import KINDS
+from betterdb_agent_memory.memory.scoring.base import Candidates, Need
 from betterdb_agent_memory.memory.spelling import joined_names, number_text, split_names
 from betterdb_agent_memory.memory.times import MAX_TIME_MS
 from betterdb_agent_memory.options import is_number
@@ -164,6 +174,7 @@ MAX_LABEL_BYTES = 4_096
 MAX_METADATA_BYTES = 65_536
 MAX_ENTITIES = 64
 MAX_ENTITY_BYTES = 512
+_KIND_STABILITY: Final = {kind.encode(): profile.stability_days for kind, profile in KINDS.items()}
 FIRST_VERSION = 1
 """The version of a memory that was never changed; it is not stored."""
 
@@ -414,6 +425,59 @@ def retention_numbers(fields: Fields) -> tuple[float, int, int]:
     if math.isfinite(importance):
         return importance, last_accessed_at, 0
     return reader.number(IMPORTANCE), int(reader.number(LAST_ACCESSED_AT)), reader.unreadable
+
+
+def scoring_candidates(
+    records: Sequence[Fields], relevance: NDArray[np.float64], needs: AbstractSet[Need]
+) -> Candidates:
+    """What a scoring model needs of records, without making memories of them; each has its `relevance`.
+
+    A memory without a stability of its own has its kind's. What cannot be read counts as absent.
+    """
+    importance, created_at_ms, _ = scored_numbers(records)
+    readers = [_Reader(fields) for fields in records]
+
+    def numbers(name: str) -> NDArray[np.float64]:
+        return np.array([reader.number(name) for reader in readers], dtype=np.float64)
+
+    def optional(need: Need, name: str) -> NDArray[np.float64] | None:
+        if need not in needs or not any(name in fields for fields in records):
+            return None
+        found = (leading_number(fields.get(name)) for fields in records)
+        return np.array([math.nan if number is None else number for number in found])
+
+    return Candidates(
+        relevance=relevance,
+        importance=importance,
+        created_at_ms=created_at_ms,
+        last_accessed_at_ms=numbers(LAST_ACCESSED_AT),
+        access_count=numbers(ACCESS_COUNT) if "access_count" in needs else np.zeros(len(records)),
+        recent_ms=_recent_times(records) if "recent_ms" in needs else None,
+        stability_days=_stabilities(records) if "stability_days" in needs else None,
+        working=optional("working", WORKING),
+        core=optional("core", CORE),
+        strength_at_ms=optional("strength_at_ms", STRENGTH_AT),
+    )
+
+
+def _recent_times(records: Sequence[Fields]) -> NDArray[np.float64] | None:
+    """A row of the last access times for each, NaN where there are fewer; None where no record has any."""
+    if not any(RECENT in fields for fields in records):
+        return None
+    times = np.full((len(records), RECENT_TIMES), math.nan)
+    for row, fields in zip(times, records, strict=True):
+        stored = fields.get(RECENT)
+        known = (decode_times(stored) or ()) if stored else ()
+        row[: len(known)] = known[-RECENT_TIMES:]
+    return times
+
+
+def _stabilities(records: Sequence[Fields]) -> NDArray[np.float64] | None:
+    """The stability of each in days, or its kind's, NaN where neither is known; None where that is so for all."""
+    found = [leading_number(fields.get(STABILITY)) or _KIND_STABILITY.get(fields.get(KIND, b"")) for fields in records]
+    if not any(found):
+        return None
+    return np.array([math.nan if number is None else number for number in found])
 
 
 def moments_ms(records: Sequence[Fields]) -> NDArray[np.float64]:

@@ -17,6 +17,7 @@ from betterdb_agent_memory.memory.kinds import MemoryKind
 from betterdb_agent_memory.memory.recalling.question import Reach
 from betterdb_agent_memory.memory.recalling.ranking import RankingRules
 from betterdb_agent_memory.memory.scope import MemoryScope, checked_scope, checked_tags, optional_text, scope_filter
+from betterdb_agent_memory.memory.scoring.choice import ScoringChoice, checked_scoring, model_for
 from betterdb_agent_memory.memory.times import MAX_TIME_MS
 from betterdb_agent_memory.memory.where import Where, of_kind
 from betterdb_agent_memory.options import MAX_THRESHOLD, RETRIEVALS, HybridOptions, RecallWeights, Retrieval, is_number
@@ -96,6 +97,7 @@ class RecallRequest:
     exact: bool | None = None
     diversity: float | None = None
     rerank: bool = True
+    scoring: ScoringChoice | None = None
 
     @classmethod
     def validated(
@@ -110,6 +112,7 @@ class RecallRequest:
         exact: object = None,
         diversity: object = None,
         rerank: object = None,
+        scoring: object = None,
     ) -> RecallRequest:
         """Check everything that could be wrong with a question, apart from its text or vector."""
         if weights is not None and not isinstance(weights, RecallWeights):
@@ -129,10 +132,14 @@ class RecallRequest:
             exact=None if exact is None else _flag("exact", exact),
             diversity=None if diversity is None else float(diversity),
             rerank=_flag("rerank", rerank),
+            scoring=None if scoring is None else checked_scoring(scoring),
         )
 
-    def in_force(self, config: MemoryConfigSnapshot, *, clock_ms: int) -> RecallSettings:
-        """What an argument of the call says, else the live configuration; `clock_ms` is the time of the clock."""
+    def in_force(self, config: MemoryConfigSnapshot, own_scoring: ScoringChoice, *, clock_ms: int) -> RecallSettings:
+        """What an argument of the call says, else the live configuration, which may leave scoring to the store's own;
+        `clock_ms` is the time of the clock.
+        """
+        weights = self.weights or config.weights
         threshold = config.threshold if self.threshold is None else self.threshold
         retrieval = self.retrieval or config.retrieval
         hybrid = config.hybrid if retrieval == "hybrid" else None
@@ -143,9 +150,10 @@ class RecallRequest:
         return RecallSettings(
             rules=RankingRules(
                 threshold=threshold,
-                weights=self.weights or config.weights,
+                weights=weights,
                 half_life_seconds=config.half_life_seconds,
                 clamps_age=self.now_ms is not None,
+                model=model_for(self.scoring or config.scoring or own_scoring, weights),
             ),
             reach=Reach(
                 nearest=nearest,

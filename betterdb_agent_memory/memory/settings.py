@@ -21,6 +21,7 @@ from betterdb_agent_memory.options import (
     NearCacheOptions,
     RecallWeights,
     Retrieval,
+    Scoring,
     count_of_at_least_one,
     finite_number,
 )
@@ -40,6 +41,7 @@ def base_config(
     hybrid: HybridOptions | None = None,
     exact: bool = False,
     diversity: float | None = None,
+    scoring: Scoring | None = "composite",
 ) -> MemoryConfigSnapshot:
     """The configuration that live configuration starts from and falls back to.
 
@@ -76,6 +78,7 @@ def base_config(
         exact=exact,
         diversity=None if diversity is None else float(diversity),
         hybrid=hybrid or HybridOptions(),
+        scoring=scoring,
     )
 
 

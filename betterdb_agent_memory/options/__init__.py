@@ -46,8 +46,10 @@ from betterdb_agent_memory.options.recall import (
     MAX_EXACT_BUDGET,
     MAX_RERANK_DEPTH,
     RETRIEVALS,
+    SCORINGS,
     HybridOptions,
     Retrieval,
+    Scoring,
 )
 from betterdb_agent_memory.options.tenants import TenantLimits, TenantsOptions
 
@@ -69,6 +71,7 @@ __all__ = [
     "MAX_WEIGHT",
     "MIN_REFRESH_INTERVAL_MS",
     "RETRIEVALS",
+    "SCORINGS",
     "AgentCacheOptions",
     "AgentMemoryConfig",
     "AgentMemoryOptions",
@@ -93,6 +96,7 @@ __all__ = [
     "RecallWeights",
     "Reinforcement",
     "Retrieval",
+    "Scoring",
     "TelemetryOptions",
     "TenantLimits",
     "TenantsOptions",

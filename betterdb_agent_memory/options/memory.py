@@ -31,6 +31,7 @@ from betterdb_agent_memory.options.recall import (
     MAX_RERANK_DEPTH,
     HybridOptions,
     Retrieval,
+    Scoring,
 )
 from betterdb_agent_memory.rerankers.base import Reranker, RerankFn
 from betterdb_agent_memory.rerankers.function import as_reranker
@@ -223,6 +224,8 @@ class MemoryOptions(OptionsModel):
     """Whether each exact set of tags in a scope has that limit for itself; all workers of a store agree on it."""
     retrieval: Annotated[Retrieval, Accepts("'vector' or 'hybrid'")] = "hybrid"
     """Whether memories are found by likeness alone, or by the words, dates and persons of the question as well."""
+    scoring: Annotated[Scoring, Accepts("'composite', 'activation', 'chain' or 'retrievability'")] = "composite"
+    """By which model relevance is weighed against time, use and importance."""
     hybrid: HybridOptions = HybridOptions()
     """How much each sign of relevance counts in hybrid retrieval, and how many memories are looked at."""
     language: Annotated[str, text()] = DEFAULT_LANGUAGE

@@ -14,6 +14,11 @@ Retrieval: TypeAlias = Literal["vector", "hybrid"]
 
 RETRIEVALS: Final[tuple[Retrieval, ...]] = get_args(Retrieval)
 
+Scoring: TypeAlias = Literal["composite", "activation", "chain", "retrievability"]
+"""How relevance is weighed against the rest: see `memory/scoring/`."""
+
+SCORINGS: Final[tuple[Scoring, ...]] = get_args(Scoring)
+
 DEFAULT_LANGUAGE: Final = "english"
 DEFAULT_EXACT_BUDGET: Final = 20_000
 """Memories that one exact recall looks at, at most."""

@@ -21,6 +21,8 @@ from betterdb_agent_memory import (
     MEMORY_CACHE_TYPE,
     MEMORY_CAPABILITIES,
     AccessCount,
+    Activation,
+    ActivationParameters,
     AddOp,
     AgentCacheError,
     AgentCacheOptions,
@@ -40,7 +42,10 @@ from betterdb_agent_memory import (
     CachedEmbedder,
     CacheOptions,
     Calibration,
+    Candidates,
     CeilingRates,
+    Chain,
+    ChainParameters,
     Change,
     ChangeFeedOptions,
     ChangeFeedStatus,
@@ -49,6 +54,7 @@ from betterdb_agent_memory import (
     ChangesMissedError,
     CoalescingEmbedder,
     Component,
+    Composite,
     ConfigInForce,
     ConfigRefreshOptions,
     ConfigurationError,
@@ -147,6 +153,9 @@ from betterdb_agent_memory import (
     Reranker,
     RerankFn,
     RerankingError,
+    Retrievability,
+    Scored,
+    ScoringModel,
     SearchModuleMissingError,
     SearchTimeoutError,
     Session,
@@ -162,6 +171,7 @@ from betterdb_agent_memory import (
     TenantLimits,
     TenantsOptions,
     TenantStatus,
+    Term,
     TextBlock,
     TierDefaults,
     TierStats,
@@ -215,6 +225,7 @@ from betterdb_agent_memory.memory.generations.migration import DEFAULT_BATCH
 from betterdb_agent_memory.memory.generations.migration import EmbeddingMigration as AsyncEmbeddingMigration
 from betterdb_agent_memory.memory.parts import random_id
 from betterdb_agent_memory.memory.prompting import DEFAULT_HEADING
+from betterdb_agent_memory.memory.scoring.choice import COMPOSITE, ScoringChoice
 from betterdb_agent_memory.memory.store import MemoryStore as AsyncMemoryStore
 from betterdb_agent_memory.memory.transfer.importing import OnExisting
 from betterdb_agent_memory.memory.updating import KEEP, Keep
@@ -228,6 +239,7 @@ from betterdb_agent_memory.options import (
     DEFAULT_RERANK_DEPTH,
     Reinforcement,
     Retrieval,
+    Scoring,
 )
 from betterdb_agent_memory.options import AgentMemoryOptions as AsyncAgentMemoryOptions
 from betterdb_agent_memory.options.caches import Client, Name, Tier, TtlSeconds
@@ -249,6 +261,8 @@ __all__ = [
     "MEMORY_CACHE_TYPE",
     "MEMORY_CAPABILITIES",
     "AccessCount",
+    "Activation",
+    "ActivationParameters",
     "AddOp",
     "AgentCache",
     "AgentCacheError",
@@ -272,7 +286,10 @@ __all__ = [
     "CacheOptions",
     "CachedEmbedder",
     "Calibration",
+    "Candidates",
     "CeilingRates",
+    "Chain",
+    "ChainParameters",
     "Change",
     "ChangeFeedOptions",
     "ChangeFeedStatus",
@@ -281,6 +298,7 @@ __all__ = [
     "ChangesMissedError",
     "CoalescingEmbedder",
     "Component",
+    "Composite",
     "ConfigInForce",
     "ConfigRefreshOptions",
     "ConfigurationError",
@@ -383,6 +401,9 @@ __all__ = [
     "RerankFn",
     "Reranker",
     "RerankingError",
+    "Retrievability",
+    "Scored",
+    "ScoringModel",
     "SearchModuleMissingError",
     "SearchTimeoutError",
     "Session",
@@ -401,6 +422,7 @@ __all__ = [
     "TenantStatus",
     "Tenants",
     "TenantsOptions",
+    "Term",
     "TextBlock",
     "TierDefaults",
     "TierStats",
@@ -665,6 +687,7 @@ class MemoryStore(Bridged):
         reinforcement: Reinforcement = "immediate",
         recent_accesses: bool = False,
         retrieval: Retrieval = "vector",
+        scoring: ScoringChoice = COMPOSITE,
         hybrid: HybridOptions | None = None,
         language: str = DEFAULT_LANGUAGE,
         exact: bool = False,
@@ -698,6 +721,7 @@ class MemoryStore(Bridged):
             reinforcement=reinforcement,
             recent_accesses=recent_accesses,
             retrieval=retrieval,
+            scoring=scoring,
             hybrid=hybrid,
             language=language,
             exact=exact,
@@ -1150,6 +1174,7 @@ class MemoryStore(Bridged):
         diversity: float | None = None,
         rerank: bool | None = None,
         fresh: bool | None = None,
+        scoring: ScoringChoice | None = None,
     ) -> builtins.list[MemoryHit]:
         """Return the `k` memories that matter most for `query`, best first.
 
@@ -1164,6 +1189,8 @@ class MemoryStore(Bridged):
         budget is used up; `hit.explain.exact` says whether that is so (docs/recall.md says what it rests on).
         `diversity` (0 to 1, 1 is the score alone) chooses hits that are unlike each other. `rerank=False` leaves the
         store's reranker out. `fresh=True` asks the engine also where the store has a near-cache (docs/near-cache.md).
+        `scoring` is the model by which relevance is weighed against the rest: "composite", "activation", "chain",
+        "retrievability" or a `ScoringModel` (docs/dynamics.md).
 
         One round trip, in hybrid retrieval two while it is not known how frequent the words are, and one more each
         for immediate reinforcement and for diversity; more if `exact` needs them, if a number lies at the very limit
@@ -1198,6 +1225,7 @@ class MemoryStore(Bridged):
                 diversity=diversity,
                 rerank=rerank,
                 fresh=fresh,
+                scoring=scoring,
             )
         )
 
@@ -1224,6 +1252,7 @@ class MemoryStore(Bridged):
         diversity: float | None = None,
         rerank: bool | None = None,
         fresh: bool | None = None,
+        scoring: ScoringChoice | None = None,
     ) -> builtins.list[MemoryHit]:
         """`recall` for a vector that you have already: no embedder is needed. The same otherwise.
 
@@ -1256,6 +1285,7 @@ class MemoryStore(Bridged):
                 diversity=diversity,
                 rerank=rerank,
                 fresh=fresh,
+                scoring=scoring,
             )
         )
 
@@ -1335,6 +1365,7 @@ class MemoryStore(Bridged):
         diversity: float | None = None,
         rerank: bool | None = None,
         fresh: bool | None = None,
+        scoring: ScoringChoice | None = None,
     ) -> MemoryContext:
         """What is remembered about `query`, as a text for a prompt of at most `budget_tokens` (2,000 by default).
 
@@ -1383,6 +1414,7 @@ class MemoryStore(Bridged):
                 diversity=diversity,
                 rerank=rerank,
                 fresh=fresh,
+                scoring=scoring,
             )
         )
 
@@ -1861,6 +1893,7 @@ class AgentConfig(Bridged):
         half_life_seconds: float | None = None,
         max_items_per_scope: int | None = None,
         retrieval: Retrieval | None = None,
+        scoring: Scoring | None = None,
         exact: bool | None = None,
         diversity: float | None = None,
         hybrid: HybridOptions | Mapping[str, float] | None = None,
@@ -1882,6 +1915,7 @@ class AgentConfig(Bridged):
                 half_life_seconds=half_life_seconds,
                 max_items_per_scope=max_items_per_scope,
                 retrieval=retrieval,
+                scoring=scoring,
                 exact=exact,
                 diversity=diversity,
                 hybrid=hybrid,

@@ -25,6 +25,9 @@ def recall(
     retrieval: Annotated[
         str | None, typer.Option("--retrieval", help="vector: by likeness alone; hybrid: by words as well.")
     ] = None,
+    scoring: Annotated[
+        str | None, typer.Option("--scoring", help="composite, activation, chain or retrievability.")
+    ] = None,
     exact: Annotated[
         bool | None, typer.Option("--exact/--no-exact", help="Search on until no better memory can be left.")
     ] = None,
@@ -46,7 +49,7 @@ def recall(
 
     async def work(memory: MemoryStore) -> int:
         await memory.ensure_config_refresh_started()
-        said: dict[str, Any] = {"retrieval": retrieval, "exact": exact}
+        said: dict[str, Any] = {"retrieval": retrieval, "scoring": scoring, "exact": exact}
         hits = await memory.recall(
             query,
             k=k,

@@ -58,6 +58,9 @@ def config_set(
     retrieval: Annotated[
         str | None, typer.Option("--retrieval", help="vector: likeness alone; hybrid: words as well.")
     ] = None,
+    scoring: Annotated[
+        str | None, typer.Option("--scoring", help="composite, activation, chain or retrievability.")
+    ] = None,
     exact: Annotated[
         bool | None, typer.Option("--exact/--no-exact", help="Whether a recall searches on until it is exact.")
     ] = None,
@@ -83,6 +86,7 @@ def config_set(
             "half_life_seconds": seconds("--half-life", half_life),
             "max_items_per_scope": max_items,
             "retrieval": retrieval,
+            "scoring": scoring,
             "exact": exact,
             "diversity": diversity,
             "hybrid": _hybrid(hybrid),

@@ -57,6 +57,7 @@ def hit_json(hit: MemoryHit) -> dict[str, Any]:
         "distance": hit.distance,
         "explain": {
             "threshold": explain.threshold,
+            "scoring": explain.scoring,
             "exact": explain.exact,
             "matched": [] if explain.relevance is None else list(explain.relevance.matched),
             "age_seconds": explain.age_seconds,

@@ -11,9 +11,10 @@
 -- behind that  how many fields to return; behind it these, then FT.SEARCH without its index, asking for the distance,
 --              the value, the two times and the fields that are compared, in this order
 -- Returns how many were found, how many of them lie outside, how many have expired, how many are related, the nearest
--- inside, the farthest of all; then of each chosen one its id, its distance and the values of the fields. Also chosen
--- is what is worth all but as much as the last one: a search rounds numbers to twelve digits. False where a row is
--- not as all others are, so that it had better be looked at with more care.
+-- inside, the farthest of all; then of each chosen one its id, its distance, how many values follow, and these: those
+-- of the fields up to the last one that it has. Also chosen is what is worth all but as much as the last one: a search
+-- rounds numbers to twelve digits. False where a row is not as all others are, so that it had better be looked at with
+-- more care.
 
 local prefix, wanted, threshold = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local by_likeness, by_value, by_freshness = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -79,7 +80,9 @@ for i = 1, #rows do
   if key:sub(1, #prefix) ~= prefix or id:find(':', 1, true) then return false end
   answer[#answer + 1] = id
   answer[#answer + 1] = rows[i][3]
-  local values = redis.call('HMGET', key, unpack(fields))
-  for j = 1, #fields do answer[#answer + 1] = values[j] end
+  local values, present = redis.call('HMGET', key, unpack(fields)), #fields
+  while present > 0 and not values[present] do present = present - 1 end
+  answer[#answer + 1] = tostring(present)
+  for j = 1, present do answer[#answer + 1] = values[j] end
 end
 return answer

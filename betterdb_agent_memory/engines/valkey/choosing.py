@@ -131,12 +131,14 @@ class Choosing:
         is_crowded_out = outside + gone and not exhausted and limit <= _selection(search).threshold
         if is_crowded_out or (exhausted and may_miss):
             return None
-        width = 2 + len(fields)
+        rows, at = [], 6
         try:
-            rows = [
-                Neighbour(answer[at].decode(), float(answer[at + 1]), _present(fields, answer[at + 2 : at + width]))
-                for at in range(6, len(answer), width)
-            ]
+            while at < len(answer):
+                values_at = at + 3
+                end = values_at + int(answer[at + 2])
+                row_fields = _present(fields, answer[values_at:end])
+                rows.append(Neighbour(answer[at].decode(), float(answer[at + 1]), row_fields))
+                at = end
         except UnicodeDecodeError:
             return None
         if not all(row.id and self._whole_field in row.fields for row in rows):
@@ -166,4 +168,5 @@ def _selection(search: Search) -> Selection:
 
 
 def _present(fields: Sequence[str], values: Sequence[bytes | None]) -> dict[str, bytes]:
-    return {field: value for field, value in zip(fields, values, strict=True) if value is not None}
+    """The fields that are there; behind the last of them no value was sent."""
+    return {field: value for field, value in zip(fields, values, strict=False) if value is not None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from betterdb_agent_memory.memory.record import MemoryItem
-from betterdb_agent_memory.memory.scoring import recency_decay, similarity_from_distance
+from betterdb_agent_memory.memory.scoring.composite import recency_decay, similarity_from_distance
 from betterdb_agent_memory.options import HybridOptions, RecallWeights
 
 
@@ -71,7 +71,8 @@ class Explanation:
     later. `importance` is the memory's. `relevance` says what hybrid retrieval made of the memory, None in
     vector retrieval. `exact` tells whether no memory beside those looked at could have been among the hits, given
     importances from 0 to 1 and clocks that agree. `rerank_score` is the reranker's, by which the hits are ordered
-    where there is one.
+    where there is one. `scoring` is the model that scored, and `terms` what it made its score of, none for the
+    composite: `weights` and `half_life_seconds` are the composite's alone.
     """
 
     distance: float
@@ -83,22 +84,32 @@ class Explanation:
     relevance: Relevance | None = None
     exact: bool = False
     rerank_score: float | None = None
+    scoring: str = "composite"
+    terms: tuple[Component, ...] = ()
 
     @property
     def components(self) -> tuple[Component, ...]:
-        """The terms of the score: similarity, in hybrid retrieval words, date and actor, then recency, importance."""
-        similarity = self.weights.similarity
-        relevant = (
-            (Component("similarity", similarity_from_distance(self.distance), similarity),)
-            if self.relevance is None
-            else tuple(Component(one.name, one.value, one.weight * similarity) for one in self.relevance.components)
-        )
+        """The terms of the score: similarity, in hybrid retrieval words, date and actor, then recency, importance; of
+        another model than the composite its own, of which `similarity` is split up in the same way.
+        """
+        if self.terms:
+            return tuple(
+                component
+                for term in self.terms
+                for component in (self._relevant(term.weight) if term.name == "similarity" else (term,))
+            )
         recency = float(recency_decay(self.age_seconds, self.half_life_seconds))
         return (
-            *relevant,
+            *self._relevant(self.weights.similarity),
             Component("recency", recency, self.weights.recency),
             Component("importance", self.importance, self.weights.importance),
         )
+
+    def _relevant(self, weight: float) -> tuple[Component, ...]:
+        """What relevance of this weight is made of."""
+        if self.relevance is None:
+            return (Component("similarity", similarity_from_distance(self.distance), weight),)
+        return tuple(Component(one.name, one.value, one.weight * weight) for one in self.relevance.components)
 
     @property
     def score(self) -> float:
@@ -110,7 +121,7 @@ class Explanation:
 class MemoryHit:
     """A memory that was recalled.
 
-    `score` is the composite it was ranked by, higher is better. `similarity` is the published name
+    `score` is what it was ranked by, higher is better. `similarity` is the published name
     of the cosine *distance*, lower is closer; `distance` is the same under its right name.
     """
 

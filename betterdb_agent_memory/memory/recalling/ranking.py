@@ -11,13 +11,20 @@ import numpy as np
 
 from betterdb_agent_memory.engines.base import Neighbour
 from betterdb_agent_memory.engines.filters import Fields
-from betterdb_agent_memory.memory.recalling.explaining import Explanation, MemoryHit
+from betterdb_agent_memory.memory.recalling.explaining import Component, Explanation, MemoryHit
 from betterdb_agent_memory.memory.recalling.gathering import Gathered
 from betterdb_agent_memory.memory.recalling.question import Question
 from betterdb_agent_memory.memory.recalling.reading import TextReader
 from betterdb_agent_memory.memory.recalling.relevance import Signs, largest_unseen, signs_of
-from betterdb_agent_memory.memory.record import decode_memory, is_memory, plain_numbers, scored_numbers
-from betterdb_agent_memory.memory.scoring import composite_score, similarity_from_distance
+from betterdb_agent_memory.memory.record import (
+    decode_memory,
+    is_memory,
+    plain_numbers,
+    scored_numbers,
+    scoring_candidates,
+)
+from betterdb_agent_memory.memory.scoring.base import ScoringModel, Term
+from betterdb_agent_memory.memory.scoring.composite import composite_score, similarity_from_distance
 from betterdb_agent_memory.options import RecallWeights
 
 _FEW = 128
@@ -28,7 +35,8 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class RankingRules:
-    """What decides the order: the ceiling on distance, the weights, the half-life.
+    """What decides the order: the ceiling on distance, and the model that scores, or for None the composite with these
+    weights and this half-life.
 
     With `clamps_age` what was written after `now` is as new as can be: a question about the past would else rank by
     nothing but how far in its future a memory lies. Without, a clock ahead of ours gives an age below 0, as published.
@@ -38,6 +46,15 @@ class RankingRules:
     weights: RecallWeights
     half_life_seconds: float
     clamps_age: bool = False
+    model: ScoringModel | None = None
+
+    def ceiling(self, relevance: float) -> float:
+        """No memory of at most this relevance scores more: none is fresher than just written, or more important than
+        can be.
+        """
+        if self.model is not None:
+            return self.model.ceiling(relevance)
+        return self.weights.similarity * relevance + self.weights.recency + self.weights.importance
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +125,8 @@ def rank(
                 rules.weights,
                 None if signs is None else signs.of(i, question),
                 is_exact,
+                scoring="composite" if rules.model is None else rules.model.name,
+                terms=tuple(Component(term.name, float(term.values[i]), term.weight) for term in scored.terms),
             )
             hits.append(MemoryHit(item, row.distance, scored.scores[i], explain))
     count = len(related) if gathered.chosen is None else gathered.chosen.chosen_from.related
@@ -130,19 +149,33 @@ def reordered(
 
 
 class _Scored(NamedTuple):
-    """Of each related memory its score, its age in seconds and its time of writing in ms."""
+    """Of each related memory its score, its age in seconds and its time of writing in ms; the terms of the scores
+    where a model made them.
+    """
 
     scores: list[float]
     ages: list[float]
     created: Sequence[float]
+    terms: Sequence[Term] = ()
 
 
 def _scored(rows: Sequence[Neighbour], similarity: Sequence[float], rules: RankingRules, now_ms: int) -> _Scored:
     records = [row.fields for row in rows]
+    if rules.model is not None:
+        return _scored_by_model(rules.model, records, similarity, now_ms)
     numbers = plain_numbers(records) if len(rows) <= _FEW else None
     # For a few dozen rows numpy takes longer to be called than to compute.
     scored = None if numbers is None else _scored_one_by_one(numbers, similarity, rules, now_ms)
     return scored or _scored_at_once(records, similarity, rules, now_ms)
+
+
+def _scored_by_model(
+    model: ScoringModel, records: Sequence[Fields], similarity: Sequence[float], now_ms: int
+) -> _Scored:
+    candidates = scoring_candidates(records, np.array(similarity), model.needs)
+    scored = model.score(candidates, now_ms)
+    ages = (now_ms - np.maximum(candidates.created_at_ms, candidates.last_accessed_at_ms)) / 1000
+    return _Scored(scored.values.tolist(), ages.tolist(), candidates.created_at_ms.tolist(), scored.terms)
 
 
 def _scored_one_by_one(
@@ -199,7 +232,7 @@ def _is_exact(
         return _none_unseen(gathered, question, signs, rules, unseen_lender)
     last = scores[order[k - 1]] - _ROUNDING
     if signs is not None:
-        gains = (rules.weights.similarity * (signs.upper - signs.value)).tolist()
+        gains = [rules.ceiling(high) - rules.ceiling(low) for high, low in zip(signs.upper, signs.value, strict=True)]
         if any(gains[i] > _ROUNDING and (place < k or scores[i] + gains[i] >= last) for place, i in enumerate(order)):
             return False
     return _largest_unseen_score(gathered, question, signs, rules, unseen_lender) < last
@@ -224,8 +257,4 @@ def _largest_unseen_score(
         similarity = max(largest_unseen(signs, question, gathered.limits, rules.threshold), unseen_lender)
     else:
         similarity = -math.inf if nearest > rules.threshold else similarity_from_distance(nearest)
-    weights = rules.weights
-    # Just written, and as important as can be.
-    return (
-        weights.similarity * similarity + weights.recency + weights.importance if similarity > -math.inf else -math.inf
-    )
+    return rules.ceiling(similarity) if similarity > -math.inf else -math.inf

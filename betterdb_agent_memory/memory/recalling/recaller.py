@@ -83,10 +83,11 @@ class Recaller:
         gatherer = Gatherer(space.records, self._statistics, unindexed=space.index.unindexed)
         rules = settings.rules
         # Those who ask by the clock take the time of the one whose search they share.
-        by_worth = question.hybrid is None and (pool, rules, settings.now_ms if rules.clamps_age else None)
+        selection = _selection(pool, question, settings)
+        by_worth = selection is not None and (pool, rules, settings.now_ms if rules.clamps_age else None)
         gathered = shared = await self._together.once(
             (space.records, question, request.filter, settings.reach, by_worth),
-            lambda: gatherer.gather(question, request.filter, settings.reach, _selection(pool, question, settings)),
+            lambda: gatherer.gather(question, request.filter, settings.reach, selection),
         )
         ranking = await self._ranked(gathered, question, pool, settings)
         refills = gathered.refills
@@ -187,9 +188,9 @@ class Recaller:
 
 def _selection(pool: int, question: Question, settings: RecallSettings) -> Selection | None:
     """What an engine may leave out: by vector alone a memory's score is known without its text."""
-    if question.hybrid is not None:
-        return None
     rules = settings.rules
+    if question.hybrid is not None or rules.model is not None:
+        return None
     worth = Worth(
         likeness=rules.weights.similarity,
         value=rules.weights.importance,
@@ -220,5 +221,9 @@ def _on_a_scale(hits: Sequence[MemoryHit], settings: RecallSettings) -> np.ndarr
     reranked = [hit.explain.rerank_score for hit in hits if hit.explain is not None]
     if any(score is not None for score in reranked):
         return np.linspace(1.0, 0.0, num=len(hits))
+    scores = np.array([hit.score for hit in hits])
+    if settings.rules.model is not None:
+        spread = scores.max() - scores.min()
+        return (scores - scores.min()) / spread if spread > 0 else np.ones_like(scores)
     weights = settings.rules.weights
-    return np.array([hit.score for hit in hits]) / (weights.similarity + weights.recency + weights.importance)
+    return scores / (weights.similarity + weights.recency + weights.importance)

@@ -13,6 +13,7 @@ from betterdb_agent_memory.memory.prompting import DEFAULT_HEADING, CountTokens,
 from betterdb_agent_memory.memory.record import MemoryItem
 from betterdb_agent_memory.memory.requests import MAX_K, checked_integer
 from betterdb_agent_memory.memory.scope import MemoryScope
+from betterdb_agent_memory.memory.scoring.choice import ScoringChoice
 from betterdb_agent_memory.memory.surroundings import ids_beside, surroundings
 from betterdb_agent_memory.memory.verbs.recall import RecallVerbs
 from betterdb_agent_memory.memory.where import Where
@@ -56,6 +57,7 @@ class PromptVerbs(RecallVerbs):
         diversity: float | None = None,
         rerank: bool | None = None,
         fresh: bool | None = None,
+        scoring: ScoringChoice | None = None,
     ) -> MemoryContext:
         """What is remembered about `query`, as a text for a prompt of at most `budget_tokens` (2,000 by default).
 
@@ -102,6 +104,7 @@ class PromptVerbs(RecallVerbs):
             retrieval=retrieval,
             exact=exact,
             diversity=diversity,
+            scoring=scoring,
             rerank=rerank,
             fresh=fresh,
         )

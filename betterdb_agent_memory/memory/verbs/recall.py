@@ -31,6 +31,7 @@ from betterdb_agent_memory.memory.requests import (
 )
 from betterdb_agent_memory.memory.results import MemoryListResult
 from betterdb_agent_memory.memory.scope import MemoryScope
+from betterdb_agent_memory.memory.scoring.choice import ScoringChoice
 from betterdb_agent_memory.memory.searching import itself, recall_space
 from betterdb_agent_memory.memory.spaces import VectorSpace
 from betterdb_agent_memory.memory.where import Where
@@ -62,6 +63,7 @@ class RecallVerbs(StoreParts):
         diversity: float | None = None,
         rerank: bool | None = None,
         fresh: bool | None = None,
+        scoring: ScoringChoice | None = None,
     ) -> builtins.list[MemoryHit]:
         """Return the `k` memories that matter most for `query`, best first.
 
@@ -76,6 +78,8 @@ class RecallVerbs(StoreParts):
         budget is used up; `hit.explain.exact` says whether that is so (docs/recall.md says what it rests on).
         `diversity` (0 to 1, 1 is the score alone) chooses hits that are unlike each other. `rerank=False` leaves the
         store's reranker out. `fresh=True` asks the engine also where the store has a near-cache (docs/near-cache.md).
+        `scoring` is the model by which relevance is weighed against the rest: "composite", "activation", "chain",
+        "retrievability" or a `ScoringModel` (docs/dynamics.md).
 
         One round trip, in hybrid retrieval two while it is not known how frequent the words are, and one more each
         for immediate reinforcement and for diversity; more if `exact` needs them, if a number lies at the very limit
@@ -92,7 +96,7 @@ class RecallVerbs(StoreParts):
         checked_content("query", query, self._max_content_bytes)
         filter = exact_filter(scope, thread_id, agent_id, namespace, tags, subject, where, kind)
         request = RecallRequest.validated(
-            filter, k, threshold, weights, reinforce, now, retrieval, exact, diversity, rerank
+            filter, k, threshold, weights, reinforce, now, retrieval, exact, diversity, rerank, scoring
         )
         may_be_near = not checked_fresh(fresh)
 
@@ -129,6 +133,7 @@ class RecallVerbs(StoreParts):
         diversity: float | None = None,
         rerank: bool | None = None,
         fresh: bool | None = None,
+        scoring: ScoringChoice | None = None,
     ) -> builtins.list[MemoryHit]:
         """`recall` for a vector that you have already: no embedder is needed. The same otherwise.
 
@@ -143,7 +148,7 @@ class RecallVerbs(StoreParts):
         text = "" if query is None else checked_content("query", query, self._max_content_bytes)
         filter = exact_filter(scope, thread_id, agent_id, namespace, tags, subject, where, kind)
         request = RecallRequest.validated(
-            filter, k, threshold, weights, reinforce, now, retrieval, exact, diversity, rerank
+            filter, k, threshold, weights, reinforce, now, retrieval, exact, diversity, rerank, scoring
         )
         may_be_near = not checked_fresh(fresh)
 
@@ -253,7 +258,7 @@ class RecallVerbs(StoreParts):
         if layout is None or request.now_ms is not None:
             return None
         space = layout.recall
-        settings = request.in_force(self._config_for(space), clock_ms=0)
+        settings = request.in_force(self._config_for(space), self._scoring, clock_ms=0)
         return Asked(question, request.filter, request.k, request.rerank, settings, (space.embedder, space.index))
 
     async def _reinforced(self, hits: Sequence[MemoryHit], now_ms: int) -> None:
@@ -264,7 +269,7 @@ class RecallVerbs(StoreParts):
         self, space: VectorSpace, vector: bytes, text: str, request: RecallRequest, span: Span
     ) -> builtins.list[MemoryHit]:
         clock_ms = self._clock()
-        settings = request.in_force(self._config_for(space), clock_ms=clock_ms)
+        settings = request.in_force(self._config_for(space), self._scoring, clock_ms=clock_ms)
         question = await self._recaller.question(vector, text, settings)
         found = await self._searcher.ask(
             space,

@@ -1,0 +1,1 @@
+"""How memories change: what is believed of them, what is learnt from outcomes, links, corrections; the pure part."""

@@ -1,0 +1,88 @@
+"""How far a memory is believed: reliability of its content, and whether it is likely to hold still.
+
+A memory starts with the reliability of its kind. Outcomes are evidence: reliability becomes the mean of a Beta
+distribution, the kind's worth `prior_weight` uses (Gelman et al., *Bayesian Data Analysis*, ch. 2). A contradiction
+lowers it by a factor, and no pin takes that back. Confidence is reliability, less what forgetting takes; whether x %
+of what is believed to x % turns out right is measured, and mended, in `calibration`.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from betterdb_agent_memory.dynamics.parameters import ConfidenceParameters
+from betterdb_agent_memory.errors import InvalidInputError
+from betterdb_agent_memory.memory.scoring.base import BoolArray, FloatArray, Numbers, finite
+
+ConfidenceLabel: TypeAlias = Literal["vague", "uncertain", "likely", "certain"]
+
+LABELS: Final[tuple[ConfidenceLabel, ...]] = get_args(ConfidenceLabel)
+
+
+def contradicted(reliability: Numbers, parameters: ConfidenceParameters) -> FloatArray:
+    """What one contradiction leaves of a reliability; two are this twice.
+
+    Raises:
+        InvalidInputError: a reliability is not finite.
+    """
+    return np.clip(finite("reliability", reliability), 0.0, 1.0) * parameters.contradicted
+
+
+def believed(
+    reliability: Numbers,
+    kind_reliability: Numbers,
+    parameters: ConfidenceParameters,
+    *,
+    pinned: bool | BoolArray = False,
+    uses: Numbers = 0.0,
+    successes: Numbers = 0.0,
+) -> FloatArray:
+    """The reliability, 0 to 1, with all that is known; numbers or arrays that broadcast.
+
+    `reliability` is the memory's, `kind_reliability` that of its kind: where the former is lower, somebody doubts the
+    memory, and what a pin promises (`pinned_at_least`) is lowered by the same factor. `uses` and `successes` count
+    recalls that had an outcome, a partial success in part.
+    """
+    own = np.clip(reliability, 0.0, 1.0)
+    doubt = np.minimum(own / np.maximum(kind_reliability, 1e-9), 1.0)
+    # A pin speaks for the content, and evidence against the pin counts as evidence.
+    prior = np.where(pinned, np.maximum(own, parameters.pinned_at_least * doubt), own)
+    counted = np.maximum(uses, 0.0)
+    mean: FloatArray = (prior * parameters.prior_weight + np.clip(successes, 0.0, counted)) / (
+        parameters.prior_weight + counted
+    )
+    return mean
+
+
+def confidence(reliability: Numbers, retrievability: Numbers, parameters: ConfidenceParameters) -> FloatArray:
+    """`reliability * (f + (1 - f) * retrievability)`, 0 to 1, f the share that forgetting leaves.
+
+    What was true once is true less often, the longer nobody has come back to it.
+    """
+    left = parameters.faded_share + (1 - parameters.faded_share) * np.clip(retrievability, 0.0, 1.0)
+    sure: FloatArray = np.clip(reliability, 0.0, 1.0) * left
+    return sure
+
+
+def label_numbers(values: Numbers, parameters: ConfidenceParameters) -> NDArray[np.int64]:
+    """The places in `LABELS` of confidences from 0 to 1.
+
+    Raises:
+        InvalidInputError: a confidence is no number.
+    """
+    if np.isnan(values).any():
+        raise InvalidInputError("a confidence must be a number from 0 to 1, got NaN")
+    bounds = [parameters.uncertain_from, parameters.likely_from, parameters.certain_from]
+    return np.searchsorted(bounds, values, side="right")
+
+
+def label(value: float, parameters: ConfidenceParameters) -> ConfidenceLabel:
+    """What a confidence is called.
+
+    >>> [label(value, ConfidenceParameters()) for value in (0.2, 0.4, 0.7, 0.8)]
+    ['vague', 'uncertain', 'likely', 'certain']
+    """
+    return LABELS[int(label_numbers(value, parameters))]

@@ -1,0 +1,122 @@
+"""Everything that can be set about dynamics, as one typed bundle; each number changes some result."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from betterdb_agent_memory.errors import ConfigurationError
+from betterdb_agent_memory.memory.scoring.activation import ActivationParameters
+from betterdb_agent_memory.memory.scoring.chain import ChainParameters
+from betterdb_agent_memory.memory.scoring.retrievability import StabilityParameters
+from betterdb_agent_memory.options.checks import number, options, whole_number
+
+_SHARE: Final = number(0, 1)
+_DAYS: Final = number(0, 36_500, above=True, unit=" of days")
+
+
+@options
+class ConfidenceParameters:
+    """What is believed of a memory, and what the belief is called.
+
+    A contradiction multiplies reliability by `contradicted`. Evidence weighs against `prior_weight` uses' worth of the
+    kind's reliability. Of a memory that is wholly forgotten `faded_share` of the reliability is left as
+    confidence. Labels begin at `certain_from`, `likely_from` and `uncertain_from`; below them a memory is vague.
+    """
+
+    contradicted: Annotated[float, _SHARE, Field(description="what a contradiction leaves of reliability")] = 0.3
+    pinned_at_least: Annotated[float, _SHARE, Field(description="reliability of a pinned memory, at least")] = 0.95
+    prior_weight: Annotated[
+        float, number(0.01, 1_000), Field(description="uses that the first belief is worth against evidence")
+    ] = 4.0
+    faded_share: Annotated[float, _SHARE, Field(description="share of reliability that forgetting leaves")] = 0.5
+    certain_from: Annotated[float, _SHARE, Field(description="confidence called certain")] = 0.8
+    likely_from: Annotated[float, _SHARE, Field(description="confidence called likely")] = 0.6
+    uncertain_from: Annotated[float, _SHARE, Field(description="confidence called uncertain")] = 0.4
+
+    def __post_init__(self) -> None:
+        if not self.uncertain_from <= self.likely_from <= self.certain_from:
+            raise ConfigurationError(
+                "ConfidenceParameters.uncertain_from, likely_from and certain_from must not fall, "
+                f"got {self.uncertain_from:g}, {self.likely_from:g}, {self.certain_from:g}"
+            )
+
+
+@options
+class OutcomeParameters:
+    """How an outcome is shared among the memories of its recall.
+
+    The hit of each further rank gets `rank_discount` of the one before, and each loses with a time constant of
+    `time_constant_seconds` between recall and outcome. `prior_weight` uses, half of them successful, are assumed before
+    the first. A surprise of the whole scale changes strength by `learning_rate` of a use.
+    """
+
+    rank_discount: Annotated[float, _SHARE, Field(description="share of the rank before that a rank gets")] = 0.8
+    time_constant_seconds: Annotated[
+        float, number(0, 1e9, above=True, unit=" of seconds"), Field(description="how long a recall stays eligible")
+    ] = 86_400.0
+    prior_weight: Annotated[
+        float, number(0.01, 1_000), Field(description="uses, half of them successful, that are assumed at first")
+    ] = 2.0
+    learning_rate: Annotated[float, _SHARE, Field(description="how much a surprise changes strength")] = 1.0
+
+
+@options
+class LinkParameters:
+    """How links form, fade and spread.
+
+    Two memories recalled together gain `rate` times the product of their scores; what was gained halves every
+    `half_life_days`. From `threshold` on they count as linked. `together` hits of a recall are linked with each other,
+    `fan_out` links a memory keeps. Activation spreads from the first `spread_from` hits over `hops` links, each of
+    which passes on `passed_on` at most; `association` is S, as for cues: of many links each says little.
+    """
+
+    rate: Annotated[float, number(0, 100, above=True), Field(description="what recalling together adds")] = 0.2
+    half_life_days: Annotated[float, _DAYS, Field(description="after which a link has half its weight")] = 30.0
+    threshold: Annotated[float, number(0, 1_000), Field(description="weight from which two memories are linked")] = 0.3
+    together: Annotated[int, whole_number(0, 100), Field(description="hits of a recall that are linked")] = 5
+    fan_out: Annotated[int, whole_number(1, 1_000), Field(description="links that a memory keeps")] = 32
+    spread_from: Annotated[int, whole_number(0, 100), Field(description="hits that activation spreads from")] = 3
+    hops: Annotated[int, whole_number(0, 4), Field(description="links that activation passes")] = 2
+    passed_on: Annotated[float, _SHARE, Field(description="share of activation that a link passes on at most")] = 0.8
+    association: Annotated[float, number(0.01, 100), Field(description="S: what a single link says")] = 4.0
+
+
+@options
+class AnomalyParameters:
+    """When a metric is out of the ordinary: `bound` standard deviations from a mean that follows it slowly."""
+
+    smoothing: Annotated[float, number(0, 1, above=True), Field(description="weight of the latest observation")] = 0.05
+    bound: Annotated[float, number(0, 100, above=True), Field(description="standard deviations that are reported")] = (
+        4.0
+    )
+    warm_up: Annotated[int, whole_number(1, 1_000_000), Field(description="observations before any is judged")] = 20
+
+
+@options
+class DownscalingParameters:
+    """How strong the memories of a store may be on the average before all are scaled down together."""
+
+    mean_at_most: Annotated[float, number(0, 1_000, above=True), Field(description="mean strength of a memory")] = 3.0
+
+
+@options
+class DynamicsParameters:
+    """The whole bundle, each part with its defaults.
+
+    >>> DynamicsParameters(links=LinkParameters(hops=1)).links.hops
+    1
+    """
+
+    chain: ChainParameters = ChainParameters()
+    activation: ActivationParameters = ActivationParameters()
+    stability: StabilityParameters = StabilityParameters()
+    confidence: ConfidenceParameters = ConfidenceParameters()
+    outcomes: OutcomeParameters = OutcomeParameters()
+    links: LinkParameters = LinkParameters()
+    anomalies: AnomalyParameters = AnomalyParameters()
+    downscaling: DownscalingParameters = DownscalingParameters()
+
+
+DEFAULT_PARAMETERS: Final = DynamicsParameters()

@@ -45,6 +45,7 @@ _STRENGTH: Final = number(0, 1_000)
 _NEEDS: Final[frozenset[Need]] = frozenset(
     ("importance", "created_at_ms", "last_accessed_at_ms", "access_count", "working", "core", "strength_at_ms")
 )
+_NEARLY_EQUAL: Final = 1e-3
 _EQUAL: Final = 1e-15
 """Rates that are closer than this are one: over a million days the difference is less than the rounding."""
 
@@ -104,7 +105,7 @@ class Traces:
     @property
     def probability(self) -> FloatArray:
         """How likely the memory is to be recalled, 0 to 1: `1 - e^-strength`."""
-        probability: FloatArray = -np.expm1(-self.strength)
+        probability: FloatArray = 1 - np.exp(-self.strength)
         return probability
 
 
@@ -117,15 +118,17 @@ def gain(importance: Numbers, parameters: ChainParameters) -> FloatArray:
 def ahead(traces: Traces, importance: Numbers, days: Numbers, parameters: ChainParameters) -> Traces:
     """The traces so many days later, if the memory is not used; negative days are none."""
     days = np.maximum(days, 0.0)
-    slow = min(parameters.working_decay, parameters.core_decay)
-    apart = abs(parameters.working_decay - parameters.core_decay)
-    # (e^(-a2 t) - e^(-a1 t)) / (a1 - a2), which is the same with the rates exchanged, and t e^(-a t) for equal ones.
-    through = days if apart < _EQUAL else -np.expm1(-apart * days) / apart
-    fed = gain(importance, parameters) * traces.working * np.exp(-slow * days) * through
-    return Traces(
-        traces.working * np.exp(-parameters.working_decay * days),
-        traces.core * np.exp(-parameters.core_decay * days) + fed,
-    )
+    left_of_working = np.exp(-parameters.working_decay * days)
+    left_of_core = np.exp(-parameters.core_decay * days)
+    apart = parameters.working_decay - parameters.core_decay
+    if abs(apart) > _NEARLY_EQUAL:
+        through = (left_of_core - left_of_working) / apart
+    else:
+        # The difference of nearly equal numbers would be mostly rounding; for equal rates this is t e^(-a t).
+        slow = min(parameters.working_decay, parameters.core_decay)
+        through = np.exp(-slow * days) * (days if abs(apart) < _EQUAL else -np.expm1(-abs(apart) * days) / abs(apart))
+    fed = gain(importance, parameters) * traces.working * through
+    return Traces(traces.working * left_of_working, traces.core * left_of_core + fed)
 
 
 def reinforced(
@@ -188,13 +191,13 @@ def current_traces(candidates: Candidates, now_ms: float, parameters: ChainParam
     since_ms = np.where(fresh, candidates.created_at_ms, at_ms)
     used_later = (candidates.last_accessed_at_ms > since_ms) & (candidates.access_count > 0)
     if used_later.any():
-        places = np.flatnonzero(used_later)
-        then = Traces(np.asarray(traces.working)[places], np.asarray(traces.core)[places])
-        used_ms = candidates.last_accessed_at_ms[places]
-        used = _used(then, candidates.importance[places], elapsed_days(since_ms[places], used_ms), parameters)
-        np.asarray(traces.working)[places] = used.working
-        np.asarray(traces.core)[places] = used.core
-        since_ms[places] = used_ms
+        # All at once and chosen afterwards, which numpy does faster than to pick and put back.
+        used_ms = candidates.last_accessed_at_ms
+        used = _used(traces, candidates.importance, elapsed_days(since_ms, used_ms), parameters)
+        traces = Traces(
+            np.where(used_later, used.working, traces.working), np.where(used_later, used.core, traces.core)
+        )
+        since_ms = np.where(used_later, used_ms, since_ms)
     return traces, elapsed_days(since_ms, now_ms)
 
 
@@ -249,8 +252,14 @@ def _is_core(
 
     Behind the peak of its core trace strength only falls, so a memory that was demoted has not come back.
     """
-    top = ahead(before, importance, np.minimum(days, _peak_days(before, importance, parameters)), parameters)
-    is_core: BoolArray = (np.asarray(top.core) >= parameters.promote_at) & (then.strength >= parameters.demote_below)
+    core, strength = np.asarray(then.core), then.strength
+    is_core: BoolArray = (core >= parameters.promote_at) & (strength >= parameters.demote_below)
+    # More than that has never passed into it, so that most memories are told without looking for the peak.
+    most = before.core + gain(importance, parameters) * before.working / parameters.working_decay
+    open_question = (~is_core) & (strength >= parameters.demote_below) & (most >= parameters.promote_at)
+    if open_question.any():
+        top = ahead(before, importance, np.minimum(days, _peak_days(before, importance, parameters)), parameters)
+        is_core = is_core | (open_question & (np.asarray(top.core) >= parameters.promote_at))
     return is_core
 
 

@@ -1,12 +1,16 @@
 """ACT-R's activation: the log of the odds that a memory is needed, from when it was used and what the context is.
 
-    A_i = B_i + W/m * sum_j (S - ln fan_j) + P * relevance_i + w * importance_i
+    A_i = B_i + W/m * sum_j (S - ln fan_j) + P * relevance_i + w * importance_i - D * doubt_i
 
 `B_i`, the base level, is `ln sum_k (now - t_k)^-d` over the memory's uses (Anderson 2007, *How Can the Human Mind Occur
 in the Physical Universe?*, ch. 3). A store keeps no list of all uses: Petrov's hybrid (2006, *Computationally efficient
 approximation of the base-level learning equation in ACT-R*, Proc. 7th ICCM, 391-392) takes the last ones exactly and
-spreads the others evenly over the time before. Likeness to the question is a cue of its own, as in ACT-R's partial
-matching: among memories used alike it decides.
+spreads the others evenly over the time before.
+
+What a search brings up is not yet of use: a memory that was recalled with others, and not needed, would push itself up
+with every recall. So a recall counts as a small share of a use, and one that helped as a whole one. Likeness to the
+question is a cue of its own, as in ACT-R's partial matching: among memories used alike it decides. What is doubted
+loses.
 """
 
 from __future__ import annotations
@@ -25,6 +29,8 @@ from betterdb_agent_memory.memory.scoring.base import (
     Numbers,
     Scored,
     Term,
+    doubt,
+    or_else,
     summed,
 )
 from betterdb_agent_memory.options.checks import number, options
@@ -36,7 +42,16 @@ RECENT: Final = 4
 """Access times that a memory keeps."""
 
 _NEEDS: Final[frozenset[Need]] = frozenset(
-    ("importance", "created_at_ms", "last_accessed_at_ms", "access_count", "recent_ms", "cues")
+    (
+        "importance",
+        "created_at_ms",
+        "last_accessed_at_ms",
+        "access_count",
+        "recent_ms",
+        "successes",
+        "reliability",
+        "cues",
+    )
 )
 _CLOSE: Final = 1e-9
 
@@ -54,11 +69,13 @@ class ActivationParameters:
     """
 
     decay: Annotated[float, number(0.01, 0.99), Field(description="how fast a use loses its effect (d)")] = 0.5
-    similarity_weight: Annotated[float, number(0, 1_000), Field(description="weight of relevance (P)")] = 12.0
+    recall_share: Annotated[float, number(0, 1), Field(description="share of a use that a mere recall is")] = 0.05
+    similarity_weight: Annotated[float, number(0, 1_000), Field(description="weight of relevance (P)")] = 18.0
     context_weight: Annotated[float, number(0, 1_000), Field(description="weight of all cues together (W)")] = 1.5
     importance_weight: Annotated[float, number(0, 1_000), Field(description="weight of the importance prior")] = 0.5
+    doubt_weight: Annotated[float, number(0, 1_000), Field(description="what a wholly doubted one loses (D)")] = 4.0
     association: Annotated[float, number(0, 100), Field(description="how much a cue of one memory says (S)")] = 4.0
-    threshold: Annotated[float, number(-1_000, 1_000), Field(description="activation of even odds (tau)")] = 4.0
+    threshold: Annotated[float, number(-1_000, 1_000), Field(description="activation of even odds (tau)")] = 8.0
     noise: Annotated[float, number(0.01, 100), Field(description="how soft that threshold is (s)")] = 1.0
 
 
@@ -106,6 +123,35 @@ def base_level(
     return level
 
 
+def level_of_uses(candidates: Candidates, now_ms: float, parameters: ActivationParameters) -> FloatArray:
+    """The base level where a recall is `recall_share` of a use, and one that helped a whole one.
+
+    Powers of ages add up, so the sum is that of the writing, of all recalls by their share, and of those that helped.
+    When they were is not kept: the last of them is taken to have been the last recall.
+    """
+    written = _power(_age(now_ms, candidates.created_at_ms), parameters.decay)
+
+    def all_uses(count: FloatArray, recent_ms: FloatArray | None) -> FloatArray:
+        level = base_level(
+            now_ms,
+            created_at_ms=candidates.created_at_ms,
+            last_accessed_at_ms=candidates.last_accessed_at_ms,
+            access_count=count,
+            recent_ms=recent_ms,
+            decay=parameters.decay,
+        )
+        return np.exp(level)
+
+    share = parameters.recall_share
+    total = (1 - share) * written + share * all_uses(candidates.access_count, candidates.recent_ms)
+    if candidates.successes is not None:
+        helped = np.maximum(or_else(candidates.successes, 0.0), 0.0)
+        # Of a first success in part that part.
+        total += np.minimum(helped, 1.0) * (all_uses(np.maximum(helped, 1.0), None) - written)
+    level: FloatArray = np.log(total)
+    return level
+
+
 def association(fans: FloatArray, strength: float) -> FloatArray:
     """What each cue says of a memory that has it: `S - ln(fan)`, never less than nothing.
 
@@ -141,7 +187,7 @@ def retrieval_probability(activation: Numbers, threshold: float, noise: float) -
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """Activation as a model: terms `base_level`, `similarity`, `context` and `importance`."""
+    """Activation as a model: terms `base_level`, `similarity`, `context`, `importance`, `doubt`."""
 
     parameters: ActivationParameters = DEFAULT_ACTIVATION
 
@@ -152,20 +198,13 @@ class Activation:
 
     @property
     def needs(self) -> frozenset[Need]:
-        """Times and counts of use, cues and importance."""
+        """Times and counts of use, cues, importance and doubt."""
         return _NEEDS
 
     def score(self, candidates: Candidates, now_ms: int) -> Scored:
         """The activation of each candidate, in nats."""
         ours = self.parameters
-        base = base_level(
-            now_ms,
-            created_at_ms=candidates.created_at_ms,
-            last_accessed_at_ms=candidates.last_accessed_at_ms,
-            access_count=candidates.access_count,
-            recent_ms=candidates.recent_ms,
-            decay=ours.decay,
-        )
+        base = level_of_uses(candidates, now_ms, ours)
         if candidates.cues is None or candidates.fans is None:
             context = np.zeros(len(candidates))
         else:
@@ -175,6 +214,7 @@ class Activation:
             Term("similarity", candidates.relevance, ours.similarity_weight),
             Term("context", context, ours.context_weight),
             Term("importance", candidates.importance, ours.importance_weight),
+            Term("doubt", -doubt(candidates), ours.doubt_weight),
         )
 
     def ceiling(self, relevance: float) -> float:

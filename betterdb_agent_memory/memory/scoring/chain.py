@@ -21,6 +21,7 @@ from pydantic import Field
 
 from betterdb_agent_memory.errors import ConfigurationError
 from betterdb_agent_memory.memory.scoring.base import (
+    STRENGTH_WEIGHTS,
     BoolArray,
     Candidates,
     FloatArray,
@@ -28,11 +29,12 @@ from betterdb_agent_memory.memory.scoring.base import (
     Numbers,
     Scored,
     Term,
+    doubt,
     elapsed_days,
     finite,
     summed,
 )
-from betterdb_agent_memory.options import CONTRACT_WEIGHTS, RecallWeights
+from betterdb_agent_memory.options import RecallWeights
 from betterdb_agent_memory.options.checks import number, options
 
 Layer: TypeAlias = Literal["archive", "working", "core"]
@@ -43,7 +45,16 @@ LAYERS: Final[tuple[Layer, ...]] = get_args(Layer)
 _RATE: Final = number(0, 100, above=True, unit=" a day")
 _STRENGTH: Final = number(0, 1_000)
 _NEEDS: Final[frozenset[Need]] = frozenset(
-    ("importance", "created_at_ms", "last_accessed_at_ms", "access_count", "working", "core", "strength_at_ms")
+    (
+        "importance",
+        "created_at_ms",
+        "last_accessed_at_ms",
+        "access_count",
+        "reliability",
+        "working",
+        "core",
+        "strength_at_ms",
+    )
 )
 _NEARLY_EQUAL: Final = 1e-3
 _EQUAL: Final = 1e-15
@@ -74,6 +85,7 @@ and demote_below (0.05), got 0.1
     learning: Annotated[
         float, number(0, 100, above=True), Field(description="what a use adds to a memory that had faded")
     ] = 1.0
+    recall_share: Annotated[float, number(0, 1), Field(description="share of a use that a mere recall is")] = 0.05
     promote_at: Annotated[float, _STRENGTH, Field(description="core trace from which a memory is core")] = 0.25
     demote_below: Annotated[float, _STRENGTH, Field(description="strength below which it leaves the core")] = 0.05
     archive_below: Annotated[float, _STRENGTH, Field(description="both traces of a memory in the archive")] = 0.15
@@ -138,7 +150,8 @@ def reinforced(
 
     A use adds `learning * e^-w` to the working trace w: what it would still bring back by itself learns little, so
     that uses far apart do more than as many in a row (the spacing effect). What was core when it was used is core
-    again: its core trace is at least `promote_at`. `share` (0 to 1) is for a use that counts less than a whole one.
+    again: its core trace is at least `promote_at`. `share` (0 to 1) is for a use that counts less than a
+    whole one: a memory that was recalled and not needed has had `recall_share` of one.
 
     Raises:
         InvalidInputError: a number is not finite.
@@ -180,7 +193,7 @@ def current_traces(candidates: Candidates, now_ms: float, parameters: ChainParam
     """The traces as they were when a memory was last used, and the days since.
 
     A memory without traces has the initial ones from its creation on. One that was recalled after its traces were
-    written, by a client that keeps none, has had one use then: so it is a full citizen.
+    written, by a client that keeps none, has had one recall then: so it is a full citizen.
     """
     nothing = np.full(len(candidates), np.nan)
     at_ms = nothing if candidates.strength_at_ms is None else candidates.strength_at_ms
@@ -193,7 +206,8 @@ def current_traces(candidates: Candidates, now_ms: float, parameters: ChainParam
     if used_later.any():
         # All at once and chosen afterwards, which numpy does faster than to pick and put back.
         used_ms = candidates.last_accessed_at_ms
-        used = _used(traces, candidates.importance, elapsed_days(since_ms, used_ms), parameters)
+        since = elapsed_days(since_ms, used_ms)
+        used = _used(traces, candidates.importance, since, parameters, parameters.recall_share)
         traces = Traces(
             np.where(used_later, used.working, traces.working), np.where(used_later, used.core, traces.core)
         )
@@ -204,11 +218,12 @@ def current_traces(candidates: Candidates, now_ms: float, parameters: ChainParam
 @dataclass(frozen=True, slots=True)
 class Chain:
     """The composite with the probability of recall in the place of recency: terms `similarity`, `strength`,
-    `importance`.
+    `importance`, `doubt`; what is wholly doubted loses `doubt_weight`.
     """
 
     parameters: ChainParameters = DEFAULT_CHAIN
-    weights: RecallWeights = CONTRACT_WEIGHTS
+    weights: RecallWeights = STRENGTH_WEIGHTS
+    doubt_weight: float = 0.2
 
     @property
     def name(self) -> str:
@@ -221,13 +236,14 @@ class Chain:
         return _NEEDS
 
     def score(self, candidates: Candidates, now_ms: int) -> Scored:
-        """`w_sim * relevance + w_rec * p + w_imp * importance`."""
+        """`w_sim * relevance + w_rec * p + w_imp * importance - w_doubt * doubt`."""
         traces, days = current_traces(candidates, now_ms, self.parameters)
         strength = ahead(traces, candidates.importance, days, self.parameters).probability
         return summed(
             Term("similarity", candidates.relevance, self.weights.similarity),
             Term("strength", strength, self.weights.recency),
             Term("importance", candidates.importance, self.weights.importance),
+            Term("doubt", -doubt(candidates), self.doubt_weight),
         )
 
     def ceiling(self, relevance: float) -> float:

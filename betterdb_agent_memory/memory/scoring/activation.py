@@ -69,7 +69,7 @@ class ActivationParameters:
     """
 
     decay: Annotated[float, number(0.01, 0.99), Field(description="how fast a use loses its effect (d)")] = 0.5
-    recall_share: Annotated[float, number(0, 1), Field(description="share of a use that a mere recall is")] = 0.05
+    recall_share: Annotated[float, number(0, 1), Field(description="share of a use that a mere recall is")] = 0.02
     similarity_weight: Annotated[float, number(0, 1_000), Field(description="weight of relevance (P)")] = 18.0
     context_weight: Annotated[float, number(0, 1_000), Field(description="weight of all cues together (W)")] = 1.5
     importance_weight: Annotated[float, number(0, 1_000), Field(description="weight of the importance prior")] = 0.5
@@ -109,18 +109,10 @@ def base_level(
     `recent_ms` the creation, too, counts exactly, and so does a last access that is later than all of them, by a
     client that does not keep them. How close it comes on simulated histories: docs/dynamics.md.
     """
-    age = _age(now_ms, created_at_ms)
-    last = _age(now_ms, last_accessed_at_ms)
+    age, last = _age(now_ms, created_at_ms), _age(now_ms, last_accessed_at_ms)
     if recent_ms is None:
-        exact, since, others = _power(last, decay), last, access_count
-    else:
-        # The last access of a memory that has had none is its creation.
-        exact, since, known = _known_uses(now_ms, recent_ms, np.where(access_count > 0, last, np.inf), decay)
-        since = np.where(known > 0, since, age)
-        exact = exact + _power(age, decay)
-        others = np.maximum(access_count - known, 0.0)
-    level: FloatArray = np.log(exact + others * _mean_power(since, np.maximum(age, since), decay))
-    return level
+        return np.log(_sum_by_last(age, last, access_count, decay))
+    return np.log(_sum_by_recent(age, last, access_count, _age(now_ms, recent_ms), decay))
 
 
 def level_of_uses(candidates: Candidates, now_ms: float, parameters: ActivationParameters) -> FloatArray:
@@ -129,25 +121,18 @@ def level_of_uses(candidates: Candidates, now_ms: float, parameters: ActivationP
     Powers of ages add up, so the sum is that of the writing, of all recalls by their share, and of those that helped.
     When they were is not kept: the last of them is taken to have been the last recall.
     """
-    written = _power(_age(now_ms, candidates.created_at_ms), parameters.decay)
-
-    def all_uses(count: FloatArray, recent_ms: FloatArray | None) -> FloatArray:
-        level = base_level(
-            now_ms,
-            created_at_ms=candidates.created_at_ms,
-            last_accessed_at_ms=candidates.last_accessed_at_ms,
-            access_count=count,
-            recent_ms=recent_ms,
-            decay=parameters.decay,
-        )
-        return np.exp(level)
-
-    share = parameters.recall_share
-    total = (1 - share) * written + share * all_uses(candidates.access_count, candidates.recent_ms)
+    decay, share, count = parameters.decay, parameters.recall_share, candidates.access_count
+    age, last = _age(now_ms, candidates.created_at_ms), _age(now_ms, candidates.last_accessed_at_ms)
+    written = _power(age, decay)
+    if candidates.recent_ms is None:
+        recalled = _sum_by_last(age, last, count, decay)
+    else:
+        recalled = _sum_by_recent(age, last, count, _age(now_ms, candidates.recent_ms), decay)
+    total = (1 - share) * written + share * recalled
     if candidates.successes is not None:
         helped = np.maximum(or_else(candidates.successes, 0.0), 0.0)
         # Of a first success in part that part.
-        total += np.minimum(helped, 1.0) * (all_uses(np.maximum(helped, 1.0), None) - written)
+        total += np.minimum(helped, 1.0) * (_sum_by_last(age, last, np.maximum(helped, 1.0), decay) - written)
     level: FloatArray = np.log(total)
     return level
 
@@ -214,7 +199,7 @@ class Activation:
             Term("similarity", candidates.relevance, ours.similarity_weight),
             Term("context", context, ours.context_weight),
             Term("importance", candidates.importance, ours.importance_weight),
-            Term("doubt", -doubt(candidates), ours.doubt_weight),
+            Term("doubt", 0.0 - doubt(candidates), ours.doubt_weight),
         )
 
     def ceiling(self, relevance: float) -> float:
@@ -222,23 +207,29 @@ class Activation:
         return np.inf
 
 
-def _known_uses(
-    now_ms: float, recent_ms: FloatArray, last: FloatArray, decay: float
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Of the accesses whose times are known the sum of powers, the largest age, and how many they are."""
-    total, oldest, known = np.zeros_like(last), np.zeros_like(last), np.zeros_like(last)
-    newest = np.full_like(last, np.inf)
+def _sum_by_last(age: FloatArray, last: FloatArray, count: FloatArray, decay: float) -> FloatArray:
+    """The powers of the writing and `count` accesses: of the last one exactly, of the others as if spread evenly."""
+    return _power(last, decay) + count * _mean_power(last, np.maximum(age, last), decay)
+
+
+def _sum_by_recent(
+    age: FloatArray, last: FloatArray, count: FloatArray, recent: FloatArray, decay: float
+) -> FloatArray:
+    """The same, of the writing and of those accesses exactly whose ages are known (a row a memory)."""
+    total, newest, oldest, known = _power(age, decay), np.full_like(age, np.inf), np.zeros_like(age), np.zeros_like(age)
     # By column: numpy is slow along an axis of four.
-    for column in recent_ms.T:
-        ages = _age(now_ms, column)
+    for ages in recent.T:
         there = ~np.isnan(ages)
-        total += np.where(there, _power(ages, decay), 0.0)
+        total = total + np.where(there, _power(ages, decay), 0.0)
         newest, oldest = np.fmin(newest, ages), np.fmax(oldest, ages)
         known += there
-    # Half a second: two clocks may have written the two fields, but hardly about two recalls.
-    apart = last < newest - 0.5
+    # Half a second: two clocks may have written the two fields, but hardly about two recalls. The last access of a
+    # memory that has had none is its creation.
+    apart = (last < newest - 0.5) & (count > 0)
     total += np.where(apart, _power(last, decay), 0.0)
-    return total, np.fmax(oldest, np.where(apart, last, 0.0)), known + apart
+    oldest, known = np.fmax(oldest, np.where(apart, last, 0.0)), known + apart
+    since = np.where(known > 0, oldest, age)
+    return total + np.maximum(count - known, 0.0) * _mean_power(since, np.maximum(age, since), decay)
 
 
 def _age(now_ms: float, at_ms: FloatArray) -> FloatArray:

@@ -243,7 +243,7 @@ class Chain:
             Term("similarity", candidates.relevance, self.weights.similarity),
             Term("strength", strength, self.weights.recency),
             Term("importance", candidates.importance, self.weights.importance),
-            Term("doubt", -doubt(candidates), self.doubt_weight),
+            Term("doubt", 0.0 - doubt(candidates), self.doubt_weight),
         )
 
     def ceiling(self, relevance: float) -> float:

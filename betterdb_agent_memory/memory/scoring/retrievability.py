@@ -280,7 +280,7 @@ class Retrievability:
             Term("similarity", candidates.relevance, self.weights.similarity),
             Term("retrievability", left, self.weights.recency),
             Term("importance", candidates.importance, self.weights.importance),
-            Term("doubt", -doubt(candidates), self.doubt_weight),
+            Term("doubt", 0.0 - doubt(candidates), self.doubt_weight),
         )
 
     def ceiling(self, relevance: float) -> float:

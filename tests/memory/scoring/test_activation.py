@@ -152,7 +152,7 @@ def test_it_falls_with_time_and_rises_with_use(age, later, count, decay):
     assert level(0, count + 1) > level(0, count)
 
 
-def level(recalls, successes, *, share=0.05, last_days=1.0):
+def level(recalls, successes, *, share=0.02, last_days=1.0):
     of_one: dict[str, Any] = {
         "created_at_ms": np.array([NOW_MS - 100.0 * DAY_MS]),
         "last_accessed_at_ms": np.array([NOW_MS - (last_days if recalls else 100.0) * DAY_MS]),
@@ -164,9 +164,9 @@ def level(recalls, successes, *, share=0.05, last_days=1.0):
 
 
 def test_a_recall_that_helped_counts_for_many_that_did_not():
-    assert level(5, 5) > level(40, 0) > level(5, 0) > level(0, 0)
+    assert level(5, 5) > level(100, 0) > level(5, 0) > level(0, 0)
     assert level(5, np.nan) == level(5, None) == level(5, 0)
-    assert level(1, 1) - level(0, 0) > 5 * (level(1, 0) - level(0, 0))
+    assert level(1, 1) - level(0, 0) > 8 * (level(1, 0) - level(0, 0))
 
 
 def test_where_every_recall_counts_whole_it_is_the_plain_base_level():

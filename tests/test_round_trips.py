@@ -8,11 +8,12 @@ import pytest
 import redis.asyncio
 import valkey.asyncio
 
-from betterdb_agent_memory import Id, Importance, MemoryListOptions, MemoryStore, Tag
+from betterdb_agent_memory import DeferredReinforcement, Id, Importance, MemoryListOptions, MemoryStore, Tag
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from tests.embedding import AHEAD, at_angle, embed
 from tests.proxy import Proxy
 from tests.servers import ValkeyServer
+from tests.waiting import NEVER_SECONDS
 
 
 @pytest.fixture
@@ -79,7 +80,11 @@ async def test_deferred_recall_is_one_and_a_flush_is_one(
     warm_store: MemoryStore, engine: ValkeyEngine, counted: Callable[..., int]
 ) -> None:
     store = MemoryStore(
-        client=engine, name=warm_store.name, embed_fn=embed, default_threshold=2.0, reinforcement="deferred"
+        client=engine,
+        name=warm_store.name,
+        embed_fn=embed,
+        default_threshold=2.0,
+        reinforcement=DeferredReinforcement(interval_seconds=NEVER_SECONDS),
     )
     await store.recall(AHEAD, thread_id="t")
     await store.flush()

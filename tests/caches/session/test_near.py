@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
-from time import monotonic
 
 import pytest
 
@@ -120,13 +118,17 @@ async def test_a_sliding_value_is_near_until_a_read_would_renew_it(opened: Open)
 
 
 async def test_a_value_that_is_read_all_the_time_lives_on(opened: Open) -> None:
-    session = opened(1, near=NearCacheOptions(max_age_seconds=600))
+    stopwatch = Stopwatch()
+    session = opened(100, near=near(stopwatch))
     await session.cache.set("t", "slides", "1")
-    end = monotonic() + 1.8
-    while monotonic() < end:
+    for _ in range(3):
+        await session.expire("t", "slides", 50)  # as if half of its time had passed
         assert await session.cache.get("t", "slides") == "1"
-        await asyncio.sleep(0.01)
-    assert held(session).hits > held(session).misses
+        left_ms = await session.left_ms("t", "slides")
+        assert left_ms is not None
+        assert left_ms > 90_000
+        stopwatch.seconds += 1.0
+    assert held(session).misses == 3
 
 
 async def test_a_flush_and_a_close_forget(tmp_path: Path) -> None:

@@ -93,9 +93,12 @@ async def test_a_field_that_another_thread_takes_over_is_seen_at_once(opened: Op
 async def test_a_field_that_has_expired_does_not_come_back(opened: Open) -> None:
     session = opened(near=NearCacheOptions(max_age_seconds=600))
     await session.cache.set("t", "stays", "1")
-    await session.cache.set("t", "goes", "2", ttl=1)
-    assert await session.cache.get("t", "goes") == "2"
-    assert await session.cache.get_all("t") == {"stays": "1", "goes": "2"}
+    # A second may pass before it was read.
+    while held(session).hits < 2:
+        await session.cache.set("t", "goes", "2", ttl=1)
+        for _ in range(2):
+            await session.cache.get("t", "goes")
+            await session.cache.get_all("t")
     await comes(lambda: session.cache.get("t", "goes", fresh=True), expected=None)
     assert await session.cache.get("t", "goes") is None
     assert await session.cache.get_all("t") == {"stays": "1"}

@@ -19,8 +19,8 @@ class Proxy(Relay):
     pipelined commands count once, however many packets they take.
     """
 
-    def __init__(self, server_port: int) -> None:
-        super().__init__(server_port)
+    def __init__(self, server_port: int, *, port: int = 0) -> None:
+        super().__init__(server_port, port=port)
         self.round_trips = 0
         self._faults: list[tuple[Fault, bytes]] = []
         self._writers: set[asyncio.StreamWriter] = set()

@@ -15,10 +15,13 @@ _T = TypeVar("_T")
 
 
 class Relay:
-    """`with Relay(port) as relay:` hands what comes to `relay.port` to the server behind it, and its replies back."""
+    """`with Relay(port) as relay:` hands what comes to `relay.port` to the server behind it, and its replies back.
 
-    def __init__(self, server_port: int, *, tls: ssl.SSLContext | None = None) -> None:
-        self.port = 0
+    A `port` may be given; otherwise it is a free one.
+    """
+
+    def __init__(self, server_port: int, *, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
+        self.port = port
         self.server_port = server_port
         self.connections = 0
         self._tls = tls
@@ -52,7 +55,7 @@ class Relay:
         await until_one_ends(pump(client[0], server[1]), pump(server[0], client[1]))
 
     async def _open(self) -> None:
-        self._server = await asyncio.start_server(self.accept, "127.0.0.1", 0, ssl=self._tls)
+        self._server = await asyncio.start_server(self.accept, "127.0.0.1", self.port, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:

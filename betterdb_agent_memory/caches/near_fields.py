@@ -15,7 +15,7 @@ from betterdb_agent_memory.options import NearCacheOptions
 Texts: TypeAlias = Mapping[str, str | None]
 """Fields by name; None for one that is not there."""
 
-_ENTRY_BYTES: Final = 1_200
+_ENTRY_BYTES: Final = 750
 _FIELD_BYTES: Final = 160
 """What an entry and each of its fields take, measured, beside names and texts."""
 

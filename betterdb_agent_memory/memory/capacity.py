@@ -131,8 +131,9 @@ class Capacity:
     async def _trim(self, group: str, limit: int, lease: HeldLease) -> None:
         since = self._counts.now()
         retention = Retention.at(self._clock(), self._config())
+        began = monotonic()
         size, evicted = await self._evictor.trim(
-            group, limit, retention, lease, at_once=lambda: self._pace(group, limit)
+            group, limit, retention, lease, at_once=lambda: self._pace(group, limit, monotonic() - began)
         )
         if evicted:
             self._on_evicted(evicted)
@@ -145,12 +146,12 @@ class Capacity:
             kept = await self._evictor.recount(group, lease)
         self._counts.corrected(group, kept, since=since)
 
-    def _pace(self, group: str, limit: int) -> int:
+    def _pace(self, group: str, limit: int, seconds: float) -> int:
         """How many memories leave with the next request: few where a write of ours would wait for it."""
         size = self._counts.size_of(group)
         if size is None or self._counts.is_quiet(group, _QUIET_SECONDS):
             return MOST_AT_ONCE
-        return pace_of(size, limit)
+        return pace_of(size, limit, seconds)
 
     async def _trim_if_crowded(self, group: str, allowed: int) -> None:
         for _ in range(_LOOKS):

@@ -172,10 +172,12 @@ async def test_a_killed_deletion_is_gone_on_with(make_agent: MakeAgent, url: str
         sys.executable, "-c", KILLED, url, store_name, cwd=Path(__file__).parents[2]
     )
     keeper = agent.tenant("acme").keeper
-    async with asyncio.timeout(30):
-        while (await keeper.current(look=True)).phase != "deleting":  # noqa: ASYNC110 - told by the engine
-            await asyncio.sleep(0.01)
-    worker.send_signal(signal.SIGKILL)
+    try:
+        async with asyncio.timeout(25):
+            while (await keeper.current(look=True)).phase != "deleting":  # noqa: ASYNC110 - told by the engine
+                await asyncio.sleep(0.01)
+    finally:
+        worker.send_signal(signal.SIGKILL)
     assert await worker.wait() == -signal.SIGKILL
     with pytest.raises(ConfigurationError, match=r'agent\.tenants\.delete\("acme"\)'):
         await agent.tenant("acme").memory.recall("note")

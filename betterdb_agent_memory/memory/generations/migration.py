@@ -441,7 +441,10 @@ class EmbeddingMigration:
             )
 
     async def _count(self, records: Records) -> int:
-        return await records.count(Filter()) if (await records.prepare(None)).dimensions is not None else 0
+        try:
+            return await records.count(Filter()) if (await records.prepare(None)).dimensions is not None else 0
+        except IndexMissingError:
+            return 0  # dropped between the two, by whoever has brought the change to its end
 
     def _records(self, number: int) -> Records:
         return self._engine.records(generation_collection(self._name, number))

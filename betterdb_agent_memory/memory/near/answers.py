@@ -19,7 +19,7 @@ Triple: TypeAlias = tuple[bytes | None, bytes | None, bytes | None]
 do."""
 
 _ANSWER_BYTES: Final = 1_200
-_HIT_BYTES: Final = 1_600
+_HIT_BYTES: Final = 1_100
 """What an answer and each of its hits take, measured, beside what varies: texts, tags and metadata."""
 
 

@@ -31,7 +31,7 @@ def checked_scoring(value: object) -> ScoringChoice:
             hash(value)
         except TypeError:
             raise InvalidInputError(
-                f"a ScoringModel must be hashable, such as a frozen dataclass: answers are kept by it. Got {value!r:.80}"
+                f"a ScoringModel must be hashable, as a frozen dataclass is: answers are kept by it. Got {value!r:.80}"
             ) from None
         return value
     raise InvalidInputError(

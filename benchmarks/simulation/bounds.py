@@ -1,6 +1,6 @@
 """Systems that need no store: the bounds, and what a formula would do. Vectors are numpy arrays in this process.
 
-`Ideal` knows the model, its numbers and the truth, and answers by the odds of need: nobody who sees only what is
+`ideal` knows the model, its numbers and the truth, and answers by the odds of need: nobody who sees only what is
 said and asked can do better on average. `Ranked` remembers everything in arrays and ranks it by a formula of
 `formulas.py`: with similarity alone it is the lower bound, and with any other it says what the formula is worth
 before a store computes it.
@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from benchmarks.simulation.driving import Hit, K, Reference
 from benchmarks.simulation.events import Answers, Found, Night, Say, Size
-from benchmarks.simulation.formulas import Chain, Formula, Traces, confidence
+from benchmarks.simulation.formulas import Chain, Formula, Traces
 from benchmarks.simulation.world import Life, Model
 from betterdb_agent_memory.embedders import WordLlamaEmbedder
 
 Vectors = NDArray[np.float64]
+DIMENSIONS = 256
 RELIABILITY = Model().reliability
 
 
@@ -58,26 +59,30 @@ class Embedded:
         return self._vectors[text]
 
 
-_COLUMNS = ("importance", "created_ms", "last_ms", "count", "working", "core", "strength_ms", "uses", "successes")
+_COLUMNS = (
+    *("importance", "created_ms", "recalls", "recalled_ms", "uses", "successes", "helped_ms"),
+    *("working", "core", "strength_ms", "reliability"),
+)
 
 
 class Ranked:
-    """A system of arrays that ranks by a formula the candidates nearest to the question.
+    """A system of arrays that ranks by a formula the `candidates` nearest to the question.
 
-    What a correction replaces is gone; what is contradicted is doubted. Every memory that is recalled counts as
-    used (`reinforce="all"`), or only those of an answer that pleased ("pleased"), or none ("none").
+    What a correction replaces is gone; what is contradicted is doubted.
     """
 
-    def __init__(self, embedded: Embedded, formula: Formula, *, reinforce: str = "all", candidates: int = 64) -> None:
+    def __init__(
+        self, embedded: Embedded, formula: Formula, *, candidates: int = 64, confidence: Formula | None = None
+    ) -> None:
         self._embedded = embedded
         self._formula = formula
-        self._reinforce = reinforce
+        self._confidence = confidence
         self._candidates = candidates
-        self._now_ms = 0.0
-        self._columns = {name: np.zeros(0) for name in (*_COLUMNS, "doubted", "reliability", "gone")}
-        self._vectors = np.zeros((0, 256))
-        self._length = 0
         self._chain = formula if isinstance(formula, Chain) else Chain()
+        self._now_ms = 0.0
+        self._length = 0
+        self._vectors = np.zeros((0, DIMENSIONS))
+        self._columns = {name: np.zeros(0) for name in (*_COLUMNS, "doubted", "gone")}
 
     def advance(self, now_ms: int) -> None:
         self._now_ms = float(now_ms)
@@ -85,13 +90,13 @@ class Ranked:
     def remember(self, said: Say) -> Reference:
         if self._length == len(self._vectors):
             more = max(256, self._length)
-            self._vectors = np.concatenate([self._vectors, np.zeros((more, 256))])
+            self._vectors = np.concatenate([self._vectors, np.zeros((more, DIMENSIONS))])
             self._columns = {name: np.concatenate([column, np.zeros(more)]) for name, column in self._columns.items()}
         place = self._length
         self._length += 1
         self._vectors[place] = self._embedded.of(said.text)
-        at = {"created_ms": self._now_ms, "last_ms": self._now_ms, "strength_ms": self._now_ms}
-        stored = {"importance": said.importance, "working": 1.0, "reliability": RELIABILITY[said.kind], **at}
+        times = dict.fromkeys(("created_ms", "recalled_ms", "helped_ms", "strength_ms"), self._now_ms)
+        stored = {"importance": said.importance, "working": 1.0, "reliability": RELIABILITY[said.kind], **times}
         for name, value in stored.items():
             self._columns[name][place] = value
         return str(place)
@@ -101,23 +106,25 @@ class Ranked:
         return self.remember(said)
 
     def recall(self, question: str, context: Sequence[str], k: int) -> Sequence[Hit]:
-        likeness = self._vectors[: self._length] @ self._embedded.of(" ".join((question, *context)))
-        likeness = np.where(self._columns["gone"][: self._length] > 0, -2.0, likeness)
-        places = np.argsort(-likeness, kind="stable")[: self._candidates]
-        places = places[likeness[places] > -2.0]
-        traces = self._traces(places, likeness[places])
+        there = np.flatnonzero(self._columns["gone"][: self._length] == 0)
+        likeness = self._vectors[there] @ self._embedded.of(" ".join((question, *context)))
+        nearest = np.argsort(-likeness, kind="stable")[: self._candidates]
+        traces = self._traces(there[nearest], likeness[nearest])
         best = np.argsort(-self._formula(traces), kind="stable")[:k]
-        sure = confidence(traces)[best]
-        if self._reinforce == "all":
-            self._used(places[best])
-        return [Hit(str(place), float(one)) for place, one in zip(places[best], sure, strict=True)]
+        sure = [None] * len(best) if self._confidence is None else self._confidence(traces)[best].tolist()
+        places = there[nearest][best]
+        self._columns["recalls"][places] += 1
+        self._columns["recalled_ms"][places] = self._now_ms
+        self._strengthen(places, self._chain.recall_share)
+        return [Hit(str(place), one) for place, one in zip(places, sure, strict=True)]
 
     def feedback(self, hits: Sequence[Hit], used: Sequence[Reference], value: float) -> None:
         places = np.array([int(reference) for reference in used])
         self._columns["uses"][places] += 1
-        self._columns["successes"][places] += value > 0
-        if self._reinforce == "pleased" and value > 0:
-            self._used(places)
+        if value > 0:
+            self._columns["successes"][places] += 1
+            self._columns["helped_ms"][places] = self._now_ms
+            self._strengthen(places, 1.0)
 
     def night(self, day: int) -> None:
         """Nothing: what a formula says follows from the time alone."""
@@ -126,13 +133,11 @@ class Ranked:
         return self._length, self._length - int(self._columns["gone"].sum())
 
     def _traces(self, places: NDArray[np.int64], likeness: Vectors) -> Traces:
-        columns = {name: self._columns[name][places] for name in (*_COLUMNS, "reliability")}
+        columns = {name: self._columns[name][places] for name in _COLUMNS}
         return Traces(self._now_ms, likeness, doubted=self._columns["doubted"][places] > 0, **columns)
 
-    def _used(self, places: NDArray[np.int64]) -> None:
-        working, core = self._chain.used(self._traces(places, np.zeros(len(places))))
+    def _strengthen(self, places: NDArray[np.int64], share: float) -> None:
+        working, core = self._chain.used(self._traces(places, np.zeros(len(places))), share)
         self._columns["working"][places] = working
         self._columns["core"][places] = core
         self._columns["strength_ms"][places] = self._now_ms
-        self._columns["last_ms"][places] = self._now_ms
-        self._columns["count"][places] += 1

@@ -42,7 +42,7 @@ class Ask:
     """A question. `needed` are the statements that would have helped (the judge's; no system sees them).
 
     `context` are words of what is being worked on. `feedback` says whether the user reacts to the answer, `honest`
-    whether the reaction is the opposite of what it should be.
+    whether the reaction is what it should be, and not the opposite.
     """
 
     at_ms: int

@@ -153,7 +153,7 @@ class _Fact:
     statements: list[str] = field(default_factory=list)
 
     def probability(self, day: int, exponent: float) -> float:
-        odds = math.exp(self.log_odds - exponent * math.log(max(day - self.last_day, 1)))
+        odds = odds_of_need(self.log_odds, max(day - self.last_day, 1), exponent)
         return odds / (1 + odds)
 
 
@@ -163,6 +163,15 @@ class _Known:
 
     facts: Sequence[_Fact]
     chances: Mapping[int, float]
+
+
+def odds_of_need(log_odds: float, days: int, exponent: float) -> float:
+    """The odds that a fact is needed so many days (at least 1) after it was needed or said.
+
+    >>> round(odds_of_need(0.0, 16, 0.75), 6)
+    0.125
+    """
+    return math.exp(log_odds - exponent * math.log(days))
 
 
 def live(seed: int, model: Model | None = None) -> Life:

@@ -176,7 +176,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--server", action="store_true", help="ours on a server as well, which is started")
     parser.add_argument("--peers", type=_names_of(PEERS), default=list(PEERS), help="neuromemory; '' for none")
     parser.add_argument(
-        "--settings", nargs="+", default=list(SETTINGS), help="of neuromemory: PRESET,words|or|cues,nightly|never"
+        "--settings",
+        nargs="+",
+        default=list(SETTINGS),
+        help="of neuromemory: PRESET,words|or|cues,nightly|never[,flat][,sure]",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
     parser.add_argument("--from", dest="figures", type=Path, metavar="FILE", help="measure nothing: figures of --json")

@@ -12,9 +12,11 @@ every night    `consolidate` and `forget`, as its README has them in a cron job
 Its full-text search takes the question as an expression of its own: a question mark, a comma or an apostrophe is a
 syntax error, so punctuation is taken out. Three ways of asking are tried: the words as they stand ("words"); the
 words without the small ones of English, joined by OR ("or"); and these, given as words of the context too ("cues").
-Maintenance is nightly or never. The store is in memory, as its README offers: a year on a disk takes hours.
+Maintenance is nightly or never. "flat" recalls without the links between memories (`graph_expand=False`), "sure" only
+what it is sure of (`min_confidence=.5`, which most of what was contradicted does not reach). The store is in memory, as
+its README offers: a year on a disk takes hours.
 
-    python -m benchmarks.peers.with_neuromemory FOLDER PRESET,ASKING,NIGHTS ...
+    python -m benchmarks.peers.with_neuromemory FOLDER PRESET,ASKING,NIGHTS[,flat][,sure] ...
 
 reads FOLDER/events.jsonl, lives through it once for each setting, and writes FOLDER/answers.json.
 """
@@ -24,7 +26,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +36,8 @@ from benchmarks.simulation.driving import Hit, Reference, drive
 from benchmarks.simulation.events import START_MS, Say, plain_answers, read_events
 
 PRAISE, BLAME = "perfect, that is exactly right, thank you", "no, that is wrong"
+
+OPTIONS: Mapping[str, Mapping[str, Any]] = {"flat": {"graph_expand": False}, "sure": {"min_confidence": 0.5}}
 
 _SMALL_WORDS = frozenset(
     re.findall(
@@ -48,13 +52,14 @@ _SMALL_WORDS = frozenset(
 class Neuromemory:
     """A `Memory` of a preset; `travel` sets the clock it sees."""
 
-    def __init__(self, preset: str, asking: str, nightly: bool, travel: Any) -> None:
+    def __init__(self, preset: str, asking: str, nightly: bool, recalling: Mapping[str, Any], travel: Any) -> None:
         from engram import Memory
         from engram.config import MemoryConfig
 
         self._memory = Memory(":memory:", config=getattr(MemoryConfig, preset)())
         self._asking = asking
         self._nightly = nightly
+        self._recalling = recalling
         self._travel = travel
 
     def advance(self, now_ms: int) -> None:
@@ -76,7 +81,7 @@ class Neuromemory:
         if self._asking == "cues":
             cues += words
         expression = (" " if self._asking == "words" else " OR ").join(words)
-        found = self._memory.recall(expression, limit=k, context=cues or None)
+        found = self._memory.recall(expression, limit=k, context=cues or None, **self._recalling)
         return [Hit(hit["id"], hit["confidence"]) for hit in found]
 
     def feedback(self, hits: Sequence[Hit], used: Sequence[Reference], value: float) -> None:
@@ -106,9 +111,10 @@ def main(folder: Path, settings: Sequence[str]) -> None:
     events = read_events(folder / "events.jsonl")
     answers = {}
     for setting in settings:
-        preset, asking, nights = setting.split(",")
+        preset, asking, nights, *chosen = setting.split(",")
+        recalling = {name: value for one in chosen for name, value in OPTIONS[one].items()}
         with time_machine.travel(datetime.fromtimestamp(START_MS / 1000, UTC), tick=False) as travel:
-            system = Neuromemory(preset, asking, nights == "nightly", travel)
+            system = Neuromemory(preset, asking, nights == "nightly", recalling, travel)
             answers[setting] = plain_answers(drive(system, events))
     stored = {"answers": answers, "versions": {"neuromemory-ai": version("neuromemory-ai")}}
     (folder / "answers.json").write_text(json.dumps(stored), encoding="utf-8")

@@ -31,7 +31,7 @@ def plots(found: Sequence[Lived], folder: Path) -> None:
             sizes = [fmean(size.active for size in day) for day in by_day]
             axes.plot([day[0].day for day in by_day], sizes, label=name, **{**style, "marker": None})
     with _axes(folder / "dynamics-calibration.svg", "confidence that a system gives", "share that is right") as axes:
-        axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8)
+        axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, label="perfect")
         for style, (name, lives) in zip(_styles(), systems.items(), strict=False):
             bins = pooled([bin for one in lives for bin in one.whole.bins])
             if bins:

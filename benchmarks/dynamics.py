@@ -65,7 +65,7 @@ WITH_CONFIDENCE = ("activation", "chain")
 FILE, SERVER = "ours, file", "ours, server"
 SYSTEMS = ("ideal", *FORMULAS, "ours")
 PEERS = ("neuromemory",)
-SETTINGS = ("default,cues,nightly",)
+SETTINGS = ("default,or,nightly", "default,cues,nightly,flat,sure")
 LEAST_TIMES_THE_PEER = 1.3
 MOST_CALIBRATION_ERROR = 0.1
 

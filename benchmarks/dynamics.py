@@ -72,15 +72,11 @@ MOST_CALIBRATION_ERROR = 0.1
 
 def main() -> None:
     arguments = _arguments()
-    if arguments.figures is not None:
-        stored = json.loads(arguments.figures.read_text(encoding="utf-8"))
-        days, found, versions = stored["days"], from_plain(stored["lives"]), stored["versions"]
-    else:
-        days = arguments.days
-        found, versions = _measured(arguments)
+    days, found, versions = _read(arguments.figures) if arguments.figures else (arguments.days, *_measured(arguments))
     for table in report(found, days).values():
         print(f"\n{table}")
-    print("\n" + ", ".join(f"{package} {version}" for package, version in versions.items()))
+    if versions:
+        print("\n" + ", ".join(f"{package} {version}" for package, version in versions.items()))
     if arguments.json is not None:
         stored = {"days": days, "versions": versions, "lives": plain(found)}
         arguments.json.write_text(json.dumps(stored, indent=1), encoding="utf-8")
@@ -90,6 +86,20 @@ def main() -> None:
     print("\n".join(missed) or "every target is met")
     if missed and arguments.check:
         raise SystemExit(1)
+
+
+def _read(files: Sequence[Path]) -> tuple[int, list[Lived], dict[str, str]]:
+    """The length of the lives, and the figures and versions of all files.
+
+    Raises:
+        SystemExit: their lives are not of one length.
+    """
+    stored = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    lengths = sorted({one["days"] for one in stored})
+    if len(lengths) > 1:
+        raise SystemExit(f"lives of {lengths} days cannot be compared: name files of one length")
+    versions = {package: version for one in stored for package, version in one["versions"].items()}
+    return lengths[0], [life for one in stored for life in from_plain(one["lives"])], versions
 
 
 def _measured(arguments: argparse.Namespace) -> tuple[list[Lived], dict[str, str]]:
@@ -182,7 +192,9 @@ def _arguments() -> argparse.Namespace:
         help="of neuromemory: PRESET,words|or|cues,nightly|never[,flat][,sure]",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
-    parser.add_argument("--from", dest="figures", type=Path, metavar="FILE", help="measure nothing: figures of --json")
+    parser.add_argument(
+        "--from", dest="figures", type=Path, nargs="+", metavar="FILE", help="measure nothing: figures of --json"
+    )
     parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw them there (needs matplotlib)")
     parser.add_argument("--check", action="store_true", help="end with 1 when a target is missed")
     arguments = parser.parse_args()

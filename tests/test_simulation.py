@@ -227,6 +227,22 @@ def test_figures_of_a_life_that_can_be_counted_by_hand() -> None:
     assert (figures.held, figures.active) == (4, 0)
 
 
+def test_what_was_corrected_twice_is_below_its_latest_correction() -> None:
+    life = judged_life(
+        said("first", 1),
+        said("second", 2, how="correct", replaces="first"),
+        said("third", 3, how="correct", replaces="second"),
+        asked("q", 4, "third"),
+        values={0: [(START_MS, "3")]},
+        claims={"first": Claim(0, "1"), "second": Claim(0, "2"), "third": Claim(0, "3")},
+    )
+    sizes = drive(Listing(), life.events).sizes
+    above = judge(life, Answers({"q": [Found("third"), Found("first")]}, sizes, 0, 0), 0, 1)
+    assert (above.corrections["correct"].cases, above.corrections["correct"].share) == (2, 1.0)
+    below = judge(life, Answers({"q": [Found("first"), Found("third")]}, sizes, 0, 0), 0, 1)
+    assert (below.corrections["correct"].cases, below.corrections["correct"].share) == (2, 0.5)
+
+
 def test_days_without_a_question_are_no_figure() -> None:
     life = judged_life(said("a", 1), values={0: [(START_MS, "1")]}, claims={"a": Claim(0, "1")})
     with pytest.raises(ValueError, match="from day 0 to day 1"):

@@ -14,6 +14,8 @@ from benchmarks.simulation.results import Lived, by_system
 _GREY = "#808080"
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#f0e442")
 _MARKS = "os^Dv<>P"
+_EVERY_DAYS = 5
+"""Sizes are drawn this often."""
 
 
 def plots(found: Sequence[Lived], folder: Path) -> None:
@@ -27,7 +29,7 @@ def plots(found: Sequence[Lived], folder: Path) -> None:
         axes.set_ylim(0, 1)
     with _axes(folder / "dynamics-size.svg", "day", "memories that are not archived") as axes:
         for style, (name, lives) in zip(_styles(), systems.items(), strict=False):
-            by_day = list(zip(*(one.sizes for one in lives), strict=True))
+            by_day = list(zip(*(one.sizes for one in lives), strict=True))[_EVERY_DAYS - 1 :: _EVERY_DAYS]
             sizes = [fmean(size.active for size in day) for day in by_day]
             axes.plot([day[0].day for day in by_day], sizes, label=name, **{**style, "marker": None})
     with _axes(folder / "dynamics-calibration.svg", "confidence that a system gives", "share that is right") as axes:

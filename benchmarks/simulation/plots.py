@@ -12,7 +12,7 @@ from benchmarks.simulation.judging import Bin
 from benchmarks.simulation.results import Lived, by_system
 
 _GREY = "#808080"
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#f0e442")
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999933", "#882255")
 _MARKS = "os^Dv<>P"
 _EVERY_DAYS = 5
 """Sizes are drawn this often."""

@@ -3,6 +3,7 @@
     python -m benchmarks.dynamics                                # three lives of 365 days, every system
     python -m benchmarks.dynamics --days 60 --seeds 1 --peers '' # half a minute
     python -m benchmarks.dynamics --systems similarity,activation --first-seed 100
+    python -m benchmarks.dynamics --from a.json b.json --page benchmarks/README.md --plots docs/images
 
 A life (`simulation/world.py` states the model and its numbers) is what is said, corrected, asked and reacted to; the
 same events reach every system in the same order, with its natural calls and a simulated clock. Rows:
@@ -35,6 +36,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.peers.environments import run_peer
+from benchmarks.scale.report import write_into
 from benchmarks.simulation import formulas
 from benchmarks.simulation.bounds import Embedded, Ranked, ideal
 from benchmarks.simulation.driving import drive
@@ -75,13 +77,16 @@ MOST_CALIBRATION_ERROR = 0.1
 def main() -> None:
     arguments = _arguments()
     days, found, versions = _read(arguments.figures) if arguments.figures else (arguments.days, *_measured(arguments))
-    for table in report(found, days).values():
+    tables = report(found, days)
+    for table in tables.values():
         print(f"\n{table}")
     if versions:
         print("\n" + ", ".join(f"{package} {version}" for package, version in versions.items()))
     if arguments.json is not None:
         stored = {"days": days, "versions": versions, "lives": plain(found)}
         arguments.json.write_text(json.dumps(stored, indent=1), encoding="utf-8")
+    if arguments.page is not None:
+        write_into(arguments.page, tables)
     if arguments.plots is not None:
         plots(found, arguments.plots)
     missed = list(_missed(found, days))
@@ -200,6 +205,7 @@ def _arguments() -> argparse.Namespace:
         "--from", dest="figures", type=Path, nargs="+", metavar="FILE", help="measure nothing: figures of --json"
     )
     parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw them there (needs matplotlib)")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="replace the tables in this page by these")
     parser.add_argument("--check", action="store_true", help="end with 1 when a target is missed")
     arguments = parser.parse_args()
     if arguments.days < 30 or arguments.seeds < 1:

@@ -5,7 +5,7 @@
     python -m benchmarks.dynamics --systems similarity,activation --first-seed 100
     python -m benchmarks.dynamics --from a.json b.json --page benchmarks/README.md --plots docs/images
 
-A life (`simulation/world.py` states the model and its numbers) is what is said, corrected, asked and reacted to; the
+A life (`simulation/model.py` states the model and its numbers) is what is said, corrected, asked and reacted to; the
 same events reach every system in the same order, with its natural calls and a simulated clock. Rows:
 
 ideal            knows the model, its numbers and the truth, but not the dice: the upper bound
@@ -41,6 +41,7 @@ from benchmarks.simulation import formulas
 from benchmarks.simulation.bounds import Embedded, Ranked, ideal
 from benchmarks.simulation.driving import drive
 from benchmarks.simulation.events import Answers, answers_of, write_events
+from benchmarks.simulation.model import Model
 from benchmarks.simulation.ours import Ours
 from benchmarks.simulation.plots import plots
 from benchmarks.simulation.results import (
@@ -55,7 +56,7 @@ from benchmarks.simulation.results import (
     precision_at,
     report,
 )
-from benchmarks.simulation.world import Life, Model, live
+from benchmarks.simulation.world import Life, live
 from tests.servers import ValkeyServer
 
 FORMULAS: Mapping[str, formulas.Formula] = {

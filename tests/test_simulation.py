@@ -31,10 +31,11 @@ from benchmarks.simulation.events import (
     write_events,
 )
 from benchmarks.simulation.judging import calibration_bins, calibration_error, judge
+from benchmarks.simulation.model import Model, odds_of_need
 from benchmarks.simulation.ours import Ours
 from benchmarks.simulation.plots import plots
 from benchmarks.simulation.results import first_share, from_plain, lived, plain, report
-from benchmarks.simulation.world import Claim, Life, Model, live, odds_of_need
+from benchmarks.simulation.world import Claim, Life, live
 
 ROOT = Path(__file__).resolve().parent.parent
 DAYS = 40

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from benchmarks.simulation.driving import Hit, K, Reference
 from benchmarks.simulation.events import Answers, Found, Night, Say, Size
 from benchmarks.simulation.formulas import Chain, Formula, Traces
-from benchmarks.simulation.world import Life, Model
+from benchmarks.simulation.model import Model
+from benchmarks.simulation.world import Life
 from betterdb_agent_memory.embedders import WordLlamaEmbedder
 
 Vectors = NDArray[np.float64]

@@ -21,7 +21,8 @@ from benchmarks.simulation.bounds import Embedded, Ranked
 from benchmarks.simulation.driving import drive
 from benchmarks.simulation.formulas import Activation, Chain, Formula
 from benchmarks.simulation.judging import Judgement, judge
-from benchmarks.simulation.world import Life, Model, live
+from benchmarks.simulation.model import Model
+from benchmarks.simulation.world import Life, live
 
 TUNING, TEST = range(100, 103), range(3)
 FIRST_DAY = 30

@@ -27,8 +27,10 @@ from betterdb_agent_memory.memory.dynamics_fields import (
     PINNED,
     RECENT,
     RECENT_TIMES,
+    RELIABILITY,
     STABILITY,
     STRENGTH_AT,
+    SUCCESSES,
     UNCHANGED,
     WORKING,
     MemoryDynamics,
@@ -174,6 +176,7 @@ MAX_LABEL_BYTES = 4_096
 MAX_METADATA_BYTES = 65_536
 MAX_ENTITIES = 64
 MAX_ENTITY_BYTES = 512
+_KIND_RELIABILITY: Final = {kind.encode(): profile.reliability for kind, profile in KINDS.items()}
 _KIND_STABILITY: Final = {kind.encode(): profile.stability_days for kind, profile in KINDS.items()}
 FIRST_VERSION = 1
 """The version of a memory that was never changed; it is not stored."""
@@ -453,6 +456,8 @@ def scoring_candidates(
         last_accessed_at_ms=numbers(LAST_ACCESSED_AT),
         access_count=numbers(ACCESS_COUNT) if "access_count" in needs else np.zeros(len(records)),
         recent_ms=_recent_times(records) if "recent_ms" in needs else None,
+        successes=optional("successes", SUCCESSES),
+        reliability=_trust(records) if "reliability" in needs else None,
         stability_days=_stabilities(records) if "stability_days" in needs else None,
         working=optional("working", WORKING),
         core=optional("core", CORE),
@@ -470,6 +475,17 @@ def _recent_times(records: Sequence[Fields]) -> NDArray[np.float64] | None:
         known = (decode_times(stored) or ()) if stored else ()
         row[: len(known)] = known[-RECENT_TIMES:]
     return times
+
+
+def _trust(records: Sequence[Fields]) -> NDArray[np.float64] | None:
+    """What is left of the reliability of each one's kind, at most 1, NaN where nobody doubted it; None where that is so
+    for all.
+    """
+    if not any(RELIABILITY in fields for fields in records):
+        return None
+    found = (leading_number(fields.get(RELIABILITY)) for fields in records)
+    kinds = (_KIND_RELIABILITY.get(fields.get(KIND, b""), 1.0) for fields in records)
+    return np.array([math.nan if own is None else min(own / kind, 1.0) for own, kind in zip(found, kinds, strict=True)])
 
 
 def _stabilities(records: Sequence[Fields]) -> NDArray[np.float64] | None:

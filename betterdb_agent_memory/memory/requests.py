@@ -139,7 +139,6 @@ class RecallRequest:
         """What an argument of the call says, else the live configuration, which may leave scoring to the store's own;
         `clock_ms` is the time of the clock.
         """
-        weights = self.weights or config.weights
         threshold = config.threshold if self.threshold is None else self.threshold
         retrieval = self.retrieval or config.retrieval
         hybrid = config.hybrid if retrieval == "hybrid" else None
@@ -150,10 +149,10 @@ class RecallRequest:
         return RecallSettings(
             rules=RankingRules(
                 threshold=threshold,
-                weights=weights,
+                weights=self.weights or config.weights,
                 half_life_seconds=config.half_life_seconds,
                 clamps_age=self.now_ms is not None,
-                model=model_for(self.scoring or config.scoring or own_scoring, weights),
+                model=model_for(self.scoring or config.scoring or own_scoring, self.weights),
             ),
             reach=Reach(
                 nearest=nearest,

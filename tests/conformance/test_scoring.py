@@ -33,7 +33,7 @@ DAY_MS = 86_400_000
 TEXTS = ("the bridge over the river is closed", "the bridge over the river was painted", "the ferry crosses the river")
 TERMS = {
     "composite": ["similarity", "recency", "importance"],
-    "activation": ["base_level", "similarity", "context", "importance"],
+    "activation": ["base_level", "similarity", "context", "importance", "doubt"],
     "chain": ["similarity", "strength", "importance"],
     "retrievability": ["similarity", "retrievability", "importance"],
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final, TypeAlias
 
 from betterdb_agent_memory.errors import ConfigurationError, InvalidInputError
@@ -12,9 +13,13 @@ from betterdb_agent_memory.memory.scoring.retrievability import Retrievability
 from betterdb_agent_memory.options import SCORINGS, RecallWeights, Scoring
 
 ScoringChoice: TypeAlias = Scoring | ScoringModel
-"""A name, for the model as it comes, weighed by the weights in force; or a model, which brings its own."""
+"""A name, for the model as it comes; or a model with parameters and weights of its own."""
 
 COMPOSITE: Final[Scoring] = "composite"
+
+_ACTIVATION: Final = Activation()
+_CHAIN: Final = Chain()
+_RETRIEVABILITY: Final = Retrievability()
 
 
 def checked_scoring(value: object) -> ScoringChoice:
@@ -51,12 +56,18 @@ def configured_scoring(value: object) -> ScoringChoice:
         raise ConfigurationError(str(error)) from None
 
 
-def model_for(choice: ScoringChoice, weights: RecallWeights) -> ScoringModel | None:
-    """The model of a choice; None for the composite by its name, which needs none."""
+def model_for(choice: ScoringChoice, weights: RecallWeights | None) -> ScoringModel | None:
+    """The model of a choice; None for the composite by its name, which needs none.
+
+    `weights` are those of the call. Those in force are the composite's, and would weigh something else here: what is
+    left of a memory counts for more than how fresh it is.
+    """
     if not isinstance(choice, str):
         return choice
     if choice == "activation":
-        return Activation()
+        return _ACTIVATION
     if choice == "chain":
-        return Chain(weights=weights)
-    return Retrievability(weights=weights) if choice == "retrievability" else None
+        return _CHAIN if weights is None else replace(_CHAIN, weights=weights)
+    if choice == "retrievability":
+        return _RETRIEVABILITY if weights is None else replace(_RETRIEVABILITY, weights=weights)
+    return None

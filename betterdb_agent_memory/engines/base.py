@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from betterdb_agent_memory.engines.event_log import Announcing, EventLog
 from betterdb_agent_memory.engines.filters import Fields, Filter
+from betterdb_agent_memory.engines.links import LinkKeys, Links, Strength
 from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.engines.watching import Watch
 from betterdb_agent_memory.errors import LeaseLostError
@@ -55,7 +56,8 @@ class Collection:
     `key_prefix` ends with a colon; ids never contain one, so a key below the prefix with a further
     colon belongs to somebody else and is never returned, counted, changed or deleted. Records whose
     `group_fields` hold the same values, or lack the same ones, are a group; how many there are of those that
-    somebody counts stands in the map `counts_key` (`engines/groups.py`).
+    somebody counts stands in the map `counts_key` (`engines/groups.py`). Where their links are, if they may have
+    some, `link_keys` says (`engines/links.py`).
     """
 
     key_prefix: str
@@ -63,6 +65,7 @@ class Collection:
     schema: IndexSchema
     group_fields: tuple[str, ...] = ()
     counts_key: str | None = None
+    link_keys: LinkKeys | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +162,8 @@ class RecordChange:
     `raises` stores a number's text where it is larger than the number that is there; `unions` adds
     comma-separated values to those that are there, keeping their order. When one of sets, removes,
     raises and unions made a difference, the integer in `revision_field` goes up by one (missing
-    counts as 1, so the first difference makes it 2). `expiry` None leaves the expiry alone.
+    counts as 1, so the first difference makes it 2). `expiry` None leaves the expiry alone. `links` are strengths that
+    its links to other records of the collection gain in the same step; those to records that are not there gain none.
     """
 
     id: str
@@ -172,6 +176,7 @@ class RecordChange:
     unions: Fields = field(default_factory=dict)
     revision_field: str | None = None
     expiry: Expiry | None = None
+    links: Mapping[str, Strength] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,7 +405,7 @@ class Records(Protocol):
         fence: Fence | None = None,
         counter: Counter | None = None,
     ) -> list[bool]:
-        """Delete records; true where there was one.
+        """Delete records; true where there was one. Their links go with them, on a cluster where they share its slot.
 
         With `expected` (one for each id) only those that hold these values, each in one atomic step. `counter` goes
         up by one with each record deleted.
@@ -508,6 +513,23 @@ class Leases(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class LinkedRecords:
+    """Whose links are meant: those at `prefix` + id, of records of these collections.
+
+    Each collection comes with what the ids begin with there. A record that is in one of them can be linked.
+    """
+
+    prefix: str
+    places: tuple[tuple[Collection, str], ...]
+
+    @classmethod
+    def of(cls, collection: Collection) -> LinkedRecords:
+        """All records of a collection that has `link_keys`."""
+        assert collection.link_keys is not None
+        return cls(collection.link_keys.place_of("")[0], ((collection, ""),))
+
+
 @dataclass(slots=True)
 class Traffic:
     """What an engine has exchanged with a server so far; a file exchanges nothing.
@@ -547,6 +569,9 @@ class Engine(Protocol):
 
     def event_log(self, key: str) -> EventLog:
         """The event log at `key`, which may be there or not; no I/O."""
+
+    def links(self, linked: LinkedRecords) -> Links:
+        """The links between these records; no I/O."""
 
     async def move_many(
         self, source: Collection, target: Collection, ids: Mapping[str, str], *, without: Sequence[str] = ()

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from betterdb_agent_memory.engines.base import Collection, IndexSchema, Position, SchemaField
 from betterdb_agent_memory.engines.filters import TAG_SEPARATOR, Fields, leading_number
+from betterdb_agent_memory.engines.links import LinkKeys
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.memory.times import MAX_TIME_MS
 from betterdb_agent_memory.options import is_number
@@ -88,6 +89,7 @@ def memory_collection(name: str) -> Collection:
         schema=MEMORY_SCHEMA,
         group_fields=SCOPE_FIELDS,
         counts_key=f"{name}:__mem_counts",
+        link_keys=LinkKeys(f"{name}:link:"),
     )
 
 

@@ -11,6 +11,7 @@ import apsw
 from betterdb_agent_memory.engines.base import Collection, IndexState
 from betterdb_agent_memory.engines.embedded import rebuilding, schema
 from betterdb_agent_memory.engines.embedded.database import Database
+from betterdb_agent_memory.engines.embedded.linking import drop_links
 from betterdb_agent_memory.engines.embedded.lookup import Lookup
 from betterdb_agent_memory.engines.embedded.queries import scalar
 from betterdb_agent_memory.engines.embedded.tables import Tables
@@ -77,7 +78,10 @@ class Index:
 
         def remove(connection: apsw.Connection) -> int:
             tables = self._lookup.find(connection)
-            return 0 if tables is None else rebuilding.drop(connection, tables, self._now_ms())
+            if tables is None:
+                return 0
+            drop_links(connection, self._collection.link_keys)
+            return rebuilding.drop(connection, tables, self._now_ms())
 
         return await self._database.write(remove)
 

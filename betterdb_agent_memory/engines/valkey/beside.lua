@@ -39,6 +39,12 @@ do
     return list
   end
 
+  local function take_gains()
+    local gains = {}
+    for i = 1, tonumber(take()) do gains[i] = {other = take(), score = take(), since = take()} end
+    return gains
+  end
+
   for letter in string.gmatch(ARGV[1], '.') do
     if letter == 'F' then
       if redis.call('HGET', take_key(), 'token') ~= take() then beside.is_lost = true end
@@ -57,6 +63,14 @@ do
       beside.log_key, beside.log_entries, beside.log_age_ms = take_key(), take(), take()
       beside.said, beside.said_if_changed, beside.copied = take_list(), take_list(), take_list()
       beside.copies = redis.call('HMGET', KEYS[1], unpack(beside.copied))
+    elseif letter == 'K' then
+      take_key()
+      beside.links, beside.links_id = take(), take()
+    elseif letter == 'N' then
+      take_key()
+      beside.links, beside.links_id, beside.now_ms = take(), take(), take()
+      measure(take)
+      beside.records, beside.gains = take(), take_gains()
     end
   end
 end
@@ -96,6 +110,11 @@ local function stored(outcome, before, is_whole)
     beside.copies = redis.call('HMGET', KEYS[1], unpack(beside.copied))
     announce(is_whole and beside.said or beside.said_if_changed)
   end
+  for _, gain in ipairs(beside.gains or {}) do
+    if redis.call('EXISTS', beside.records .. gain.other) == 1 then
+      link(beside.links, beside.links_id, gain.other, gain.score, gain.since, beside.now_ms, false)
+    end
+  end
   if not beside.group_fields then return outcome end
   local after = group_now()
   if not beside.counts_key then return {outcome, before, after} end
@@ -108,6 +127,7 @@ end
 
 -- A record that was of the group `before` has been deleted; the script's answer.
 local function deleted(before)
+  if beside.links then unlink_all(beside.links, beside.links_id) end
   if beside.log_key then announce(beside.said) end
   if beside.counter_key then redis.call('HINCRBY', beside.counter_key, beside.counter_field, 1) end
   if not beside.group_fields then return 1 end

@@ -121,11 +121,13 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.memory.drafts import RememberResult as RememberResult
     from betterdb_agent_memory.memory.generations.migration import EmbeddingMigration as EmbeddingMigration
     from betterdb_agent_memory.memory.generations.migration import MigrationStatus as MigrationStatus
+    from betterdb_agent_memory.memory.linking import Link as Link
     from betterdb_agent_memory.memory.near_misses import NearMisses as NearMisses
     from betterdb_agent_memory.memory.progress import Progress as Progress
     from betterdb_agent_memory.memory.progress import ProgressFn as ProgressFn
     from betterdb_agent_memory.memory.prompting import CountTokens as CountTokens
     from betterdb_agent_memory.memory.prompting import MemoryContext as MemoryContext
+    from betterdb_agent_memory.memory.recalling.expanding import LinkedBy as LinkedBy
     from betterdb_agent_memory.memory.recalling.explaining import Component as Component
     from betterdb_agent_memory.memory.recalling.explaining import Explanation as Explanation
     from betterdb_agent_memory.memory.recalling.explaining import MemoryHit as MemoryHit
@@ -244,9 +246,11 @@ _PLACES: Final = {
     "memory.conversations": "ConversationMessage",
     "memory.drafts": "MemoryDraft OnDuplicate RememberResult",
     "memory.generations.migration": "EmbeddingMigration MigrationStatus",
+    "memory.linking": "Link",
     "memory.near_misses": "NearMisses",
     "memory.progress": "Progress ProgressFn",
     "memory.prompting": "CountTokens MemoryContext",
+    "memory.recalling.expanding": "LinkedBy",
     "memory.recalling.explaining": "Component Explanation MemoryHit Relevance",
     "memory.record": "MATCH_ALL_MEMORY_QUERY MemoryItem",
     "memory.requests": "MemoryListOptions",

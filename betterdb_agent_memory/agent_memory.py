@@ -156,6 +156,7 @@ class AgentMemory(Caches):
             rerank_depth=options.rerank_depth,
             max_content_bytes=options.max_content_bytes,
             change_feed=options.change_feed,
+            link_recalled=options.link_recalled,
             clock=clock,
             cache_options=caches,
             tenants=tenants,

@@ -92,6 +92,7 @@ class RecallRequest:
     exact: bool | None = None
     diversity: float | None = None
     rerank: bool = True
+    expand: bool = False
 
     @classmethod
     def validated(
@@ -106,6 +107,7 @@ class RecallRequest:
         exact: object = None,
         diversity: object = None,
         rerank: object = None,
+        expand: object = False,
     ) -> RecallRequest:
         """Check everything that could be wrong with a question, apart from its text or vector."""
         if weights is not None and not isinstance(weights, RecallWeights):
@@ -125,6 +127,7 @@ class RecallRequest:
             exact=None if exact is None else _flag("exact", exact),
             diversity=None if diversity is None else float(diversity),
             rerank=_flag("rerank", rerank),
+            expand=expand is not None and _flag("expand", expand),
         )
 
     def in_force(self, config: MemoryConfigSnapshot, *, clock_ms: int) -> RecallSettings:

@@ -247,6 +247,8 @@ class MemoryOptions(OptionsModel):
     """Whether `{name}:__mem_config` is re-read while running (every 30 s by default)."""
     change_feed: Feed = False
     """Whether every change of a memory is told in a log, for `changes`, and what that keeps."""
+    link_recalled: Switch = False
+    """Whether memories that are recalled together are linked, with the write that reinforces them."""
     discovery: Discovery | None = None
     """Whether the Monitor is told; None means on a server yes, on a file no."""
     telemetry: MemoryTelemetryOptions | None = None

@@ -78,7 +78,7 @@ class ValkeyLinks:
         return seen
 
     async def _write(self, verb: str, changes: Sequence[LinkChange], now_ms: int) -> list[bool]:
-        tail = (now_ms, *LINK_MEASURES, *self._records)
+        tail: tuple[Argument, ...] = (now_ms, *LINK_MEASURES, *self._records)
         answers = await self._told(
             [(verb, one, other, f"{strength.score:.17g}", strength.since_ms, *tail) for one, other, strength in changes]
         )
@@ -97,7 +97,8 @@ class ValkeyLinks:
         script, ends, commands = load_script("link_end"), [], []
         for (one, other, strength), is_possible in zip(changes, possible, strict=True):
             for id, linked in ((one, other), (other, one)) if is_possible else ():
-                said = [linked, f"{strength.score:.17g}", strength.since_ms, now_ms, int(replaces), *LINK_MEASURES]
+                said: list[Argument] = [linked, f"{strength.score:.17g}", strength.since_ms, now_ms, int(replaces)]
+                said += LINK_MEASURES
                 ends.append(id)
                 commands.append(script.call(self._key(id), said))
         lost = [

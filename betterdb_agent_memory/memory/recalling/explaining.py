@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from betterdb_agent_memory.memory.recalling.expanding import LinkedBy
 from betterdb_agent_memory.memory.record import MemoryItem
 from betterdb_agent_memory.memory.scoring import recency_decay, similarity_from_distance
 from betterdb_agent_memory.options import HybridOptions, RecallWeights
@@ -71,7 +72,8 @@ class Explanation:
     later. `importance` is the memory's. `relevance` says what hybrid retrieval made of the memory, None in
     vector retrieval. `exact` tells whether no memory beside those looked at could have been among the hits, given
     importances from 0 to 1 and clocks that agree. `rerank_score` is the reranker's, by which the hits are ordered
-    where there is one.
+    where there is one. `link` says by which link a memory was added to the hits that the question had found: its score
+    is below theirs then, whatever the terms come to.
     """
 
     distance: float
@@ -83,6 +85,7 @@ class Explanation:
     relevance: Relevance | None = None
     exact: bool = False
     rerank_score: float | None = None
+    link: LinkedBy | None = None
 
     @property
     def components(self) -> tuple[Component, ...]:
@@ -123,3 +126,11 @@ class MemoryHit:
     def distance(self) -> float:
         """Cosine distance to the query, 0 to 2."""
         return self.similarity
+
+    @property
+    def relevance(self) -> float:
+        """How well it answers the query, 0 to 1, whatever else the score weighs: in hybrid retrieval the mean of its
+        signs, else 1 - distance / 2.
+        """
+        signs = None if self.explain is None else self.explain.relevance
+        return float(similarity_from_distance(self.distance)) if signs is None else signs.value

@@ -12,6 +12,7 @@ from betterdb_agent_memory.engines.base import Page
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.drafts import checked_content
 from betterdb_agent_memory.memory.embedding import given_vector
+from betterdb_agent_memory.memory.linking import strengthen_recalled
 from betterdb_agent_memory.memory.listing import list_matching
 from betterdb_agent_memory.memory.parts import StoreParts
 from betterdb_agent_memory.memory.recalling.explaining import MemoryHit
@@ -56,6 +57,7 @@ class RecallVerbs(StoreParts):
         exact: bool | None = None,
         diversity: float | None = None,
         rerank: bool | None = None,
+        expand: bool = False,
     ) -> builtins.list[MemoryHit]:
         """Return the `k` memories that matter most for `query`, best first.
 
@@ -69,12 +71,15 @@ class RecallVerbs(StoreParts):
         as by likeness, "vector" by likeness alone. `exact` searches on until no better memory can be left, or the
         budget is used up; `hit.explain.exact` says whether that is so (docs/recall.md says what it rests on).
         `diversity` (0 to 1, 1 is the score alone) chooses hits that are unlike each other. `rerank=False` leaves the
-        store's reranker out.
+        store's reranker out. `expand` adds up to five memories that the question did not find and that are linked to
+        its first three hits, below all hits (docs/links.md): of the same scope and meeting the same conditions;
+        `hit.explain.link` says by which link. They are not reinforced.
 
         One round trip, in hybrid retrieval two while it is not known how frequent the words are, and one more each
-        for immediate reinforcement and for diversity; more if `exact` needs them, if a number lies at the very limit
-        of a condition that the index cannot tell from it, or if the index returned memories that are not asked
-        for: those of other scopes, or those that a condition excludes which it cannot tell (a negated tag or label).
+        for immediate reinforcement and for diversity, and two for `expand`; more if `exact` needs them, if a number
+        lies at the very limit of a condition that the index cannot tell from it, or if the index returned memories
+        that are not asked for: those of other scopes, or those that a condition excludes which it cannot tell (a
+        negated tag or label).
 
         Raises:
             InvalidInputError: something is refused, before the embedder was called.
@@ -85,7 +90,7 @@ class RecallVerbs(StoreParts):
         checked_content("query", query, self._max_content_bytes)
         filter = exact_filter(scope, thread_id, agent_id, namespace, tags, subject, where)
         request = RecallRequest.validated(
-            filter, k, threshold, weights, reinforce, now, retrieval, exact, diversity, rerank
+            filter, k, threshold, weights, reinforce, now, retrieval, exact, diversity, rerank, expand
         )
 
         async def search(space: VectorSpace) -> builtins.list[MemoryHit]:
@@ -119,6 +124,7 @@ class RecallVerbs(StoreParts):
         exact: bool | None = None,
         diversity: float | None = None,
         rerank: bool | None = None,
+        expand: bool = False,
     ) -> builtins.list[MemoryHit]:
         """`recall` for a vector that you have already: no embedder is needed. The same otherwise.
 
@@ -133,7 +139,7 @@ class RecallVerbs(StoreParts):
         text = "" if query is None else checked_content("query", query, self._max_content_bytes)
         filter = exact_filter(scope, thread_id, agent_id, namespace, tags, subject, where)
         request = RecallRequest.validated(
-            filter, k, threshold, weights, reinforce, now, retrieval, exact, diversity, rerank
+            filter, k, threshold, weights, reinforce, now, retrieval, exact, diversity, rerank, expand
         )
 
         async def search(space: VectorSpace) -> builtins.list[MemoryHit]:
@@ -212,12 +218,15 @@ class RecallVerbs(StoreParts):
             filter=request.filter,
         )
         hits = found.ranking.hits
+        linked = await self._expander.expand(space.records, vector, hits, request, settings) if request.expand else []
         self._watch.refilled(found.refills)
         self._watch.recalled(
             span, found.ranking, nearest_distance=found.nearest_distance, threshold=settings.rules.threshold
         )
         if request.reinforce and hits:
             # A question about the future is asked today: a later access would outrank everything until then.
-            await self._reinforcer.reinforce([hit.item.id for hit in hits], min(settings.now_ms, clock_ms))
+            at_ms = min(settings.now_ms, clock_ms)
+            gains = strengthen_recalled(hits, at_ms) if self._links_recalled else {}
+            await self._reinforcer.reinforce([hit.item.id for hit in hits], at_ms, gains)
             self._watch.reinforcements(self._reinforcer.statistics())
-        return hits
+        return hits + linked

@@ -1,0 +1,88 @@
+"""From the memories that a question found to those that they are linked to: pure.
+
+Activation spreads from the best hits along links, as in ACT-R (Anderson 1983; Anderson et al., Psychological Review
+111, 2004): what has many links passes on less to each, `S - ln(fan)` of the most that it could. Two links far at most.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from betterdb_agent_memory.engines.links import MAX_LINKS, LinkEnd
+
+STARTS = 3
+"""Hits that activation spreads from."""
+
+FOLLOWED = 8
+"""Links of a memory that are followed: the strongest."""
+
+MOST_LOOKED_AT = 64
+"""Linked memories that are read, the most active ones."""
+
+MOST_ADDED = 5
+"""Linked memories that are added to the hits."""
+
+SPREAD = 1 + math.log(MAX_LINKS)
+"""The S of `S - ln(fan)`: what has as many links as it can have passes on 1/S of what one with a single link does."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedBy:
+    """By which link a memory came to be among the hits.
+
+    `start` is the hit it was reached from, `via` the memory in between, None where it is linked to that hit itself;
+    `weight` the weight of the last link, and `activation`, 0 to 1, what came along all paths, by which linked memories
+    are ordered.
+    """
+
+    start: str
+    via: str | None
+    weight: float
+    activation: float
+
+
+def passed_on(activation: float, fan: int, weight: float) -> float:
+    """What one of `fan` links of this weight passes on: half of it for weight 1 and a fan of 1, never more than all."""
+    return activation * (SPREAD - math.log(fan)) / SPREAD * weight / (1 + weight)
+
+
+def spread(
+    starts: Sequence[tuple[str, float]],
+    around: Mapping[str, Sequence[LinkEnd]],
+    *,
+    hidden: Collection[str] = (),
+) -> dict[str, LinkedBy]:
+    """What is linked to the `starts`, which have an activation from 0 to 1, most active first, equal ones by id.
+
+    No path leads to or through a `hidden` memory, nor from one start to another.
+    """
+    activations = dict(starts)
+    total: dict[str, float] = {}
+    best: dict[str, tuple[float, LinkedBy]] = {}
+
+    def reach(end: LinkEnd, gain: float, start: str, via: str | None) -> None:
+        if end.id in activations or end.id in hidden or gain <= 0:
+            return
+        total[end.id] = total.get(end.id, 0.0) + gain
+        if gain > best.get(end.id, (0.0, None))[0]:
+            best[end.id] = gain, LinkedBy(start, via, end.weight, 0.0)
+
+    for start, activation in starts:
+        ends = around.get(start, ())
+        for end in ends[:FOLLOWED]:
+            gain = passed_on(activation, len(ends), end.weight)
+            reach(end, gain, start, None)
+            if end.id in activations or end.id in hidden:
+                continue
+            further = around.get(end.id, ())
+            for beyond in further[:FOLLOWED]:
+                reach(beyond, passed_on(gain, len(further), beyond.weight), start, end.id)
+    order = sorted(total, key=lambda id: (-total[id], id))
+    return {id: LinkedBy(by.start, by.via, by.weight, min(total[id], 1.0)) for id in order for by in [best[id][1]]}
+
+
+def scores_below(last: float, activations: Sequence[float]) -> list[float]:
+    """Scores of linked memories, in the order of their activations, none above the last hit's."""
+    return [last - (1 - activation) * abs(last) for activation in activations]

@@ -92,6 +92,8 @@ from betterdb_agent_memory import (
     LeaseHeldError,
     LeaseLostError,
     LineError,
+    Link,
+    LinkedBy,
     LlmAnswer,
     LlmCacheMessage,
     LlmCacheParams,
@@ -203,6 +205,7 @@ from betterdb_agent_memory.memory.consolidation.facts import Undated
 from betterdb_agent_memory.memory.consolidation.request import Mode
 from betterdb_agent_memory.memory.generations.migration import DEFAULT_BATCH
 from betterdb_agent_memory.memory.generations.migration import EmbeddingMigration as AsyncEmbeddingMigration
+from betterdb_agent_memory.memory.linking import LINKED
 from betterdb_agent_memory.memory.parts import random_id
 from betterdb_agent_memory.memory.prompting import DEFAULT_HEADING
 from betterdb_agent_memory.memory.store import MemoryStore as AsyncMemoryStore
@@ -315,6 +318,8 @@ __all__ = [
     "LeaseHeldError",
     "LeaseLostError",
     "LineError",
+    "Link",
+    "LinkedBy",
     "LlmAnswer",
     "LlmCache",
     "LlmCacheMessage",
@@ -606,6 +611,7 @@ class MemoryStore(Bridged):
     `exact_budget`, `diversity`, `reranker` with its `rerank_depth`. `next_embed_fn` is the model that the store is to
     be moved to: see `migration`.
     `change_feed` has every change of a memory told in a log, from the first write on: see `changes`.
+    `link_recalled` links memories that are recalled together: see `links`.
     `analytics` is accepted as published and means nothing: no usage data is collected, whatever its value.
     `on_use` is called within each call that reaches the index, before work in the background begins.
 
@@ -649,6 +655,7 @@ class MemoryStore(Bridged):
         rerank_depth: int = DEFAULT_RERANK_DEPTH,
         max_content_bytes: int = DEFAULT_MAX_CONTENT_BYTES,
         change_feed: bool | ChangeFeedOptions = False,
+        link_recalled: bool = False,
         clock: Clock = system_clock,
         new_id: Callable[[], str] = random_id,
         on_use: Callable[[], None] | None = None,
@@ -679,6 +686,7 @@ class MemoryStore(Bridged):
             rerank_depth=rerank_depth,
             max_content_bytes=max_content_bytes,
             change_feed=change_feed,
+            link_recalled=link_recalled,
             clock=clock,
             new_id=new_id,
             on_use=on_use,
@@ -1043,6 +1051,33 @@ class MemoryStore(Bridged):
             )
         )
 
+    def link(self, one: str, other: str, weight: float = 1.0) -> None:
+        """Link two memories, both ways: each then leads to the other in `recall(..., expand=True)`.
+
+        `weight` is 0.01 to 1,000,000 and what the link has from now on, whatever it had; it halves every 30 days, and
+        counts down to 0.25. A memory keeps its 32 strongest links. One round trip.
+
+        Raises:
+            InvalidInputError: the ids are the same, or something is out of range.
+            MemoryNotFoundError: one of the memories is not there; nothing was done.
+        """
+        wait(self._inner.link(one, other, weight))
+
+    def unlink(self, one: str, other: str) -> bool:
+        """Take the link between two memories away; true when there was one. One round trip."""
+        return wait(self._inner.unlink(one, other))
+
+    def links(self, id: str, *, least_weight: float = LINKED) -> builtins.list[Link]:
+        """What a memory is linked to, strongest first; empty for a memory that is not there.
+
+        Links with a weight of `least_weight` or more now: by default those that count. Only to memories that are there:
+        a link to another one is removed. Two round trips, one for a memory without links.
+
+        Raises:
+            InvalidInputError: `least_weight` is no number from 0 on.
+        """
+        return wait(self._inner.links(id, least_weight=least_weight))
+
     def forget(self, id: str) -> bool:
         """Delete one memory; true when there was one. One round trip, for a turn of a conversation six.
 
@@ -1112,6 +1147,7 @@ class MemoryStore(Bridged):
         exact: bool | None = None,
         diversity: float | None = None,
         rerank: bool | None = None,
+        expand: bool = False,
     ) -> builtins.list[MemoryHit]:
         """Return the `k` memories that matter most for `query`, best first.
 
@@ -1125,12 +1161,15 @@ class MemoryStore(Bridged):
         as by likeness, "vector" by likeness alone. `exact` searches on until no better memory can be left, or the
         budget is used up; `hit.explain.exact` says whether that is so (docs/recall.md says what it rests on).
         `diversity` (0 to 1, 1 is the score alone) chooses hits that are unlike each other. `rerank=False` leaves the
-        store's reranker out.
+        store's reranker out. `expand` adds up to five memories that the question did not find and that are linked to
+        its first three hits, below all hits (docs/links.md): of the same scope and meeting the same conditions;
+        `hit.explain.link` says by which link. They are not reinforced.
 
         One round trip, in hybrid retrieval two while it is not known how frequent the words are, and one more each
-        for immediate reinforcement and for diversity; more if `exact` needs them, if a number lies at the very limit
-        of a condition that the index cannot tell from it, or if the index returned memories that are not asked
-        for: those of other scopes, or those that a condition excludes which it cannot tell (a negated tag or label).
+        for immediate reinforcement and for diversity, and two for `expand`; more if `exact` needs them, if a number
+        lies at the very limit of a condition that the index cannot tell from it, or if the index returned memories
+        that are not asked for: those of other scopes, or those that a condition excludes which it cannot tell (a
+        negated tag or label).
 
         Raises:
             InvalidInputError: something is refused, before the embedder was called.
@@ -1157,6 +1196,7 @@ class MemoryStore(Bridged):
                 exact=exact,
                 diversity=diversity,
                 rerank=rerank,
+                expand=expand,
             )
         )
 
@@ -1181,6 +1221,7 @@ class MemoryStore(Bridged):
         exact: bool | None = None,
         diversity: float | None = None,
         rerank: bool | None = None,
+        expand: bool = False,
     ) -> builtins.list[MemoryHit]:
         """`recall` for a vector that you have already: no embedder is needed. The same otherwise.
 
@@ -1211,6 +1252,7 @@ class MemoryStore(Bridged):
                 exact=exact,
                 diversity=diversity,
                 rerank=rerank,
+                expand=expand,
             )
         )
 

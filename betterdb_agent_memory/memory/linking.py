@@ -88,7 +88,7 @@ class Linker:
     """The links of one store."""
 
     def __init__(self, links: Links, records: Records, clock: Clock) -> None:
-        self._links = links
+        self.ends = self._links = links
         self._records = records
         self._clock = clock
 

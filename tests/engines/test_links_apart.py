@@ -10,6 +10,7 @@ from betterdb_agent_memory.engines.base import LinkedRecords, RecordChange
 from betterdb_agent_memory.engines.links import MAX_LINKS, LinkChange
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from betterdb_agent_memory.memory.record import memory_collection
+from tests.acl import make_user
 from tests.conformance.test_links import NOW_MS, Place, of
 from tests.engines.test_beside import _ApartClient
 from tests.servers import ValkeyServer
@@ -92,6 +93,24 @@ async def test_round_trips(valkey_server: ValkeyServer, store_name: str) -> None
     await once()
     assert await once() == [1] * 8
     await client.aclose()
+
+
+async def test_the_documented_rights_are_enough(valkey_server: ValkeyServer, store_name: str) -> None:
+    user = await make_user(valkey_server, store_name)
+    engine = ValkeyEngine.from_url(f"valkey://{user}@127.0.0.1:{valkey_server.port}")
+    place = Place(engine, store_name)
+    await place.records.prepare(4)
+    ids = [f"m{number}" for number in range(MAX_LINKS + 2)]
+    await place.write("hub", *ids)
+    changes = [LinkChange("hub", id, of(1 + number)) for number, id in enumerate(ids)]
+    assert all(await place.links.strengthen(changes, now_ms=NOW_MS))
+    assert len(await place.links.around(["hub"], now_ms=NOW_MS, least_weight=0.1, most=4)) == 5
+    await place.records.change_many([RecordChange("hub", links={"m7": of(0.5)})])
+    assert await place.links.remove([("hub", "m7")]) == [True]
+    assert await place.records.delete_many(["hub"]) == [True]
+    await place.links.forget(["m8"])
+    assert await place.weights("m9") == {}
+    await engine.close()
 
 
 async def test_a_deletion_costs_one_command_whether_there_are_links_or_not(

@@ -19,7 +19,7 @@ from betterdb_agent_memory.memory.recalling.explaining import MemoryHit
 from betterdb_agent_memory.memory.record import CREATED_AT, checked_id
 from betterdb_agent_memory.options import is_number
 
-LINKED = 0.25
+LINKED = 0.3
 """The least weight of a link that counts."""
 
 MIN_WEIGHT, MAX_WEIGHT = 0.01, 1e6

@@ -16,6 +16,7 @@ from betterdb_agent_memory import (
     DEFAULT_COST_TABLE,
     DEFAULT_METRICS_PREFIX,
     DEFAULT_TRACER_NAME,
+    KINDS,
     MATCH_ALL_MEMORY_QUERY,
     MEMORY_CACHE_TYPE,
     MEMORY_CAPABILITIES,
@@ -72,6 +73,7 @@ from betterdb_agent_memory import (
     EmbedFn,
     EngineError,
     EngineUnavailableError,
+    Entity,
     Explanation,
     ExportResult,
     Fact,
@@ -87,6 +89,8 @@ from betterdb_agent_memory import (
     IndexMissingError,
     IndexNotReadyError,
     InvalidInputError,
+    Kind,
+    KindProfile,
     LanguageModel,
     LastAccessedAt,
     LeaseHeldError,
@@ -105,10 +109,12 @@ from betterdb_agent_memory import (
     MemoryDiscovery,
     MemoryDiscoveryConfig,
     MemoryDraft,
+    MemoryDynamics,
     MemoryExistsError,
     MemoryFilter,
     MemoryHit,
     MemoryItem,
+    MemoryKind,
     MemoryListOptions,
     MemoryListResult,
     MemoryMetrics,
@@ -198,7 +204,7 @@ from betterdb_agent_memory.caches.single_flight import LEASE_SECONDS, WAIT_SECON
 from betterdb_agent_memory.caches.tool import ToolCache as AsyncToolCache
 from betterdb_agent_memory.clock import Clock, system_clock
 from betterdb_agent_memory.embedders.base import VectorLike
-from betterdb_agent_memory.embedders.cached import Kind
+from betterdb_agent_memory.embedders.cached import TextKind
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.memory.calibration import DEFAULT_FALSE_ACCEPT_RATE, DEFAULT_SAMPLE
 from betterdb_agent_memory.memory.consolidation.facts import Undated
@@ -236,6 +242,7 @@ __all__ = [
     "DEFAULT_COST_TABLE",
     "DEFAULT_METRICS_PREFIX",
     "DEFAULT_TRACER_NAME",
+    "KINDS",
     "MATCH_ALL_MEMORY_QUERY",
     "MEMORY_CACHE_TYPE",
     "MEMORY_CAPABILITIES",
@@ -298,6 +305,7 @@ __all__ = [
     "EmbeddingMigration",
     "EngineError",
     "EngineUnavailableError",
+    "Entity",
     "Explanation",
     "ExportResult",
     "Fact",
@@ -313,6 +321,8 @@ __all__ = [
     "IndexMissingError",
     "IndexNotReadyError",
     "InvalidInputError",
+    "Kind",
+    "KindProfile",
     "LanguageModel",
     "LastAccessedAt",
     "LeaseHeldError",
@@ -332,10 +342,12 @@ __all__ = [
     "MemoryDiscovery",
     "MemoryDiscoveryConfig",
     "MemoryDraft",
+    "MemoryDynamics",
     "MemoryExistsError",
     "MemoryFilter",
     "MemoryHit",
     "MemoryItem",
+    "MemoryKind",
     "MemoryListOptions",
     "MemoryListResult",
     "MemoryMetrics",
@@ -605,7 +617,8 @@ class MemoryStore(Bridged):
     cosine distance (0 to 2) of a hit: by default what the embedder states, 0.25 for a plain function.
     `weights` default to 0.6 similarity, 0.25 recency, 0.15 importance with a half-life of
     604,800 s; `max_items_per_scope` to no limit. `reinforcement` says when recalled memories
-    are touched: "immediate" (before recall returns) or "deferred". `consolidation` sets label and
+    are touched: "immediate" (before recall returns) or "deferred"; with `recent_accesses` they keep the times of their
+    last four recalls. `consolidation` sets label and
     importance of facts. How recall finds and orders memories (docs/recall.md): `retrieval`, "vector" or "hybrid", which
     looks at words, dates and persons as well; its weights `hybrid`, the `language` of the memories, `exact` with its
     `exact_budget`, `diversity`, `reranker` with its `rerank_depth`. `next_embed_fn` is the model that the store is to
@@ -645,6 +658,7 @@ class MemoryStore(Bridged):
         telemetry: MemoryTelemetryOptions | None = None,
         analytics: bool = True,
         reinforcement: Reinforcement = "immediate",
+        recent_accesses: bool = False,
         retrieval: Retrieval = "vector",
         hybrid: HybridOptions | None = None,
         language: str = DEFAULT_LANGUAGE,
@@ -676,6 +690,7 @@ class MemoryStore(Bridged):
             telemetry=telemetry,
             analytics=analytics,
             reinforcement=reinforcement,
+            recent_accesses=recent_accesses,
             retrieval=retrieval,
             hybrid=hybrid,
             language=language,
@@ -1055,7 +1070,7 @@ class MemoryStore(Bridged):
         """Link two memories, both ways: each then leads to the other in `recall(..., expand=True)`.
 
         `weight` is 0.01 to 1,000,000 and what the link has from now on, whatever it had; it halves every 30 days, and
-        counts down to 0.25. A memory keeps its 32 strongest links. One round trip.
+        counts down to 0.3. A memory keeps its 32 strongest links. One round trip.
 
         Raises:
             InvalidInputError: the ids are the same, or something is out of range.
@@ -1109,8 +1124,9 @@ class MemoryStore(Bridged):
         tags: Sequence[str] | None = None,
         scope: MemoryScope | None = None,
         where: Where | None = None,
+        kind: MemoryKind | Sequence[MemoryKind] | None = None,
     ) -> int:
-        """Delete every memory of exactly this scope with all these tags, meeting `where`; returns how many.
+        """Delete every memory of exactly this scope with all these tags, of this `kind`, meeting `where`; how many.
 
         Two round trips per 500. Turns of conversations that remain next to forgotten ones are mixed anew, as by
         `forget_many`: for those one round trip more per 500, and up to four per 250 that remain.
@@ -1123,7 +1139,13 @@ class MemoryStore(Bridged):
         """
         return wait(
             self._inner.forget_by_scope(
-                thread_id=thread_id, agent_id=agent_id, namespace=namespace, tags=tags, scope=scope, where=where
+                thread_id=thread_id,
+                agent_id=agent_id,
+                namespace=namespace,
+                tags=tags,
+                scope=scope,
+                where=where,
+                kind=kind,
             )
         )
 
@@ -1142,6 +1164,7 @@ class MemoryStore(Bridged):
         scope: MemoryScope | None = None,
         subject: str | None = None,
         where: Where | None = None,
+        kind: MemoryKind | Sequence[MemoryKind] | None = None,
         now: int | None = None,
         retrieval: Retrieval | None = None,
         exact: bool | None = None,
@@ -1152,10 +1175,10 @@ class MemoryStore(Bridged):
         """Return the `k` memories that matter most for `query`, best first.
 
         Only memories whose scope values equal the ones given, byte for byte, and that carry all
-        `tags`; what is not given is not asked about. `where` adds conditions (docs/filters.md). `k` is 8 by
-        default, at most 2,500; `threshold` and `weights` override the configuration; `reinforce=False`
-        leaves the hits untouched; `now` (ms) replaces the clock: dates in the question are understood relative to
-        it, and what was written later counts as new.
+        `tags`; what is not given is not asked about. `kind` is one of `KINDS` or several; `where` adds conditions
+        (docs/filters.md). `k` is 8 by default, at most 2,500; `threshold` and `weights` override the configuration;
+        `reinforce=False` leaves the hits untouched; `now` (ms) replaces the clock: dates in the question are
+        understood relative to it, and what was written later counts as new.
 
         `retrieval` "hybrid" finds and weighs memories by the words, dates and persons of the question as well
         as by likeness, "vector" by likeness alone. `exact` searches on until no better memory can be left, or the
@@ -1191,6 +1214,7 @@ class MemoryStore(Bridged):
                 scope=scope,
                 subject=subject,
                 where=where,
+                kind=kind,
                 now=now,
                 retrieval=retrieval,
                 exact=exact,
@@ -1215,6 +1239,7 @@ class MemoryStore(Bridged):
         scope: MemoryScope | None = None,
         subject: str | None = None,
         where: Where | None = None,
+        kind: MemoryKind | Sequence[MemoryKind] | None = None,
         now: int | None = None,
         query: str | None = None,
         retrieval: Retrieval | None = None,
@@ -1246,6 +1271,7 @@ class MemoryStore(Bridged):
                 scope=scope,
                 subject=subject,
                 where=where,
+                kind=kind,
                 now=now,
                 query=query,
                 retrieval=retrieval,
@@ -1281,6 +1307,7 @@ class MemoryStore(Bridged):
         tags: Sequence[str] | None = None,
         scope: MemoryScope | None = None,
         where: Where | None = None,
+        kind: MemoryKind | Sequence[MemoryKind] | None = None,
         after: str | None = None,
         page_size: int = 1000,
     ) -> Iterator[MemoryItem]:
@@ -1298,6 +1325,7 @@ class MemoryStore(Bridged):
                 tags=tags,
                 scope=scope,
                 where=where,
+                kind=kind,
                 after=after,
                 page_size=page_size,
             )
@@ -1323,6 +1351,7 @@ class MemoryStore(Bridged):
         scope: MemoryScope | None = None,
         subject: str | None = None,
         where: Where | None = None,
+        kind: MemoryKind | Sequence[MemoryKind] | None = None,
         now: int | None = None,
         retrieval: Retrieval | None = None,
         exact: bool | None = None,
@@ -1337,7 +1366,7 @@ class MemoryStore(Bridged):
         there as it is; "" leaves it out.
         With `around` (0 by default, at most 20) as many turns before and after each hit of a conversation come along,
         while there is room, so that "yes, that one" is read with its question: of the same session and scope, marked
-        `"context": true`. They need not meet `tags`, `subject` and `where`, and are not reinforced.
+        `"context": true`. They need not meet `tags`, `subject`, `kind` and `where`, and are not reinforced.
         `sources` are those of "id", "time", "date", "session", "turn", "speaker", "agent", "source" and "tags" that a
         line tells, by default all but session and turn.
         `count_tokens` is the model's tokenizer, a function from a text to a number; without one tokens are
@@ -1369,6 +1398,7 @@ class MemoryStore(Bridged):
                 scope=scope,
                 subject=subject,
                 where=where,
+                kind=kind,
                 now=now,
                 retrieval=retrieval,
                 exact=exact,
@@ -1376,6 +1406,29 @@ class MemoryStore(Bridged):
                 rerank=rerank,
             )
         )
+
+    def pin(self, id: str) -> bool:
+        """Keep a memory whatever happens to others; true if it was not pinned before. One round trip.
+
+        It is never evicted by this package, and no consolidation takes its place. Its importance becomes 1, so that
+        packages in other languages, which know nothing of pins, evict it last; `unpin` gives the former one back. What
+        you delete yourself is deleted, pinned or not, and a time to live goes on running. Raises the version.
+
+        Raises:
+            InvalidInputError: `id` cannot be the id of a memory.
+            MemoryNotFoundError: there is no such memory.
+        """
+        return wait(self._inner.pin(id))
+
+    def unpin(self, id: str) -> bool:
+        """Let a pinned memory be as any other, with the importance that it had before, or that `update` has given it
+        meanwhile; true if it was pinned. One round trip. Raises the version.
+
+        Raises:
+            InvalidInputError: `id` cannot be the id of a memory.
+            MemoryNotFoundError: there is no such memory.
+        """
+        return wait(self._inner.unpin(id))
 
     def remember(
         self,
@@ -1393,22 +1446,25 @@ class MemoryStore(Bridged):
         date: str | None = None,
         occurred_at: Moment | None = None,
         metadata: Mapping[str, Any] | None = None,
+        kind: MemoryKind | None = None,
+        entities: Sequence[str] | None = None,
         id: str | None = None,
         on_duplicate: OnDuplicate = "keep",
     ) -> str:
         """Store a memory and return its id.
 
-        `importance` is 0 to 1 (default 0.5); `tags` hold no comma; `ttl` is whole seconds or a
-        timedelta, None or 0 for ever. The scope is said by keywords or by `scope=`. `subject` and
+        `importance` is 0 to 1 (default 0.5, or that of the `kind`, one of `KINDS`); `tags` hold no comma; `ttl` is
+        whole seconds or a timedelta, None or 0 for ever. The scope is said by keywords or by `scope=`. `subject` and
         `date` label facts. `occurred_at` is when what it tells happened: milliseconds, a datetime or ISO
-        text. `metadata` is any JSON object up to 64 KiB; it is stored, not searched. One round trip, with its
+        text. `metadata` is any JSON object up to 64 KiB; it is stored, not searched. `entities` are names of whom and
+        what it is about, in any characters. One round trip, with its
         expiry in the same atomic step; more only where a scope is above its capacity limit (docs/capacity.md).
 
         `on_duplicate="keep"` stores it under a new random id, or under `id` if that is free.
         `"replace"` overwrites the memory that has `id`. `"merge"` makes the same content in the same thread, agent
         and namespace one memory, under an id that follows from them: if it is there it is reinforced, its importance
-        raised to a larger one that is given, its tags united, its expiry moved to a later one, in one atomic
-        step however many workers do so; nothing is embedded then. One more round trip. A copy that was
+        raised to a larger one that is given, its tags and entities united, its expiry moved to a later one, in one
+        atomic step however many workers do so; nothing is embedded then. One more round trip. A copy that was
         stored otherwise, under a random id, is not looked for.
 
         Raises:
@@ -1434,6 +1490,8 @@ class MemoryStore(Bridged):
                 date=date,
                 occurred_at=occurred_at,
                 metadata=metadata,
+                kind=kind,
+                entities=entities,
                 id=id,
                 on_duplicate=on_duplicate,
             )
@@ -1550,16 +1608,20 @@ class MemoryStore(Bridged):
         subject: str | Keep | None = KEEP,
         date: str | Keep | None = KEEP,
         occurred_at: Moment | Keep | None = KEEP,
+        kind: MemoryKind | Keep | None = KEEP,
+        entities: Sequence[str] | Keep | None = KEEP,
         ttl: int | timedelta | Keep | None = KEEP,
         if_version: int | None = None,
     ) -> MemoryItem:
         """Change what is given, leave the rest, and return the memory as it is then.
 
         None takes a field away (and sets importance to 0.5 and the time to live to for ever); `ttl` counts from
-        now. All in one atomic step, which raises the memory's `version` by one if anything differs. `if_version`
-        makes it happen only to the version that you have read. A content that is another than the stored one
-        is embedded; any other change is not. Two round trips, with `content` three. With the content of a turn of a
-        conversation its vector and those of the turns next to it are mixed anew: eight, and one embedding call.
+        now. Another `kind` leaves the importance as it is. The `importance` of a pinned memory stays 1: what is given
+        is what it will have once it is unpinned. All in one atomic step, which raises the memory's `version` by one if
+        anything differs. `if_version` makes it happen only to the version that you have read. A content that is another
+        than the stored one is embedded; any other change is not. Two round trips, with `content` three, with the
+        importance of a pinned memory five. With the content of a turn of a conversation its vector and those of the
+        turns next to it are mixed anew: eight, and one embedding call.
 
         Raises:
             InvalidInputError: a value is refused, or nothing is to be changed.
@@ -1578,6 +1640,8 @@ class MemoryStore(Bridged):
                 subject=subject,
                 date=date,
                 occurred_at=occurred_at,
+                kind=kind,
+                entities=entities,
                 ttl=ttl,
                 if_version=if_version,
             )
@@ -2304,7 +2368,7 @@ class EmbeddingCache(Bridged):
     _inner: AsyncEmbeddingCache
 
     def get_many(
-        self, texts: Sequence[str], *, model: str, dimensions: int | None = None, kind: Kind = "query"
+        self, texts: Sequence[str], *, model: str, dimensions: int | None = None, kind: TextKind = "query"
     ) -> list[NDArray[np.float32] | None]:
         """For each text its vector, None where there is none. One round trip per 80 texts, none for recent ones.
 
@@ -2313,7 +2377,7 @@ class EmbeddingCache(Bridged):
         return wait(self._inner.get_many(texts, model=model, dimensions=dimensions, kind=kind))
 
     def put_many(
-        self, vectors: Mapping[str, VectorLike], *, model: str, dimensions: int | None = None, kind: Kind = "query"
+        self, vectors: Mapping[str, VectorLike], *, model: str, dimensions: int | None = None, kind: TextKind = "query"
     ) -> None:
         """Keep the vectors of these texts. Two round trips per 80 texts.
 

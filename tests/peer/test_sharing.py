@@ -26,7 +26,18 @@ RICH: dict[str, Any] = {
 SCOPE: dict[str, Any] = {name: RICH[name] for name in ("thread_id", "agent_id", "namespace", "tags")}
 
 
-ADDITIONS = {"occurred_at", "metadata", "version", "session", "turn", "speaker"}
+ADDITIONS = {
+    "occurred_at",
+    "metadata",
+    "version",
+    "session",
+    "turn",
+    "speaker",
+    "kind",
+    "entities",
+    "pinned",
+    "dynamics",
+}
 """Fields of a memory that the published package does not know."""
 
 
@@ -45,7 +56,7 @@ async def test_on_an_index_created_by_them_everything_of_ours_works(
     mine = await ours.remember(f"{AHEAD} lives in Sofia", thread_id="t", subject="city", date="2024-01-01")
     await ours.remember(f"{AHEAD} has a cat", thread_id="t", subject="pet")
 
-    assert (await ours.stats()).unindexed_fields == ("subject", "occurred_at", "words")
+    assert (await ours.stats()).unindexed_fields == ("subject", "occurred_at", "words", "kind", "entities")
     assert [hit.item.id for hit in await ours.recall(AHEAD, thread_id="t", subject="city")] == [mine]
     assert len(await ours.recall(AHEAD, thread_id="t")) == 2
     listed = await ours.list(MemoryListOptions(thread_id="t", subject="city"))
@@ -110,12 +121,29 @@ async def test_we_read_whole_what_they_remember(theirs: Published, ours: MemoryS
 
 
 async def test_they_read_whole_what_we_remember(theirs: Published, ours: MemoryStore, store_name: str) -> None:
-    id = await ours.remember(**RICH, occurred_at="2023-05-08", metadata={"theirs": "pass over it"})
+    id = await ours.remember(
+        **RICH, occurred_at="2023-05-08", metadata={"theirs": "pass over it"}, kind="rule", entities=["Ada, Countess"]
+    )
 
     [hit] = await theirs.call("recall", store_name, query=AHEAD, reinforce=False, **SCOPE)
     [listed] = (await theirs.call("list", store_name, **SCOPE))["items"]
     assert hit["item"] == listed == members(await ours.get(id))
     assert {name: listed[name] for name in RICH} == RICH
+
+
+async def test_a_pin_is_an_importance_to_them_and_outlives_their_recalls(
+    theirs: Published, ours: MemoryStore, store_name: str
+) -> None:
+    id = await ours.remember(**RICH, kind="rule", entities=["Ada, Countess"])
+    await ours.pin(id)
+    [hit] = await theirs.call("recall", store_name, query=AHEAD, **SCOPE)
+    assert (hit["item"]["id"], hit["item"]["importance"]) == (id, 1)
+    pinned = await ours.get(id)
+    assert pinned is not None
+    assert (pinned.pinned, pinned.access_count, pinned.kind, pinned.entities) == (True, 1, "rule", ["Ada, Countess"])
+    await ours.unpin(id)
+    [listed] = (await theirs.call("list", store_name, **SCOPE))["items"]
+    assert listed["importance"] == RICH["importance"]
 
 
 @pytest.mark.parametrize("importance", [0, 1, 1.0, 0.5, 1e-5, 1e-7, 0.123456789012])

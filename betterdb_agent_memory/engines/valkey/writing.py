@@ -46,7 +46,9 @@ def delete_command(key: str, expected: Expected | None, beside: Beside = NOTHING
 
 def concerns_group(change: RecordChange | None, group_fields: Sequence[str]) -> bool:
     """Whether a change may move a record into another group."""
-    return change is not None and any(name in change.sets or name in change.removes for name in group_fields)
+    return change is not None and any(
+        name in change.sets or name in change.removes or name in change.copies for name in group_fields
+    )
 
 
 def _expected_arguments(expected: Expected) -> list[Argument]:
@@ -74,6 +76,11 @@ def _change_arguments(change: RecordChange, beside: Beside) -> list[Argument]:
     else:
         seconds = expiry.ttl_seconds or 0
         arguments += ("later" if expiry.only_later else "set", seconds)
+    if change.copies or change.newest:
+        arguments += _counted(change.copies)
+        arguments.append(len(change.newest))
+        for field, newest in change.newest.items():
+            arguments += (field, newest.most, len(newest.numbers), *newest.numbers)
     return arguments
 
 

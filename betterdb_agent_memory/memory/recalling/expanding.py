@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from betterdb_agent_memory.engines.links import MAX_LINKS, LinkEnd
+from betterdb_agent_memory.engines.links import LinkEnd
 
 STARTS = 3
 """Hits that activation spreads from."""
@@ -24,8 +24,11 @@ MOST_LOOKED_AT = 64
 MOST_ADDED = 5
 """Linked memories that are added to the hits."""
 
-SPREAD = 1 + math.log(MAX_LINKS)
-"""The S of `S - ln(fan)`: what has as many links as it can have passes on 1/S of what one with a single link does."""
+SPREAD = 4.0
+"""The S of `S - ln(fan)`: what has 32 links passes on an eighth of what it would along a single one."""
+
+PASSED_ON = 0.8
+"""The most of an activation that a single link passes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class LinkedBy:
 
     `start` is the hit it was reached from, `via` the memory in between, None where it is linked to that hit itself;
     `weight` the weight of the last link, and `activation`, 0 to 1, what came along all paths, by which linked memories
-    are ordered.
+    are ordered: 1 less what every path left undone.
     """
 
     start: str
@@ -44,8 +47,8 @@ class LinkedBy:
 
 
 def passed_on(activation: float, fan: int, weight: float) -> float:
-    """What one of `fan` links of this weight passes on: half of it for weight 1 and a fan of 1, never more than all."""
-    return activation * (SPREAD - math.log(fan)) / SPREAD * weight / (1 + weight)
+    """What one of `fan` links of this weight passes on: 0.4 of it for weight 1 and a fan of 1."""
+    return activation * PASSED_ON * (SPREAD - math.log(fan)) / SPREAD * weight / (1 + weight)
 
 
 def spread(
@@ -59,13 +62,13 @@ def spread(
     No path leads to or through a `hidden` memory, nor from one start to another.
     """
     activations = dict(starts)
-    total: dict[str, float] = {}
+    undone: dict[str, float] = {}
     best: dict[str, tuple[float, LinkedBy]] = {}
 
     def reach(end: LinkEnd, gain: float, start: str, via: str | None) -> None:
         if end.id in activations or end.id in hidden or gain <= 0:
             return
-        total[end.id] = total.get(end.id, 0.0) + gain
+        undone[end.id] = undone.get(end.id, 1.0) * (1 - gain)
         if gain > best.get(end.id, (0.0, None))[0]:
             best[end.id] = gain, LinkedBy(start, via, end.weight, 0.0)
 
@@ -79,8 +82,8 @@ def spread(
             further = around.get(end.id, ())
             for beyond in further[:FOLLOWED]:
                 reach(beyond, passed_on(gain, len(further), beyond.weight), start, end.id)
-    order = sorted(total, key=lambda id: (-total[id], id))
-    return {id: LinkedBy(by.start, by.via, by.weight, min(total[id], 1.0)) for id in order for by in [best[id][1]]}
+    order = sorted(undone, key=lambda id: (undone[id], id))
+    return {id: LinkedBy(by.start, by.via, by.weight, 1 - undone[id]) for id in order for by in [best[id][1]]}
 
 
 def scores_below(last: float, activations: Sequence[float]) -> list[float]:

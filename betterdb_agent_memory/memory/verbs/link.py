@@ -18,7 +18,7 @@ class LinkVerbs(StoreParts):
         """Link two memories, both ways: each then leads to the other in `recall(..., expand=True)`.
 
         `weight` is 0.01 to 1,000,000 and what the link has from now on, whatever it had; it halves every 30 days, and
-        counts down to 0.25. A memory keeps its 32 strongest links. One round trip.
+        counts down to 0.3. A memory keeps its 32 strongest links. One round trip.
 
         Raises:
             InvalidInputError: the ids are the same, or something is out of range.

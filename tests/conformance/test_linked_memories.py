@@ -161,6 +161,27 @@ async def test_a_link_never_leads_out_of_what_was_asked_for(store: MemoryStore, 
     assert set(await found()) == {"start", "stranger", "untagged", "friend", "beyond"}
 
 
+async def test_what_is_about_the_same_entities_is_added(store: MemoryStore) -> None:
+    await store.remember(at_angle(1.0), id="start", thread_id="t", entities=["Ada", "Paris, France"])
+    await store.remember(at_angle(FAR), id="both", thread_id="t", entities=["Paris, France", "Ada"])
+    await store.remember(at_angle(FAR), id="one", thread_id="t", entities=["Ada", "tea"])
+    await store.remember(at_angle(FAR), id="other", thread_id="t", entities=["ada", "tea"])
+    await store.remember(at_angle(FAR), id="stranger", thread_id="u", entities=["Ada"])
+    await store.remember(at_angle(FAR), id="friend", thread_id="t")
+    await store.link("one", "friend")
+    found = await store.recall(AHEAD, threshold=0.25, thread_id="t", reinforce=False, expand=True)
+    assert ids(found) == ["start", "both", "one"]
+    by = [hit.explain.link if hit.explain else None for hit in found]
+    assert [link and (link.start, link.via, link.entities, link.weight) for link in by] == [
+        None,
+        ("start", None, ("Ada", "Paris, France"), 2.0),
+        ("start", None, ("Ada",), 1.0),
+    ]
+    await store.link("start", "one", 5.0)
+    found = await store.recall(AHEAD, threshold=0.25, thread_id="t", reinforce=False, expand=True)
+    assert ids(found) == ["start", "one", "both", "friend"]
+
+
 async def test_no_more_than_stated_are_added_and_none_is_reinforced(store: MemoryStore) -> None:
     await remember(store, start=1.0, **{f"m{number}": FAR for number in range(MOST_ADDED + 3)})
     for number in range(MOST_ADDED + 3):

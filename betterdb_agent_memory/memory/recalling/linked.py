@@ -7,78 +7,118 @@ from dataclasses import replace
 
 from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.engines.base import Row
+from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.engines.links import LinkEnd
 from betterdb_agent_memory.memory.diversity import unit_rows
 from betterdb_agent_memory.memory.linking import Linker
 from betterdb_agent_memory.memory.recalling.expanding import (
     FOLLOWED,
+    MOST_ACQUAINTED,
     MOST_ADDED,
+    MOST_ENTITIES,
     MOST_LOOKED_AT,
     STARTS,
     LinkedBy,
+    acquaintances,
     scores_below,
     spread,
 )
 from betterdb_agent_memory.memory.recalling.explaining import MemoryHit
-from betterdb_agent_memory.memory.record import ITEM_FIELDS, VECTOR, MemoryItem, decode_memory, is_memory
+from betterdb_agent_memory.memory.record import (
+    CREATED_AT,
+    ENTITIES,
+    ITEM_FIELDS,
+    VECTOR,
+    MemoryItem,
+    decode_memory,
+    is_memory,
+)
 from betterdb_agent_memory.memory.requests import RecallRequest, RecallSettings
-from betterdb_agent_memory.memory.spaces import SearchedRecords
+from betterdb_agent_memory.memory.spaces import VectorSpace
+from betterdb_agent_memory.memory.where import Entity
 
 
 class Expander:
-    """Adds to the hits of a recall what they are linked to."""
+    """Adds to the hits of a recall what they are linked to, and what is about the same."""
 
     def __init__(self, linker: Linker) -> None:
         self._linker = linker
 
     async def expand(
         self,
-        records: SearchedRecords,
+        space: VectorSpace,
         vector: bytes,
         hits: Sequence[MemoryHit],
         request: RecallRequest,
         settings: RecallSettings,
     ) -> list[MemoryHit]:
-        """Up to `MOST_ADDED` memories that are linked to the first hits, most active first; none of the hits.
+        """Up to `MOST_ADDED` memories that the first hits lead to, most active first; none of the hits.
 
-        Only such as `request.filter` accepts, and only along such. Two round trips, one where nothing is linked. The
-        links of a memory that is gone are removed, which takes one more.
+        Only such as `request.filter` accepts, and only along such. Two round trips, one where they lead nowhere; one
+        more where they are about entities. The links of a memory that is gone are removed, which takes another one.
         """
-        starts = [(hit.item.id, hit.relevance) for hit in hits[:STARTS]]
-        around = await self._linker.around([id for id, _ in starts], FOLLOWED) if starts else {}
-        # A hit may lead on to further memories, but is found already.
+        starts = hits[:STARTS]
+        if not starts:
+            return []
+        around = await self._linker.around([hit.item.id for hit in starts], FOLLOWED)
+        about, fan = await _about_the_same(space, starts, request.filter)
         found = {hit.item.id for hit in hits}
-        reached = [id for id in spread(starts, around) if id not in found][:MOST_LOOKED_AT]
+        linked = [id for id in spread(_active(starts), around) if id not in found][:MOST_LOOKED_AT]
+        reached = list(dict.fromkeys((*linked, *(id for id in about if id not in found))))
         if not reached:
             return []
         fields = tuple(dict.fromkeys((*ITEM_FIELDS, VECTOR, *request.filter.field_names)))
-        stored = await records.read_many(reached, fields)
+        stored = await space.records.read_many(reached, fields)
         rows = [Row(id, row) for id, row in zip(reached, stored, strict=True) if row is not None]
-        await self._linker.forget([id for id, row in zip(reached, stored, strict=True) if row is None])
-        return await off_loop(len(rows), _linked_hits, rows, vector, hits, starts, around, request, settings)
+        there = {row.id for row in rows}
+        await self._linker.forget([id for id in linked if id not in there])
+        return await off_loop(len(rows), _linked_hits, rows, vector, hits, around, fan, request, settings)
+
+
+async def _about_the_same(space: VectorSpace, starts: Sequence[MemoryHit], filter: Filter) -> tuple[list[str], int]:
+    """The newest memories about one of the entities that these are about, and how many there are. None or one round
+    trip.
+    """
+    entities = list(dict.fromkeys(entity for hit in starts for entity in hit.item.entities))[:MOST_ENTITIES]
+    if not entities or ENTITIES in space.index.unindexed:
+        return [], 0
+    page = await space.records.select(
+        Filter((*filter.clauses, Entity.any(*entities).clause)),
+        fields=tuple(dict.fromkeys((ENTITIES, CREATED_AT, *filter.field_names))),
+        limit=MOST_ACQUAINTED,
+        order_by=CREATED_AT,
+        descending=True,
+    )
+    return [row.id for row in page.rows], page.total
+
+
+def _active(starts: Sequence[MemoryHit]) -> list[tuple[str, float]]:
+    return [(hit.item.id, hit.relevance) for hit in starts]
 
 
 def _linked_hits(
     rows: Sequence[Row],
     vector: bytes,
     hits: Sequence[MemoryHit],
-    starts: Sequence[tuple[str, float]],
     around: Mapping[str, Sequence[LinkEnd]],
+    fan: int,
     request: RecallRequest,
     settings: RecallSettings,
 ) -> list[MemoryHit]:
-    found = {hit.item.id for hit in hits}
-    seen = {row.id: row for row in request.filter.accepted(rows) if is_memory(row.fields)}
-    linked = spread(starts, around, hidden=_hidden(around, {*found, *seen}))
-    chosen: list[tuple[MemoryItem, LinkedBy, bytes]] = []
-    for id, by in linked.items():
-        item = None if id in found or len(chosen) == MOST_ADDED else decode_memory(id, seen[id].fields)[0]
-        if item is not None:
-            chosen.append((item, by, seen[id].fields.get(VECTOR, b"")))
-    scores = scores_below(min(hit.score for hit in hits), [by.activation for _, by, _ in chosen])
+    starts, found = hits[:STARTS], {hit.item.id for hit in hits}
+    accepted = {row.id: row.fields for row in request.filter.accepted(rows) if is_memory(row.fields)}
+    decoded = {id: decode_memory(id, fields)[0] for id, fields in accepted.items()}
+    items = {id: item for id, item in decoded.items() if item is not None}
+    acquainted = acquaintances(
+        {hit.item.id: hit.item.entities for hit in starts}, {id: item.entities for id, item in items.items()}, fan
+    )
+    allowed = {*found, *items}
+    linked = spread(_active(starts), around, hidden=_hidden(around, allowed), acquainted=acquainted)
+    chosen = [(items[id], by) for id, by in linked.items() if id not in found][:MOST_ADDED]
+    scores = scores_below(min(hit.score for hit in hits), [by.activation for _, by in chosen])
     return [
-        _hit(item, by, _distance(vector, stored), score, hits[-1], settings)
-        for (item, by, stored), score in zip(chosen, scores, strict=True)
+        _hit(item, by, _distance(vector, accepted[item.id].get(VECTOR, b"")), score, hits[-1], settings)
+        for (item, by), score in zip(chosen, scores, strict=True)
     ]
 
 

@@ -74,14 +74,15 @@ class RecallVerbs(StoreParts):
         budget is used up; `hit.explain.exact` says whether that is so (docs/recall.md says what it rests on).
         `diversity` (0 to 1, 1 is the score alone) chooses hits that are unlike each other. `rerank=False` leaves the
         store's reranker out. `expand` adds up to five memories that the question did not find and that are linked to
-        its first three hits, below all hits (docs/links.md): of the same scope and meeting the same conditions;
+        its first three hits, or about the same entities, below all hits (docs/links.md): of the same scope and
+        conditions;
         `hit.explain.link` says by which link. They are not reinforced.
 
         One round trip, in hybrid retrieval two while it is not known how frequent the words are, and one more each
-        for immediate reinforcement and for diversity, and two for `expand`; more if `exact` needs them, if a number
-        lies at the very limit of a condition that the index cannot tell from it, or if the index returned memories
-        that are not asked for: those of other scopes, or those that a condition excludes which it cannot tell (a
-        negated tag or label).
+        for immediate reinforcement and for diversity, and two for `expand`, three where hits are about entities; more
+        if `exact` needs them, if a number lies at the very limit of a condition that the index cannot tell from it, or
+        if the index returned memories that are not asked for: those of other scopes, or those that a condition
+        excludes which it cannot tell (a negated tag or label).
 
         Raises:
             InvalidInputError: something is refused, before the embedder was called.
@@ -222,7 +223,7 @@ class RecallVerbs(StoreParts):
             filter=request.filter,
         )
         hits = found.ranking.hits
-        linked = await self._expander.expand(space.records, vector, hits, request, settings) if request.expand else []
+        linked = await self._expander.expand(space, vector, hits, request, settings) if request.expand else []
         self._watch.refilled(found.refills)
         self._watch.recalled(
             span, found.ranking, nearest_distance=found.nearest_distance, threshold=settings.rules.threshold

@@ -124,7 +124,8 @@ async def test_forgetting_that_breaks_off_says_how_far_it_came(
 ) -> None:
     for number in range(600):
         await direct.remember(f"m{number}", thread_id="t")
-    proxy.fail_next("after", b"DEL")
+    assert not await direct.forget("nobody")  # the server knows the script now
+    proxy.fail_next("after", load_script("delete").digest.encode())
     with pytest.raises(EngineError) as caught:
         await store.forget_by_scope(thread_id="t")
     assert any("0 memories had been forgotten" in note for note in caught.value.__notes__)

@@ -10,6 +10,10 @@
 --   L  a log:              how many entries it keeps, how old they may be in ms ('' for any age), and three lists, each
 --                          behind its length: fields and values in turn of the entry about a record that is stored or
 --                          deleted, the same for one that is changed, and fields that the entry has of the record
+--   K  its links:          how many bytes at the end of that key are the record's id: they go with a deleted record
+--   N  its links:          the same, the time in ms now, what links are measured by (linking.lua), what the keys of other
+--                          records begin with, and n, then n times: the id of one, a score and the time in ms since when:
+--                          what the links to these gain where the record is changed
 -- To keep something else beside the records, add a letter here, read its arguments in the loop, and do it in
 -- `stored` (a record was stored or changed) or `deleted`.
 -- beside.next is the index of the first argument behind these; a script answers LOST if beside.is_lost, and does nothing.
@@ -39,6 +43,11 @@ do
     return list
   end
 
+  local function take_links()
+    local key, size = take_key(), tonumber(take())
+    beside.links, beside.links_id = string.sub(key, 1, -size - 1), string.sub(key, -size)
+  end
+
   local function take_gains()
     local gains = {}
     for i = 1, tonumber(take()) do gains[i] = {other = take(), score = take(), since = take()} end
@@ -64,11 +73,10 @@ do
       beside.said, beside.said_if_changed, beside.copied = take_list(), take_list(), take_list()
       beside.copies = redis.call('HMGET', KEYS[1], unpack(beside.copied))
     elseif letter == 'K' then
-      take_key()
-      beside.links, beside.links_id = take(), take()
+      take_links()
     elseif letter == 'N' then
-      take_key()
-      beside.links, beside.links_id, beside.now_ms = take(), take(), take()
+      take_links()
+      beside.now_ms = take()
       measure(take)
       beside.records, beside.gains = take(), take_gains()
     end

@@ -133,7 +133,7 @@ class Besides:
         if place is not None:
             letters += "N" if links else "K"
             keys.append("".join(place))
-            arguments += (*place, *_gains(key.removesuffix(place[1]), links or {}))
+            arguments += (len(place[1].encode()), *_gains(key.removesuffix(place[1]), links or {}))
         return Beside(letters, tuple(keys), tuple(arguments), tuple(marks)) if letters else NOTHING
 
     def may_link(self, key: str, id: str) -> bool:

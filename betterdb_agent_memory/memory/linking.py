@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link of a memory to the memory `id`, with its weight now. `since` is when it came to be or was last said, in ms."""
+    """A link of a memory to the memory `id`, with its weight now. `since` is when it came to be or was said, in ms."""
 
     id: str
     weight: float

@@ -14,6 +14,7 @@ from betterdb_agent_memory.apps.cli import (
     changing,
     configuring,
     demonstration,
+    dynamics,
     evaluating,
     following,
     forgetting,
@@ -71,7 +72,7 @@ def session(
 
 _MODULES: Final = (
     *(changing, asking, configuring, forgetting, following, keeping, pinning, tenanting, transferring),
-    *(calibrating, evaluating, demonstration),
+    *(calibrating, evaluating, demonstration, dynamics),
 )
 for _module in _MODULES:
     _module.add_to(app)

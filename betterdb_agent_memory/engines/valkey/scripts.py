@@ -28,6 +28,7 @@ _PARTS = {
     "log_share": (),
     "move": (),
     "remove_field": (),
+    "retire": ("appending", "beside", "expecting", "changing", "storing"),
     "write": ("appending", "beside", "expecting", "changing", "storing"),
     "write_fenced_map": (),
     "write_map": (),

@@ -197,9 +197,9 @@ class Retirement:
     """A record that leaves its collection for another one, and perhaps the record that takes its place: in one step.
 
     Nothing happens unless the record holds what is `expected`; a field that every change raises should be named there,
-    since in several steps it shows a change that comes in between. It is kept there as `kept_as` with the fields in `sets`
-    set and without those in `without`, for as long as it would have lived, and for `ttl_seconds` at most (None: no
-    such limit). The `successor` is stored, under an id that nobody has, or changed, where it is there and as its
+    since in several steps it shows a change that comes in between. It is kept there as `kept_as` with the fields in
+    `sets` set and without those in `without`, for as long as it would have lived, and for `ttl_seconds` at most (None:
+    no such limit). The `successor` is stored, under an id that nobody has, or changed, where it is there and as its
     change expects. `resumes` says that what is there under `kept_as` was left by an earlier attempt, and is replaced.
     """
 

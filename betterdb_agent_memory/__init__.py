@@ -119,8 +119,12 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.memory.drafts import MemoryDraft as MemoryDraft
     from betterdb_agent_memory.memory.drafts import OnDuplicate as OnDuplicate
     from betterdb_agent_memory.memory.drafts import RememberResult as RememberResult
+    from betterdb_agent_memory.memory.dynamics_fields import MemoryDynamics as MemoryDynamics
     from betterdb_agent_memory.memory.generations.migration import EmbeddingMigration as EmbeddingMigration
     from betterdb_agent_memory.memory.generations.migration import MigrationStatus as MigrationStatus
+    from betterdb_agent_memory.memory.kinds import KINDS as KINDS
+    from betterdb_agent_memory.memory.kinds import KindProfile as KindProfile
+    from betterdb_agent_memory.memory.kinds import MemoryKind as MemoryKind
     from betterdb_agent_memory.memory.near_misses import NearMisses as NearMisses
     from betterdb_agent_memory.memory.progress import Progress as Progress
     from betterdb_agent_memory.memory.progress import ProgressFn as ProgressFn
@@ -146,8 +150,10 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.memory.transfer.results import LineError as LineError
     from betterdb_agent_memory.memory.where import AccessCount as AccessCount
     from betterdb_agent_memory.memory.where import CreatedAt as CreatedAt
+    from betterdb_agent_memory.memory.where import Entity as Entity
     from betterdb_agent_memory.memory.where import Id as Id
     from betterdb_agent_memory.memory.where import Importance as Importance
+    from betterdb_agent_memory.memory.where import Kind as Kind
     from betterdb_agent_memory.memory.where import LastAccessedAt as LastAccessedAt
     from betterdb_agent_memory.memory.where import MemoryFilter as MemoryFilter
     from betterdb_agent_memory.memory.where import OccurredAt as OccurredAt
@@ -243,7 +249,9 @@ _PLACES: Final = {
     "memory.consolidation.language_model": "LanguageModel",
     "memory.conversations": "ConversationMessage",
     "memory.drafts": "MemoryDraft OnDuplicate RememberResult",
+    "memory.dynamics_fields": "MemoryDynamics",
     "memory.generations.migration": "EmbeddingMigration MigrationStatus",
+    "memory.kinds": "KINDS KindProfile MemoryKind",
     "memory.near_misses": "NearMisses",
     "memory.progress": "Progress ProgressFn",
     "memory.prompting": "CountTokens MemoryContext",
@@ -256,7 +264,8 @@ _PLACES: Final = {
     "memory.store": "MemoryStore",
     "memory.transfer.results": "ExportResult ImportResult LineError",
     "memory.where": (
-        "AccessCount CreatedAt Id Importance LastAccessedAt MemoryFilter OccurredAt Session Source Speaker Subject Tag"
+        "AccessCount CreatedAt Entity Id Importance Kind LastAccessedAt MemoryFilter OccurredAt Session Source Speaker "
+        "Subject Tag"
     ),
     "options": (
         "AgentCacheOptions AgentMemoryConfig AgentMemoryOptions AgentMemoryRecallConfig Analytics AnalyticsOptions "

@@ -146,6 +146,7 @@ class AgentMemory(Caches):
             telemetry=options.telemetry
             or MemoryTelemetryOptions(registry=caches.telemetry.registry if caches.telemetry else None),
             reinforcement=options.reinforcement,
+            recent_accesses=options.recent_accesses,
             retrieval=options.retrieval,
             hybrid=options.hybrid,
             language=options.language,

@@ -16,11 +16,14 @@ from hypothesis import strategies as st
 from betterdb_agent_memory import (
     AccessCount,
     CreatedAt,
+    Entity,
     Id,
     Importance,
+    Kind,
     LastAccessedAt,
     MemoryFilter,
     MemoryItem,
+    MemoryKind,
     OccurredAt,
     Session,
     Source,
@@ -34,6 +37,9 @@ NOW_MS = 1_750_000_000_000
 
 TAGS = ["ui", "UI", " ui", "ui ", "u i", "w*k", "_", "-", "a:b", "日本", "ß", "ss", "é", "e\u0301", "x" * 300, "never"]
 LABELS = ["chat", "Chat", " chat", "", "chat,mail", "mail", "line\nbreak", "nul\0x", "ΑΣ", "ας", "y" * 1200, "never"]
+KIND_NAMES: list[MemoryKind] = ["fact", "factual", "rule", "episodic", "opinion"]
+"""The last one is of no memory."""
+ENTITIES = ["Ada", "ada", " Ada", "Smith, John", "50% off", "%2C", "nul\0x", "line\nbreak", "日本", "z" * 500, "never"]
 IMPORTANCES = [0, 1, 0.5, 1 / 3, 0.3333333333333, 0.3, 0.1 + 0.2, 1e-7, 0.12345678901234567, math.nextafter(0.5, 1)]
 IDS = [f"m{number:02}" for number in range(60)]
 
@@ -141,19 +147,36 @@ def some(values: Sequence[str]) -> st.SearchStrategy[list[str]]:
     return st.lists(st.sampled_from(values), min_size=1, max_size=3, unique=True)
 
 
-def tag_leaves() -> st.SearchStrategy[Leaf]:
-    def leaf(how: str, tags: list[str]) -> Leaf:
+def listed_leaves(field: str, kind: type[Tag | Entity], values: Sequence[str]) -> st.SearchStrategy[Leaf]:
+    def leaf(how: str, asked: list[str]) -> Leaf:
+        def held(item: MemoryItem) -> set[str]:
+            return set(getattr(item, field)) & set(asked)
+
         match how:
             case "bare":
-                return Leaf({"tags": tags[0]}, Tag(tags[0]), lambda item: tags[0] in item.tags)
+                return Leaf({field: asked[0]}, kind(asked[0]), lambda item: asked[0] in held(item))
             case "all":
-                return Leaf({"tags": {"all": tags}}, Tag.all(*tags), lambda item: set(tags) <= set(item.tags))
+                return Leaf({field: {"all": asked}}, kind.all(*asked), lambda item: held(item) == set(asked))
             case "any":
-                return Leaf({"tags": {"any": tags}}, Tag.any(*tags), lambda item: bool(set(tags) & set(item.tags)))
+                return Leaf({field: {"any": asked}}, kind.any(*asked), lambda item: bool(held(item)))
             case _:
-                return Leaf({"tags": {"none": tags}}, Tag.none(*tags), lambda item: not set(tags) & set(item.tags))
+                return Leaf({field: {"none": asked}}, kind.none(*asked), lambda item: not held(item))
 
-    return st.builds(leaf, st.sampled_from(["bare", "all", "any", "none"]), some(TAGS))
+    return st.builds(leaf, st.sampled_from(["bare", "all", "any", "none"]), some(values))
+
+
+def kind_leaves() -> st.SearchStrategy[Leaf]:
+    def leaf(how: str, kinds: list[MemoryKind]) -> Leaf:
+        match how:
+            case "bare":
+                return Leaf({"kind": kinds[0]}, Kind(kinds[0]), lambda item: item.kind == kinds[0])
+            case "any":
+                return Leaf({"kind": {"any": kinds}}, Kind.any(*kinds), lambda item: item.kind in kinds)
+            case _:
+                return Leaf({"kind": {"none": kinds}}, Kind.none(*kinds), lambda item: item.kind not in kinds)
+
+    asked = st.lists(st.sampled_from(KIND_NAMES), min_size=1, max_size=3, unique=True)
+    return st.builds(leaf, st.sampled_from(["bare", "any", "none"]), asked)
 
 
 def label_leaves(field: str, kind: type[Source | Subject | Session | Speaker]) -> st.SearchStrategy[Leaf]:
@@ -243,7 +266,9 @@ def plain(number: float) -> Moment:
 
 
 leaves: st.SearchStrategy[Condition] = st.one_of(
-    tag_leaves(),
+    listed_leaves("tags", Tag, TAGS),
+    listed_leaves("entities", Entity, ENTITIES),
+    kind_leaves(),
     label_leaves("source", Source),
     label_leaves("subject", Subject),
     label_leaves("session", Session),

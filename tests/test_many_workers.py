@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from betterdb_agent_memory import AgentMemory
+from betterdb_agent_memory import AgentMemory, MemoryOptions
 from tests.embedding import embed
 from tests.servers import ValkeyServer
 
@@ -20,7 +20,7 @@ TEXTS = 1000
 
 WORKER = """
 import asyncio, json, sys
-from betterdb_agent_memory import AgentMemory
+from betterdb_agent_memory import AgentMemory, MemoryOptions
 from tests.embedding import embed
 
 async def main(place: str, worker: int, count: int) -> None:
@@ -79,3 +79,20 @@ def test_eight_processes_that_remember_the_same_texts_make_one_memory_of_each(pl
             assert {item.access_count for item in items} == {PROCESSES - 1}
 
     asyncio.run(look())
+
+
+async def test_workers_that_recall_and_pin_at_once_lose_nothing(place: str) -> None:
+    options = MemoryOptions(reinforcement="immediate", recent_accesses=True, config_refresh=False, discovery=False)
+    async with (
+        AgentMemory.open(place, name="pair", embedder=embed, memory=options) as one,
+        AgentMemory.open(place, name="pair", embedder=embed, memory=options) as other,
+    ):
+        id = await one.memory.remember("shared", importance=0.3)
+        recalls = [agent.memory.recall("shared", threshold=2.0) for agent in (one, other) for _ in range(20)]
+        pins = [agent.memory.pin(id) for agent in (one, other)]
+        assert sum((await asyncio.gather(asyncio.gather(*recalls), asyncio.gather(*pins)))[1]) == 1
+        item = await other.memory.get(id)
+        assert item is not None
+        assert (item.access_count, len(item.dynamics.recent), item.version) == (40, 4, 2)
+        assert item.dynamics.recent[-1] == item.last_accessed_at
+        assert (item.importance, item.dynamics.unpinned_importance) == (1, 0.3)

@@ -209,6 +209,17 @@ def test_every_public_name_is_explained() -> None:
 def test_published_fields_keep_their_order() -> None:
     fields = list(betterdb_agent_memory.MemoryItem.__dataclass_fields__)
     assert fields[: len(ITEM_FIELDS.split())] == ITEM_FIELDS.split()
-    assert fields[len(ITEM_FIELDS.split()) :] == ["occurred_at", "metadata", "version", "session", "turn", "speaker"]
+    assert fields[len(ITEM_FIELDS.split()) :] == [
+        "occurred_at",
+        "metadata",
+        "version",
+        "session",
+        "turn",
+        "speaker",
+        "kind",
+        "entities",
+        "pinned",
+        "dynamics",
+    ]
     assert list(betterdb_agent_memory.MemoryHit.__dataclass_fields__)[:3] == ["item", "similarity", "score"]
     assert list(betterdb_agent_memory.MemoryStats.__dataclass_fields__)[:3] == ["item_count", "evictions", "config"]

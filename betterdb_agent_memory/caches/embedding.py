@@ -25,7 +25,7 @@ from betterdb_agent_memory.caches.local_vectors import LocalVectors
 from betterdb_agent_memory.caches.statistics import stats_key
 from betterdb_agent_memory.caches.watch import CacheWatch
 from betterdb_agent_memory.embedders.base import VectorLike
-from betterdb_agent_memory.embedders.cached import Kind
+from betterdb_agent_memory.embedders.cached import TextKind
 from betterdb_agent_memory.embedders.vectors import checked_vector, decode_float32, encode_float32
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.engines.values import Stored
@@ -81,7 +81,7 @@ class EmbeddingLookup:
     """Slots that hold, or are to hold, a vector of this look-up, and whose: it overwrites no other one of its own."""
 
 
-def place_of(text: str, *, model: str, dimensions: int | None, kind: Kind, slots: int) -> Place:
+def place_of(text: str, *, model: str, dimensions: int | None, kind: TextKind, slots: int) -> Place:
     """Where a vector belongs among `slots` (at least 2) of them. Texts that differ in a byte differ here."""
     told_apart = f"{len(model)}:{model}:{dimensions or 0}:{kind}:".encode("utf-8", "surrogatepass")
     digest = hashlib.sha256(told_apart + text.encode("utf-8", "surrogatepass")).digest()
@@ -137,7 +137,7 @@ class EmbeddingCache:
         self._local = LocalVectors(local_bytes)
 
     async def get_many(
-        self, texts: Sequence[str], *, model: str, dimensions: int | None = None, kind: Kind = "query"
+        self, texts: Sequence[str], *, model: str, dimensions: int | None = None, kind: TextKind = "query"
     ) -> list[NDArray[np.float32] | None]:
         """For each text its vector, None where there is none. One round trip per 80 texts, none for recent ones.
 
@@ -146,7 +146,7 @@ class EmbeddingCache:
         return (await self.look_up(texts, model=model, dimensions=dimensions, kind=kind)).vectors
 
     async def put_many(
-        self, vectors: Mapping[str, VectorLike], *, model: str, dimensions: int | None = None, kind: Kind = "query"
+        self, vectors: Mapping[str, VectorLike], *, model: str, dimensions: int | None = None, kind: TextKind = "query"
     ) -> None:
         """Keep the vectors of these texts. Two round trips per 80 texts.
 
@@ -165,7 +165,9 @@ class EmbeddingCache:
             # What is kept already is written all the same: the caller says what it is now.
             await self.keep(lookup, {number: checked[number] for number in page})
 
-    async def look_up(self, texts: Sequence[str], *, model: str, dimensions: int | None, kind: Kind) -> EmbeddingLookup:
+    async def look_up(
+        self, texts: Sequence[str], *, model: str, dimensions: int | None, kind: TextKind
+    ) -> EmbeddingLookup:
         """The vectors there are, and where `keep` puts the others. One round trip per 80 texts, or none."""
         places = await self._places(texts, model, dimensions, kind)
         lookup = EmbeddingLookup([self._local.get(place.digest) for place in places], places, [None] * len(places))
@@ -241,7 +243,7 @@ class EmbeddingCache:
         """Drop what this process holds in memory."""
         self._local.clear()
 
-    async def _places(self, texts: Sequence[str], model: str, dimensions: int | None, kind: Kind) -> list[Place]:
+    async def _places(self, texts: Sequence[str], model: str, dimensions: int | None, kind: TextKind) -> list[Place]:
         _refuse_what_cannot_be_asked(texts, model, kind)
         return [
             place_of(text, model=model, dimensions=dimensions, kind=kind, slots=self._slots)

@@ -21,7 +21,7 @@ from betterdb_agent_memory.errors import AgentMemoryError, EmbeddingError
 
 _log = logging.getLogger(__name__)
 
-Kind: TypeAlias = Literal["query", "document"]
+TextKind: TypeAlias = Literal["query", "document"]
 """What a text is to its model: several mark questions and stored texts differently."""
 
 
@@ -39,7 +39,7 @@ _LookupT = TypeVar("_LookupT", bound=Lookup)
 class VectorCache(Protocol[_LookupT]):
     """Where vectors are kept by exact text."""
 
-    async def look_up(self, texts: Sequence[str], *, model: str, dimensions: int | None, kind: Kind) -> _LookupT:
+    async def look_up(self, texts: Sequence[str], *, model: str, dimensions: int | None, kind: TextKind) -> _LookupT:
         """The vectors there are of `texts`."""
 
     async def keep(self, lookup: _LookupT, vectors: Mapping[int, NDArray[np.float32]]) -> None:
@@ -133,7 +133,7 @@ class CachedEmbedder(EmbedderAround, Generic[_LookupT]):
     async def _look_up_documents(self, texts: Sequence[str]) -> _LookupT | None:
         return await self._look_up(texts, "document") if self._documents and texts else None
 
-    async def _look_up(self, texts: Sequence[str], kind: Kind) -> _LookupT | None:
+    async def _look_up(self, texts: Sequence[str], kind: TextKind) -> _LookupT | None:
         try:
             return await self._cache.look_up(texts, model=self.name, dimensions=self.dimensions, kind=kind)
         except AgentMemoryError as error:

@@ -150,15 +150,24 @@ class Expiry:
     only_later: bool = False
 
 
+class Newest(NamedTuple):
+    """Integers to add to a list, `numbers`, of which the `most` largest are kept."""
+
+    numbers: tuple[int, ...]
+    most: int
+
+
 @dataclass(frozen=True, slots=True)
 class RecordChange:
     """What to change in a record that still exists, in one atomic step.
 
-    Nothing happens unless the record holds what is `expected`. `sets` and `removes` are fields to set
-    and to take away. `maxima` raises integers, `increments` adds to them (missing counts as 0);
+    Nothing happens unless the record holds what is `expected`, and every field that is copied. `sets` and `removes`
+    are fields to set and to take away. `maxima` raises integers, `increments` adds to them (missing counts as 0);
     `raises` stores a number's text where it is larger than the number that is there; `unions` adds
-    comma-separated values to those that are there, keeping their order. When one of sets, removes,
-    raises and unions made a difference, the integer in `revision_field` goes up by one (missing
+    comma-separated values to those that are there, keeping their order. `copies` names a field to set and the one
+    whose value, as it was before the change, it gets. `newest` adds integers to comma-separated ones, in order, and
+    keeps the largest; what is there and no integer goes. When one of sets, removes,
+    raises, unions and copies made a difference, the integer in `revision_field` goes up by one (missing
     counts as 1, so the first difference makes it 2). `expiry` None leaves the expiry alone.
     """
 
@@ -172,6 +181,8 @@ class RecordChange:
     unions: Fields = field(default_factory=dict)
     revision_field: str | None = None
     expiry: Expiry | None = None
+    copies: Mapping[str, str] = field(default_factory=dict)
+    newest: Mapping[str, Newest] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

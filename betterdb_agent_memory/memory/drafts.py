@@ -15,7 +15,9 @@ from betterdb_agent_memory.engines.base import Expiry, Outcome, RecordChange, Re
 from betterdb_agent_memory.engines.filters import TAG_SEPARATOR, Fields, Filter
 from betterdb_agent_memory.errors import AgentMemoryError, InvalidInputError, MemoryExistsError
 from betterdb_agent_memory.memory import record
+from betterdb_agent_memory.memory.kinds import KINDS, MemoryKind, checked_kind
 from betterdb_agent_memory.memory.record import NewMemory
+from betterdb_agent_memory.memory.reinforcement import accessed_at
 from betterdb_agent_memory.memory.scope import (
     MemoryScope,
     checked_scope,
@@ -24,6 +26,7 @@ from betterdb_agent_memory.memory.scope import (
     require_text,
     scope_filter,
 )
+from betterdb_agent_memory.memory.spelling import joined_names, number_text
 from betterdb_agent_memory.memory.times import checked_time_ms
 from betterdb_agent_memory.memory.where import Moment
 
@@ -51,6 +54,8 @@ class MemoryDraft:
     occurred_at: Moment | None = None
     metadata: Mapping[str, Any] | None = None
     id: str | None = None
+    kind: MemoryKind | None = None
+    entities: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,7 @@ class PreparedMemory:
     """A validated memory and how it is to be written.
 
     `scope` is what a capacity limit counts. `attempt` counts the ids that a merge found taken by another content.
+    With `keeps_times` a merge is among the times of access that the memory keeps.
     """
 
     memory: NewMemory
@@ -81,6 +87,7 @@ class PreparedMemory:
     has_own_id: bool
     states_importance: bool
     attempt: int = 0
+    keeps_times: bool = False
 
     @property
     def has_content_id(self) -> bool:
@@ -119,16 +126,22 @@ class PreparedMemory:
             memory.id,
             maxima={record.LAST_ACCESSED_AT: memory.created_at_ms},
             increments={record.ACCESS_COUNT: 1},
+            newest=accessed_at((memory.created_at_ms,) if self.keeps_times else ()),
             expected={
                 record.CONTENT: memory.content.encode(),
                 record.THREAD: _encoded(memory.thread_id),
                 record.AGENT: _encoded(memory.agent_id),
                 record.NAMESPACE: _encoded(memory.namespace),
             },
-            raises=(
-                {record.IMPORTANCE: record.number_text(memory.importance).encode()} if self.states_importance else {}
-            ),
-            unions={record.TAGS: TAG_SEPARATOR.join(memory.tags).encode()} if memory.tags else {},
+            raises=({record.IMPORTANCE: number_text(memory.importance).encode()} if self.states_importance else {}),
+            unions={
+                field: joined.encode()
+                for field, joined in (
+                    (record.TAGS, TAG_SEPARATOR.join(memory.tags)),
+                    (record.ENTITIES, joined_names(memory.entities)),
+                )
+                if joined
+            },
             revision_field=record.VERSION,
             expiry=Expiry(self.ttl_seconds, only_later=True),
         )
@@ -249,20 +262,27 @@ def prepare(
     reserved_sources: Sequence[str],
     stored_words: Callable[[str], str | None],
     scope: MemoryScope | None = None,
+    keeps_times: bool = False,
 ) -> PreparedMemory:
     """Check everything that could be wrong with a draft, and complete it.
 
     `reserved_sources` are labels that consolidation gives its own products: a plain memory that carries
     one is marked, so that it is never taken for a product. `stored_words` gives the stems that are stored beside a
-    content, None where the engine finds its words by itself. `scope` is that of all, checked.
+    content, None where the engine finds its words by itself. `scope` is that of all, checked. `keeps_times` says that
+    the store keeps the times of access.
     """
     said = _scope_of(draft, scope)
+    kind = None if draft.kind is None else checked_kind(draft.kind)
     source = record.checked_label("source", optional_text("source", draft.source))
     content = checked_content("content", draft.content, max_content_bytes)
     memory = NewMemory(
         id=record.checked_id(new_id() if draft.id is None else draft.id),
         content=content,
-        importance=record.checked_importance(draft.importance),
+        importance=(
+            KINDS[kind].importance
+            if kind is not None and draft.importance is None
+            else record.checked_importance(draft.importance)
+        ),
         created_at_ms=now_ms,
         tags=checked_tags(draft.tags),
         thread_id=said.thread_id,
@@ -275,6 +295,8 @@ def prepare(
         metadata=record.metadata_text(draft.metadata),
         derived=record.NOT_DERIVED if source in reserved_sources else None,
         words=stored_words(content),
+        kind=kind,
+        entities=record.checked_entities(draft.entities),
     )
     if on_duplicate == "merge" and draft.id is None:
         memory = replace(memory, id=content_id(memory))
@@ -286,4 +308,5 @@ def prepare(
         on_duplicate=on_duplicate,
         has_own_id=draft.id is not None,
         states_importance=draft.importance is not None,
+        keeps_times=keeps_times,
     )

@@ -15,6 +15,7 @@ from betterdb_agent_memory.engines.groups import group_values
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.leasing import HeldLease
 from betterdb_agent_memory.memory.changes.cause import because
+from betterdb_agent_memory.memory.dynamics_fields import PINNED
 from betterdb_agent_memory.memory.reaches import Reaches
 from betterdb_agent_memory.memory.record import IMPORTANCE, LAST_ACCESSED_AT, SCOPE_FIELDS
 from betterdb_agent_memory.memory.searching import Searcher
@@ -317,7 +318,7 @@ def filter_of(group: str) -> Filter:
 
 
 def _wanted(filter: Filter) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*DECIDING, *filter.field_names)))
+    return tuple(dict.fromkeys((*DECIDING, PINNED, *filter.field_names)))
 
 
 def _is_settled(retention: Retention, worst: EvictionCandidate, pages: Sequence[Page]) -> bool:

@@ -33,6 +33,7 @@ from betterdb_agent_memory.memory.evicting import Evictor
 from betterdb_agent_memory.memory.generations.following import Follower
 from betterdb_agent_memory.memory.generations.layout import Models, state_key
 from betterdb_agent_memory.memory.mending import Mender
+from betterdb_agent_memory.memory.pinning import Pinner
 from betterdb_agent_memory.memory.reaches import Reaches
 from betterdb_agent_memory.memory.recalling.recaller import Recaller
 from betterdb_agent_memory.memory.record import MemoryItem
@@ -46,6 +47,7 @@ from betterdb_agent_memory.memory.settings import (
     checked_callable,
     checked_discovery,
     checked_feed,
+    checked_switch,
     checked_type,
     refresh_interval_seconds,
     wants_live_updates,
@@ -108,6 +110,7 @@ class StoreParts:
         telemetry: MemoryTelemetryOptions | None = None,
         analytics: bool = True,
         reinforcement: Reinforcement = "immediate",
+        recent_accesses: bool = False,
         retrieval: Retrieval = "vector",
         hybrid: HybridOptions | None = None,
         language: str = DEFAULT_LANGUAGE,
@@ -175,8 +178,13 @@ class StoreParts:
             stored_words=self._analyzer.stored,
             get=self._read_one,
         )
+        self._pinner = Pinner(self._records, self._models, self._follower)
+        keeps_times = checked_switch("recent_accesses", recent_accesses)
         self._reinforcer = reinforcer_for(
-            reinforcement, self._records, on_failure=lambda: self._watch.background_failed("reinforcement")
+            reinforcement,
+            self._records,
+            on_failure=lambda: self._watch.background_failed("reinforcement"),
+            keeps_times=keeps_times,
         )
         self._fact_source, self._fact_importance = checked_consolidation(
             checked_type("consolidation", consolidation, ConsolidationConfig) or ConsolidationConfig()
@@ -219,6 +227,7 @@ class StoreParts:
             reserved_sources=self._reserved_sources,
             stored_words=self._analyzer.stored,
             on_use=self._start_background_work,
+            keeps_times=keeps_times,
         )
         self._conversations = Conversations(
             self._remembering,

@@ -20,6 +20,15 @@ from numpy.typing import NDArray
 from betterdb_agent_memory.engines.base import Collection, IndexSchema, Position, SchemaField
 from betterdb_agent_memory.engines.filters import TAG_SEPARATOR, Fields, leading_number
 from betterdb_agent_memory.errors import InvalidInputError
+from betterdb_agent_memory.memory.dynamics_fields import (
+    DYNAMICS_FIELDS,
+    PINNED,
+    UNCHANGED,
+    MemoryDynamics,
+    decode_dynamics,
+    encode_dynamics,
+)
+from betterdb_agent_memory.memory.spelling import joined_names, number_text, split_names
 from betterdb_agent_memory.memory.times import MAX_TIME_MS
 from betterdb_agent_memory.options import is_number
 
@@ -45,6 +54,9 @@ TURN = "turn"
 SPEAKER = "speaker"
 WORDS = "words"
 """The stems of the content, where the search engine cannot find them itself: other languages than English."""
+KIND = "kind"
+ENTITIES = "entities"
+"""Whom and what the memory is about: comma-separated names, see `spelling.listed_name`."""
 TENANT = "tenant"
 """Whose memory it is, in a pool that many tenants share, and nowhere else."""
 DERIVED = "derived"
@@ -76,6 +88,8 @@ MEMORY_SCHEMA = IndexSchema(
         SchemaField(SUBJECT, "tag"),
         SchemaField(OCCURRED_AT, "number"),
         SchemaField(WORDS, "text", holds_stems=True),
+        SchemaField(KIND, "tag"),
+        SchemaField(ENTITIES, "tag", multiple=True),
     ),
 )
 
@@ -110,6 +124,9 @@ ITEM_FIELDS = (
     SESSION,
     TURN,
     SPEAKER,
+    KIND,
+    ENTITIES,
+    *DYNAMICS_FIELDS,
 )
 """What reading a memory asks for: everything but the vector."""
 
@@ -128,6 +145,9 @@ OPTIONAL_FIELDS = (
     TURN,
     SPEAKER,
     WORDS,
+    KIND,
+    ENTITIES,
+    *DYNAMICS_FIELDS,
 )
 """Fields that a memory may lack; its version is kept apart, since it outlives what it counts."""
 
@@ -141,6 +161,8 @@ MAX_ID_BYTES = 512
 MAX_LABEL_BYTES = 4_096
 """Longest source, subject or date: what RediSearch keeps of a tag."""
 MAX_METADATA_BYTES = 65_536
+MAX_ENTITIES = 64
+MAX_ENTITY_BYTES = 512
 FIRST_VERSION = 1
 """The version of a memory that was never changed; it is not stored."""
 
@@ -151,7 +173,8 @@ class MemoryItem:
 
     `created_at` is when it was written, `occurred_at` when what it tells happened. `version` is 1 at
     first and goes up with each change of what the memory says; recalling it changes no version. A turn of
-    a conversation has its `session`, its place there (`turn`, from 0) and whoever spoke.
+    a conversation has its `session`, its place there (`turn`, from 0) and whoever spoke. `kind` is one of `KINDS`, None
+    where nobody said; `entities` are whom and what it is about. A `pinned` memory is neither evicted nor faded out.
     """
 
     id: str
@@ -173,6 +196,10 @@ class MemoryItem:
     session: str | None = None
     turn: int | None = None
     speaker: str | None = None
+    kind: str | None = None
+    entities: list[str] = field(default_factory=list)
+    pinned: bool = False
+    dynamics: MemoryDynamics = UNCHANGED
 
     @property
     def cursor(self) -> str:
@@ -204,6 +231,9 @@ class NewMemory:
     turn: int | None = None
     speaker: str | None = None
     words: str | None = None
+    kind: str | None = None
+    entities: tuple[str, ...] = ()
+    dynamics: MemoryDynamics = UNCHANGED
 
 
 def encode_memory(memory: NewMemory, vector: bytes) -> dict[str, bytes]:
@@ -232,10 +262,12 @@ def encode_memory(memory: NewMemory, vector: bytes) -> dict[str, bytes]:
         (TURN, None if memory.turn is None else str(memory.turn)),
         (SPEAKER, memory.speaker),
         (WORDS, memory.words),
+        (KIND, memory.kind),
+        (ENTITIES, joined_names(memory.entities) or None),
     ):
         if text is not None:
             fields[name] = text.encode()
-    return fields
+    return fields | encode_dynamics(memory.dynamics)
 
 
 def is_memory(fields: Fields) -> bool:
@@ -268,6 +300,10 @@ def _plain_memory(id: str, fields: Fields) -> MemoryItem:
     thread, agent, namespace = stored(THREAD), stored(AGENT), stored(NAMESPACE)
     occurred_at, metadata, version = stored(OCCURRED_AT), stored(METADATA), stored(VERSION)
     session, turn, speaker = stored(SESSION), stored(TURN), stored(SPEAKER)
+    kind, entities = stored(KIND), stored(ENTITIES)
+    dynamics, unreadable = decode_dynamics(fields)
+    if unreadable:
+        raise ValueError(unreadable)
     return MemoryItem(
         id,
         fields[CONTENT].decode(),
@@ -288,13 +324,18 @@ def _plain_memory(id: str, fields: Fields) -> MemoryItem:
         None if session is None else session.decode(),
         None if turn is None else int(turn),
         None if speaker is None else speaker.decode(),
+        None if kind is None else kind.decode(),
+        split_names(entities.decode()) if entities else [],
+        PINNED in fields,
+        dynamics,
     )
 
 
 def _odd_memory(id: str, fields: Fields) -> tuple[MemoryItem, int]:
     """A memory with fields that are missing or spelt otherwise, and how many could not be read."""
     reader = _Reader(fields)
-    tags = reader.text(TAGS)
+    tags, entities = reader.text(TAGS), reader.text(ENTITIES)
+    dynamics, unreadable = decode_dynamics(fields)
     item = MemoryItem(
         id=id,
         content=reader.text(CONTENT) or "",
@@ -315,8 +356,12 @@ def _odd_memory(id: str, fields: Fields) -> tuple[MemoryItem, int]:
         session=reader.text(SESSION),
         turn=int(reader.number(TURN)) if TURN in fields else None,
         speaker=reader.text(SPEAKER),
+        kind=reader.text(KIND),
+        entities=split_names(entities) if entities else [],
+        pinned=PINNED in fields,
+        dynamics=dynamics,
     )
-    return item, reader.unreadable
+    return item, reader.unreadable + unreadable
 
 
 def _json_object(stored: bytes) -> dict[str, Any]:
@@ -403,19 +448,6 @@ class _Reader:
             return {}
 
 
-def number_text(value: float) -> str:
-    """A number in 0..1 as JavaScript spells it (`1`, `0.00001`, `1e-7`): the shared spelling."""
-    if value == int(value):
-        return str(int(value))
-    digits, _, exponent = repr(float(value)).partition("e")
-    if not exponent:
-        return digits
-    if int(exponent) >= -6:
-        fraction = digits.partition(".")[2]
-        return f"{float(value):.{len(fraction) - int(exponent)}f}"
-    return f"{digits}e{int(exponent)}"
-
-
 def has_control_character(text: str) -> bool:
     """Whether one of the 33 control characters of ASCII is in `text`."""
     if text.isascii():
@@ -455,6 +487,37 @@ def checked_label(name: str, label: str | None) -> str | None:
             f"{name} may have {MAX_LABEL_BYTES:,} bytes, this one has {size:,}; put text into content"
         )
     return label
+
+
+def checked_entities(entities: Sequence[str] | None) -> tuple[str, ...]:
+    """Whom and what a memory is about, each once, in the given order.
+
+    Raises:
+        InvalidInputError: it is no list of texts, one is empty or over 512 bytes long, or there are more than 64.
+    """
+    if entities is None:
+        return ()
+    if isinstance(entities, str | bytes) or not isinstance(entities, Sequence):
+        raise InvalidInputError(f"entities must be a list of names, got {type(entities).__name__}: {entities!r:.80}")
+    named = tuple(dict.fromkeys(checked_entity(entity) for entity in entities))
+    if len(named) > MAX_ENTITIES:
+        raise InvalidInputError(f"a memory has at most {MAX_ENTITIES} entities, this one has {len(named)}")
+    return named
+
+
+def checked_entity(entity: object) -> str:
+    """The name of somebody or something, of any characters."""
+    if not isinstance(entity, str) or not entity:
+        raise InvalidInputError(f"an entity is a name, a text that is not empty; got {entity!r:.80}")
+    try:
+        size = len(entity.encode())
+    except UnicodeEncodeError:
+        raise InvalidInputError(f"entity {entity!r:.80} is not valid Unicode text") from None
+    if size > MAX_ENTITY_BYTES:
+        raise InvalidInputError(
+            f"the name of an entity may have {MAX_ENTITY_BYTES} bytes, {entity[:40]!r}... has {size:,}"
+        )
+    return entity
 
 
 def _require_names(metadata: Mapping[Any, Any]) -> None:

@@ -17,7 +17,7 @@ from time import monotonic
 from typing import Protocol
 
 from betterdb_agent_memory.background import LoopLock, end_between_writes
-from betterdb_agent_memory.engines.base import RecordChange, Records
+from betterdb_agent_memory.engines.base import Newest, RecordChange, Records
 from betterdb_agent_memory.errors import (
     AgentMemoryError,
     ConfigurationError,
@@ -25,6 +25,7 @@ from betterdb_agent_memory.errors import (
     PartialBatchError,
 )
 from betterdb_agent_memory.memory.changes.cause import because
+from betterdb_agent_memory.memory.dynamics_fields import RECENT, RECENT_TIMES
 from betterdb_agent_memory.memory.record import ACCESS_COUNT, LAST_ACCESSED_AT
 from betterdb_agent_memory.options import DeferredReinforcement, Reinforcement
 
@@ -57,30 +58,46 @@ class Reinforcer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Touch:
+    """How often a memory was recalled and when last; `recent`, where these are kept, when the last few times."""
+
     accesses: int
     latest_ms: int
+    recent: tuple[int, ...] = ()
 
     def merged(self, other: _Touch) -> _Touch:
-        return _Touch(self.accesses + other.accesses, max(self.latest_ms, other.latest_ms))
+        recent = tuple(sorted(self.recent + other.recent)[-RECENT_TIMES:]) if self.recent or other.recent else ()
+        return _Touch(self.accesses + other.accesses, max(self.latest_ms, other.latest_ms), recent)
 
     def change(self, id: str) -> RecordChange:
-        return RecordChange(id, maxima={LAST_ACCESSED_AT: self.latest_ms}, increments={ACCESS_COUNT: self.accesses})
+        return RecordChange(
+            id,
+            maxima={LAST_ACCESSED_AT: self.latest_ms},
+            increments={ACCESS_COUNT: self.accesses},
+            newest=accessed_at(self.recent),
+        )
+
+
+def accessed_at(times_ms: tuple[int, ...]) -> dict[str, Newest]:
+    """What a change says of these times of access; nothing where there are none to keep."""
+    return {RECENT: Newest(times_ms, RECENT_TIMES)} if times_ms else {}
 
 
 class ImmediateReinforcer:
     """Touches before the recall returns: one round trip, one write a hit."""
 
-    def __init__(self, records: Records, *, on_failure: Callable[[], None]) -> None:
+    def __init__(self, records: Records, *, on_failure: Callable[[], None], keeps_times: bool = False) -> None:
         self._records = records
+        self._keeps_times = keeps_times
         self._on_failure = on_failure
         self._lost = 0
         self._has_warned = False
 
     async def reinforce(self, ids: Sequence[str], now_ms: int) -> None:
         """Touch now. A failure leaves the recall's answer as it is and is counted."""
+        touch = _Touch(1, now_ms, (now_ms,) if self._keeps_times else ())
         try:
             with because("reinforced"):
-                await self._records.change_many([_Touch(1, now_ms).change(id) for id in ids])
+                await self._records.change_many([touch.change(id) for id in ids])
         except AgentMemoryError as error:
             self._on_failure()
             self._lost += len(ids)
@@ -113,8 +130,16 @@ class DeferredReinforcer:
     could count an access twice; it counts as lost.
     """
 
-    def __init__(self, records: Records, options: DeferredReinforcement, *, on_failure: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        records: Records,
+        options: DeferredReinforcement,
+        *,
+        on_failure: Callable[[], None],
+        keeps_times: bool = False,
+    ) -> None:
         self._records = records
+        self._keeps_times = keeps_times
         self._on_failure = on_failure
         self._interval_seconds = options.interval_seconds
         self._max_pending = options.max_pending
@@ -131,7 +156,8 @@ class DeferredReinforcer:
         While writing fails up to twice `max_pending` wait; then the oldest is given up and counted.
         """
         self._leave_to_parent()
-        self._add((id, _Touch(1, now_ms)) for id in ids)
+        touch = _Touch(1, now_ms, (now_ms,) if self._keeps_times else ())
+        self._add((id, touch) for id in ids)
         if self._is_closed or len(self._pending) >= self._max_pending:
             await self._flush_quietly()
         elif self._task is None or self._task.done() or self._task.get_loop() is not asyncio.get_running_loop():
@@ -221,18 +247,21 @@ class DeferredReinforcer:
                 await asyncio.sleep(monotonic() - began)
 
 
-def reinforcer_for(reinforcement: Reinforcement, records: Records, *, on_failure: Callable[[], None]) -> Reinforcer:
-    """The reinforcer that an option names; `on_failure` is told of every write that failed.
+def reinforcer_for(
+    reinforcement: Reinforcement, records: Records, *, on_failure: Callable[[], None], keeps_times: bool = False
+) -> Reinforcer:
+    """The reinforcer that an option names; `on_failure` is told of every write that failed. With `keeps_times` memories
+    keep the times of their last four recalls, in the same write.
 
     Raises:
         ConfigurationError: there is none of that name.
     """
     if isinstance(reinforcement, DeferredReinforcement):
-        return DeferredReinforcer(records, reinforcement, on_failure=on_failure)
+        return DeferredReinforcer(records, reinforcement, on_failure=on_failure, keeps_times=keeps_times)
     if reinforcement == "deferred":
-        return DeferredReinforcer(records, DeferredReinforcement(), on_failure=on_failure)
+        return DeferredReinforcer(records, DeferredReinforcement(), on_failure=on_failure, keeps_times=keeps_times)
     if reinforcement == "immediate":
-        return ImmediateReinforcer(records, on_failure=on_failure)
+        return ImmediateReinforcer(records, on_failure=on_failure, keeps_times=keeps_times)
     raise ConfigurationError(
         f"reinforcement must be 'immediate', 'deferred' or DeferredReinforcement(...), got {reinforcement!r}"
     )

@@ -55,7 +55,9 @@ class Remembering:
         reserved_sources: Sequence[str],
         stored_words: Callable[[str], str | None],
         on_use: Callable[[], None],
+        keeps_times: bool = False,
     ) -> None:
+        self._keeps_times = keeps_times
         self._models = models
         self._writer = writer
         self._capacity = capacity
@@ -137,6 +139,7 @@ class Remembering:
             reserved_sources=self._reserved_sources,
             stored_words=self._stored_words,
             scope=scope,
+            keeps_times=self._keeps_times,
         )
 
     def _prepared_or_rejected(

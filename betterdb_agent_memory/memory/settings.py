@@ -63,8 +63,7 @@ def base_config(
         raise ConfigurationError(f"retrieval must be {' or '.join(map(repr, RETRIEVALS))}, got {retrieval!r:.80}")
     if hybrid is not None and not isinstance(hybrid, HybridOptions):
         raise ConfigurationError(f"hybrid must be HybridOptions(...), got {hybrid!r:.80}")
-    if not isinstance(exact, bool):
-        raise ConfigurationError(f"exact must be true or false, got {exact!r:.80}")
+    checked_switch("exact", exact)
     if diversity is not None and not 0 <= finite_number("diversity", diversity) <= 1:
         raise ConfigurationError(f"diversity is a share from 0 to 1, or None, got {diversity!r}")
     return MemoryConfigSnapshot(
@@ -119,6 +118,13 @@ def checked_feed(config: object) -> ChangeFeedOptions | None:
     if config is False or isinstance(config, ChangeFeedOptions):
         return config or None
     raise ConfigurationError(f"change_feed must be true, false or ChangeFeedOptions, got {config!r:.80}")
+
+
+def checked_switch(name: str, value: object) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name} must be true or false, got {value!r:.80}")
+    return value
 
 
 def checked_type(name: str, value: _T | None, kind: type[_T]) -> _T | None:

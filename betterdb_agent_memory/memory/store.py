@@ -14,13 +14,14 @@ from betterdb_agent_memory.memory.verbs.changes import ChangeVerbs
 from betterdb_agent_memory.memory.verbs.consolidate import ConsolidateVerbs
 from betterdb_agent_memory.memory.verbs.forget import ForgetVerbs
 from betterdb_agent_memory.memory.verbs.maintain import MaintainVerbs
+from betterdb_agent_memory.memory.verbs.pin import PinVerbs
 from betterdb_agent_memory.memory.verbs.prompt import PromptVerbs
 from betterdb_agent_memory.memory.verbs.remember import RememberVerbs
 
 _log = logging.getLogger(__name__)
 
 
-class MemoryStore(RememberVerbs, PromptVerbs, ForgetVerbs, ConsolidateVerbs, MaintainVerbs, ChangeVerbs):
+class MemoryStore(RememberVerbs, PinVerbs, PromptVerbs, ForgetVerbs, ConsolidateVerbs, MaintainVerbs, ChangeVerbs):
     """Long-term memory under one name: remember, recall, list, forget.
 
     `client` is a `valkey.asyncio` or `redis.asyncio` client, or an engine of this library; it stays
@@ -29,7 +30,8 @@ class MemoryStore(RememberVerbs, PromptVerbs, ForgetVerbs, ConsolidateVerbs, Mai
     cosine distance (0 to 2) of a hit: by default what the embedder states, 0.25 for a plain function.
     `weights` default to 0.6 similarity, 0.25 recency, 0.15 importance with a half-life of
     604,800 s; `max_items_per_scope` to no limit. `reinforcement` says when recalled memories
-    are touched: "immediate" (before recall returns) or "deferred". `consolidation` sets label and
+    are touched: "immediate" (before recall returns) or "deferred"; with `recent_accesses` they keep the times of their
+    last four recalls. `consolidation` sets label and
     importance of facts. How recall finds and orders memories (docs/recall.md): `retrieval`, "vector" or "hybrid", which
     looks at words, dates and persons as well; its weights `hybrid`, the `language` of the memories, `exact` with its
     `exact_budget`, `diversity`, `reranker` with its `rerank_depth`. `next_embed_fn` is the model that the store is to

@@ -20,11 +20,14 @@ from betterdb_agent_memory.errors import (
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.changes.cause import because
 from betterdb_agent_memory.memory.drafts import checked_content
+from betterdb_agent_memory.memory.dynamics_fields import PINNED
 from betterdb_agent_memory.memory.generations.following import Follower
 from betterdb_agent_memory.memory.generations.layout import Layout, Models
+from betterdb_agent_memory.memory.kinds import MemoryKind, checked_kind
 from betterdb_agent_memory.memory.mending import Mender, Removal
 from betterdb_agent_memory.memory.record import MemoryItem
 from betterdb_agent_memory.memory.scope import checked_tags, optional_text
+from betterdb_agent_memory.memory.spelling import joined_names, number_text
 from betterdb_agent_memory.memory.times import checked_time_ms
 from betterdb_agent_memory.memory.turns import Window, ids_around, window_of
 from betterdb_agent_memory.memory.where import Moment
@@ -70,6 +73,8 @@ class Update:
         subject: str | Keep | None,
         date: str | Keep | None,
         occurred_at: Moment | Keep | None,
+        kind: MemoryKind | Keep | None,
+        entities: Sequence[str] | Keep | None,
         ttl: int | timedelta | Keep | None,
         if_version: object,
         max_content_bytes: int,
@@ -82,19 +87,9 @@ class Update:
         """
         if content is None:
             raise InvalidInputError("a memory cannot lose its content; leave content out, or forget the memory")
-        fields: dict[str, str | None] = {}
-        if importance is not KEEP:
-            fields[record.IMPORTANCE] = record.number_text(record.checked_importance(importance))
-        if tags is not KEEP:
-            fields[record.TAGS] = TAG_SEPARATOR.join(checked_tags(tags)) or None
-        if metadata is not KEEP:
-            fields[record.METADATA] = record.metadata_text(metadata)
-        if occurred_at is not KEEP:
-            moment = None if occurred_at is None else checked_time_ms("occurred_at", occurred_at)
-            fields[record.OCCURRED_AT] = None if moment is None else str(moment)
-        for name, text in ((record.SOURCE, source), (record.SUBJECT, subject), (record.DATE, date)):
-            if text is not KEEP:
-                fields[name] = record.checked_label(name, optional_text(name, text))
+        fields = _changed_values(importance, metadata, occurred_at) | _changed_labels(
+            tags, source, subject, date, kind, entities
+        )
         if record.SOURCE in fields:
             fields[record.DERIVED] = record.NOT_DERIVED if fields[record.SOURCE] in reserved_sources else None
         update = cls(
@@ -116,11 +111,13 @@ class Update:
         expected: Expected,
         words: str | None = None,
         stored_version: bytes | None = None,
+        pinned: bytes | None = None,
     ) -> RecordChange:
         """The change of the record; `vector` and `words` belong to a content that is new, a vector of None leaves
         all three as they are.
 
-        `stored_version` is how the record spells the version that is asked for, if not as we do.
+        `stored_version` is how the record spells the version that is asked for, if not as we do. `pinned` is what the
+        record has in the field of that name: there the importance of a pinned memory waits for it to be unpinned.
         """
         sets, removes = dict(self.sets), self.removes
         if vector is not None and self.content is not None:
@@ -129,17 +126,58 @@ class Update:
                 removes = (*removes, record.WORDS)
             else:
                 sets[record.WORDS] = words.encode()
-        version: dict[str, bytes | None] = {}
+        guard: dict[str, bytes | None] = {}
+        if record.IMPORTANCE in sets:
+            guard[PINNED] = pinned
+            if pinned is not None:
+                sets[PINNED] = sets.pop(record.IMPORTANCE)
         if self.if_version is not None:
-            version[record.VERSION] = stored_version or record.version_field(self.if_version)
+            guard[record.VERSION] = stored_version or record.version_field(self.if_version)
         return RecordChange(
             self.id,
-            expected={**expected, **version},
+            expected={**expected, **guard},
             sets=sets,
             removes=removes,
             revision_field=record.VERSION,
             expiry=self.expiry,
         )
+
+
+def _changed_values(
+    importance: float | Keep | None, metadata: Mapping[str, Any] | Keep | None, occurred_at: Moment | Keep | None
+) -> dict[str, str | None]:
+    """What is to be stored of these, None for what is taken away."""
+    fields: dict[str, str | None] = {}
+    if importance is not KEEP:
+        fields[record.IMPORTANCE] = number_text(record.checked_importance(importance))
+    if metadata is not KEEP:
+        fields[record.METADATA] = record.metadata_text(metadata)
+    if occurred_at is not KEEP:
+        moment = None if occurred_at is None else checked_time_ms("occurred_at", occurred_at)
+        fields[record.OCCURRED_AT] = None if moment is None else str(moment)
+    return fields
+
+
+def _changed_labels(
+    tags: Sequence[str] | Keep | None,
+    source: str | Keep | None,
+    subject: str | Keep | None,
+    date: str | Keep | None,
+    kind: MemoryKind | Keep | None,
+    entities: Sequence[str] | Keep | None,
+) -> dict[str, str | None]:
+    """The same of these."""
+    fields: dict[str, str | None] = {}
+    if tags is not KEEP:
+        fields[record.TAGS] = TAG_SEPARATOR.join(checked_tags(tags)) or None
+    if kind is not KEEP:
+        fields[record.KIND] = None if kind is None else checked_kind(kind)
+    if entities is not KEEP:
+        fields[record.ENTITIES] = joined_names(record.checked_entities(entities)) or None
+    for name, text in ((record.SOURCE, source), (record.SUBJECT, subject), (record.DATE, date)):
+        if text is not KEEP:
+            fields[name] = record.checked_label(name, optional_text(name, text))
+    return fields
 
 
 class Updater:
@@ -178,13 +216,13 @@ class Updater:
     async def _update(self, update: Update, removal: Removal) -> MemoryItem:
         layout = await self._models.layout()
         version: int | None = None
-        spelling: bytes | None = None
+        spelling = pinned = None
         for _ in range(_ATTEMPTS):
             try:
-                outcome, mixed = await self._once(update, layout, spelling, removal)
+                outcome, mixed = await self._once(update, layout, removal, spelling, pinned)
             except (IndexMismatchError, InvalidInputError) as refusal:  # embedded for an index that has gone meanwhile
                 layout = await self._models.moved_from(layout, refusal)
-                outcome, mixed = await self._once(update, layout, spelling, removal)
+                outcome, mixed = await self._once(update, layout, removal, spelling, pinned)
             item = None if outcome is Outcome.MISSING else await self._get(update.id)
             if item is None:
                 raise MemoryNotFoundError(
@@ -202,14 +240,15 @@ class Updater:
                     current=item.version,
                 )
             version = item.version
-            [fields] = await self._records.read_many([update.id], (record.VERSION, record.CONTENT))
+            [fields] = await self._records.read_many([update.id], (record.VERSION, record.CONTENT, PINNED))
             spelling = fields.get(record.VERSION) if fields else None
+            pinned = fields.get(PINNED) if fields else None
         raise VersionConflictError(
             f"memory {update.id!r} was changed by others {_ATTEMPTS} times meanwhile; try again", current=version
         )
 
     async def _once(
-        self, update: Update, layout: Layout, spelling: bytes | None, removal: Removal
+        self, update: Update, layout: Layout, removal: Removal, spelling: bytes | None, pinned: bytes | None
     ) -> tuple[Outcome, _Mixed | None]:
         """What became of the change, and what a turn with another content was mixed from."""
         vector: bytes | None = None
@@ -231,7 +270,7 @@ class Updater:
                     await removal.note([update.id])
         with because("updated"):
             [outcome] = await self._records.change_many(
-                [update.change(vector=vector, words=words, expected=expected, stored_version=spelling)]
+                [update.change(vector=vector, words=words, expected=expected, stored_version=spelling, pinned=pinned)]
             )
         return outcome, mixed
 

@@ -18,6 +18,7 @@ import numpy as np
 from betterdb_agent_memory.engines.base import Expected, Row
 from betterdb_agent_memory.engines.filters import AllOf, AnyOf, Between, Clause, Filter, leading_number
 from betterdb_agent_memory.live_config import MemoryConfigSnapshot
+from betterdb_agent_memory.memory.dynamics_fields import PINNED
 from betterdb_agent_memory.memory.record import CONTENT, IMPORTANCE, LAST_ACCESSED_AT, decode_memory
 from betterdb_agent_memory.memory.scoring import retention_score
 from betterdb_agent_memory.options import RecallWeights
@@ -55,8 +56,8 @@ class EvictionCandidate:
 
     @property
     def expected(self) -> Expected:
-        """The memory is still what it was when it was chosen."""
-        return dict(zip(DECIDING, self.stored, strict=True))
+        """The memory is still what it was when it was chosen, and nobody has pinned it since."""
+        return {**dict(zip(DECIDING, self.stored, strict=True)), PINNED: None}
 
 
 class Worth(NamedTuple):
@@ -180,8 +181,8 @@ def select_victims(
 def candidates_in(
     rows: Sequence[Row], filter: Filter, spared: Collection[str | None]
 ) -> tuple[list[EvictionCandidate], int, int]:
-    """The memories in `rows` that `filter` accepts and that may leave, how many may not, and how many problems there
-    were in reading them. Numbers are read as those of any memory.
+    """The memories in `rows` that `filter` accepts and that may leave, how many may not (those in `spared` and those
+    that are pinned), and how many problems there were in reading them. Numbers are read as those of any memory.
     """
     candidates = []
     kept = unreadable = 0
@@ -191,7 +192,7 @@ def candidates_in(
         unreadable += problems
         if item is None:
             continue
-        if row.id in spared:
+        if row.id in spared or PINNED in row.fields:
             kept += 1
             continue
         stored = (row.fields.get(IMPORTANCE), row.fields.get(LAST_ACCESSED_AT))

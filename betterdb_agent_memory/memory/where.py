@@ -18,7 +18,9 @@ from typing import ClassVar, NoReturn, TypeAlias
 from betterdb_agent_memory.engines.filters import AllOf, AnyOf, Between, Clause, Equals, HasTag, IdIn, Not
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.memory import record
+from betterdb_agent_memory.memory.kinds import MemoryKind, checked_kind
 from betterdb_agent_memory.memory.scope import checked_tags, require_text
+from betterdb_agent_memory.memory.spelling import listed_name
 from betterdb_agent_memory.memory.times import checked_time_ms
 from betterdb_agent_memory.options import is_number
 
@@ -173,6 +175,54 @@ class Speaker(_Label):
 
     __slots__ = ()
     field = record.SPEAKER
+
+
+class Kind(MemoryFilter):
+    """The memory is of this kind: `Kind("fact")`, `Kind.any("fact", "rule")`, `Kind.none("context")`.
+
+    One that was remembered without a kind is of none.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, kind: MemoryKind) -> None:
+        super().__init__(Equals(record.KIND, checked_kind(kind)))
+
+    @classmethod
+    def any(cls, *kinds: MemoryKind) -> MemoryFilter:
+        """It is of one of these."""
+        return MemoryFilter(joined(AnyOf, [Equals(record.KIND, checked_kind(kind)) for kind in _listed("kind", kinds)]))
+
+    @classmethod
+    def none(cls, *kinds: MemoryKind) -> MemoryFilter:
+        """It is of none of these, or of no kind."""
+        return ~cls.any(*kinds)
+
+
+class Entity(MemoryFilter):
+    """The memory is about this one, exactly as named: `Entity("Ada")`, `Entity.all("Ada", "Paris")`, `Entity.any(...)`,
+    `Entity.none(...)`.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, entity: str) -> None:
+        super().__init__(HasTag(record.ENTITIES, listed_name(record.checked_entity(entity))))
+
+    @classmethod
+    def all(cls, *entities: str) -> MemoryFilter:
+        """It is about every one of these."""
+        return MemoryFilter(joined(AllOf, [cls(entity).clause for entity in _listed("entities", entities)]))
+
+    @classmethod
+    def any(cls, *entities: str) -> MemoryFilter:
+        """It is about at least one of these."""
+        return MemoryFilter(joined(AnyOf, [cls(entity).clause for entity in _listed("entities", entities)]))
+
+    @classmethod
+    def none(cls, *entities: str) -> MemoryFilter:
+        """It is about none of these."""
+        return ~cls.any(*entities)
 
 
 class Id(MemoryFilter):

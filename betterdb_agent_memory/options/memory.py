@@ -235,6 +235,8 @@ class MemoryOptions(OptionsModel):
         Reinforcement, Accepts("'immediate', 'deferred' or DeferredReinforcement(interval_seconds, max_pending)")
     ] = "deferred"
     """Whether a recall writes its hits back before it returns, or later and merged."""
+    recent_accesses: Switch = False
+    """Whether memories keep the times of their last four recalls, in the same write."""
     search_timeout_ms: Annotated[int, whole_number(1, unit=" of milliseconds")] = 5_000
     """Longest time a server may take for one search; a file has no such limit."""
     minimum_ef: Annotated[int, whole_number(1, 4_096)] = 100

@@ -16,6 +16,7 @@ from betterdb_agent_memory import (
     DEFAULT_COST_TABLE,
     DEFAULT_METRICS_PREFIX,
     DEFAULT_TRACER_NAME,
+    KINDS,
     MATCH_ALL_MEMORY_QUERY,
     MEMORY_CACHE_TYPE,
     MEMORY_CAPABILITIES,
@@ -72,6 +73,7 @@ from betterdb_agent_memory import (
     EmbedFn,
     EngineError,
     EngineUnavailableError,
+    Entity,
     Explanation,
     ExportResult,
     Fact,
@@ -87,6 +89,8 @@ from betterdb_agent_memory import (
     IndexMissingError,
     IndexNotReadyError,
     InvalidInputError,
+    Kind,
+    KindProfile,
     LanguageModel,
     LastAccessedAt,
     LeaseHeldError,
@@ -103,10 +107,12 @@ from betterdb_agent_memory import (
     MemoryDiscovery,
     MemoryDiscoveryConfig,
     MemoryDraft,
+    MemoryDynamics,
     MemoryExistsError,
     MemoryFilter,
     MemoryHit,
     MemoryItem,
+    MemoryKind,
     MemoryListOptions,
     MemoryListResult,
     MemoryMetrics,
@@ -196,7 +202,7 @@ from betterdb_agent_memory.caches.single_flight import LEASE_SECONDS, WAIT_SECON
 from betterdb_agent_memory.caches.tool import ToolCache as AsyncToolCache
 from betterdb_agent_memory.clock import Clock, system_clock
 from betterdb_agent_memory.embedders.base import VectorLike
-from betterdb_agent_memory.embedders.cached import Kind
+from betterdb_agent_memory.embedders.cached import TextKind
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.memory.calibration import DEFAULT_FALSE_ACCEPT_RATE, DEFAULT_SAMPLE
 from betterdb_agent_memory.memory.consolidation.facts import Undated
@@ -233,6 +239,7 @@ __all__ = [
     "DEFAULT_COST_TABLE",
     "DEFAULT_METRICS_PREFIX",
     "DEFAULT_TRACER_NAME",
+    "KINDS",
     "MATCH_ALL_MEMORY_QUERY",
     "MEMORY_CACHE_TYPE",
     "MEMORY_CAPABILITIES",
@@ -295,6 +302,7 @@ __all__ = [
     "EmbeddingMigration",
     "EngineError",
     "EngineUnavailableError",
+    "Entity",
     "Explanation",
     "ExportResult",
     "Fact",
@@ -310,6 +318,8 @@ __all__ = [
     "IndexMissingError",
     "IndexNotReadyError",
     "InvalidInputError",
+    "Kind",
+    "KindProfile",
     "LanguageModel",
     "LastAccessedAt",
     "LeaseHeldError",
@@ -327,10 +337,12 @@ __all__ = [
     "MemoryDiscovery",
     "MemoryDiscoveryConfig",
     "MemoryDraft",
+    "MemoryDynamics",
     "MemoryExistsError",
     "MemoryFilter",
     "MemoryHit",
     "MemoryItem",
+    "MemoryKind",
     "MemoryListOptions",
     "MemoryListResult",
     "MemoryMetrics",
@@ -600,7 +612,8 @@ class MemoryStore(Bridged):
     cosine distance (0 to 2) of a hit: by default what the embedder states, 0.25 for a plain function.
     `weights` default to 0.6 similarity, 0.25 recency, 0.15 importance with a half-life of
     604,800 s; `max_items_per_scope` to no limit. `reinforcement` says when recalled memories
-    are touched: "immediate" (before recall returns) or "deferred". `consolidation` sets label and
+    are touched: "immediate" (before recall returns) or "deferred"; with `recent_accesses` they keep the times of their
+    last four recalls. `consolidation` sets label and
     importance of facts. How recall finds and orders memories (docs/recall.md): `retrieval`, "vector" or "hybrid", which
     looks at words, dates and persons as well; its weights `hybrid`, the `language` of the memories, `exact` with its
     `exact_budget`, `diversity`, `reranker` with its `rerank_depth`. `next_embed_fn` is the model that the store is to
@@ -639,6 +652,7 @@ class MemoryStore(Bridged):
         telemetry: MemoryTelemetryOptions | None = None,
         analytics: bool = True,
         reinforcement: Reinforcement = "immediate",
+        recent_accesses: bool = False,
         retrieval: Retrieval = "vector",
         hybrid: HybridOptions | None = None,
         language: str = DEFAULT_LANGUAGE,
@@ -669,6 +683,7 @@ class MemoryStore(Bridged):
             telemetry=telemetry,
             analytics=analytics,
             reinforcement=reinforcement,
+            recent_accesses=recent_accesses,
             retrieval=retrieval,
             hybrid=hybrid,
             language=language,
@@ -1335,6 +1350,29 @@ class MemoryStore(Bridged):
             )
         )
 
+    def pin(self, id: str) -> bool:
+        """Keep a memory whatever happens to others; true if it was not pinned before. One round trip.
+
+        It is never evicted by this package, and no consolidation takes its place. Its importance becomes 1, so that
+        packages in other languages, which know nothing of pins, evict it last; `unpin` gives the former one back. What
+        you delete yourself is deleted, pinned or not, and a time to live goes on running. Raises the version.
+
+        Raises:
+            InvalidInputError: `id` cannot be the id of a memory.
+            MemoryNotFoundError: there is no such memory.
+        """
+        return wait(self._inner.pin(id))
+
+    def unpin(self, id: str) -> bool:
+        """Let a pinned memory be as any other, with the importance that it had before, or that `update` has given it
+        meanwhile; true if it was pinned. One round trip. Raises the version.
+
+        Raises:
+            InvalidInputError: `id` cannot be the id of a memory.
+            MemoryNotFoundError: there is no such memory.
+        """
+        return wait(self._inner.unpin(id))
+
     def remember(
         self,
         content: str,
@@ -1351,22 +1389,25 @@ class MemoryStore(Bridged):
         date: str | None = None,
         occurred_at: Moment | None = None,
         metadata: Mapping[str, Any] | None = None,
+        kind: MemoryKind | None = None,
+        entities: Sequence[str] | None = None,
         id: str | None = None,
         on_duplicate: OnDuplicate = "keep",
     ) -> str:
         """Store a memory and return its id.
 
-        `importance` is 0 to 1 (default 0.5); `tags` hold no comma; `ttl` is whole seconds or a
-        timedelta, None or 0 for ever. The scope is said by keywords or by `scope=`. `subject` and
+        `importance` is 0 to 1 (default 0.5, or that of the `kind`, one of `KINDS`); `tags` hold no comma; `ttl` is
+        whole seconds or a timedelta, None or 0 for ever. The scope is said by keywords or by `scope=`. `subject` and
         `date` label facts. `occurred_at` is when what it tells happened: milliseconds, a datetime or ISO
-        text. `metadata` is any JSON object up to 64 KiB; it is stored, not searched. One round trip, with its
+        text. `metadata` is any JSON object up to 64 KiB; it is stored, not searched. `entities` are names of whom and
+        what it is about, in any characters. One round trip, with its
         expiry in the same atomic step; more only where a scope is above its capacity limit (docs/capacity.md).
 
         `on_duplicate="keep"` stores it under a new random id, or under `id` if that is free.
         `"replace"` overwrites the memory that has `id`. `"merge"` makes the same content in the same thread, agent
         and namespace one memory, under an id that follows from them: if it is there it is reinforced, its importance
-        raised to a larger one that is given, its tags united, its expiry moved to a later one, in one atomic
-        step however many workers do so; nothing is embedded then. One more round trip. A copy that was
+        raised to a larger one that is given, its tags and entities united, its expiry moved to a later one, in one
+        atomic step however many workers do so; nothing is embedded then. One more round trip. A copy that was
         stored otherwise, under a random id, is not looked for.
 
         Raises:
@@ -1392,6 +1433,8 @@ class MemoryStore(Bridged):
                 date=date,
                 occurred_at=occurred_at,
                 metadata=metadata,
+                kind=kind,
+                entities=entities,
                 id=id,
                 on_duplicate=on_duplicate,
             )
@@ -1508,16 +1551,20 @@ class MemoryStore(Bridged):
         subject: str | Keep | None = KEEP,
         date: str | Keep | None = KEEP,
         occurred_at: Moment | Keep | None = KEEP,
+        kind: MemoryKind | Keep | None = KEEP,
+        entities: Sequence[str] | Keep | None = KEEP,
         ttl: int | timedelta | Keep | None = KEEP,
         if_version: int | None = None,
     ) -> MemoryItem:
         """Change what is given, leave the rest, and return the memory as it is then.
 
         None takes a field away (and sets importance to 0.5 and the time to live to for ever); `ttl` counts from
-        now. All in one atomic step, which raises the memory's `version` by one if anything differs. `if_version`
-        makes it happen only to the version that you have read. A content that is another than the stored one
-        is embedded; any other change is not. Two round trips, with `content` three. With the content of a turn of a
-        conversation its vector and those of the turns next to it are mixed anew: eight, and one embedding call.
+        now. Another `kind` leaves the importance as it is. The `importance` of a pinned memory stays 1: what is given
+        is what it will have once it is unpinned. All in one atomic step, which raises the memory's `version` by one if
+        anything differs. `if_version` makes it happen only to the version that you have read. A content that is another
+        than the stored one is embedded; any other change is not. Two round trips, with `content` three, with the
+        importance of a pinned memory five. With the content of a turn of a conversation its vector and those of the
+        turns next to it are mixed anew: eight, and one embedding call.
 
         Raises:
             InvalidInputError: a value is refused, or nothing is to be changed.
@@ -1536,6 +1583,8 @@ class MemoryStore(Bridged):
                 subject=subject,
                 date=date,
                 occurred_at=occurred_at,
+                kind=kind,
+                entities=entities,
                 ttl=ttl,
                 if_version=if_version,
             )
@@ -2262,7 +2311,7 @@ class EmbeddingCache(Bridged):
     _inner: AsyncEmbeddingCache
 
     def get_many(
-        self, texts: Sequence[str], *, model: str, dimensions: int | None = None, kind: Kind = "query"
+        self, texts: Sequence[str], *, model: str, dimensions: int | None = None, kind: TextKind = "query"
     ) -> list[NDArray[np.float32] | None]:
         """For each text its vector, None where there is none. One round trip per 80 texts, none for recent ones.
 
@@ -2271,7 +2320,7 @@ class EmbeddingCache(Bridged):
         return wait(self._inner.get_many(texts, model=model, dimensions=dimensions, kind=kind))
 
     def put_many(
-        self, vectors: Mapping[str, VectorLike], *, model: str, dimensions: int | None = None, kind: Kind = "query"
+        self, vectors: Mapping[str, VectorLike], *, model: str, dimensions: int | None = None, kind: TextKind = "query"
     ) -> None:
         """Keep the vectors of these texts. Two round trips per 80 texts.
 

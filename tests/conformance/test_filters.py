@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from betterdb_agent_memory import (
     AccessCount,
     CreatedAt,
+    Entity,
     Id,
     Importance,
     InvalidInputError,
+    Kind,
     MemoryDraft,
     MemoryItem,
     MemoryListOptions,
@@ -33,8 +35,10 @@ from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.generations import reindexing
 from betterdb_agent_memory.memory.where import Where
 from tests.conditions import (
+    ENTITIES,
     IDS,
     IMPORTANCES,
+    KIND_NAMES,
     LABELS,
     OCCURRENCES,
     TAGS,
@@ -67,6 +71,7 @@ def drafts() -> list[MemoryDraft]:
     """Memories that differ in one thing or in all, each field sometimes missing."""
     made = []
     tags = [tag for tag in TAGS if tag != "never"]
+    entities = [entity for entity in ENTITIES if entity != "never"]
     for number, id in enumerate(IDS):
         made.append(
             MemoryDraft(
@@ -79,6 +84,8 @@ def drafts() -> list[MemoryDraft]:
                 occurred_at=OCCURRENCES[number % len(OCCURRENCES)],
                 ttl=3600 if number % 7 == 0 else None,
                 id=id,
+                kind=None if number % 4 == 1 else KIND_NAMES[number % (len(KIND_NAMES) - 1)],
+                entities=[entities[(5 * number + step) % len(entities)] for step in range(number % 4)] or None,
             )
         )
     return made
@@ -362,7 +369,14 @@ async def foreign(
     return Library(store, engine, await everything(store))
 
 
-APPENDED = [Subject("chat"), ~Subject("chat"), OccurredAt.until("1970-01-01"), ~OccurredAt.since(0)]
+APPENDED = [
+    Subject("chat"),
+    ~Subject("chat"),
+    OccurredAt.until("1970-01-01"),
+    ~OccurredAt.since(0),
+    Kind("rule"),
+    Entity("Smith, John"),
+]
 
 
 @pytest.mark.parametrize("configuration", [URL, POOL], indirect=True)
@@ -380,7 +394,7 @@ async def test_reindex_makes_our_fields_known_to_the_index(foreign: Library, mon
     monkeypatch.setattr(reindexing, "_HEARD_SECONDS", 0.1)
     monkeypatch.setattr(reindexing, "_HELD_SECONDS", 0.1)
     store = foreign.store
-    assert (await store.stats()).unindexed_fields == ("subject", "occurred_at", "words")
+    assert (await store.stats()).unindexed_fields == ("subject", "occurred_at", "words", "kind", "entities")
     before = [await found(store, where) for where in APPENDED]
     assert [len(ids) for ids in before] == [expected_count(foreign.items, n) for n in range(len(APPENDED))]
 
@@ -399,6 +413,8 @@ def expected_count(items: Sequence[MemoryItem], number: int) -> int:
         len(about) - sum(about),
         sum(ms is not None and ms < 86_400_000 for ms in happened),
         sum(ms is None or ms < 0 for ms in happened),
+        sum(item.kind == "rule" for item in items),
+        sum("Smith, John" in item.entities for item in items),
     ][number]
 
 

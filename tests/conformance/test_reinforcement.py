@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from betterdb_agent_memory import DeferredReinforcement, MemoryStore
-from betterdb_agent_memory.engines.base import Outcome, RecordChange
-from tests.conformance.conftest import MakeStore, TestClock
+from betterdb_agent_memory.engines.base import Engine, Outcome, RecordChange
+from tests.conformance.conftest import CLUSTER, FILE, POOLED, URL, MakeStore, TestClock
 from tests.embedding import AHEAD, at_angle
 
 
@@ -30,6 +30,60 @@ async def test_immediate_reinforcement_is_there_when_recall_returns(store: Memor
     assert (await touched(store, near))[0] == 2
     await store.recall(AHEAD, k=2, reinforce=False)
     assert (await touched(store, near))[0] == 2
+
+
+@pytest.mark.parametrize("configuration", [FILE, URL, POOLED, CLUSTER], indirect=True)
+async def test_the_last_four_recalls_are_kept_where_that_is_asked_for(
+    make_store: MakeStore, clock: TestClock, engine: Engine
+) -> None:
+    plain, store = make_store(), make_store(recent_accesses=True)
+    id = await plain.remember(AHEAD, id="m", on_duplicate="merge")
+
+    async def recent() -> tuple[int, ...]:
+        item = await plain.get(id)
+        assert item is not None
+        return item.dynamics.recent
+
+    def round_trips() -> int:
+        return engine.round_trips
+
+    await plain.recall(AHEAD)
+    before = round_trips()
+    await plain.recall(AHEAD)
+    needed = round_trips() - before
+    assert await recent() == ()
+    times = []
+    for _ in range(6):
+        clock.advance(seconds=10)
+        await store.recall(AHEAD)
+        times.append(clock.now_ms)
+    before = round_trips()
+    await store.recall(AHEAD, now=times[2])
+    assert round_trips() - before == needed
+    assert await recent() == tuple(times[2:]), "one that is older than all four changes nothing"
+    assert await touched(plain, id) == (9, times[-1])
+    await plain.recall(AHEAD)
+    assert await recent() == tuple(times[2:])
+    clock.advance(seconds=10)
+    await store.remember(AHEAD, id="m", on_duplicate="merge")
+    assert await recent() == (*times[3:], clock.now_ms)
+
+
+@pytest.mark.parametrize("configuration", [FILE, URL], indirect=True)
+async def test_waiting_recalls_are_merged_with_their_last_four_times(make_store: MakeStore, clock: TestClock) -> None:
+    workers = [
+        make_store(reinforcement=DeferredReinforcement(interval_seconds=3_600), recent_accesses=True) for _ in range(2)
+    ]
+    id = await workers[0].remember(AHEAD)
+    times = []
+    for number in range(12):
+        clock.advance(seconds=1)
+        await workers[number % 2].recall(AHEAD)
+        times.append(clock.now_ms)
+    await asyncio.gather(*(worker.flush() for worker in workers))
+    item = await workers[0].get(id)
+    assert item is not None
+    assert (item.access_count, item.dynamics.recent) == (12, tuple(times[-4:]))
 
 
 async def test_recalling_changes_the_next_recall(store: MemoryStore, clock: TestClock) -> None:

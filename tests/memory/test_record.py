@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from betterdb_agent_memory.memory.dynamics_fields import MemoryDynamics
 from betterdb_agent_memory.memory.record import (
     NewMemory,
     decode_memory,
     encode_memory,
     has_control_character,
-    number_text,
 )
+from betterdb_agent_memory.memory.spelling import number_text
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 tag = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters=","), min_size=1, max_size=10)
@@ -48,6 +49,32 @@ def test_a_memory_survives_its_encoding(memory: NewMemory) -> None:
     assert (item.thread_id, item.agent_id, item.namespace) == (memory.thread_id, memory.agent_id, memory.namespace)
     assert (item.source, item.subject, item.date) == (memory.source, memory.subject, memory.date or None)
     assert list(fields)[:6] == ["content", "vector", "importance", "created_at", "last_accessed_at", "access_count"]
+
+
+@given(
+    dynamics=st.builds(
+        MemoryDynamics,
+        unpinned_importance=st.none() | st.floats(0, 1),
+        stability=st.none() | st.floats(0, 1e6),
+        working=st.none() | st.floats(0, 10),
+        core=st.none() | st.floats(0, 10),
+        strength_at=st.none() | st.integers(-(2**52), 2**52),
+        reliability=st.none() | st.floats(0, 1),
+        recent=st.lists(st.integers(-(2**52), 2**52), max_size=4).map(lambda times: tuple(sorted(times))),
+        uses=st.integers(0, 2**52),
+        successes=st.integers(0, 2**52),
+        supersedes=st.none() | st.text(min_size=1).filter(lambda text: text.isprintable()),
+        valid_from=st.none() | st.integers(-(2**52), 2**52),
+        valid_until=st.none() | st.integers(-(2**52), 2**52),
+    ),
+    entities=st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), unique=True).map(tuple),
+)
+def test_fields_read_back_as_they_were_written(dynamics: MemoryDynamics, entities: tuple[str, ...]) -> None:
+    memory = NewMemory("id", "text", 0.5, 1, dynamics=dynamics, entities=entities, kind="fact")
+    item, unreadable = decode_memory("id", encode_memory(memory, b""))
+    assert item is not None
+    assert (item.dynamics, item.entities, item.kind, unreadable) == (dynamics, list(entities), "fact", 0)
+    assert item.pinned == (dynamics.unpinned_importance is not None)
 
 
 @given(st.text(max_size=20))

@@ -26,7 +26,18 @@ RICH: dict[str, Any] = {
 SCOPE: dict[str, Any] = {name: RICH[name] for name in ("thread_id", "agent_id", "namespace", "tags")}
 
 
-ADDITIONS = {"occurred_at", "metadata", "version", "session", "turn", "speaker"}
+ADDITIONS = {
+    "occurred_at",
+    "metadata",
+    "version",
+    "session",
+    "turn",
+    "speaker",
+    "kind",
+    "entities",
+    "pinned",
+    "dynamics",
+}
 """Fields of a memory that the published package does not know."""
 
 
@@ -45,7 +56,7 @@ async def test_on_an_index_created_by_them_everything_of_ours_works(
     mine = await ours.remember(f"{AHEAD} lives in Sofia", thread_id="t", subject="city", date="2024-01-01")
     await ours.remember(f"{AHEAD} has a cat", thread_id="t", subject="pet")
 
-    assert (await ours.stats()).unindexed_fields == ("subject", "occurred_at", "words")
+    assert (await ours.stats()).unindexed_fields == ("subject", "occurred_at", "words", "kind", "entities")
     assert [hit.item.id for hit in await ours.recall(AHEAD, thread_id="t", subject="city")] == [mine]
     assert len(await ours.recall(AHEAD, thread_id="t")) == 2
     listed = await ours.list(MemoryListOptions(thread_id="t", subject="city"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from betterdb_agent_memory.engines.base import Expected, Expiry, RecordChange
@@ -11,6 +12,7 @@ from betterdb_agent_memory.engines.filters import TAG_SEPARATOR, Fields, leading
 LATEST_MS = 2**63 - 1
 
 _INTEGER = re.compile(rb"\s*([+-]?\d+)")
+_WHOLE = re.compile(rb"[+-]?\d+")
 
 
 @dataclass(slots=True)
@@ -51,8 +53,11 @@ def holds(fields: Fields, expected: Expected) -> bool:
 
 
 def apply(change: RecordChange, record: Record, now_ms: int) -> bool:
-    """Change `record` by `change`; false, and nothing done, when it holds other values than expected."""
-    if not holds(record.fields, change.expected):
+    """Change `record` by `change`; false, and nothing done, when it holds other values than expected, or nothing that
+    could be copied.
+    """
+    copied = {name: record.fields.get(source) for name, source in change.copies.items()} if change.copies else {}
+    if not holds(record.fields, change.expected) or None in copied.values():
         return False
     if change.sets or change.removes:
         _set_and_take(change, record)
@@ -63,6 +68,8 @@ def apply(change: RecordChange, record: Record, now_ms: int) -> bool:
         record.put(name, b"%d" % (leading_integer(record.fields.get(name)) + amount))
     if change.raises or change.unions:
         _raise_and_unite(change, record)
+    if copied or change.newest:
+        _copy_and_keep(change, copied, record)
     if change.revision_field is not None and record.differs:
         revision = leading_integer(record.fields.get(change.revision_field), default=1) + 1
         record.put(change.revision_field, b"%d" % revision)
@@ -83,6 +90,19 @@ def _raise_and_unite(change: RecordChange, record: Record) -> None:
         record.differs |= _raise(record, name, value)
     for name, values in change.unions.items():
         record.differs |= _unite(record, name, values)
+
+
+def _copy_and_keep(change: RecordChange, copied: Mapping[str, bytes | None], record: Record) -> None:
+    for name, value in copied.items():
+        record.differs |= record.put(name, value or b"")
+    for name, (numbers, most) in change.newest.items():
+        record.put(name, _newest(record.fields.get(name), numbers, most))
+
+
+def _newest(stored: bytes | None, numbers: tuple[int, ...], most: int) -> bytes:
+    texts = stored.split(TAG_SEPARATOR.encode()) if stored else []
+    there = [int(text) for text in texts if _WHOLE.fullmatch(text)]
+    return b",".join(b"%d" % number for number in sorted([*there, *numbers])[-most:])
 
 
 def leading_integer(stored: bytes | None, *, default: int = 0) -> int:

@@ -32,9 +32,11 @@ def check_changes(tables: Tables, changes: Sequence[RecordChange]) -> None:
     """
     texts = {tables.vector_field, *tables.whole_tags, *tables.multiple_tags}
     for change in changes:
-        for name in (*change.maxima, *change.increments, *change.raises):
+        for name in (*change.maxima, *change.increments, *change.raises, *change.newest):
             if name in texts:
                 raise InvalidInputError(f"the field {name!r} of {change.id!r} is not a number; it cannot be counted")
+        if tables.vector_field in change.copies:
+            raise InvalidInputError(f"no field of {change.id!r} is copied to its vector {tables.vector_field!r}")
         if tables.vector_field in change.unions:
             raise InvalidInputError(
                 f"the vector {tables.vector_field!r} of {change.id!r} cannot be united with another"

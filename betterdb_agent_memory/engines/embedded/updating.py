@@ -107,4 +107,9 @@ class Updates:
 
 
 def _concerns(change: RecordChange, field: str) -> bool:
-    return field in change.expected or field in change.sets or field in change.removes
+    return (
+        field in change.expected
+        or field in change.sets
+        or field in change.removes
+        or (bool(change.copies) and field in change.copies.values())
+    )

@@ -12,7 +12,11 @@
 --   a field whose integer goes up by one, missing counting as 1, when a set, removal, number or appended
 --                                    value made a difference; or ''
 --   'keep', or 'set' or 'later' and seconds to live, 0 for ever; 'later' never shortens a life
--- It returns 1, or 2 when the record is not as expected and nothing was done.
+--   perhaps, to the end of ARGV:
+--     n, then n times: field, source       set to what the source holds before the change
+--     n, then n times: field, most, n, then n times an integer: added to the comma-separated ones that are there,
+--                                          of which the `most` largest stay, in order
+-- It returns 1, or 2 when the record is not as expected, or lacks a source, and nothing was done.
 
 local function leading_number(stored)
   if not stored then return nil end
@@ -38,6 +42,18 @@ local function split(stored)
     for value in string.gmatch(stored .. ',', '([^,]*),') do values[#values + 1] = value end
   end
   return values
+end
+
+-- The largest of the integers in `stored` and of `added`, at most `most`, ascending.
+local function newest(stored, added, most)
+  local numbers = added
+  for _, text in ipairs(split(stored)) do
+    if string.match(text, '^[+-]?%d+$') then numbers[#numbers + 1] = tonumber(text) end
+  end
+  table.sort(numbers)
+  local kept = {}
+  for i = math.max(1, #numbers - most + 1), #numbers do kept[#kept + 1] = string.format('%.0f', numbers[i]) end
+  return table.concat(kept, ',')
 end
 
 local function change(key, at)
@@ -119,7 +135,24 @@ local function change(key, at)
       is_revised = true
     end
   end
-  local revision_field = take()
+  local revision_field, manner = take(), take()
+  local ttl_seconds = manner ~= 'keep' and tonumber(take())
+  if ARGV[at] then
+    for _ = 1, tonumber(take()) do
+      local field, source = take(), take()
+      local value = redis.call('HGET', key, source)
+      if not value then return 2 end
+      if read(field) ~= value then
+        put(field, value)
+        is_revised = true
+      end
+    end
+    for _ = 1, tonumber(take()) do
+      local field, most, added = take(), tonumber(take()), {}
+      for i = 1, tonumber(take()) do added[i] = tonumber(take()) end
+      put(field, newest(read(field), added, most))
+    end
+  end
   if is_revised and revision_field ~= '' then
     local stored = read(revision_field) and string.match(read(revision_field), '^%s*([+-]?%d+)')
     put_integer(revision_field, (stored and tonumber(stored) or 1) + 1)
@@ -139,9 +172,7 @@ local function change(key, at)
   if #pairs_changed > 0 then redis.call('HSET', key, unpack(pairs_changed)) end
   if #removed > 0 then redis.call('HDEL', key, unpack(removed)) end
 
-  local manner = take()
   if manner ~= 'keep' then
-    local ttl_seconds = tonumber(take())
     if ttl_seconds == 0 then
       redis.call('PERSIST', key)
     else

@@ -41,7 +41,9 @@ def delete_command(key: str, expected: Expected | None, beside: Beside = NOTHING
 
 def concerns_group(change: RecordChange | None, group_fields: Sequence[str]) -> bool:
     """Whether a change may move a record into another group."""
-    return change is not None and any(name in change.sets or name in change.removes for name in group_fields)
+    return change is not None and any(
+        name in change.sets or name in change.removes or name in change.copies for name in group_fields
+    )
 
 
 def storing_arguments(write: RecordWrite, beside: Beside = NOTHING) -> tuple[Argument, ...]:
@@ -81,6 +83,11 @@ def change_arguments(change: RecordChange, beside: Beside = NOTHING) -> list[Arg
     else:
         seconds = expiry.ttl_seconds or 0
         arguments += ("later" if expiry.only_later else "set", seconds)
+    if change.copies or change.newest:
+        arguments += _counted(change.copies)
+        arguments.append(len(change.newest))
+        for field, newest in change.newest.items():
+            arguments += (field, newest.most, len(newest.numbers), *newest.numbers)
     return arguments
 
 

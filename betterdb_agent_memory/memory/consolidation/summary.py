@@ -16,20 +16,34 @@ from betterdb_agent_memory.memory.consolidation.journal import Source, digest
 from betterdb_agent_memory.memory.consolidation.kinds import SUMMARY_SOURCE, Kind, kind_of
 from betterdb_agent_memory.memory.consolidation.request import SummaryRequest
 from betterdb_agent_memory.memory.consolidation.workshop import Workshop, asked
-from betterdb_agent_memory.memory.record import CONTENT, DERIVED_SUMMARY, MemoryItem, NewMemory, checked_id
+from betterdb_agent_memory.memory.dynamics_fields import PINNED
+from betterdb_agent_memory.memory.record import (
+    CONTENT,
+    DERIVED_SUMMARY,
+    MAX_ENTITIES,
+    MemoryItem,
+    NewMemory,
+    checked_id,
+)
 from betterdb_agent_memory.memory.scope import require_text
 
 
 @dataclass(slots=True)
 class _Sources:
-    """The memories that a summary stands for: what they were, and how long the longest-lived one lives."""
+    """The memories that a summary stands for: what they were, how long the longest-lived one lives, and the entities
+    that they are about, those of the first ones if there are too many.
+    """
 
     seen: list[Source] = field(default_factory=list)
     latest_expiry_ms: int | None = None
     longest_lived: str = ""
     one_never_expires: bool = False
+    entities: dict[str, None] = field(default_factory=dict)
 
     def add(self, item: MemoryItem, fields: Fields, expires_at_ms: int | None) -> None:
+        for entity in item.entities:
+            if len(self.entities) < MAX_ENTITIES:
+                self.entities[entity] = None
         self.seen.append(Source(item.id, digest(fields)))
         if expires_at_ms is None:
             self.one_never_expires = True
@@ -97,7 +111,7 @@ async def _summarize(
     text, calls = await _text_for(workshop, request, summarize, sources, now_ms)
     if text is None:
         return ConsolidateResult(0, [], 0)
-    summary = _summary(workshop, request, text, now_ms)
+    summary = _summary(workshop, request, text, sources, now_ms)
     unwritten = ConsolidateResult(len(sources.seen), [], 0, calls)
     if await _all_expired(workshop, request, sources):
         return unwritten
@@ -189,7 +203,7 @@ async def _alive(
 ) -> AsyncIterator[list[tuple[MemoryItem, Fields, int | None]]]:
     """Pages of candidates with their expiry, without those that ended while they were being read."""
     filter = request.candidates.at(now_ms)
-    async for page in workshop.walk(filter, _is_plain):
+    async for page in workshop.walk(filter, _may_leave if request.delete_sources else _is_plain):
         ids = [item.id for item, _ in page]
         expiries = await workshop.records.read_expiries(ids)
         # None means for ever, or that the memory is no longer there; only one of them lets a summary live on.
@@ -203,6 +217,10 @@ async def _alive(
 
 def _is_plain(fields: Fields, fact_source: str) -> bool:
     return kind_of(fields, fact_source) is Kind.PLAIN
+
+
+def _may_leave(fields: Fields, fact_source: str) -> bool:
+    return PINNED not in fields and _is_plain(fields, fact_source)
 
 
 def _expiry(request: SummaryRequest, sources: _Sources, now_ms: int) -> int | None:
@@ -222,7 +240,7 @@ def _checked_text(answer: object) -> str:
         raise ConsolidationError(f"{error}; nothing was written or deleted") from error
 
 
-def _summary(workshop: Workshop, request: SummaryRequest, text: str, now_ms: int) -> NewMemory:
+def _summary(workshop: Workshop, request: SummaryRequest, text: str, sources: _Sources, now_ms: int) -> NewMemory:
     size = len(text.encode())
     if size > workshop.max_content_bytes:
         raise ConsolidationError(
@@ -241,4 +259,5 @@ def _summary(workshop: Workshop, request: SummaryRequest, text: str, now_ms: int
         namespace=scope.namespace,
         source=SUMMARY_SOURCE,
         derived=DERIVED_SUMMARY,
+        entities=tuple(sources.entities),
     )

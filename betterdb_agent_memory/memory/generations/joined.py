@@ -36,6 +36,8 @@ MIRRORED = (
     record.OCCURRED_AT,
     record.CONTENT,
     record.WORDS,
+    record.KIND,
+    record.ENTITIES,
 )
 """What a generation's records hold beside the vector: what searches narrow by, words among it, and reinforcement does
 not change."""

@@ -18,7 +18,8 @@ from typing import Any, Final
 
 from betterdb_agent_memory.engines.filters import TAG_SEPARATOR, Fields, leading_number
 from betterdb_agent_memory.errors import InvalidInputError
-from betterdb_agent_memory.memory import record
+from betterdb_agent_memory.memory import dynamics_fields, record
+from betterdb_agent_memory.memory.spelling import joined_names, split_names
 from betterdb_agent_memory.memory.times import MAX_TIME_MS
 
 FORMAT: Final = "betterdb-agent-memory"
@@ -287,6 +288,18 @@ def _tags_bytes(key: str, value: object) -> bytes:
     return TAG_SEPARATOR.encode().join(tags)
 
 
+def _entities(stored: bytes) -> list[str] | None:
+    text = _text(stored)
+    names = None if not text else split_names(text)
+    return names if names is not None and joined_names(names) == text else None
+
+
+def _entities_bytes(key: str, value: object) -> bytes:
+    if not isinstance(value, list):
+        raise InvalidInputError(f"{key} is {type(value).__name__}, not a list of names")
+    return joined_names(_text_bytes("an entity", name).decode() for name in value).encode()
+
+
 def _object(stored: bytes) -> dict[str, Any] | None:
     try:
         value = json.loads(stored, parse_constant=_no_number)
@@ -329,6 +342,7 @@ def _line(values: Mapping[str, Any]) -> bytes:
 _SHARE: Final = _Number(0, 1)
 _TIME: Final = _Number(-MAX_TIME_MS, MAX_TIME_MS)
 _COUNT: Final = _Number(0, 2**63 - 1, whole=True)
+_AMOUNT: Final = _Number(0, 2**53)
 
 _READABLE: Final = {
     field: _Readable(field, name, form, stored)
@@ -352,6 +366,20 @@ _READABLE: Final = {
         (record.SESSION, "session", _text, _text_bytes),
         (record.TURN, "turn", _COUNT.form, _COUNT.stored),
         (record.SPEAKER, "speaker", _text, _text_bytes),
+        (record.KIND, "kind", _text, _text_bytes),
+        (record.ENTITIES, "entities", _entities, _entities_bytes),
+        (dynamics_fields.PINNED, "pinned", _SHARE.form, _SHARE.stored),
+        (dynamics_fields.STABILITY, "stability", _AMOUNT.form, _AMOUNT.stored),
+        (dynamics_fields.WORKING, "working", _AMOUNT.form, _AMOUNT.stored),
+        (dynamics_fields.CORE, "core", _AMOUNT.form, _AMOUNT.stored),
+        (dynamics_fields.STRENGTH_AT, "strength_at", _TIME.form, _TIME.stored),
+        (dynamics_fields.RELIABILITY, "reliability", _SHARE.form, _SHARE.stored),
+        (dynamics_fields.RECENT, "recent", _text, _text_bytes),
+        (dynamics_fields.USES, "uses", _COUNT.form, _COUNT.stored),
+        (dynamics_fields.SUCCESSES, "successes", _COUNT.form, _COUNT.stored),
+        (dynamics_fields.SUPERSEDES, "supersedes", _text, _text_bytes),
+        (dynamics_fields.VALID_FROM, "valid_from", _TIME.form, _TIME.stored),
+        (dynamics_fields.VALID_UNTIL, "valid_until", _TIME.form, _TIME.stored),
     )
 }
 _BY_NAME: Final = {readable.name: readable for readable in _READABLE.values()}

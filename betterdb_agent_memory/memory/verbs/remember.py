@@ -23,6 +23,7 @@ from betterdb_agent_memory.memory.drafts import (
     RememberResult,
     checked_on_duplicate,
 )
+from betterdb_agent_memory.memory.kinds import MemoryKind
 from betterdb_agent_memory.memory.parts import StoreParts
 from betterdb_agent_memory.memory.progress import ProgressFn
 from betterdb_agent_memory.memory.record import MemoryItem
@@ -50,22 +51,25 @@ class RememberVerbs(StoreParts):
         date: str | None = None,
         occurred_at: Moment | None = None,
         metadata: Mapping[str, Any] | None = None,
+        kind: MemoryKind | None = None,
+        entities: Sequence[str] | None = None,
         id: str | None = None,
         on_duplicate: OnDuplicate = "keep",
     ) -> str:
         """Store a memory and return its id.
 
-        `importance` is 0 to 1 (default 0.5); `tags` hold no comma; `ttl` is whole seconds or a
-        timedelta, None or 0 for ever. The scope is said by keywords or by `scope=`. `subject` and
+        `importance` is 0 to 1 (default 0.5, or that of the `kind`, one of `KINDS`); `tags` hold no comma; `ttl` is
+        whole seconds or a timedelta, None or 0 for ever. The scope is said by keywords or by `scope=`. `subject` and
         `date` label facts. `occurred_at` is when what it tells happened: milliseconds, a datetime or ISO
-        text. `metadata` is any JSON object up to 64 KiB; it is stored, not searched. One round trip, with its
+        text. `metadata` is any JSON object up to 64 KiB; it is stored, not searched. `entities` are names of whom and
+        what it is about, in any characters. One round trip, with its
         expiry in the same atomic step; more only where a scope is above its capacity limit (docs/capacity.md).
 
         `on_duplicate="keep"` stores it under a new random id, or under `id` if that is free.
         `"replace"` overwrites the memory that has `id`. `"merge"` makes the same content in the same thread, agent
         and namespace one memory, under an id that follows from them: if it is there it is reinforced, its importance
-        raised to a larger one that is given, its tags united, its expiry moved to a later one, in one atomic
-        step however many workers do so; nothing is embedded then. One more round trip. A copy that was
+        raised to a larger one that is given, its tags and entities united, its expiry moved to a later one, in one
+        atomic step however many workers do so; nothing is embedded then. One more round trip. A copy that was
         stored otherwise, under a random id, is not looked for.
 
         Raises:
@@ -77,7 +81,18 @@ class RememberVerbs(StoreParts):
                 all. `error.ids` holds its id, to look it up with `get`.
         """
         draft = MemoryDraft(
-            content, importance, tags, source, ttl, None, None, None, subject, date, occurred_at, metadata, id
+            content,
+            importance,
+            tags,
+            source,
+            ttl,
+            subject=subject,
+            date=date,
+            occurred_at=occurred_at,
+            metadata=metadata,
+            id=id,
+            kind=kind,
+            entities=entities,
         )
         said = checked_scope(scope, thread_id, agent_id, namespace)
         return await self._remembering.one(draft, checked_on_duplicate(on_duplicate), said)
@@ -190,16 +205,20 @@ class RememberVerbs(StoreParts):
         subject: str | Keep | None = KEEP,
         date: str | Keep | None = KEEP,
         occurred_at: Moment | Keep | None = KEEP,
+        kind: MemoryKind | Keep | None = KEEP,
+        entities: Sequence[str] | Keep | None = KEEP,
         ttl: int | timedelta | Keep | None = KEEP,
         if_version: int | None = None,
     ) -> MemoryItem:
         """Change what is given, leave the rest, and return the memory as it is then.
 
         None takes a field away (and sets importance to 0.5 and the time to live to for ever); `ttl` counts from
-        now. All in one atomic step, which raises the memory's `version` by one if anything differs. `if_version`
-        makes it happen only to the version that you have read. A content that is another than the stored one
-        is embedded; any other change is not. Two round trips, with `content` three. With the content of a turn of a
-        conversation its vector and those of the turns next to it are mixed anew: eight, and one embedding call.
+        now. Another `kind` leaves the importance as it is. The `importance` of a pinned memory stays 1: what is given
+        is what it will have once it is unpinned. All in one atomic step, which raises the memory's `version` by one if
+        anything differs. `if_version` makes it happen only to the version that you have read. A content that is another
+        than the stored one is embedded; any other change is not. Two round trips, with `content` three, with the
+        importance of a pinned memory five. With the content of a turn of a conversation its vector and those of the
+        turns next to it are mixed anew: eight, and one embedding call.
 
         Raises:
             InvalidInputError: a value is refused, or nothing is to be changed.
@@ -217,6 +236,8 @@ class RememberVerbs(StoreParts):
             subject=subject,
             date=date,
             occurred_at=occurred_at,
+            kind=kind,
+            entities=entities,
             ttl=ttl,
             if_version=if_version,
             max_content_bytes=self._max_content_bytes,

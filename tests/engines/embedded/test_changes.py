@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from betterdb_agent_memory.engines.base import Expiry, Outcome, RecordChange, RecordWrite
+from betterdb_agent_memory.engines.base import Expiry, Newest, Outcome, RecordChange, RecordWrite
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.embedded.records import EmbeddedRecords
 from betterdb_agent_memory.engines.filters import Between, Equals, Filter, HasTag, Leaf, leading_number
@@ -23,6 +24,7 @@ IDS = ("a", "b")
 FILLERS = [RecordWrite(f"filler {i}", {"vector": encoded([-1, -1])}) for i in range(10)]
 """Far from everything; a search goes by the coarse blocks only in a collection larger than what is asked for."""
 
+WHOLE = re.compile(rb"[+-]?\d+")
 texts = st.sampled_from([b"", b"x", b"y", b"x,y", b"z,x,x", b"1", b"2.5", b" 3 pieces", b"-4", b"1e3", b"nan"])
 vectors = st.sampled_from([encoded([1, 0]), encoded([0, 1])])
 names = st.sampled_from(["content", "note", "tags", "threadId", "access_count", "version"])
@@ -44,6 +46,10 @@ changes = st.builds(
     unions=st.dictionaries(st.sampled_from(["note", "tags"]), texts, max_size=1),
     revision_field=st.none() | st.just("version"),
     expiry=st.none() | st.builds(Expiry, st.none() | st.integers(1, 40), st.booleans()),
+    copies=st.just({}) | st.dictionaries(st.sampled_from(["kept", "threadId"]), names | st.just("vector"), max_size=1),
+    newest=st.dictionaries(
+        st.just("note"), st.builds(Newest, st.lists(st.integers(-5, 5), max_size=3).map(tuple), st.integers(1, 3))
+    ),
 )
 writes = st.builds(
     lambda id, fields, expiry, change: RecordWrite(id, fields, expiry[0], expiry[1], if_exists=change),
@@ -68,6 +74,12 @@ def integer(stored: bytes | None, default: int = 0) -> int:
         if digits.isdigit():
             return int(text[:end])
     return default
+
+
+def newest(stored: bytes, added: Newest) -> bytes:
+    """The largest of the integers in `stored` and of those added."""
+    there = [int(text) for text in stored.split(b",") if WHOLE.fullmatch(text)]
+    return ",".join(map(str, sorted([*there, *added.numbers])[-added.most :])).encode()
 
 
 class Model:
@@ -97,7 +109,8 @@ class Model:
         before, end = self.records.get(change.id, ({}, 0))
         if "content" not in before:
             return MISSING
-        if any(before.get(name) != value for name, value in change.expected.items()):
+        as_expected = all(before.get(name) == value for name, value in change.expected.items())
+        if not as_expected or not before.keys() >= set(change.copies.values()):
             return REFUSED
         between = before | dict(change.sets)
         after = {name: value for name, value in between.items() if name not in change.removes}
@@ -111,6 +124,9 @@ class Model:
         after = dict(counted)
         self._raise_and_unite(change, after)
         different = different or after != counted
+        different = different or any(after.get(name) != before[source] for name, source in change.copies.items())
+        after |= {name: before[source] for name, source in change.copies.items()}
+        after |= {name: newest(after.get(name, b""), added) for name, added in change.newest.items()}
         if change.revision_field is not None and different:
             after[change.revision_field] = str(integer(after.get(change.revision_field), 1) + 1).encode()
         if change.expiry is not None:

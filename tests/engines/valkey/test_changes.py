@@ -13,7 +13,7 @@ import valkey.asyncio
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from betterdb_agent_memory.engines.base import Expiry, Outcome, RecordChange, RecordWrite
+from betterdb_agent_memory.engines.base import Expiry, Newest, Outcome, RecordChange, RecordWrite
 from betterdb_agent_memory.engines.filters import leading_number
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from betterdb_agent_memory.engines.valkey.records import ValkeyRecords
@@ -37,9 +37,17 @@ def changed(  # noqa: C901 - one step for each thing a change can say
         return Outcome.MISSING, before
     if any(before.get(field) != value for field, value in change.expected.items()):
         return Outcome.REFUSED, before
+    if not before.keys() >= set(change.copies.values()):
+        return Outcome.REFUSED, before
     fields = {**before, **change.sets}
     fields = {field: value for field, value in fields.items() if field not in change.removes}
     revised = fields != before
+    for field, source in change.copies.items():
+        revised = revised or fields.get(field) != before[source]
+        fields[field] = before[source]
+    for field, (numbers, most) in change.newest.items():
+        there = [int(text) for text in fields.get(field, b"").split(b",") if re.fullmatch(rb"[+-]?\d+", text)]
+        fields[field] = ",".join(map(str, sorted([*there, *numbers])[-most:])).encode()
     for field, value in change.maxima.items():
         if value > integer(fields.get(field)):
             fields[field] = str(value).encode()
@@ -77,6 +85,7 @@ NUMBERS = [
     b"\xff",
 ]
 TEXTS = [b"x", b"", b"a,b", b"\xff\0,", b"x,x"]
+TIMES = [b"", b"5", b"-3,5,5,9", b"3,x,1.5,4 ,2", b"1749308800123,1749308800124", b"\xff,+7"]
 CSV = [b"a", b"b", b"a,b", b"", b",", b"c,a,,c", b"\xff,\0", b" a"]
 number_fields, text_fields = st.sampled_from(["n1", "n2"]), st.sampled_from(["t1", "t2"])
 
@@ -91,6 +100,7 @@ hashes = st.fixed_dictionaries(
         "c1": st.sampled_from(CSV),
         "t1": st.sampled_from(TEXTS),
         "t2": st.sampled_from(TEXTS),
+        "l1": st.sampled_from(TIMES),
         "version": st.sampled_from([b"1", b"41", b"odd"]),
     },
 ).filter(bool)
@@ -106,6 +116,10 @@ changes = st.builds(
     raises=st.dictionaries(number_fields, st.sampled_from(NUMBERS)),
     unions=st.dictionaries(st.just("c1"), st.sampled_from(CSV)),
     revision_field=st.sampled_from(["version", None]),
+    copies=st.just({}) | st.dictionaries(st.sampled_from(["k1", "k2"]), st.sampled_from(["t1", "t2", "n1"])),
+    newest=st.dictionaries(
+        st.just("l1"), st.builds(Newest, st.lists(integers, max_size=5).map(tuple), st.integers(1, 5))
+    ),
 )
 
 
@@ -120,6 +134,17 @@ def served(valkey_server: ValkeyServer) -> Iterator[tuple[asyncio.Runner, Valkey
 
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=hashes, change=changes, as_write=st.booleans())
+@example(
+    {"content": b"x", "n1": b"0.3", "l1": b"1,3"},
+    RecordChange(
+        "1",
+        sets={"n1": b"1"},
+        revision_field="version",
+        copies={"k1": "n1"},
+        newest={"l1": Newest((2, 9), 3)},
+    ),
+    False,
+)
 @example({"content": b"x", "n1": b"0.5"}, RecordChange("1", raises={"n1": b"0.50"}, revision_field="version"), False)
 @example({"content": b"x"}, RecordChange("1", maxima={"i1": 2**50}, increments={"i2": 1}), False)
 @example({"content": b"x", "c1": b"a,b"}, RecordChange("1", unions={"c1": b"b,c"}, revision_field="version"), True)

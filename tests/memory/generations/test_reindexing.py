@@ -55,7 +55,7 @@ async def test_an_index_of_another_client_gains_our_fields_and_no_memory_changes
         await store.remember(
             f"fact {number}", subject="maya" if number % 2 else "ann", ttl=3600 if number % 3 else None
         )
-    assert (await store.stats()).unindexed_fields == ("subject", "occurred_at", "words")
+    assert (await store.stats()).unindexed_fields == ("subject", "occurred_at", "words", "kind", "entities")
     before = await everything(engine)
     told: list[Progress] = []
     result = await store.reindex(on_progress=told.append)

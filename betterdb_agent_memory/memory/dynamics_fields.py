@@ -1,0 +1,158 @@
+"""How a memory stands: the fields by which memories strengthen, fade and are corrected, and their encodings.
+
+All are optional, and absent means that nothing of the sort has happened: a memory that another client wrote lacks them
+and is as good as any. A part of record.py, which knows them all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from betterdb_agent_memory.engines.filters import Fields, leading_number
+from betterdb_agent_memory.memory.spelling import number_text
+
+PINNED = "pinned"
+"""The importance that a pinned memory had before, as it was stored; it has it back once it is unpinned."""
+STABILITY = "stability"
+WORKING = "working"
+CORE = "core"
+STRENGTH_AT = "strength_at"
+RELIABILITY = "reliability"
+RECENT = "recent"
+USES = "uses"
+SUCCESSES = "successes"
+SUPERSEDES = "supersedes"
+VALID_FROM = "valid_from"
+VALID_UNTIL = "valid_until"
+
+DYNAMICS_FIELDS = (
+    PINNED,
+    STABILITY,
+    WORKING,
+    CORE,
+    STRENGTH_AT,
+    RELIABILITY,
+    RECENT,
+    USES,
+    SUCCESSES,
+    SUPERSEDES,
+    VALID_FROM,
+    VALID_UNTIL,
+)
+"""In the order in which they are written."""
+
+RECENT_TIMES: Final = 4
+"""So many times of access are kept: with them the base level of ACT-R is .01 to .04 off (Petrov 2006)."""
+
+_SEPARATOR = ","
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryDynamics:
+    """How a memory stands. Times are milliseconds since the epoch; None, and 0 for counts, is what was never written.
+
+    `stability` is the time constant of forgetting in days. `working` and `core` are the two traces of strength as they
+    were at `strength_at`. `reliability` is 0 to 1. `recent` are the times of the last four recalls, ascending, kept
+    where the store was asked to. `uses` and `successes` count the outcomes told of it, and those that were good.
+    `supersedes` is the id of the memory that this one replaced; what it says held from `valid_from` to `valid_until`.
+    `unpinned_importance` is what a pinned memory's importance will be once it is unpinned.
+    """
+
+    unpinned_importance: float | None = None
+    stability: float | None = None
+    working: float | None = None
+    core: float | None = None
+    strength_at: int | None = None
+    reliability: float | None = None
+    recent: tuple[int, ...] = ()
+    uses: int = 0
+    successes: int = 0
+    supersedes: str | None = None
+    valid_from: int | None = None
+    valid_until: int | None = None
+
+
+UNCHANGED: Final = MemoryDynamics()
+"""How a memory stands that nothing has happened to, as another client writes it."""
+
+_FIELD_SET: Final = frozenset(DYNAMICS_FIELDS)
+_WHOLE = re.compile(rb"[+-]?\d{1,18}")
+
+
+def decode_dynamics(fields: Fields) -> tuple[MemoryDynamics, int]:
+    """How the memory in a hash stands, and how many fields could not be read; those count as absent."""
+    if _FIELD_SET.isdisjoint(fields):
+        return UNCHANGED, 0
+    values: dict[str, Any] = {}
+    unreadable = 0
+    for field, name, decode, _ in _CODECS:
+        stored = fields.get(field)
+        if stored is None:
+            continue
+        value = decode(stored)
+        if value is None:
+            unreadable += 1
+        else:
+            values[name] = value
+    if fields.get(PINNED) is not None:
+        values.setdefault("unpinned_importance", 0.0)
+    return MemoryDynamics(**values), unreadable
+
+
+def encode_dynamics(dynamics: MemoryDynamics) -> dict[str, bytes]:
+    """The fields of how a memory stands; none for what was never written."""
+    if dynamics == UNCHANGED:
+        return {}
+    fields: dict[str, bytes] = {}
+    for field, name, _, encode in _CODECS:
+        value = getattr(dynamics, name)
+        if value != getattr(UNCHANGED, name):
+            fields[field] = encode(value).encode()
+    return fields
+
+
+def decode_whole(stored: bytes) -> int | None:
+    """The whole number that is left of the one `stored` begins with."""
+    number = leading_number(stored)
+    return None if number is None else int(number)
+
+
+def decode_times(stored: bytes) -> tuple[int, ...] | None:
+    """Whole numbers with commas between them, ascending; None for anything else."""
+    texts = stored.split(_SEPARATOR.encode())
+    if not all(_WHOLE.fullmatch(text) for text in texts):
+        return None
+    return tuple(sorted(map(int, texts)))
+
+
+def encode_times(times: Sequence[int]) -> str:
+    """Whole numbers with commas between them."""
+    return _SEPARATOR.join(map(str, times))
+
+
+def decode_text(stored: bytes) -> str | None:
+    """A text, None for what is no UTF-8."""
+    try:
+        return stored.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+_CODECS: Final[tuple[tuple[str, str, Callable[[bytes], Any], Callable[[Any], str]], ...]] = (
+    (PINNED, "unpinned_importance", leading_number, number_text),
+    (STABILITY, "stability", leading_number, number_text),
+    (WORKING, "working", leading_number, number_text),
+    (CORE, "core", leading_number, number_text),
+    (STRENGTH_AT, "strength_at", decode_whole, str),
+    (RELIABILITY, "reliability", leading_number, number_text),
+    (RECENT, "recent", decode_times, encode_times),
+    (USES, "uses", decode_whole, str),
+    (SUCCESSES, "successes", decode_whole, str),
+    (SUPERSEDES, "supersedes", decode_text, str),
+    (VALID_FROM, "valid_from", decode_whole, str),
+    (VALID_UNTIL, "valid_until", decode_whole, str),
+)
+"""Field, attribute, and how one becomes the other."""

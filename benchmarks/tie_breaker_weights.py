@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks.conversations import Conversation, Distances, FloatArray, distances, load_conversations
 from betterdb_agent_memory.embedders import WordLlamaEmbedder
-from betterdb_agent_memory.memory.scoring import composite_score, similarity_from_distance
+from betterdb_agent_memory.memory.scoring.composite import composite_score, similarity_from_distance
 from betterdb_agent_memory.options import CONTRACT_WEIGHTS, RecallWeights
 
 K = 10

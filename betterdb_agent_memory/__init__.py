@@ -141,9 +141,9 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.memory.results import MemoryStats as MemoryStats
     from betterdb_agent_memory.memory.results import ReindexResult as ReindexResult
     from betterdb_agent_memory.memory.scope import MemoryScope as MemoryScope
-    from betterdb_agent_memory.memory.scoring import composite_score as composite_score
-    from betterdb_agent_memory.memory.scoring import recency_decay as recency_decay
-    from betterdb_agent_memory.memory.scoring import similarity_from_distance as similarity_from_distance
+    from betterdb_agent_memory.memory.scoring.composite import composite_score as composite_score
+    from betterdb_agent_memory.memory.scoring.composite import recency_decay as recency_decay
+    from betterdb_agent_memory.memory.scoring.composite import similarity_from_distance as similarity_from_distance
     from betterdb_agent_memory.memory.store import MemoryStore as MemoryStore
     from betterdb_agent_memory.memory.transfer.results import ExportResult as ExportResult
     from betterdb_agent_memory.memory.transfer.results import ImportResult as ImportResult
@@ -260,7 +260,7 @@ _PLACES: Final = {
     "memory.requests": "MemoryListOptions",
     "memory.results": "MemoryListResult MemoryStats ReindexResult",
     "memory.scope": "MemoryScope",
-    "memory.scoring": "composite_score recency_decay similarity_from_distance",
+    "memory.scoring.composite": "composite_score recency_decay similarity_from_distance",
     "memory.store": "MemoryStore",
     "memory.transfer.results": "ExportResult ImportResult LineError",
     "memory.where": (

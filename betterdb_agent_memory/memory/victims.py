@@ -20,7 +20,7 @@ from betterdb_agent_memory.engines.filters import AllOf, AnyOf, Between, Clause,
 from betterdb_agent_memory.live_config import MemoryConfigSnapshot
 from betterdb_agent_memory.memory.dynamics_fields import PINNED
 from betterdb_agent_memory.memory.record import CONTENT, IMPORTANCE, LAST_ACCESSED_AT, decode_memory
-from betterdb_agent_memory.memory.scoring import retention_score
+from betterdb_agent_memory.memory.scoring.composite import retention_score
 from betterdb_agent_memory.options import RecallWeights
 
 DECIDING = (IMPORTANCE, LAST_ACCESSED_AT)

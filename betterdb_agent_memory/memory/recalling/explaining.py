@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from betterdb_agent_memory.memory.record import MemoryItem
-from betterdb_agent_memory.memory.scoring import recency_decay, similarity_from_distance
+from betterdb_agent_memory.memory.scoring.composite import recency_decay, similarity_from_distance
 from betterdb_agent_memory.options import HybridOptions, RecallWeights
 
 

@@ -17,7 +17,7 @@ from betterdb_agent_memory.memory.recalling.question import Question
 from betterdb_agent_memory.memory.recalling.reading import TextReader
 from betterdb_agent_memory.memory.recalling.relevance import Signs, largest_unseen, signs_of
 from betterdb_agent_memory.memory.record import decode_memory, is_memory, plain_numbers, scored_numbers
-from betterdb_agent_memory.memory.scoring import composite_score, similarity_from_distance
+from betterdb_agent_memory.memory.scoring.composite import composite_score, similarity_from_distance
 from betterdb_agent_memory.options import RecallWeights
 
 _FEW = 128

@@ -18,7 +18,8 @@ from betterdb_agent_memory.memory.recalling.explaining import Relevance, total_w
 from betterdb_agent_memory.memory.recalling.gathering import Frequencies, Limits
 from betterdb_agent_memory.memory.recalling.question import Question
 from betterdb_agent_memory.memory.recalling.reading import Text, TextReader
-from betterdb_agent_memory.memory.scoring import FloatArray, similarity_from_distance
+from betterdb_agent_memory.memory.scoring.base import FloatArray
+from betterdb_agent_memory.memory.scoring.composite import similarity_from_distance
 from betterdb_agent_memory.memory.words.actors import Actors
 from betterdb_agent_memory.memory.words.bm25 import Matches, largest_score, lend, word_scores
 from betterdb_agent_memory.memory.words.dates import in_periods

@@ -157,6 +157,7 @@ class AgentMemory(Caches):
             rerank_depth=options.rerank_depth,
             max_content_bytes=options.max_content_bytes,
             change_feed=options.change_feed,
+            superseded_ttl=options.superseded_ttl,
             clock=clock,
             cache_options=caches,
             tenants=tenants,

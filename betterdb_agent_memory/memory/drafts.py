@@ -15,6 +15,7 @@ from betterdb_agent_memory.engines.base import Expiry, Outcome, RecordChange, Re
 from betterdb_agent_memory.engines.filters import TAG_SEPARATOR, Fields, Filter
 from betterdb_agent_memory.errors import AgentMemoryError, InvalidInputError, MemoryExistsError
 from betterdb_agent_memory.memory import record
+from betterdb_agent_memory.memory.dynamics_fields import SUPERSEDES
 from betterdb_agent_memory.memory.kinds import KINDS, MemoryKind, checked_kind
 from betterdb_agent_memory.memory.record import NewMemory
 from betterdb_agent_memory.memory.reinforcement import accessed_at
@@ -109,12 +110,12 @@ class PreparedMemory:
 
     def _replacement(self, fields: Fields) -> RecordChange:
         """The record made anew, with the version of the one that was there and one more: whoever has read
-        that one must not take this for it.
+        that one must not take this for it. What that one had superseded stays known, to be forgotten with it.
         """
         return RecordChange(
             self.memory.id,
             sets=fields,
-            removes=tuple(name for name in record.OPTIONAL_FIELDS if name not in fields),
+            removes=tuple(name for name in record.OPTIONAL_FIELDS if name not in fields and name != SUPERSEDES),
             revision_field=record.VERSION,
             expiry=Expiry(self.ttl_seconds),
         )

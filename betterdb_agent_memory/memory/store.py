@@ -12,6 +12,7 @@ from betterdb_agent_memory.memory.parts import EVICTIONS
 from betterdb_agent_memory.memory.results import MemoryStats
 from betterdb_agent_memory.memory.verbs.changes import ChangeVerbs
 from betterdb_agent_memory.memory.verbs.consolidate import ConsolidateVerbs
+from betterdb_agent_memory.memory.verbs.correct import CorrectVerbs
 from betterdb_agent_memory.memory.verbs.forget import ForgetVerbs
 from betterdb_agent_memory.memory.verbs.maintain import MaintainVerbs
 from betterdb_agent_memory.memory.verbs.pin import PinVerbs
@@ -21,7 +22,9 @@ from betterdb_agent_memory.memory.verbs.remember import RememberVerbs
 _log = logging.getLogger(__name__)
 
 
-class MemoryStore(RememberVerbs, PinVerbs, PromptVerbs, ForgetVerbs, ConsolidateVerbs, MaintainVerbs, ChangeVerbs):
+class MemoryStore(
+    RememberVerbs, CorrectVerbs, PinVerbs, PromptVerbs, ForgetVerbs, ConsolidateVerbs, MaintainVerbs, ChangeVerbs
+):
     """Long-term memory under one name: remember, recall, list, forget.
 
     `client` is a `valkey.asyncio` or `redis.asyncio` client, or an engine of this library; it stays
@@ -37,6 +40,7 @@ class MemoryStore(RememberVerbs, PinVerbs, PromptVerbs, ForgetVerbs, Consolidate
     `exact_budget`, `diversity`, `reranker` with its `rerank_depth`. `next_embed_fn` is the model that the store is to
     be moved to: see `migration`.
     `change_feed` has every change of a memory told in a log, from the first write on: see `changes`.
+    `superseded_ttl` is for how many seconds a corrected memory is kept at most, None for ever; 90 days by default.
     `analytics` is accepted as published and means nothing: no usage data is collected, whatever its value.
     `on_use` is called within each call that reaches the index, before work in the background begins.
 

@@ -1,0 +1,84 @@
+"""Where superseded versions of memories are kept: beside the memories, where no recall looks unless it is asked to.
+
+Keys are `{name}:old:{id}`, below a prefix of their own that no other client knows; in a file they are a collection of
+their own. There is nothing of it before the store first supersedes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from betterdb_agent_memory.engines.base import Collection, Engine, IndexSchema, SchemaField
+from betterdb_agent_memory.engines.filters import Filter
+from betterdb_agent_memory.errors import IndexMismatchError
+from betterdb_agent_memory.memory import record
+from betterdb_agent_memory.memory.correction.lineage import predecessors
+from betterdb_agent_memory.memory.dynamics_fields import SUPERSEDES
+from betterdb_agent_memory.memory.index import MemoryIndex
+
+EMBEDDER = "embedder"
+"""The name of what made the vector of a version: a store may change its model, and versions keep theirs."""
+
+SHELF_SCHEMA: IndexSchema = replace(record.MEMORY_SCHEMA, own=(*record.MEMORY_SCHEMA.own, SchemaField(EMBEDDER, "tag")))
+
+_PAGE = 500
+
+
+def shelf_collection(name: str) -> Collection:
+    """Where the superseded versions of the store called `name` are."""
+    return Collection(key_prefix=f"{name}:old:", index_name=f"{name}:old:idx", schema=SHELF_SCHEMA)
+
+
+class Shelf:
+    """The superseded versions of one store. `retention_seconds` is how long one is kept at most; None is for ever."""
+
+    def __init__(self, engine: Engine, name: str, *, retention_seconds: int | None) -> None:
+        collection = shelf_collection(name)
+        self.records = engine.records(collection)
+        self.index = MemoryIndex(self.records, collection.index_name)
+        self.retention_seconds = retention_seconds
+
+    async def prepare(self, dimensions: int) -> None:
+        """Find or make the index, for vectors of this length. No round trip once known, else up to three.
+
+        Versions with vectors of another length stay, and are found by their ids only until they have others.
+        """
+        try:
+            await self.index.ensure(dimensions)
+        except IndexMismatchError:
+            await self.index.rebuild(dimensions)
+
+    async def is_there(self) -> bool:
+        """Whether the store has ever superseded. One round trip, none for a while where it has."""
+        return await self.index.find() is not None
+
+    async def forget(self, ids: Iterable[str]) -> int:
+        """Delete these versions, and all that they had superseded; how many there were.
+
+        Two round trips for each step back, one where there is nothing.
+        """
+        waiting = list(dict.fromkeys(ids))
+        seen = set(waiting)
+        deleted = 0
+        while waiting:
+            found = await self.records.read_many(waiting, (record.CREATED_AT, SUPERSEDES))
+            there = [id for id, fields in zip(waiting, found, strict=True) if fields is not None]
+            deleted += sum(await self.records.delete_many(there)) if there else 0
+            former = [one for fields in found if fields is not None for one in predecessors(fields)]
+            waiting = [one for one in dict.fromkeys(former) if one not in seen]
+            seen.update(waiting)
+        return deleted
+
+    async def forget_matching(self, filter: Filter) -> int:
+        """Delete every version that `filter` accepts; how many there were.
+
+        One round trip where the store has never superseded; else two per 500.
+        """
+        if not await self.is_there():
+            return 0
+        await self.index.wait_complete()
+        deleted = 0
+        async for rows in self.records.walk(filter, fields=filter.field_names, page_size=_PAGE):
+            deleted += sum(await self.records.delete_many([row.id for row in rows]))
+        return deleted

@@ -28,6 +28,7 @@ from betterdb_agent_memory.memory.changes.feed import Feed
 from betterdb_agent_memory.memory.consolidation.kinds import SUMMARY_SOURCE
 from betterdb_agent_memory.memory.consolidation.request import checked_consolidation
 from betterdb_agent_memory.memory.conversations import Conversations
+from betterdb_agent_memory.memory.correction.believing import Believing
 from betterdb_agent_memory.memory.correction.correcting import Corrector
 from betterdb_agent_memory.memory.correction.history import History
 from betterdb_agent_memory.memory.correction.shelf import Shelf
@@ -222,6 +223,7 @@ class StoreParts:
             new_id=self._new_id,
             stored_words=self._analyzer.stored,
         )
+        self._believing = Believing(self._shelf)
         self._history = History(self._records, self._shelf, finish=self._corrector.finish)
         self._capacity = Capacity(
             Evictor(

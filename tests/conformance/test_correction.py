@@ -321,3 +321,75 @@ async def test_the_feed_tells_what_was_superseded_and_by_what(make_store: MakeSt
     ]
     assert [one.memory_id for one in changes if one.kind == "remembered"][:3] == [old, new, other]
     assert [(one.memory_id, one.reason) for one in changes if one.kind == "updated"] == [(other, "contradicted")]
+
+
+async def test_recall_as_of_finds_what_was_valid_then(store: MemoryStore, clock: TestClock) -> None:
+    async def at(moment: int, **asked: object) -> set[str]:
+        return await contents(store, as_of=moment, **asked)
+
+    never = clock.now_ms - 1
+    start = clock.now_ms
+    old = await store.remember(PARIS, thread_id="t")
+    other = await store.remember("Bob lives in Ruse", thread_id="u")
+    assert await at(start) == {PARIS, "Bob lives in Ruse"}
+    clock.advance(seconds=100)
+    middle = await store.correct(old, SOFIA)
+    clock.advance(seconds=100)
+    await store.correct(middle.id, VARNA, valid_from=start + 150_000)
+    assert await at(never) == set()
+    for moment, content in ((0, PARIS), (99_999, PARIS), (100_000, SOFIA), (149_999, SOFIA), (150_000, VARNA)):
+        assert await at(start + moment, thread_id="t") == {content}
+        assert await at(start + moment) == {content, "Bob lives in Ruse"}
+        assert await at(start + moment, retrieval="hybrid", thread_id="t") == {content}
+        assert await at(start + moment, exact=True, thread_id="t") == {content}
+    assert await contents(store, thread_id="t") == {VARNA}
+    assert await contents(store, include_superseded=True) == {PARIS, SOFIA, VARNA, "Bob lives in Ruse"}
+    # The exact scope, of versions too.
+    assert await at(start, thread_id="T") == set()
+    assert await store.get(other) is not None
+
+
+async def test_what_was_valid_then_is_ranked_together_and_left_untouched(
+    store: MemoryStore, clock: TestClock, engine: Engine
+) -> None:
+    start = clock.now_ms
+    ids = [await store.remember(f"Ann lives in street {number}") for number in range(12)]
+    clock.advance(seconds=10)
+    for id in ids[::2]:
+        await store.correct(id, f"Ann has left {id}")
+    hits = await store.recall("Ann lives in street 4", as_of=start, k=12)
+    assert {hit.item.id for hit in hits} == set(ids)
+    assert hits[0].item.id == ids[4]
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    await store.flush()
+    versions = await engine.records(shelf_collection(store.name)).read_many(ids[::2], ("access_count",))
+    assert {(fields or {}).get("access_count") for fields in versions} == {b"0"}
+    # A memory that is there still was recalled.
+    touched = await store.get(ids[5])
+    assert touched is not None
+    assert touched.access_count == 1
+
+
+async def test_a_correction_is_told_before_what_it_corrects(make_store: MakeStore) -> None:
+    store = make_store()
+    wrong = await store.remember(PARIS, importance=1.0)
+    right = await store.remember("Ann moved away: to Sofia it was", importance=0.0)
+    await store.remember("Ann lives in Parys", importance=1.0)
+    before = [hit.item.id for hit in await store.recall(PARIS, reinforce=False)]
+    assert before.index(wrong) < before.index(right)
+    await store.contradict(wrong, right)
+    hits = await store.recall(PARIS, reinforce=False)
+    found = [hit.item.id for hit in hits]
+    assert found.index(right) == found.index(wrong) - 1
+    assert hits[found.index(right)].explain is not None
+    assert hits[found.index(right)].explain.outranks == (wrong,)  # type: ignore[union-attr]
+    # Also where the correction would not have been among the hits, and whatever puts them in order.
+    assert [hit.item.id for hit in await store.recall(PARIS, k=1, reinforce=False)] == [right]
+    diverse = [hit.item.id for hit in await store.recall(PARIS, reinforce=False, diversity=0.5)]
+    assert diverse.index(right) == diverse.index(wrong) - 1
+
+    async def backwards(query: str, texts: Sequence[str]) -> list[float]:
+        return [float(text == PARIS) for text in texts]
+
+    reranked = [hit.item.id for hit in await make_store(reranker=backwards).recall(PARIS, reinforce=False)]
+    assert reranked[:2] == [right, wrong]

@@ -71,7 +71,7 @@ class Explanation:
     later. `importance` is the memory's. `relevance` says what hybrid retrieval made of the memory, None in
     vector retrieval. `exact` tells whether no memory beside those looked at could have been among the hits, given
     importances from 0 to 1 and clocks that agree. `rerank_score` is the reranker's, by which the hits are ordered
-    where there is one.
+    where there is one. `outranks` are the hits that it was put before whatever their scores, since it corrects them.
     """
 
     distance: float
@@ -83,6 +83,7 @@ class Explanation:
     relevance: Relevance | None = None
     exact: bool = False
     rerank_score: float | None = None
+    outranks: tuple[str, ...] = ()
 
     @property
     def components(self) -> tuple[Component, ...]:

@@ -29,7 +29,7 @@ from betterdb_agent_memory.memory.results import MemoryListResult
 from betterdb_agent_memory.memory.scope import MemoryScope
 from betterdb_agent_memory.memory.searching import itself, recall_space
 from betterdb_agent_memory.memory.spaces import VectorSpace
-from betterdb_agent_memory.memory.where import Where
+from betterdb_agent_memory.memory.where import Moment, Where
 from betterdb_agent_memory.options import RecallWeights, Retrieval
 
 
@@ -56,6 +56,8 @@ class RecallVerbs(StoreParts):
         exact: bool | None = None,
         diversity: float | None = None,
         rerank: bool | None = None,
+        as_of: Moment | None = None,
+        include_superseded: bool = False,
     ) -> builtins.list[MemoryHit]:
         """Return the `k` memories that matter most for `query`, best first.
 
@@ -71,6 +73,11 @@ class RecallVerbs(StoreParts):
         `diversity` (0 to 1, 1 is the score alone) chooses hits that are unlike each other. `rerank=False` leaves the
         store's reranker out.
 
+        `as_of` (ms, a datetime or ISO text) finds what was valid at that time instead of what is there now: superseded
+        versions as well, and no memory that began to be valid later or had ceased to be. `include_superseded` finds
+        superseded versions whenever they were valid. Neither touches a superseded version, and both cost one round trip
+        more for each search; the first after a change of models has versions embedded anew.
+
         One round trip, in hybrid retrieval two while it is not known how frequent the words are, and one more each
         for immediate reinforcement and for diversity; more if `exact` needs them, if a number lies at the very limit
         of a condition that the index cannot tell from it, or if the index returned memories that are not asked
@@ -85,7 +92,18 @@ class RecallVerbs(StoreParts):
         checked_content("query", query, self._max_content_bytes)
         filter = exact_filter(scope, thread_id, agent_id, namespace, tags, subject, where)
         request = RecallRequest.validated(
-            filter, k, threshold, weights, reinforce, now, retrieval, exact, diversity, rerank
+            filter,
+            k,
+            threshold,
+            weights,
+            reinforce,
+            now,
+            retrieval,
+            exact,
+            diversity,
+            rerank,
+            as_of,
+            include_superseded,
         )
 
         async def search(space: VectorSpace) -> builtins.list[MemoryHit]:
@@ -119,6 +137,8 @@ class RecallVerbs(StoreParts):
         exact: bool | None = None,
         diversity: float | None = None,
         rerank: bool | None = None,
+        as_of: Moment | None = None,
+        include_superseded: bool = False,
     ) -> builtins.list[MemoryHit]:
         """`recall` for a vector that you have already: no embedder is needed. The same otherwise.
 
@@ -133,7 +153,18 @@ class RecallVerbs(StoreParts):
         text = "" if query is None else checked_content("query", query, self._max_content_bytes)
         filter = exact_filter(scope, thread_id, agent_id, namespace, tags, subject, where)
         request = RecallRequest.validated(
-            filter, k, threshold, weights, reinforce, now, retrieval, exact, diversity, rerank
+            filter,
+            k,
+            threshold,
+            weights,
+            reinforce,
+            now,
+            retrieval,
+            exact,
+            diversity,
+            rerank,
+            as_of,
+            include_superseded,
         )
 
         async def search(space: VectorSpace) -> builtins.list[MemoryHit]:
@@ -205,9 +236,10 @@ class RecallVerbs(StoreParts):
         clock_ms = self._clock()
         settings = request.in_force(self._config_for(space), clock_ms=clock_ms)
         question = await self._recaller.question(vector, text, settings)
+        searched = await self._believing.space(space) if request.with_superseded else space
         found = await self._searcher.ask(
             space,
-            lambda: self._recaller.recall(space, question, request, settings),
+            lambda: self._recaller.recall(searched, question, request, settings),
             NOTHING,
             filter=request.filter,
         )
@@ -216,8 +248,9 @@ class RecallVerbs(StoreParts):
         self._watch.recalled(
             span, found.ranking, nearest_distance=found.nearest_distance, threshold=settings.rules.threshold
         )
-        if request.reinforce and hits:
+        touched = [hit.item.id for hit in hits if hit.item.dynamics.superseded_by is None]
+        if request.reinforce and touched:
             # A question about the future is asked today: a later access would outrank everything until then.
-            await self._reinforcer.reinforce([hit.item.id for hit in hits], min(settings.now_ms, clock_ms))
+            await self._reinforcer.reinforce(touched, min(settings.now_ms, clock_ms))
             self._watch.reinforcements(self._reinforcer.statistics())
         return hits

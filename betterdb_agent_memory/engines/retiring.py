@@ -58,10 +58,12 @@ async def _retire(records: Records, one: Retirement, shelf: Records) -> Retired:
 
 async def _moved(records: Records, one: Retirement, shelf: Records) -> Retired:
     """Copied and deleted as it was copied; once more where somebody changed it in between."""
-    for _ in range(_ATTEMPTS):
+    for attempt in range(_ATTEMPTS):
         [fields] = await records.read_many([one.id], None)
         if fields is None:
-            # Somebody has finished it for us.
+            if attempt:
+                # Deleted by somebody, who may have wanted it gone for good: then nothing may bring it back.
+                await shelf.delete_many([one.kept_as])
             return Retired.RETIRED
         [expires_at_ms] = await records.read_expiries([one.id])
         await shelf.write_many([_copy(one, fields, expires_at_ms)])

@@ -51,6 +51,11 @@ class MemoryIndex:
         """Fields of ours that the index lacked when it was last looked at."""
         return self._state.unindexed
 
+    @property
+    def failures(self) -> int:
+        """How many records were not indexed when it was last looked at; on a server ever since the index was made."""
+        return self._state.failures
+
     async def find(self, stated: int | None = None, *, look: bool = False) -> int | None:
         """Vector length of the existing index, None when there is none.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 import time
 from collections.abc import Sequence
 
@@ -15,10 +16,11 @@ from betterdb_agent_memory import (
     MemoryNotFoundError,
     MemoryStore,
     MemoryVersion,
+    RecallWeights,
     SupersededError,
     VersionConflictError,
 )
-from betterdb_agent_memory.engines.base import Engine, RecordChange
+from betterdb_agent_memory.engines.base import Engine, RecordChange, RecordWrite
 from betterdb_agent_memory.memory.correction.shelf import shelf_collection
 from tests.conformance.conftest import MakeStore, TestClock
 from tests.conformance.test_changes import ALL, told
@@ -393,3 +395,52 @@ async def test_a_correction_is_told_before_what_it_corrects(make_store: MakeStor
 
     reranked = [hit.item.id for hit in await make_store(reranker=backwards).recall(PARIS, reinforce=False)]
     assert reranked[:2] == [right, wrong]
+
+
+async def test_a_memory_holds_from_and_until_when_it_was_told_to(store: MemoryStore, clock: TestClock) -> None:
+    offer = await store.remember("The offer", valid_from="2025-03-01", valid_until="2025-04-01T00:00:00Z")
+    [result] = await store.remember_many([{"content": "The plain one", "valid_until": clock.now_ms + 5_000}])
+    item = await store.get(offer)
+    assert item is not None
+    assert (item.dynamics.valid_from, item.dynamics.valid_until) == (1_740_787_200_000, 1_743_465_600_000)
+    for moment, found in (
+        ("2025-02-28", set()),
+        ("2025-03-01", {"The offer"}),
+        (1_743_465_599_999, {"The offer"}),
+        (1_743_465_600_000, set()),
+        (clock.now_ms, {"The plain one"}),
+        (clock.now_ms + 4_999, {"The plain one"}),
+        (clock.now_ms + 5_000, set()),
+    ):
+        assert await contents(store, as_of=moment) == found
+    assert await contents(store) == {"The offer", "The plain one"}
+    # What was said to end earlier has not held until it was superseded.
+    clock.advance(seconds=60)
+    assert result.id is not None
+    new = await store.correct(result.id, "The other one")
+    assert [version.valid_until for version in await store.history(new.id)] == [clock.now_ms - 55_000, None]
+    with pytest.raises(InvalidInputError, match="never"):
+        await store.remember("x", valid_from=5, valid_until=5)
+    with pytest.raises(InvalidInputError, match="as_of"):
+        await store.recall("x", as_of="yesterday")
+
+
+async def test_versions_are_found_after_a_change_of_models(
+    store: MemoryStore, engine: Engine, clock: TestClock
+) -> None:
+    # As they are left by a model whose vectors were shorter.
+    shelf = engine.records(shelf_collection(store.name))
+    await shelf.prepare(4)
+    now = b"%d" % clock.now_ms
+    fields = {"content": PARIS.encode(), "importance": b"0.5", "access_count": b"0", "superseded_by": b"gone"}
+    times = {"created_at": now, "last_accessed_at": now, "embedder": b"former"}
+    await shelf.write_many([RecordWrite("first", {**fields, **times, "vector": struct.pack("<4f", 1, 2, 3, 4)})])
+    old = await store.remember("Ann lived in Ruse")
+    new = await store.correct(old, SOFIA)
+    assert await contents(store, include_superseded=True) == {PARIS, "Ann lived in Ruse", SOFIA}
+    [hit] = await store.recall(PARIS, include_superseded=True, k=1, weights=RecallWeights(1, 0, 0))
+    assert (hit.item.id, round(hit.distance, 5)) == ("first", 0)
+    [again] = await shelf.read_many(["first"], ("embedder",))
+    assert again != {"embedder": b"former"}
+    assert await contents(store) == {SOFIA}
+    assert new.dynamics.supersedes == (old,)

@@ -292,3 +292,26 @@ async def test_a_record_that_is_changed_while_it_leaves_is_kept_as_it_was_last(t
     live, kept = await two.everything()
     assert not live
     assert kept["old"]["source"] == b"late"
+
+
+async def test_a_record_that_is_deleted_while_it_leaves_is_not_kept(two: Two) -> None:
+    await two.records.write_many([record("old")])
+
+    class Deleting:
+        """The records, where somebody deletes one right after it was copied."""
+
+        def __init__(self, records: Records) -> None:
+            self._records = records
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._records, name)
+
+        async def write_many(self, writes: list[RecordWrite]) -> list[Outcome]:
+            written = await self._records.write_many(writes)
+            assert await two.records.delete_many(["old"]) == [True]
+            return written
+
+    retirement = Retirement("old", "old", sets=SETS)
+    shelf = Deleting(two.shelf)
+    assert await retire_in_steps(two.records, [retirement], shelf) == [Retired.RETIRED]  # type: ignore[list-item, arg-type]
+    assert await two.everything() == ({}, {})

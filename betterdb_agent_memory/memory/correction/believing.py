@@ -20,12 +20,14 @@ from betterdb_agent_memory.engines.base import (
     Tally,
 )
 from betterdb_agent_memory.engines.filters import Equals, Fields, Filter, Not, leading_number
+from betterdb_agent_memory.errors import IndexMissingError
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.correction.shelf import EMBEDDER, Shelf
 from betterdb_agent_memory.memory.embedding import CheckedEmbedder
 from betterdb_agent_memory.memory.spaces import SearchedRecords, VectorSpace
 
 _BATCH = 100
+_SCANNED = 1_000
 
 
 class Believing:
@@ -33,15 +35,24 @@ class Believing:
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
+        self._looked_for = 0
 
     async def space(self, space: VectorSpace) -> VectorSpace:
-        """The same with superseded versions, where the store has some. No round trip once known, else one to three."""
+        """The same with superseded versions, where the store has some. No round trip once known, else one to three;
+        after a change to a model with vectors of another length all keys are looked at once.
+        """
         dimensions = await space.index.find(space.embedder.dimensions)
         if dimensions is None or not await self._shelf.is_there():
             return space
         await self._shelf.prepare(dimensions)
         await self._shelf.index.wait_complete()
-        return replace(space, records=BelievedRecords(space.records, self._shelf, space.embedder))
+        believed = BelievedRecords(space.records, self._shelf, space.embedder)
+        failures = self._shelf.index.failures
+        if failures != self._looked_for:
+            # Vectors of another length are in no index of a server, and neither are their records.
+            await believed.embed_unindexed()
+            self._looked_for = failures
+        return replace(space, records=believed)
 
 
 class BelievedRecords:
@@ -83,29 +94,43 @@ class BelievedRecords:
         """The same of versions alone, once all of them have vectors that can be compared."""
         records, models = self._shelf.records, (Tally(Filter()), Tally(Filter((self._own_model,))))
         counted = (*tallies, *models)
-        found = await records.search_many(vector, searches, fields=fields, tallies=counted)
+        try:
+            found = await records.search_many(vector, searches, fields=fields, tallies=counted)
+        except IndexMissingError:  # dropped since it was looked at
+            await self._shelf.index.recreate()
+            await self._shelf.index.wait_complete()
+            found = await records.search_many(vector, searches, fields=fields, tallies=counted)
         if found.tallies[-2] != found.tallies[-1] and await self._embed_anew():
             found = await records.search_many(vector, searches, fields=fields, tallies=counted)
         return Answers(found.neighbours, found.tallies[: len(tallies)])
 
+    async def embed_unindexed(self) -> None:
+        """Give versions that are in no index vectors of ours. It looks at every key of a server."""
+        async for rows in self._shelf.records.scan((record.CONTENT, EMBEDDER), page_size=_SCANNED):
+            foreign = [row for row in rows if not self._own_model.accepts(row.id, row.fields)]
+            for start in range(0, len(foreign), _BATCH):
+                await self._embed(foreign[start : start + _BATCH])
+
     async def _embed_anew(self) -> int:
         """Give versions whose vectors another model made those of ours; how many."""
+        count = 0
         foreign = Filter((Not(self._own_model),))
-        records, count = self._shelf.records, 0
-        dimensions = await self._shelf.index.find()
-        async for rows in records.walk(foreign, fields=(record.CONTENT, EMBEDDER), page_size=_BATCH):
-            self._embedder.require("recalling superseded memories that another model has embedded")
-            texts = [row.fields.get(record.CONTENT, b"").decode(errors="replace") for row in rows]
-            vectors = await self._embedder.embed_documents(texts, dimensions)
-            name = self._embedder.name.encode()
-            await records.change_many(
-                [
-                    RecordChange(row.id, sets={record.VECTOR: vector, EMBEDDER: name})
-                    for row, vector in zip(rows, vectors, strict=True)
-                ]
-            )
+        async for rows in self._shelf.records.walk(foreign, fields=(record.CONTENT, EMBEDDER), page_size=_BATCH):
+            await self._embed(rows)
             count += len(rows)
         return count
+
+    async def _embed(self, rows: Sequence[Row]) -> None:
+        self._embedder.require("recalling superseded memories that another model has embedded")
+        texts = [row.fields.get(record.CONTENT, b"").decode(errors="replace") for row in rows]
+        vectors = await self._embedder.embed_documents(texts, await self._shelf.index.find())
+        name = self._embedder.name.encode()
+        await self._shelf.records.change_many(
+            [
+                RecordChange(row.id, sets={record.VECTOR: vector, EMBEDDER: name})
+                for row, vector in zip(rows, vectors, strict=True)
+            ]
+        )
 
     async def select(
         self,

@@ -123,6 +123,7 @@ from betterdb_agent_memory import (
     MemoryStoreClient,
     MemoryTelemetry,
     MemoryTelemetryOptions,
+    MemoryVersion,
     MigrationStatus,
     ModelCost,
     NearMisses,
@@ -152,6 +153,7 @@ from betterdb_agent_memory import (
     Speaker,
     Subject,
     SummarizeFn,
+    SupersededError,
     Tag,
     TelemetryOptions,
     TenantLimitError,
@@ -222,6 +224,7 @@ from betterdb_agent_memory.options import (
     DEFAULT_MAX_CONTENT_BYTES,
     DEFAULT_NAME,
     DEFAULT_RERANK_DEPTH,
+    DEFAULT_SUPERSEDED_TTL,
     Reinforcement,
     Retrieval,
 )
@@ -354,6 +357,7 @@ __all__ = [
     "MemoryStoreClient",
     "MemoryTelemetry",
     "MemoryTelemetryOptions",
+    "MemoryVersion",
     "MigrationStatus",
     "ModelCost",
     "NearMisses",
@@ -384,6 +388,7 @@ __all__ = [
     "Speaker",
     "Subject",
     "SummarizeFn",
+    "SupersededError",
     "Tag",
     "TelemetryOptions",
     "Tenant",
@@ -619,6 +624,7 @@ class MemoryStore(Bridged):
     `exact_budget`, `diversity`, `reranker` with its `rerank_depth`. `next_embed_fn` is the model that the store is to
     be moved to: see `migration`.
     `change_feed` has every change of a memory told in a log, from the first write on: see `changes`.
+    `superseded_ttl` is for how many seconds a corrected memory is kept at most, None for ever; 90 days by default.
     `analytics` is accepted as published and means nothing: no usage data is collected, whatever its value.
     `on_use` is called within each call that reaches the index, before work in the background begins.
 
@@ -663,6 +669,7 @@ class MemoryStore(Bridged):
         rerank_depth: int = DEFAULT_RERANK_DEPTH,
         max_content_bytes: int = DEFAULT_MAX_CONTENT_BYTES,
         change_feed: bool | ChangeFeedOptions = False,
+        superseded_ttl: int | None = DEFAULT_SUPERSEDED_TTL,
         clock: Clock = system_clock,
         new_id: Callable[[], str] = random_id,
         on_use: Callable[[], None] | None = None,
@@ -694,6 +701,7 @@ class MemoryStore(Bridged):
             rerank_depth=rerank_depth,
             max_content_bytes=max_content_bytes,
             change_feed=change_feed,
+            superseded_ttl=superseded_ttl,
             clock=clock,
             new_id=new_id,
             on_use=on_use,
@@ -1059,14 +1067,18 @@ class MemoryStore(Bridged):
         )
 
     def forget(self, id: str) -> bool:
-        """Delete one memory; true when there was one. One round trip, for a turn of a conversation six.
+        """Delete one memory and all that it has superseded; true when there was one, also a superseded one.
+
+        Two round trips, for a turn of a conversation seven.
 
         Raises as `forget_many`.
         """
         return wait(self._inner.forget(id))
 
     def forget_many(self, ids: Sequence[str]) -> builtins.list[bool]:
-        """Delete memories; true, in order, where there was one. One round trip per 500.
+        """Delete memories and all that they have superseded; true, in order, where there was one, or a superseded one.
+
+        Two round trips per 500; one more where some are not there, and two for each step back to what was superseded.
 
         The vectors of turns that stood next to a turn are mixed anew, so that they hold nothing of it: up to five
         round trips more and an embedding call. They are noted before anything is deleted: after a call that broke
@@ -1092,7 +1104,9 @@ class MemoryStore(Bridged):
     ) -> int:
         """Delete every memory of exactly this scope with all these tags, meeting `where`; returns how many.
 
-        Two round trips per 500. Turns of conversations that remain next to forgotten ones are mixed anew, as by
+        What these have superseded goes with them, and so do all superseded versions that are of this scope, have these
+        tags and meet `where`; neither is counted. Two round trips per 500 memories, and one; two more per 500 versions.
+        Turns of conversations that remain next to forgotten ones are mixed anew, as by
         `forget_many`: for those one round trip more per 500, and up to four per 250 that remain.
 
         Raises:
@@ -1127,6 +1141,8 @@ class MemoryStore(Bridged):
         exact: bool | None = None,
         diversity: float | None = None,
         rerank: bool | None = None,
+        as_of: Moment | None = None,
+        include_superseded: bool = False,
     ) -> builtins.list[MemoryHit]:
         """Return the `k` memories that matter most for `query`, best first.
 
@@ -1141,6 +1157,11 @@ class MemoryStore(Bridged):
         budget is used up; `hit.explain.exact` says whether that is so (docs/recall.md says what it rests on).
         `diversity` (0 to 1, 1 is the score alone) chooses hits that are unlike each other. `rerank=False` leaves the
         store's reranker out.
+
+        `as_of` (ms, a datetime or ISO text) finds what was valid at that time instead of what is there now: superseded
+        versions as well, and no memory that began to be valid later or had ceased to be. `include_superseded` finds
+        superseded versions whenever they were valid. Neither touches a superseded version, and both cost one round trip
+        more for each search; the first after a change of models has versions embedded anew.
 
         One round trip, in hybrid retrieval two while it is not known how frequent the words are, and one more each
         for immediate reinforcement and for diversity; more if `exact` needs them, if a number lies at the very limit
@@ -1172,6 +1193,8 @@ class MemoryStore(Bridged):
                 exact=exact,
                 diversity=diversity,
                 rerank=rerank,
+                as_of=as_of,
+                include_superseded=include_superseded,
             )
         )
 
@@ -1196,6 +1219,8 @@ class MemoryStore(Bridged):
         exact: bool | None = None,
         diversity: float | None = None,
         rerank: bool | None = None,
+        as_of: Moment | None = None,
+        include_superseded: bool = False,
     ) -> builtins.list[MemoryHit]:
         """`recall` for a vector that you have already: no embedder is needed. The same otherwise.
 
@@ -1226,6 +1251,8 @@ class MemoryStore(Bridged):
                 exact=exact,
                 diversity=diversity,
                 rerank=rerank,
+                as_of=as_of,
+                include_superseded=include_superseded,
             )
         )
 
@@ -1373,6 +1400,100 @@ class MemoryStore(Bridged):
         """
         return wait(self._inner.unpin(id))
 
+    def correct(
+        self,
+        id: str,
+        content: str,
+        *,
+        importance: float | Keep | None = KEEP,
+        tags: Sequence[str] | Keep | None = KEEP,
+        metadata: Mapping[str, Any] | Keep | None = KEEP,
+        source: str | Keep | None = KEEP,
+        subject: str | Keep | None = KEEP,
+        date: str | Keep | None = KEEP,
+        occurred_at: Moment | Keep | None = KEEP,
+        kind: MemoryKind | Keep | None = KEEP,
+        entities: Sequence[str] | Keep | None = KEEP,
+        ttl: int | timedelta | Keep | None = KEEP,
+        valid_from: Moment | None = None,
+        if_version: int | None = None,
+    ) -> MemoryItem:
+        """Put a new memory in the place of one that is wrong or out of date, and return it.
+
+        It has a new id, and what the former one had: scope, tags, kind, entities, importance, pin, labels, metadata and
+        the time that it expires; what is given here it has instead, None takes a field away. How often the former one
+        was recalled, and how far it was trusted, it does not take over. No recall finds the former one, in any
+        language, unless it is asked for (`recall(as_of=...)`, `history`); it is kept for `superseded_ttl` seconds and
+        never longer than it would have lived.
+
+        `valid_from` is since when the new content holds: milliseconds, a datetime or ISO text; by default from when it
+        is written. The former one held until then. Of several workers who correct a memory at once one does, and the
+        others are told by whom it was superseded.
+
+        One embedding call and three round trips; up to three more with the first of a process. The new memory and the
+        departure of the old one are one step on a server, in a hash-tagged store and in a file; on another cluster it
+        is several (docs/correction.md).
+
+        Raises:
+            InvalidInputError: a value is refused, or the memory says just that already; nothing was embedded.
+            MemoryNotFoundError: there is no such memory.
+            SupersededError: another memory is in its place already; `error.superseded_by` says which.
+            VersionConflictError: it has another version than `if_version`; `error.current` says which.
+            EmbeddingError: the embedder failed; nothing was changed.
+            OutcomeUnknownError: the connection broke; it has happened whole, or not at all (see `history`).
+        """
+        return wait(
+            self._inner.correct(
+                id,
+                content,
+                importance=importance,
+                tags=tags,
+                metadata=metadata,
+                source=source,
+                subject=subject,
+                date=date,
+                occurred_at=occurred_at,
+                kind=kind,
+                entities=entities,
+                ttl=ttl,
+                valid_from=valid_from,
+                if_version=if_version,
+            )
+        )
+
+    def supersede(self, id: str, by: str) -> bool:
+        """Say that memory `by` has taken the place of memory `id`; true if nobody had said so before.
+
+        From then on memory `id` is to be found as after `correct`, and `by` remains as it is. Two may be superseded by
+        the same one. The former one held until the time that `by` was said to be valid from, else until now.
+        Two round trips; up to three more with the first of a process.
+
+        Raises:
+            InvalidInputError: an id is refused, or both are the same.
+            MemoryNotFoundError: one of them is not there.
+            SupersededError: one of them was superseded, `id` by another one; `error` says which by which.
+        """
+        return wait(self._inner.supersede(id, by))
+
+    def contradict(self, id: str, by: str) -> bool:
+        """Say that memory `by` speaks against memory `id`; true if nobody had said so before. Two round trips.
+
+        Both are recalled, `by` directly above `id` where both are found. The reliability of `id` goes down to .3 of
+        what it was, its version up by one.
+
+        Raises:
+            As `supersede`.
+        """
+        return wait(self._inner.contradict(id, by))
+
+    def history(self, id: str, *, limit: int | None = None) -> builtins.list[MemoryVersion]:
+        """The versions of a memory, oldest first, whichever of them `id` is; empty where there is none of that id.
+
+        Versions that were forgotten, or kept for long enough, are not among them. The newest `limit` (100 by default,
+        1,000 at most). Two round trips for each version.
+        """
+        return wait(self._inner.history(id, limit=limit))
+
     def remember(
         self,
         content: str,
@@ -1391,6 +1512,8 @@ class MemoryStore(Bridged):
         metadata: Mapping[str, Any] | None = None,
         kind: MemoryKind | None = None,
         entities: Sequence[str] | None = None,
+        valid_from: Moment | None = None,
+        valid_until: Moment | None = None,
         id: str | None = None,
         on_duplicate: OnDuplicate = "keep",
     ) -> str:
@@ -1400,8 +1523,10 @@ class MemoryStore(Bridged):
         whole seconds or a timedelta, None or 0 for ever. The scope is said by keywords or by `scope=`. `subject` and
         `date` label facts. `occurred_at` is when what it tells happened: milliseconds, a datetime or ISO
         text. `metadata` is any JSON object up to 64 KiB; it is stored, not searched. `entities` are names of whom and
-        what it is about, in any characters. One round trip, with its
-        expiry in the same atomic step; more only where a scope is above its capacity limit (docs/capacity.md).
+        what it is about, in any characters. What it says holds from `valid_from` (by default from when it is written)
+        until before `valid_until` (open), for `recall(as_of=...)`; any other recall finds it whenever it is valid.
+        One round trip, with its expiry in the same atomic step; more only where a scope is above its capacity limit
+        (docs/capacity.md).
 
         `on_duplicate="keep"` stores it under a new random id, or under `id` if that is free.
         `"replace"` overwrites the memory that has `id`. `"merge"` makes the same content in the same thread, agent
@@ -1435,6 +1560,8 @@ class MemoryStore(Bridged):
                 metadata=metadata,
                 kind=kind,
                 entities=entities,
+                valid_from=valid_from,
+                valid_until=valid_until,
                 id=id,
                 on_duplicate=on_duplicate,
             )

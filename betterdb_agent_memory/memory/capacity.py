@@ -135,6 +135,10 @@ class Capacity:
         size, evicted = await self._evictor.trim(group, limit, retention, lease)
         if evicted:
             self._on_evicted(evicted)
+        elif size > limit:
+            # All that may leave have left, the others are pinned: nothing changes until somebody writes.
+            self._counts.forget(group)
+            return
         kept = await self._evictor.size(group)
         if kept is None or kept < size or not evicted:
             kept = await self._evictor.recount(group, lease)

@@ -14,11 +14,12 @@ from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.live_config import MemoryConfigSnapshot
 from betterdb_agent_memory.memory.conditions import checked_where
 from betterdb_agent_memory.memory.correction.lineage import valid_at
+from betterdb_agent_memory.memory.kinds import MemoryKind
 from betterdb_agent_memory.memory.recalling.question import Reach
 from betterdb_agent_memory.memory.recalling.ranking import RankingRules
 from betterdb_agent_memory.memory.scope import MemoryScope, checked_scope, checked_tags, optional_text, scope_filter
 from betterdb_agent_memory.memory.times import MAX_TIME_MS, checked_time_ms
-from betterdb_agent_memory.memory.where import Where
+from betterdb_agent_memory.memory.where import Where, of_kind
 from betterdb_agent_memory.options import MAX_THRESHOLD, RETRIEVALS, HybridOptions, RecallWeights, Retrieval, is_number
 
 DEFAULT_K = 8
@@ -36,7 +37,8 @@ MAX_LIST_OFFSET = 980_000
 
 @dataclass(frozen=True, slots=True)
 class MemoryListOptions:
-    """A page of memories: exactly this scope, all these tags, meeting `where`, newest first.
+    """A page of memories: exactly this scope, all these tags, of this `kind` or one of these, meeting `where`, newest
+    first.
 
     `limit` 20 by default and at most 10,000 (0 asks for the total alone), `offset` 0.
     """
@@ -49,6 +51,7 @@ class MemoryListOptions:
     offset: int | None = None
     subject: str | None = None
     where: Where | None = None
+    kind: MemoryKind | Sequence[MemoryKind] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ class ListRequest:
                 options.tags,
                 options.subject,
                 options.where,
+                options.kind,
             ),
             limit=checked_integer("limit", options.limit, DEFAULT_LIST_LIMIT, 0, MAX_LIST_LIMIT),
             offset=checked_integer("offset", options.offset, 0, 0, MAX_LIST_OFFSET),
@@ -193,16 +197,18 @@ def exact_filter(
     tags: Sequence[str] | None,
     subject: str | None = None,
     where: Where | None = None,
+    kind: MemoryKind | Sequence[MemoryKind] | None = None,
 ) -> Filter:
     """The filter of a scope said in any of the ways it can be said, and of conditions, validated."""
     wanted = checked_scope(scope, thread_id, agent_id, namespace)
-    if tags is None and subject is None and where is None:
+    if tags is None and subject is None and where is None and kind is None:
         return _filter_of_names(wanted.thread_id, wanted.agent_id, wanted.namespace)
     return scope_filter(
         wanted,
         checked_tags(tags),
         optional_text("subject", subject),
         checked_where(where),
+        None if kind is None else of_kind(kind).clause,
     )
 
 

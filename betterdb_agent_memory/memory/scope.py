@@ -96,9 +96,9 @@ def group_of(scope: MemoryScope) -> str:
 
 
 def scope_filter(
-    scope: MemoryScope, tags: Sequence[str] = (), subject: str | None = None, where: Clause | None = None
+    scope: MemoryScope, tags: Sequence[str] = (), subject: str | None = None, *conditions: Clause | None
 ) -> Filter:
-    """Exactly this scope, all these tags, and what `where` asks for.
+    """Exactly this scope, all these tags, and what all `conditions` ask for.
 
     Raises:
         InvalidInputError: the filter is longer than search engines accept (10,240 bytes).
@@ -115,8 +115,7 @@ def scope_filter(
     clauses += [HasTag(record.TAGS, tag) for tag in dict.fromkeys(tags)]
     if subject is not None:
         clauses.append(Equals(record.SUBJECT, subject))
-    if where is not None:
-        clauses.append(where)
+    clauses += [condition for condition in conditions if condition is not None]
     filter = Filter(tuple(clauses))
     if filter.size_bytes + _SEARCH_CLAUSE_BYTES > MAX_FILTER_BYTES:
         raise InvalidInputError(

@@ -96,6 +96,10 @@ class ScopeCounts:
         if known is not None and known.written_at <= known.recounted_at:
             del self._known[group]
 
+    def forget(self, group: str) -> None:
+        """There is nothing to do for the scope until the next write into it."""
+        self._known.pop(group, None)
+
     @property
     def is_empty(self) -> bool:
         """Whether there is no scope to look after."""

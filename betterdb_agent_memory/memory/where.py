@@ -199,6 +199,11 @@ class Kind(MemoryFilter):
         return ~cls.any(*kinds)
 
 
+def of_kind(kind: MemoryKind | Sequence[MemoryKind]) -> MemoryFilter:
+    """The condition that a keyword says: of this kind, or of one of several."""
+    return Kind(kind) if isinstance(kind, str) or not isinstance(kind, Sequence) else Kind.any(*kind)
+
+
 class Entity(MemoryFilter):
     """The memory is about this one, exactly as named: `Entity("Ada")`, `Entity.all("Ada", "Paris")`, `Entity.any(...)`,
     `Entity.none(...)`.

@@ -1101,8 +1101,9 @@ class MemoryStore(Bridged):
         tags: Sequence[str] | None = None,
         scope: MemoryScope | None = None,
         where: Where | None = None,
+        kind: MemoryKind | Sequence[MemoryKind] | None = None,
     ) -> int:
-        """Delete every memory of exactly this scope with all these tags, meeting `where`; returns how many.
+        """Delete every memory of exactly this scope with all these tags, of this `kind`, meeting `where`; how many.
 
         What these have superseded goes with them, and so do all superseded versions that are of this scope, have these
         tags and meet `where`; neither is counted. Two round trips per 500 memories, and one; two more per 500 versions.
@@ -1117,7 +1118,13 @@ class MemoryStore(Bridged):
         """
         return wait(
             self._inner.forget_by_scope(
-                thread_id=thread_id, agent_id=agent_id, namespace=namespace, tags=tags, scope=scope, where=where
+                thread_id=thread_id,
+                agent_id=agent_id,
+                namespace=namespace,
+                tags=tags,
+                scope=scope,
+                where=where,
+                kind=kind,
             )
         )
 
@@ -1136,6 +1143,7 @@ class MemoryStore(Bridged):
         scope: MemoryScope | None = None,
         subject: str | None = None,
         where: Where | None = None,
+        kind: MemoryKind | Sequence[MemoryKind] | None = None,
         now: int | None = None,
         retrieval: Retrieval | None = None,
         exact: bool | None = None,
@@ -1147,10 +1155,10 @@ class MemoryStore(Bridged):
         """Return the `k` memories that matter most for `query`, best first.
 
         Only memories whose scope values equal the ones given, byte for byte, and that carry all
-        `tags`; what is not given is not asked about. `where` adds conditions (docs/filters.md). `k` is 8 by
-        default, at most 2,500; `threshold` and `weights` override the configuration; `reinforce=False`
-        leaves the hits untouched; `now` (ms) replaces the clock: dates in the question are understood relative to
-        it, and what was written later counts as new.
+        `tags`; what is not given is not asked about. `kind` is one of `KINDS` or several; `where` adds conditions
+        (docs/filters.md). `k` is 8 by default, at most 2,500; `threshold` and `weights` override the configuration;
+        `reinforce=False` leaves the hits untouched; `now` (ms) replaces the clock: dates in the question are
+        understood relative to it, and what was written later counts as new.
 
         `retrieval` "hybrid" finds and weighs memories by the words, dates and persons of the question as well
         as by likeness, "vector" by likeness alone. `exact` searches on until no better memory can be left, or the
@@ -1188,6 +1196,7 @@ class MemoryStore(Bridged):
                 scope=scope,
                 subject=subject,
                 where=where,
+                kind=kind,
                 now=now,
                 retrieval=retrieval,
                 exact=exact,
@@ -1213,6 +1222,7 @@ class MemoryStore(Bridged):
         scope: MemoryScope | None = None,
         subject: str | None = None,
         where: Where | None = None,
+        kind: MemoryKind | Sequence[MemoryKind] | None = None,
         now: int | None = None,
         query: str | None = None,
         retrieval: Retrieval | None = None,
@@ -1245,6 +1255,7 @@ class MemoryStore(Bridged):
                 scope=scope,
                 subject=subject,
                 where=where,
+                kind=kind,
                 now=now,
                 query=query,
                 retrieval=retrieval,
@@ -1281,6 +1292,7 @@ class MemoryStore(Bridged):
         tags: Sequence[str] | None = None,
         scope: MemoryScope | None = None,
         where: Where | None = None,
+        kind: MemoryKind | Sequence[MemoryKind] | None = None,
         after: str | None = None,
         page_size: int = 1000,
     ) -> Iterator[MemoryItem]:
@@ -1298,6 +1310,7 @@ class MemoryStore(Bridged):
                 tags=tags,
                 scope=scope,
                 where=where,
+                kind=kind,
                 after=after,
                 page_size=page_size,
             )
@@ -1323,6 +1336,7 @@ class MemoryStore(Bridged):
         scope: MemoryScope | None = None,
         subject: str | None = None,
         where: Where | None = None,
+        kind: MemoryKind | Sequence[MemoryKind] | None = None,
         now: int | None = None,
         retrieval: Retrieval | None = None,
         exact: bool | None = None,
@@ -1337,7 +1351,7 @@ class MemoryStore(Bridged):
         there as it is; "" leaves it out.
         With `around` (0 by default, at most 20) as many turns before and after each hit of a conversation come along,
         while there is room, so that "yes, that one" is read with its question: of the same session and scope, marked
-        `"context": true`. They need not meet `tags`, `subject` and `where`, and are not reinforced.
+        `"context": true`. They need not meet `tags`, `subject`, `kind` and `where`, and are not reinforced.
         `sources` are those of "id", "time", "date", "session", "turn", "speaker", "agent", "source" and "tags" that a
         line tells, by default all but session and turn.
         `count_tokens` is the model's tokenizer, a function from a text to a number; without one tokens are
@@ -1369,6 +1383,7 @@ class MemoryStore(Bridged):
                 scope=scope,
                 subject=subject,
                 where=where,
+                kind=kind,
                 now=now,
                 retrieval=retrieval,
                 exact=exact,

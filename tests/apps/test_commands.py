@@ -32,6 +32,10 @@ ITEM_FIELDS = {
     "session",
     "turn",
     "speaker",
+    "kind",
+    "entities",
+    "pinned",
+    "dynamics",
 }
 
 
@@ -148,6 +152,37 @@ def test_lists_are_paged_and_scoped(run: Run, place: list[str]) -> None:
     wrong = run(*place, "list", "--where", '{"colour": "red"}')
     assert wrong.code == 3
     assert "importance" in wrong.err
+
+
+def test_kinds_entities_and_pins(run: Run, place: list[str]) -> None:
+    said = (
+        "remember",
+        "Never through Frankfurt.",
+        "--id",
+        "m",
+        "--kind",
+        "rule",
+        "--entity",
+        "Maya",
+        "--entity",
+        "a, b",
+    )
+    assert run(*place, *said).code == 0
+    run(*place, "remember", "Frankfurt is in Hesse.", "--kind", "factual")
+    for command in (("list",), ("recall", "Frankfurt", "--threshold", "2")):
+        told = run(*place, *command, "--kind", "rule", "--kind", "opinion", "--json").json
+        items = told["items"] if "items" in told else [hit["memory"] for hit in told["hits"]]
+        assert [(item["id"], item["importance"], item["entities"]) for item in items] == [("m", 0.8, ["Maya", "a, b"])]
+    assert run(*place, "list", "--kind", "rumour").code == 3
+    assert run(*place, "pin", "m", "m").out == "1 memory pinned\n"
+    partly = run(*place, "pin", "m", "nobody", "--json")
+    assert (partly.code, partly.json) == (5, {"pinned": 0, "missing": ["nobody"]})
+    changed = run(*place, "update", "m", "--kind", "decision", "--entity", "Maya", "--json").json
+    assert [changed[name] for name in ("kind", "entities", "pinned", "importance")] == ["decision", ["Maya"], True, 1]
+    assert run(*place, "unpin", "m").out == "1 memory unpinned\n"
+    assert run(*place, "unpin", "nobody").code == 1
+    assert run(*place, "forget", "--kind", "decision", "--yes").out == "1 memory forgotten\n"
+    assert run(*place, "list", "--json").json["total"] == 1
 
 
 def test_what_a_memory_says_cannot_steer_the_terminal(run: Run, place: list[str]) -> None:

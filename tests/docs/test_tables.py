@@ -7,6 +7,7 @@ import inspect
 import re
 import tomllib
 from collections.abc import Iterable
+from dataclasses import astuple
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -66,6 +67,7 @@ from betterdb_agent_memory.memory.changes.change import KINDS, Change
 from betterdb_agent_memory.memory.changes.feed import NOTICED_SECONDS
 from betterdb_agent_memory.memory.changes.reading import PAGE, TELL_EVERY
 from betterdb_agent_memory.memory.drafts import OnDuplicate
+from betterdb_agent_memory.memory.dynamics_fields import MemoryDynamics
 from betterdb_agent_memory.memory.recalling.scope_statistics import KEPT_SECONDS
 from betterdb_agent_memory.memory.reinforcement import DeferredReinforcer, ImmediateReinforcer
 from betterdb_agent_memory.memory.remembering import BATCH
@@ -254,6 +256,7 @@ def test_limits() -> None:
         f"{requests.MAX_LIST_OFFSET:,}",
         f"{record.MAX_LABEL_BYTES:,} bytes each",
         f"{record.MAX_METADATA_BYTES:,} bytes as JSON",
+        f"{record.MAX_ENTITY_BYTES} bytes, at most {record.MAX_ENTITIES} a memory",
     ]
 
 
@@ -450,11 +453,19 @@ def test_fields_of_a_record_in_the_order_they_are_written() -> None:
         turn=0,
         speaker="s",
         words="w",
+        kind="fact",
+        entities=("e",),
+        dynamics=MemoryDynamics(0.1, 1.0, 1.0, 1.0, 1, 0.1, (1,), 1, 1, "i", 1, 1),
     )
     rows = table(DOCS / "wire-contract.md", "record")
     assert [row[0] for row in rows] == [*record.encode_memory(everything, b"\0\0\0\0"), record.VERSION]
     bare = record.encode_memory(record.NewMemory(id="i", content="c", importance=0.5, created_at_ms=1), b"\0\0\0\0")
     assert [row[0] for row in rows if row[1] == "always"] == list(bare)
+
+
+def test_kinds_and_what_holds_for_each() -> None:
+    documented = {row[0]: tuple(map(float, row[1:5])) for row in table(DOCS / "store.md", "kinds")}
+    assert documented == {name: astuple(profile) for name, profile in package.KINDS.items()}
 
 
 def test_the_index_is_created_with_these_arguments() -> None:

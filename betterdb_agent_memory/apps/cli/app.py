@@ -18,6 +18,7 @@ from betterdb_agent_memory.apps.cli import (
     following,
     forgetting,
     keeping,
+    pinning,
     transferring,
 )
 from betterdb_agent_memory.apps.cli.session import Session
@@ -68,7 +69,7 @@ def session(
 
 
 _MODULES: Final = (
-    *(changing, asking, configuring, forgetting, following, keeping, transferring),
+    *(changing, asking, configuring, forgetting, following, keeping, pinning, transferring),
     *(calibrating, evaluating, demonstration),
 )
 for _module in _MODULES:

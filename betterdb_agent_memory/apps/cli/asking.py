@@ -36,6 +36,7 @@ def recall(
     namespace: options.Namespace = None,
     tag: options.Tags = None,
     where: options.Where = None,
+    kind: options.Kind = None,
 ) -> None:
     """Find the memories that matter most for a question.
 
@@ -53,7 +54,7 @@ def recall(
             reinforce=reinforce,
             subject=subject,
             **said,
-            **options.scope(thread, agent, namespace, tag, where),
+            **options.scope(thread, agent, namespace, tag, where, kind),
         )
         if session.json:
             output.print_json({"hits": [output.hit_json(hit) for hit in hits]})
@@ -76,6 +77,7 @@ def list_memories(
     namespace: options.Namespace = None,
     tag: options.Tags = None,
     where: options.Where = None,
+    kind: options.Kind = None,
 ) -> None:
     """List memories, newest first."""
     session = session_of(context)
@@ -83,7 +85,7 @@ def list_memories(
     async def work(memory: MemoryStore) -> int:
         from betterdb_agent_memory import MemoryListOptions
 
-        scope = options.scope(thread, agent, namespace, tag, where)
+        scope = options.scope(thread, agent, namespace, tag, where, kind)
         page = await memory.list(MemoryListOptions(limit=limit, offset=offset, subject=subject, **scope))
         if session.json:
             items = [output.memory_json(item) for item in page.items]

@@ -31,6 +31,8 @@ def remember(
     subject: options.Subject = None,
     date: options.Date = None,
     occurred_at: options.OccurredAt = None,
+    kind: options.OneKind = None,
+    entity: options.Entities = None,
     metadata: options.Metadata = None,
     ttl: options.Ttl = None,
     thread: options.Thread = None,
@@ -55,6 +57,8 @@ def remember(
             "subject": subject,
             "date": date,
             "occurred_at": moment(occurred_at),
+            "kind": kind,
+            "entities": entity or None,
             "metadata": json_object("--metadata", metadata),
             "ttl": seconds("--ttl", ttl),
             **options.scope(thread, agent, namespace, tag),
@@ -80,6 +84,8 @@ def update(
     subject: options.Subject = None,
     date: options.Date = None,
     occurred_at: options.OccurredAt = None,
+    kind: options.OneKind = None,
+    entity: options.Entities = None,
     metadata: options.Metadata = None,
     ttl: Annotated[
         str | None, typer.Option("--ttl", metavar="DURATION", help="Forget it after 90s, 12h, 7d ..., or never.")
@@ -98,6 +104,8 @@ def update(
             "subject": subject,
             "date": date,
             "occurred_at": moment(occurred_at),
+            "kind": kind,
+            "entities": entity or None,
             "metadata": json_object("--metadata", metadata),
             "ttl": 0 if ttl == "never" else seconds("--ttl", ttl),
         }

@@ -25,10 +25,11 @@ def forget(
     namespace: options.Namespace = None,
     tag: options.Tags = None,
     where: options.Where = None,
+    kind: options.Kind = None,
 ) -> None:
     """Forget memories by id, or all of a scope after asking."""
     session = session_of(context)
-    said = thread, agent, namespace, tag, where
+    said = thread, agent, namespace, tag, where, kind
     if bool(ids) == any(part is not None and part != [] for part in said):
         raise typer.BadParameter("say which memories: their ids, or a scope")
 

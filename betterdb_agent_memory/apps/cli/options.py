@@ -17,6 +17,12 @@ Thread = Annotated[str | None, typer.Option("--thread", help="The conversation."
 Agent = Annotated[str | None, typer.Option("--agent", help="The agent.", rich_help_panel=_SCOPE)]
 Namespace = Annotated[str | None, typer.Option("--namespace", help="The user, team or tenant.", rich_help_panel=_SCOPE)]
 Tags = Annotated[list[str] | None, typer.Option("--tag", help="A tag; repeat it for several.", rich_help_panel=_SCOPE)]
+Kind = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kind", help="Of this kind: fact, rule, episodic ...; repeat it for several.", rich_help_panel=_SCOPE
+    ),
+]
 Where = Annotated[
     str | None,
     typer.Option(
@@ -34,6 +40,10 @@ Date = Annotated[str | None, typer.Option("--date", help="When a fact holds.")]
 OccurredAt = Annotated[
     str | None, typer.Option("--occurred-at", metavar="TIME", help="When it happened: 2026-05-08T14:30:00Z.")
 ]
+OneKind = Annotated[str | None, typer.Option("--kind", help="What kind it is: fact, rule, episodic ...")]
+Entities = Annotated[
+    list[str] | None, typer.Option("--entity", help="Whom or what it is about; repeat it for several.")
+]
 Metadata = Annotated[str | None, typer.Option("--metadata", metavar="JSON", help="An object of anything.")]
 Ttl = Annotated[str | None, typer.Option("--ttl", metavar="DURATION", help="Forget it after 90s, 12h, 7d ...")]
 
@@ -43,7 +53,12 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="A file of JSON lines
 
 
 def scope(
-    thread: str | None, agent: str | None, namespace: str | None, tags: list[str] | None, where: str | None = None
+    thread: str | None,
+    agent: str | None,
+    namespace: str | None,
+    tags: list[str] | None,
+    where: str | None = None,
+    kind: list[str] | None = None,
 ) -> dict[str, Any]:
     """The keywords of the store for a scope, without those that were not said."""
     said: Mapping[str, Any] = {
@@ -52,6 +67,7 @@ def scope(
         "namespace": namespace,
         "tags": tags or None,
         "where": json_object("--where", where),
+        "kind": kind or None,
     }
     return {name: value for name, value in said.items() if value is not None}
 

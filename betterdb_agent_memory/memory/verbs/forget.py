@@ -11,6 +11,7 @@ from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.correction.lineage import predecessors
 from betterdb_agent_memory.memory.dynamics_fields import SUPERSEDES
 from betterdb_agent_memory.memory.forgetting import forget_matching
+from betterdb_agent_memory.memory.kinds import MemoryKind
 from betterdb_agent_memory.memory.mending import Removal
 from betterdb_agent_memory.memory.parts import StoreParts
 from betterdb_agent_memory.memory.requests import (
@@ -92,8 +93,9 @@ class ForgetVerbs(StoreParts):
         tags: Sequence[str] | None = None,
         scope: MemoryScope | None = None,
         where: Where | None = None,
+        kind: MemoryKind | Sequence[MemoryKind] | None = None,
     ) -> int:
-        """Delete every memory of exactly this scope with all these tags, meeting `where`; returns how many.
+        """Delete every memory of exactly this scope with all these tags, of this `kind`, meeting `where`; how many.
 
         What these have superseded goes with them, and so do all superseded versions that are of this scope, have these
         tags and meet `where`; neither is counted. Two round trips per 500 memories, and one; two more per 500 versions.
@@ -106,11 +108,11 @@ class ForgetVerbs(StoreParts):
             ConfigurationError: there is no index, and no embedder to make one with.
             EngineError: with a note saying how many had been deleted before it.
         """
-        filter = exact_filter(scope, thread_id, agent_id, namespace, tags, where=where)
+        filter = exact_filter(scope, thread_id, agent_id, namespace, tags, where=where, kind=kind)
         if not filter.clauses:
             raise InvalidInputError(
-                "forget_by_scope needs at least one of thread_id, agent_id, namespace, tags or where; without one it "
-                "would delete the whole store"
+                "forget_by_scope needs at least one of thread_id, agent_id, namespace, tags, kind or where; without "
+                "one it would delete the whole store"
             )
 
         async def search(space: VectorSpace) -> int:

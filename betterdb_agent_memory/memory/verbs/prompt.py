@@ -8,6 +8,7 @@ import numpy as np
 
 from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.errors import InvalidInputError
+from betterdb_agent_memory.memory.kinds import MemoryKind
 from betterdb_agent_memory.memory.prompting import DEFAULT_HEADING, CountTokens, MemoryContext, Packing
 from betterdb_agent_memory.memory.record import MemoryItem
 from betterdb_agent_memory.memory.requests import MAX_K, checked_integer
@@ -48,6 +49,7 @@ class PromptVerbs(RecallVerbs):
         scope: MemoryScope | None = None,
         subject: str | None = None,
         where: Where | None = None,
+        kind: MemoryKind | Sequence[MemoryKind] | None = None,
         now: int | None = None,
         retrieval: Retrieval | None = None,
         exact: bool | None = None,
@@ -62,7 +64,7 @@ class PromptVerbs(RecallVerbs):
         there as it is; "" leaves it out.
         With `around` (0 by default, at most 20) as many turns before and after each hit of a conversation come along,
         while there is room, so that "yes, that one" is read with its question: of the same session and scope, marked
-        `"context": true`. They need not meet `tags`, `subject` and `where`, and are not reinforced.
+        `"context": true`. They need not meet `tags`, `subject`, `kind` and `where`, and are not reinforced.
         `sources` are those of "id", "time", "date", "session", "turn", "speaker", "agent", "source" and "tags" that a
         line tells, by default all but session and turn.
         `count_tokens` is the model's tokenizer, a function from a text to a number; without one tokens are
@@ -94,6 +96,7 @@ class PromptVerbs(RecallVerbs):
             scope=scope,
             subject=subject,
             where=where,
+            kind=kind,
             now=now,
             retrieval=retrieval,
             exact=exact,

@@ -12,6 +12,7 @@ from betterdb_agent_memory.engines.base import Page
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.drafts import checked_content
 from betterdb_agent_memory.memory.embedding import given_vector
+from betterdb_agent_memory.memory.kinds import MemoryKind
 from betterdb_agent_memory.memory.listing import list_matching
 from betterdb_agent_memory.memory.parts import StoreParts
 from betterdb_agent_memory.memory.recalling.explaining import MemoryHit
@@ -51,6 +52,7 @@ class RecallVerbs(StoreParts):
         scope: MemoryScope | None = None,
         subject: str | None = None,
         where: Where | None = None,
+        kind: MemoryKind | Sequence[MemoryKind] | None = None,
         now: int | None = None,
         retrieval: Retrieval | None = None,
         exact: bool | None = None,
@@ -62,10 +64,10 @@ class RecallVerbs(StoreParts):
         """Return the `k` memories that matter most for `query`, best first.
 
         Only memories whose scope values equal the ones given, byte for byte, and that carry all
-        `tags`; what is not given is not asked about. `where` adds conditions (docs/filters.md). `k` is 8 by
-        default, at most 2,500; `threshold` and `weights` override the configuration; `reinforce=False`
-        leaves the hits untouched; `now` (ms) replaces the clock: dates in the question are understood relative to
-        it, and what was written later counts as new.
+        `tags`; what is not given is not asked about. `kind` is one of `KINDS` or several; `where` adds conditions
+        (docs/filters.md). `k` is 8 by default, at most 2,500; `threshold` and `weights` override the configuration;
+        `reinforce=False` leaves the hits untouched; `now` (ms) replaces the clock: dates in the question are
+        understood relative to it, and what was written later counts as new.
 
         `retrieval` "hybrid" finds and weighs memories by the words, dates and persons of the question as well
         as by likeness, "vector" by likeness alone. `exact` searches on until no better memory can be left, or the
@@ -90,7 +92,7 @@ class RecallVerbs(StoreParts):
             EngineError: the server said no, or did not answer in time.
         """
         checked_content("query", query, self._max_content_bytes)
-        filter = exact_filter(scope, thread_id, agent_id, namespace, tags, subject, where)
+        filter = exact_filter(scope, thread_id, agent_id, namespace, tags, subject, where, kind)
         request = RecallRequest.validated(
             filter,
             k,
@@ -131,6 +133,7 @@ class RecallVerbs(StoreParts):
         scope: MemoryScope | None = None,
         subject: str | None = None,
         where: Where | None = None,
+        kind: MemoryKind | Sequence[MemoryKind] | None = None,
         now: int | None = None,
         query: str | None = None,
         retrieval: Retrieval | None = None,
@@ -151,7 +154,7 @@ class RecallVerbs(StoreParts):
         """
         given = given_vector(vector, None)
         text = "" if query is None else checked_content("query", query, self._max_content_bytes)
-        filter = exact_filter(scope, thread_id, agent_id, namespace, tags, subject, where)
+        filter = exact_filter(scope, thread_id, agent_id, namespace, tags, subject, where, kind)
         request = RecallRequest.validated(
             filter,
             k,
@@ -209,6 +212,7 @@ class RecallVerbs(StoreParts):
         tags: Sequence[str] | None = None,
         scope: MemoryScope | None = None,
         where: Where | None = None,
+        kind: MemoryKind | Sequence[MemoryKind] | None = None,
         after: str | None = None,
         page_size: int = 1000,
     ) -> AsyncIterator[MemoryItem]:
@@ -218,7 +222,7 @@ class RecallVerbs(StoreParts):
         meanwhile. `after=item.cursor` goes on behind a memory, also in another process. About four
         round trips per 1,000 memories, and the memory of one page of `page_size` (at most 10,000).
         """
-        filter = exact_filter(scope, thread_id, agent_id, namespace, tags, where=where)
+        filter = exact_filter(scope, thread_id, agent_id, namespace, tags, where=where, kind=kind)
         position = None if after is None else record.parse_cursor(after)
         size = checked_integer("page_size", page_size, 1000, 1, MAX_LIST_LIMIT)
         space = await self._searcher.lookup(itself, None, filter=filter)

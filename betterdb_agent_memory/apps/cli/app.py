@@ -13,6 +13,7 @@ from betterdb_agent_memory.apps.cli import (
     calibrating,
     changing,
     configuring,
+    correcting,
     demonstration,
     evaluating,
     following,
@@ -69,7 +70,7 @@ def session(
 
 
 _MODULES: Final = (
-    *(changing, asking, configuring, forgetting, following, keeping, pinning, transferring),
+    *(changing, correcting, asking, configuring, forgetting, following, keeping, pinning, transferring),
     *(calibrating, evaluating, demonstration),
 )
 for _module in _MODULES:

@@ -35,15 +35,15 @@ class History:
             return []
         newest = [*chain][-1]
         versions = {newest: version_of(chain[newest])}
-        waiting = [*chain[newest].dynamics.supersedes]
+        waiting = _former(chain[newest])
         while waiting and len(versions) < limit:
-            asked = [one for one in dict.fromkeys(waiting) if one not in versions]
-            found = await self._read(asked)
-            waiting = []
+            found = await self._read([one for one in waiting if one not in versions])
+            waiting, former = {}, waiting
             for one, item in found.items():
-                if len(versions) < limit:
+                # One that was killed before it had superseded a memory says so all the same.
+                if len(versions) < limit and item.dynamics.superseded_by == former[one]:
                     versions[one] = version_of(item)
-                    waiting += item.dynamics.supersedes
+                    waiting |= _former(item)
         return in_order(versions, newest)
 
     async def _forward(self, id: str, limit: int) -> dict[str, MemoryItem]:
@@ -67,6 +67,11 @@ class History:
         missing = [id for id in asked if id not in found]
         kept = await self._shelf.records.read_many(missing, ITEM_FIELDS) if missing else []
         return found | _decoded(missing, kept)
+
+
+def _former(item: MemoryItem) -> dict[str, str]:
+    """What a memory says to have superseded, each with the memory's id."""
+    return dict.fromkeys(item.dynamics.supersedes, item.id)
 
 
 def _decoded(ids: Sequence[str], rows: Sequence[Fields | None]) -> dict[str, MemoryItem]:

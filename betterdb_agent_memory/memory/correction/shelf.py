@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import NamedTuple
 
 from betterdb_agent_memory.engines.base import Collection, Engine, IndexSchema, SchemaField
-from betterdb_agent_memory.engines.filters import Filter
+from betterdb_agent_memory.engines.filters import Fields, Filter
 from betterdb_agent_memory.errors import IndexMismatchError
 from betterdb_agent_memory.memory import record
-from betterdb_agent_memory.memory.correction.lineage import predecessors
-from betterdb_agent_memory.memory.dynamics_fields import SUPERSEDES
+from betterdb_agent_memory.memory.correction.lineage import predecessors, successor
+from betterdb_agent_memory.memory.dynamics_fields import SUPERSEDED_BY, SUPERSEDES
 from betterdb_agent_memory.memory.index import MemoryIndex
 
 EMBEDDER = "embedder"
@@ -28,6 +29,18 @@ _PAGE = 500
 def shelf_collection(name: str) -> Collection:
     """Where the superseded versions of the store called `name` are."""
     return Collection(key_prefix=f"{name}:old:", index_name=f"{name}:old:idx", schema=SHELF_SCHEMA)
+
+
+class Former(NamedTuple):
+    """A version, and the memory that says to have superseded it; None where it is meant whatever superseded it."""
+
+    id: str
+    by: str | None
+
+
+def former_of(id: str, fields: Fields) -> list[Former]:
+    """What a memory says to have superseded."""
+    return [Former(one, id) for one in predecessors(fields)]
 
 
 class Shelf:
@@ -53,20 +66,25 @@ class Shelf:
         """Whether the store has ever superseded. One round trip, none for a while where it has."""
         return await self.index.find() is not None
 
-    async def forget(self, ids: Iterable[str]) -> int:
-        """Delete these versions, and all that they had superseded; how many there were.
+    async def forget(self, ids: Iterable[str], *, former: Iterable[Former] = ()) -> int:
+        """Delete these versions, and those that are `former` ones, each with all that it had superseded; how many.
 
         Two round trips for each step back, one where there is nothing.
         """
-        waiting = list(dict.fromkeys(ids))
+        waiting = list(dict.fromkeys([*(Former(id, None) for id in ids), *former]))
         seen = set(waiting)
         deleted = 0
         while waiting:
-            found = await self.records.read_many(waiting, (record.CREATED_AT, SUPERSEDES))
-            there = [id for id, fields in zip(waiting, found, strict=True) if fields is not None]
-            deleted += sum(await self.records.delete_many(there)) if there else 0
-            former = [one for fields in found if fields is not None for one in predecessors(fields)]
-            waiting = [one for one in dict.fromkeys(former) if one not in seen]
+            found = await self.records.read_many(
+                [one.id for one in waiting], (record.CREATED_AT, SUPERSEDES, SUPERSEDED_BY)
+            )
+            there = {
+                one.id: fields
+                for one, fields in zip(waiting, found, strict=True)
+                if fields is not None and one.by in (None, successor(fields))
+            }
+            deleted += sum(await self.records.delete_many([*there])) if there else 0
+            waiting = [one for id, fields in there.items() for one in former_of(id, fields) if one not in seen]
             seen.update(waiting)
         return deleted
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from betterdb_agent_memory.engines.base import Row
 from betterdb_agent_memory.errors import AgentMemoryError, InvalidInputError
 from betterdb_agent_memory.memory import record
-from betterdb_agent_memory.memory.correction.lineage import predecessors
+from betterdb_agent_memory.memory.correction.shelf import Former, former_of
 from betterdb_agent_memory.memory.dynamics_fields import SUPERSEDES
 from betterdb_agent_memory.memory.forgetting import forget_matching
 from betterdb_agent_memory.memory.kinds import MemoryKind
@@ -65,13 +65,13 @@ class ForgetVerbs(StoreParts):
             await _mix(removal)
         return existed
 
-    async def _superseded_by(self, ids: Sequence[str]) -> builtins.list[str]:
+    async def _superseded_by(self, ids: Sequence[str]) -> builtins.list[Former]:
         """What these memories have superseded."""
         held = await self._records.read_many(ids, (SUPERSEDES,))
-        return [former for fields in held if fields for former in predecessors(fields)]
+        return [former for id, fields in zip(ids, held, strict=True) if fields for former in former_of(id, fields)]
 
     async def _forget_versions(
-        self, ids: Sequence[str], existed: Sequence[bool], former: Sequence[str]
+        self, ids: Sequence[str], existed: Sequence[bool], former: Sequence[Former]
     ) -> builtins.list[bool]:
         """Delete the superseded versions: those before what was deleted, and those asked for by their own ids.
 
@@ -81,7 +81,7 @@ class ForgetVerbs(StoreParts):
         kept = await self._shelf.records.read_many(missing, (record.CREATED_AT,)) if missing else []
         versions = {id for id, fields in zip(missing, kept, strict=True) if fields is not None}
         if versions or former:
-            await self._shelf.forget([*versions, *former])
+            await self._shelf.forget(versions, former=former)
         return [was or id in versions for id, was in zip(ids, existed, strict=True)]
 
     async def forget_by_scope(
@@ -125,13 +125,13 @@ class ForgetVerbs(StoreParts):
 
         async def announce(rows: Sequence[Row]) -> None:
             await removal.note([row.id for row in rows])
-            former.update(one for row in rows for one in predecessors(row.fields))
+            former.update(one for row in rows for one in former_of(row.id, row.fields))
 
-        former: set[str] = set()
+        former: set[Former] = set()
         with self._mender.removal() as removal:
             count = await self._searcher.within(lookup_space, search)
             self._watch.forgotten(count)
-            await self._shelf.forget(former)
+            await self._shelf.forget((), former=former)
             await self._shelf.forget_matching(filter)
             await _mix(removal)
         return count

@@ -6,6 +6,7 @@ import asyncio
 import struct
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -28,8 +29,8 @@ from tests.conformance.test_changes import ALL, told
 PARIS, SOFIA, VARNA = "Ann lives in Paris", "Ann lives in Sofia", "Ann lives in Varna"
 
 
-async def contents(store: MemoryStore, query: str = "where does Ann live", **asked: object) -> set[str]:
-    return {hit.item.content for hit in await store.recall(query, **asked)}  # type: ignore[arg-type]
+async def contents(store: MemoryStore, query: str = "where does Ann live", **asked: Any) -> set[str]:
+    return {hit.item.content for hit in await store.recall(query, **asked)}
 
 
 async def kept(engine: Engine, store: MemoryStore) -> set[str]:
@@ -326,7 +327,7 @@ async def test_the_feed_tells_what_was_superseded_and_by_what(make_store: MakeSt
 
 
 async def test_recall_as_of_finds_what_was_valid_then(store: MemoryStore, clock: TestClock) -> None:
-    async def at(moment: int, **asked: object) -> set[str]:
+    async def at(moment: int, **asked: Any) -> set[str]:
         return await contents(store, as_of=moment, **asked)
 
     never = clock.now_ms - 1

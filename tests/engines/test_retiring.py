@@ -28,7 +28,7 @@ from betterdb_agent_memory.engines.groups import group_name
 from betterdb_agent_memory.engines.retiring import retire_in_steps
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from betterdb_agent_memory.engines.valkey.client import ValkeyClient
-from tests.engines.valkey.samples import SCHEMA, collection, record
+from tests.engines.valkey.samples import SCHEMA, collection, record, record_of
 from tests.servers import ValkeyServer
 
 KEEPS = Retention(1000)
@@ -252,7 +252,7 @@ async def test_of_many_who_replace_one_record_at_once_one_does(two: Two, by: str
 
 async def test_what_broke_off_in_between_is_finished_by_the_next_one(two: Two) -> None:
     # As a worker leaves it that was killed after it had copied the record.
-    await two.records.write_many([record("old", **{name: value.decode() for name, value in SETS.items()})])
+    await two.records.write_many([record_of("old", SETS)])
     await two.records.write_many([record("new")])
     await two.shelf.write_many([record("old", content="as it was copied")])
     resumed = Retirement("old", "old", expected={"superseded_by": b"new"}, resumes=True)
@@ -313,5 +313,5 @@ async def test_a_record_that_is_deleted_while_it_leaves_is_not_kept(two: Two) ->
 
     retirement = Retirement("old", "old", sets=SETS)
     shelf = Deleting(two.shelf)
-    assert await retire_in_steps(two.records, [retirement], shelf) == [Retired.RETIRED]  # type: ignore[list-item, arg-type]
+    assert await retire_in_steps(two.records, [retirement], shelf) == [Retired.RETIRED]  # type: ignore[arg-type]
     assert await two.everything() == ({}, {})

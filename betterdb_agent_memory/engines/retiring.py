@@ -62,7 +62,8 @@ async def _moved(records: Records, one: Retirement, shelf: Records) -> Retired:
         [fields] = await records.read_many([one.id], None)
         if fields is None:
             if attempt:
-                # Deleted by somebody, who may have wanted it gone for good: then nothing may bring it back.
+                # Deleted by somebody, who may have wanted it gone for good: then nothing may bring it back. Whoever
+                # finishes what others have begun waits until these cannot be at it any more.
                 await shelf.delete_many([one.kept_as])
             return Retired.RETIRED
         [expires_at_ms] = await records.read_expiries([one.id])

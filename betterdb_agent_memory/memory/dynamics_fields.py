@@ -30,6 +30,11 @@ VALID_UNTIL = "valid_until"
 SUPERSEDED_BY = "superseded_by"
 CONTRADICTED_BY = "contradicted_by"
 
+SUPERSEDED_AT = "superseded_at"
+"""When it was superseded, in ms by the clock of who did it; only of superseded versions, and read by nobody else."""
+EMBEDDER = "embedder"
+"""The name of what made the vector of a superseded version: a store may change its model, and versions keep theirs."""
+
 DYNAMICS_FIELDS = (
     PINNED,
     STABILITY,

@@ -22,7 +22,8 @@ from betterdb_agent_memory.engines.base import (
 from betterdb_agent_memory.engines.filters import Equals, Fields, Filter, Not, leading_number
 from betterdb_agent_memory.errors import IndexMissingError
 from betterdb_agent_memory.memory import record
-from betterdb_agent_memory.memory.correction.shelf import EMBEDDER, Shelf
+from betterdb_agent_memory.memory.correction.shelf import Shelf
+from betterdb_agent_memory.memory.dynamics_fields import EMBEDDER
 from betterdb_agent_memory.memory.embedding import CheckedEmbedder
 from betterdb_agent_memory.memory.spaces import SearchedRecords, VectorSpace
 

@@ -30,15 +30,18 @@ from betterdb_agent_memory.memory.correction.lineage import (
     succeeding,
     successor,
 )
-from betterdb_agent_memory.memory.correction.shelf import EMBEDDER, Shelf
+from betterdb_agent_memory.memory.correction.shelf import Shelf
 from betterdb_agent_memory.memory.dynamics_fields import (
     CONTRADICTED_BY,
+    EMBEDDER,
     RELIABILITY,
+    SUPERSEDED_AT,
     SUPERSEDED_BY,
     SUPERSEDES,
     VALID_FROM,
     VALID_UNTIL,
     decode_names,
+    decode_whole,
 )
 from betterdb_agent_memory.memory.generations.following import Follower
 from betterdb_agent_memory.memory.generations.layout import Layout, Models
@@ -48,6 +51,9 @@ from betterdb_agent_memory.memory.spelling import number_text
 from betterdb_agent_memory.memory.updating import Update
 
 _ATTEMPTS = 10
+
+_AT_IT_SECONDS = 60.0
+"""After so long whoever was to move a memory away is taken for dead."""
 
 _NOTHING_DONE = (EmbeddingError, InvalidInputError, MemoryNotFoundError, SupersededError, VersionConflictError)
 
@@ -150,7 +156,15 @@ class Corrector:
         raise _changed_by_others(id)
 
     async def finish(self, id: str, by: str) -> None:
-        """Move memory `id` away, which says that `by` has superseded it: somebody was killed before he had."""
+        """Move memory `id` away, which says that `by` has superseded it: somebody was killed before he had.
+
+        Nothing for a minute, in which whoever said so may be at it: of two who do it at once one might take the other's
+        work for what somebody forgets.
+        """
+        [said] = await self._records.read_many([id], (SUPERSEDED_BY, SUPERSEDED_AT))
+        said_ms = decode_whole((said or {}).get(SUPERSEDED_AT, b"0")) or 0
+        if said is None or abs(self._clock() - said_ms) < 1000 * _AT_IT_SECONDS:
+            return
         layout = await self._models.layout()
         await self._prepare_shelf(layout)
         [there] = await self._shelf.records.read_many([id], (SUPERSEDED_BY, record.CREATED_AT))
@@ -255,6 +269,7 @@ class Corrector:
             sets={
                 SUPERSEDED_BY: new.id.encode(),
                 VALID_UNTIL: ends_at(former, successor_from=new_from, now_ms=now_ms),
+                SUPERSEDED_AT: b"%d" % now_ms,
                 EMBEDDER: layout.main.embedder.name.encode(),
             },
             ttl_seconds=self._shelf.retention_seconds,

@@ -15,11 +15,8 @@ from betterdb_agent_memory.engines.filters import Fields, Filter
 from betterdb_agent_memory.errors import IndexMismatchError
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.correction.lineage import predecessors, successor
-from betterdb_agent_memory.memory.dynamics_fields import SUPERSEDED_BY, SUPERSEDES
+from betterdb_agent_memory.memory.dynamics_fields import EMBEDDER, SUPERSEDED_BY, SUPERSEDES
 from betterdb_agent_memory.memory.index import MemoryIndex
-
-EMBEDDER = "embedder"
-"""The name of what made the vector of a version: a store may change its model, and versions keep theirs."""
 
 SHELF_SCHEMA: IndexSchema = replace(record.MEMORY_SCHEMA, own=(*record.MEMORY_SCHEMA.own, SchemaField(EMBEDDER, "tag")))
 

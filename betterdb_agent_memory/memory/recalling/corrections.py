@@ -6,8 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from betterdb_agent_memory.engines.base import Neighbour
-from betterdb_agent_memory.memory.dynamics_fields import CONTRADICTED_BY, SUPERSEDES, decode_names
+from betterdb_agent_memory.memory.dynamics_fields import CONTRADICTED_BY, SUPERSEDED_BY, SUPERSEDES, decode_names
 from betterdb_agent_memory.memory.recalling.explaining import MemoryHit
+
+_SAYS_SO = frozenset({CONTRADICTED_BY, SUPERSEDED_BY, SUPERSEDES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +62,13 @@ def corrections_first(places: Sequence[int], ids: Sequence[str], by: Mapping[str
 
 def rows_in_order(places: list[int], rows: Sequence[Neighbour]) -> Reordered:
     """The same of candidates, which say themselves what corrects what."""
-    if not any(CONTRADICTED_BY in row.fields or SUPERSEDES in row.fields for row in rows):
+    if all(_SAYS_SO.isdisjoint(row.fields) for row in rows):
         return Reordered(places, {})
     by: dict[str, list[str]] = {}
     for row in rows:
         by.setdefault(row.id, []).extend(decode_names(row.fields.get(CONTRADICTED_BY, b"")) or ())
+        if SUPERSEDED_BY in row.fields:
+            by[row.id].append(row.fields[SUPERSEDED_BY].decode(errors="replace"))
         for former in decode_names(row.fields.get(SUPERSEDES, b"")) or ():
             by.setdefault(former, []).append(row.id)
     return corrections_first(places, [row.id for row in rows], by)
@@ -83,7 +87,10 @@ def hits_in_order(hits: Sequence[MemoryHit]) -> list[MemoryHit]:
     """The same of hits, each of which says what it was put before."""
     by: dict[str, list[str]] = {}
     for hit in hits:
-        by.setdefault(hit.item.id, []).extend(hit.item.dynamics.contradicted_by)
+        dynamics = hit.item.dynamics
+        by.setdefault(hit.item.id, []).extend(dynamics.contradicted_by)
+        if dynamics.superseded_by is not None:
+            by[hit.item.id].append(dynamics.superseded_by)
         for former in hit.item.dynamics.supersedes:
             by.setdefault(former, []).append(hit.item.id)
     reordered = corrections_first(range(len(hits)), [hit.item.id for hit in hits], by)

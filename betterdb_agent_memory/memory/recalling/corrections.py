@@ -48,7 +48,7 @@ def corrections_first(places: Sequence[int], ids: Sequence[str], by: Mapping[str
                 continue
             on_the_way.add(place)
             waiting.append((place, True))
-            others = [place_of[id] for id in by.get(ids[place], ()) if id in place_of]
+            others = [place_of[id] for id in dict.fromkeys(by.get(ids[place], ())) if id in place_of]
             before = [
                 other
                 for other in others

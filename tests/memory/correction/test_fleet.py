@@ -33,10 +33,10 @@ async def engines(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
             made.append(EmbeddedEngine(tmp_path / "memories.db"))
             continue
         client = server.client()
-        engine = ValkeyEngine(client, owns_client=True)
+        remote = ValkeyEngine(client, owns_client=True)
         if request.param == "apart":
-            engine._client = _ApartClient(client)
-        made.append(engine)
+            remote._client = _ApartClient(client)
+        made.append(remote)
     yield made
     for engine in made:
         await engine.close()

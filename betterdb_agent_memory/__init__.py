@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.errors import RerankingError as RerankingError
     from betterdb_agent_memory.errors import SearchModuleMissingError as SearchModuleMissingError
     from betterdb_agent_memory.errors import SearchTimeoutError as SearchTimeoutError
+    from betterdb_agent_memory.errors import SupersededError as SupersededError
     from betterdb_agent_memory.errors import TenantLimitError as TenantLimitError
     from betterdb_agent_memory.errors import ValkeyCommandError as ValkeyCommandError
     from betterdb_agent_memory.errors import VersionConflictError as VersionConflictError
@@ -116,6 +117,7 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.memory.consolidation.facts import subject_key as subject_key
     from betterdb_agent_memory.memory.consolidation.language_model import LanguageModel as LanguageModel
     from betterdb_agent_memory.memory.conversations import ConversationMessage as ConversationMessage
+    from betterdb_agent_memory.memory.correction.lineage import MemoryVersion as MemoryVersion
     from betterdb_agent_memory.memory.drafts import MemoryDraft as MemoryDraft
     from betterdb_agent_memory.memory.drafts import OnDuplicate as OnDuplicate
     from betterdb_agent_memory.memory.drafts import RememberResult as RememberResult
@@ -252,7 +254,7 @@ _PLACES: Final = {
         "EmbedderUnavailableError EmbeddingError EngineError EngineUnavailableError IndexMismatchError "
         "IndexMissingError IndexNotReadyError InvalidInputError LeaseHeldError LeaseLostError MemoryExistsError "
         "MemoryNotFoundError OutcomeUnknownError PartialBatchError RerankingError SearchModuleMissingError "
-        "SearchTimeoutError TenantLimitError ValkeyCommandError VersionConflictError"
+        "SearchTimeoutError SupersededError TenantLimitError ValkeyCommandError VersionConflictError"
     ),
     "live_config": "MemoryConfigSnapshot",
     "memory.calibration": "AnsweredQuestion Calibration CeilingRates",
@@ -264,6 +266,7 @@ _PLACES: Final = {
     ),
     "memory.consolidation.language_model": "LanguageModel",
     "memory.conversations": "ConversationMessage",
+    "memory.correction.lineage": "MemoryVersion",
     "memory.drafts": "MemoryDraft OnDuplicate RememberResult",
     "memory.dynamics_fields": "MemoryDynamics",
     "memory.generations.migration": "EmbeddingMigration MigrationStatus",

@@ -165,6 +165,7 @@ class AgentMemory(Caches):
             change_feed=options.change_feed,
             near_cache=options.near_cache,
             link_recalled=options.link_recalled,
+            superseded_ttl=options.superseded_ttl,
             clock=clock,
             cache_options=caches,
             tenants=tenants,

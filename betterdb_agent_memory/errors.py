@@ -14,6 +14,7 @@
     ├── ConsolidationError                       a summarizer or extractor failed or returned something unusable
     ├── IndexMismatchError                       an existing index does not fit this store
     ├── MemoryNotFoundError (also LookupError)   there is no memory with this id
+    ├── SupersededError (also LookupError)       another memory has taken the place of this one
     ├── MemoryExistsError                        another memory has this id already
     ├── VersionConflictError                     the memory was changed since it was read
     ├── ChangesMissedError                       changes were trimmed before they were read
@@ -107,6 +108,18 @@ class IndexMismatchError(AgentMemoryError):
 
 class MemoryNotFoundError(AgentMemoryError, LookupError):
     """There is no memory with this id: it was forgotten, evicted, has expired, or never was."""
+
+
+class SupersededError(AgentMemoryError, LookupError):
+    """Another memory has taken the place of this one; nothing was changed.
+
+    `memory_id` is the one that was asked for, `superseded_by` the one in its place: correct that one, if it is wrong.
+    """
+
+    def __init__(self, message: str, *, memory_id: str, superseded_by: str) -> None:
+        super().__init__(message)
+        self.memory_id = memory_id
+        self.superseded_by = superseded_by
 
 
 class MemoryExistsError(AgentMemoryError):

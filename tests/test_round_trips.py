@@ -118,17 +118,19 @@ async def test_deferred_recall_is_one_and_a_flush_is_one(
     assert counted() == 0
 
 
-async def test_forget_by_scope_is_two_per_500(warm_store: MemoryStore, counted: Callable[..., int]) -> None:
+async def test_forget_by_scope_is_two_per_500_and_one_for_superseded_versions(
+    warm_store: MemoryStore, counted: Callable[..., int]
+) -> None:
     counted(begin=True)
     assert await warm_store.forget_by_scope(thread_id="t") == 10
-    assert counted() == 2
+    assert counted() == 3
     for number in range(1_200):
         await warm_store.remember(f"m{number}", thread_id="u")
     counted(begin=True)
     assert await warm_store.forget_by_scope(thread_id="u") == 1_200
-    assert counted() == 6
+    assert counted() == 7
     assert await warm_store.forget_by_scope(thread_id="u") == 0
-    assert counted() == 1
+    assert counted() == 2
 
 
 async def test_the_rest(warm_store: MemoryStore, counted: Callable[..., int]) -> None:
@@ -154,7 +156,7 @@ async def test_the_rest(warm_store: MemoryStore, counted: Callable[..., int]) ->
     await warm_store.update(item.id, importance=0.7, kind="fact")
     assert counted() == 2
     await warm_store.forget(item.id)
-    assert counted() == 1
+    assert counted() == 2
 
 
 async def test_no_read_brings_a_vector_back(valkey_server: ValkeyServer, store_name: str) -> None:
@@ -221,13 +223,36 @@ async def test_update_is_two_and_three_with_content(warm_store: MemoryStore, cou
     assert counted() == 3
 
 
-async def test_reading_and_forgetting_many_is_one(warm_store: MemoryStore, counted: Callable[..., int]) -> None:
+async def test_reading_many_is_one_and_forgetting_many_two(
+    warm_store: MemoryStore, counted: Callable[..., int]
+) -> None:
     ids = [result.id or "" for result in await warm_store.remember_many([f"bulk {number}" for number in range(300)])]
     counted(begin=True)
     assert all(await warm_store.get_many(ids))
     assert counted() == 1
     assert all(await warm_store.forget_many(ids))
+    assert counted() == 2
+
+
+async def test_correcting_is_four_and_a_recall_costs_what_it_did(
+    warm_store: MemoryStore, counted: Callable[..., int]
+) -> None:
+    first, second, third = [await warm_store.remember(f"wrong {number}", thread_id="c") for number in range(3)]
+    await warm_store.correct(first, "right 0")  # the first of a process finds the index
+    counted(begin=True)
+    corrected = await warm_store.correct(second, "right 1")
+    assert counted() == 4
+    assert await warm_store.supersede(third, corrected.id)
+    assert counted() == 3
+    assert await warm_store.contradict(corrected.id, (await warm_store.recall("right 0", reinforce=False))[0].item.id)
+    assert counted() == 3
+    assert len(await warm_store.recall(AHEAD, thread_id="c", reinforce=False)) == 2
     assert counted() == 1
+    for _ in range(2):
+        assert len(await warm_store.recall(AHEAD, thread_id="c", reinforce=False, include_superseded=True)) == 5
+        counted(begin=True)  # both at once: the first one opens a second connection
+    await warm_store.recall(AHEAD, thread_id="c", reinforce=False, include_superseded=True)
+    assert counted() == 2
 
 
 async def test_ids_are_read_by_key_without_a_search(warm_store: MemoryStore, counted: Callable[..., int]) -> None:
@@ -266,5 +291,5 @@ async def test_links_and_what_they_add_to_a_recall(warm_store: MemoryStore, coun
     assert await store.unlink(near.item.id, far)
     assert counted() == 1
     assert await store.forget(far)
-    assert counted() == 1
+    assert counted() == 2
     await store.close()

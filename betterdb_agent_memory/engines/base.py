@@ -218,6 +218,42 @@ class RecordWrite:
     is_new: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Retirement:
+    """A record that leaves its collection for another one, and perhaps the record that takes its place: in one step.
+
+    Nothing happens unless the record holds what is `expected`; a field that every change raises should be named there,
+    since in several steps it shows a change that comes in between. It is kept there as `kept_as` with the fields in
+    `sets` set and without those in `without`, for as long as it would have lived, and for `ttl_seconds` at most (None:
+    no such limit). The `successor` is stored, under an id that nobody has, or changed, where it is there and as its
+    change expects. `resumes` says that what is there under `kept_as` was left by an earlier attempt, and is replaced.
+    """
+
+    id: str
+    kept_as: str
+    expected: Expected = field(default_factory=dict)
+    sets: Fields = field(default_factory=dict)
+    without: tuple[str, ...] = ()
+    ttl_seconds: int | None = None
+    successor: RecordWrite | RecordChange | None = None
+    resumes: bool = False
+
+
+class Retired(IntEnum):
+    """What became of a record that was to leave its collection."""
+
+    MISSING = 0
+    """There was no such record; nothing was done."""
+    RETIRED = 1
+    """It has left, and its successor is in its place."""
+    REFUSED = 2
+    """It was there with other values than expected; nothing was done."""
+    TAKEN = 3
+    """A record is there already under the id that it was to be kept as; nothing was done."""
+    NO_SUCCESSOR = 5
+    """The successor that was to be changed is not there, or not as expected; nothing was done."""
+
+
 class GroupCount(NamedTuple):
     """How many records a group has, as far as they were counted; None where nobody counts it.
 
@@ -445,6 +481,22 @@ class Records(Protocol):
 
         Raises:
             LeaseLostError: as `write_many`.
+        """
+
+    async def retire_many(self, retirements: Sequence[Retirement], shelf: Records) -> list[Retired]:
+        """Move records to the collection of `shelf`, which was prepared, each with its successor in one atomic step.
+
+        Counts and the log are kept as when a record is deleted, and another one stored; of a successor that is only
+        changed nothing is told. Where the keys of
+        one lie in several slots of a cluster it takes several steps, up to 8 round trips: the successor is stored,
+        the record is given its `sets` (by which others see that it is about to leave), copied and deleted; a changed
+        successor comes after the sets. Whoever dies in between leaves a record with these sets, for anybody to retire
+        once more with `resumes`.
+
+        Raises:
+            IndexMissingError: a file has no such collection as `shelf`.
+            InvalidInputError: a file's has vectors of another length.
+            OutcomeUnknownError, PartialBatchError: as `write_many`.
         """
 
     async def read_group(self, group: str) -> GroupCount:

@@ -24,11 +24,14 @@ from betterdb_agent_memory.engines.base import (
     RecordChange,
     Records,
     RecordWrite,
+    Retired,
+    Retirement,
     Row,
     Search,
     Tally,
 )
 from betterdb_agent_memory.engines.filters import Fields, Filter, leading_number
+from betterdb_agent_memory.engines.retiring import retire_in_steps
 from betterdb_agent_memory.errors import ConfigurationError
 
 
@@ -155,6 +158,10 @@ class RecordsOnTheMove:
         deleted = await self._former.delete_many(ids, expected=expected, fence=fence, counter=counter)
         also = await self._later.delete_many(ids, expected=expected, fence=fence, counter=counter)
         return [one or other for one, other in zip(deleted, also, strict=True)]
+
+    async def retire_many(self, retirements: Sequence[Retirement], shelf: Records) -> list[Retired]:
+        """See `Records.retire_many`: in several steps, each of which asks both places."""
+        return await retire_in_steps(self, retirements, shelf)
 
     async def read_group(self, group: str) -> GroupCount:
         """See `Records.read_group`: of the collection that is written to; who trims a scope counts it anew."""

@@ -29,7 +29,10 @@ from betterdb_agent_memory.engines.base import (
     Page,
     Position,
     RecordChange,
+    Records,
     RecordWrite,
+    Retired,
+    Retirement,
     Row,
     SchemaField,
     Search,
@@ -231,17 +234,8 @@ class PartitionedRecords:
 
     async def write_many(self, writes: Sequence[RecordWrite], *, fence: Fence | None = None) -> list[Outcome]:
         """See `Records.write_many`."""
-        shared = [
-            replace(
-                write,
-                id=self._prefix + write.id,
-                fields={**write.fields, self._shared.field: self._mark},
-                if_exists=None if write.if_exists is None else self._change(write.if_exists),
-            )
-            for write in writes
-        ]
         with self._own():
-            return await self._records.write_many(shared, fence=fence)
+            return await self._records.write_many([self._write(write) for write in writes], fence=fence)
 
     async def read_many(self, ids: Sequence[str], fields: Sequence[str] | None) -> list[Fields | None]:
         """See `Records.read_many`."""
@@ -274,6 +268,11 @@ class PartitionedRecords:
         """See `Records.change_many`."""
         with self._own():
             return await self._records.change_many([self._change(change) for change in changes], fence=fence)
+
+    async def retire_many(self, retirements: Sequence[Retirement], shelf: Records) -> list[Retired]:
+        """See `Records.retire_many`; the shelf is the owner's own, so what comes there has no mark."""
+        with self._own():
+            return await self._records.retire_many([self._retirement(one) for one in retirements], shelf)
 
     async def read_group(self, group: str) -> GroupCount:
         """See `Records.read_group`."""
@@ -357,8 +356,24 @@ class PartitionedRecords:
     def _shared_ids(self, ids: Sequence[str]) -> list[str]:
         return [self._prefix + id for id in ids]
 
+    def _write(self, write: RecordWrite) -> RecordWrite:
+        return replace(
+            write,
+            id=self._prefix + write.id,
+            fields={**write.fields, self._shared.field: self._mark},
+            if_exists=None if write.if_exists is None else self._change(write.if_exists),
+        )
+
     def _change(self, change: RecordChange) -> RecordChange:
         return replace(change, id=self._prefix + change.id)
+
+    def _retirement(self, one: Retirement) -> Retirement:
+        successor = one.successor
+        if isinstance(successor, RecordWrite):
+            successor = self._write(successor)
+        elif successor is not None:
+            successor = self._change(successor)
+        return replace(one, id=self._prefix + one.id, without=(*one.without, self._shared.field), successor=successor)
 
     def _search(self, search: Search) -> Search:
         # A question without a scope is one about a part of the index all the same.

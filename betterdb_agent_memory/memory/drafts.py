@@ -15,6 +15,7 @@ from betterdb_agent_memory.engines.base import Expiry, Outcome, RecordChange, Re
 from betterdb_agent_memory.engines.filters import TAG_SEPARATOR, Fields, Filter
 from betterdb_agent_memory.errors import AgentMemoryError, InvalidInputError, MemoryExistsError
 from betterdb_agent_memory.memory import record
+from betterdb_agent_memory.memory.dynamics_fields import SUPERSEDES, UNCHANGED, MemoryDynamics
 from betterdb_agent_memory.memory.kinds import KINDS, MemoryKind, checked_kind
 from betterdb_agent_memory.memory.record import NewMemory
 from betterdb_agent_memory.memory.reinforcement import accessed_at
@@ -56,6 +57,8 @@ class MemoryDraft:
     id: str | None = None
     kind: MemoryKind | None = None
     entities: Sequence[str] | None = None
+    valid_from: Moment | None = None
+    valid_until: Moment | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +112,12 @@ class PreparedMemory:
 
     def _replacement(self, fields: Fields) -> RecordChange:
         """The record made anew, with the version of the one that was there and one more: whoever has read
-        that one must not take this for it.
+        that one must not take this for it. What that one had superseded stays known, to be forgotten with it.
         """
         return RecordChange(
             self.memory.id,
             sets=fields,
-            removes=tuple(name for name in record.OPTIONAL_FIELDS if name not in fields),
+            removes=tuple(name for name in record.OPTIONAL_FIELDS if name not in fields and name != SUPERSEDES),
             revision_field=record.VERSION,
             expiry=Expiry(self.ttl_seconds),
         )
@@ -246,6 +249,21 @@ def _scope_of(draft: MemoryDraft, scope: MemoryScope | None) -> MemoryScope:
     return checked_scope(scope, draft.thread_id, draft.agent_id, draft.namespace)
 
 
+def _validity(draft: MemoryDraft) -> MemoryDynamics:
+    if draft.valid_from is None and draft.valid_until is None:
+        return UNCHANGED
+    begins_ms, ends_ms = [
+        None if moment is None else checked_time_ms(name, moment)
+        for name, moment in (("valid_from", draft.valid_from), ("valid_until", draft.valid_until))
+    ]
+    if begins_ms is not None and ends_ms is not None and begins_ms >= ends_ms:
+        raise InvalidInputError(
+            f"the memory would be valid from {draft.valid_from!r} until {draft.valid_until!r}, which is never; "
+            "valid_until is the first moment at which it is not valid any more"
+        )
+    return MemoryDynamics(valid_from=begins_ms, valid_until=ends_ms)
+
+
 @lru_cache(maxsize=128)
 def _filter_of(scope: MemoryScope, tags: tuple[str, ...]) -> Filter:
     """What finds the memory by all that says whose it is; nearly all memories of a batch have the same."""
@@ -297,6 +315,7 @@ def prepare(
         words=stored_words(content),
         kind=kind,
         entities=record.checked_entities(draft.entities),
+        dynamics=_validity(draft),
     )
     if on_duplicate == "merge" and draft.id is None:
         memory = replace(memory, id=content_id(memory))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from betterdb_agent_memory.engines.filters import Fields, leading_number
-from betterdb_agent_memory.memory.spelling import number_text
+from betterdb_agent_memory.memory.spelling import joined_names, number_text, split_names
 
 PINNED = "pinned"
 """The importance that a pinned memory had before, as it was stored; it has it back once it is unpinned."""
@@ -27,6 +27,13 @@ SUCCESSES = "successes"
 SUPERSEDES = "supersedes"
 VALID_FROM = "valid_from"
 VALID_UNTIL = "valid_until"
+SUPERSEDED_BY = "superseded_by"
+CONTRADICTED_BY = "contradicted_by"
+
+SUPERSEDED_AT = "superseded_at"
+"""When it was superseded, in ms by the clock of who did it; only of superseded versions, and read by nobody else."""
+EMBEDDER = "embedder"
+"""The name of what made the vector of a superseded version: a store may change its model, and versions keep theirs."""
 
 DYNAMICS_FIELDS = (
     PINNED,
@@ -41,6 +48,8 @@ DYNAMICS_FIELDS = (
     SUPERSEDES,
     VALID_FROM,
     VALID_UNTIL,
+    SUPERSEDED_BY,
+    CONTRADICTED_BY,
 )
 """In the order in which they are written."""
 
@@ -57,8 +66,9 @@ class MemoryDynamics:
     `stability` is the time constant of forgetting in days. `working` and `core` are the two traces of strength as they
     were at `strength_at`. `reliability` is 0 to 1. `recent` are the times of the last four recalls, ascending, kept
     where the store was asked to. `uses` and `successes` count the outcomes told of it, and those that were good.
-    `supersedes` is the id of the memory that this one replaced; what it says held from `valid_from` to `valid_until`.
-    `unpinned_importance` is what a pinned memory's importance will be once it is unpinned.
+    `supersedes` are the ids of the memories that this one replaced, `superseded_by` is that of the one that replaced
+    it, and `contradicted_by` are those that say otherwise. What it says held from `valid_from` until before
+    `valid_until`. `unpinned_importance` is what a pinned memory's importance will be once it is unpinned.
     """
 
     unpinned_importance: float | None = None
@@ -70,9 +80,11 @@ class MemoryDynamics:
     recent: tuple[int, ...] = ()
     uses: int = 0
     successes: int = 0
-    supersedes: str | None = None
+    supersedes: tuple[str, ...] = ()
     valid_from: int | None = None
     valid_until: int | None = None
+    superseded_by: str | None = None
+    contradicted_by: tuple[str, ...] = ()
 
 
 UNCHANGED: Final = MemoryDynamics()
@@ -141,6 +153,12 @@ def decode_text(stored: bytes) -> str | None:
         return None
 
 
+def decode_names(stored: bytes) -> tuple[str, ...] | None:
+    """Names in the form of `spelling.joined_names`, None for what is no UTF-8."""
+    text = decode_text(stored)
+    return None if text is None else tuple(split_names(text)) if text else ()
+
+
 _CODECS: Final[tuple[tuple[str, str, Callable[[bytes], Any], Callable[[Any], str]], ...]] = (
     (PINNED, "unpinned_importance", leading_number, number_text),
     (STABILITY, "stability", leading_number, number_text),
@@ -151,8 +169,10 @@ _CODECS: Final[tuple[tuple[str, str, Callable[[bytes], Any], Callable[[Any], str
     (RECENT, "recent", decode_times, encode_times),
     (USES, "uses", decode_whole, str),
     (SUCCESSES, "successes", decode_whole, str),
-    (SUPERSEDES, "supersedes", decode_text, str),
+    (SUPERSEDES, "supersedes", decode_names, joined_names),
     (VALID_FROM, "valid_from", decode_whole, str),
     (VALID_UNTIL, "valid_until", decode_whole, str),
+    (SUPERSEDED_BY, "superseded_by", decode_text, str),
+    (CONTRADICTED_BY, "contradicted_by", decode_names, joined_names),
 )
 """Field, attribute, and how one becomes the other."""

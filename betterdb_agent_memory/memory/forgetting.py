@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from betterdb_agent_memory.engines.base import Page, Row
 from betterdb_agent_memory.engines.filters import Between, Filter, Not, leading_number
 from betterdb_agent_memory.errors import EngineError
+from betterdb_agent_memory.memory.dynamics_fields import SUPERSEDES
 from betterdb_agent_memory.memory.record import CREATED_AT
 from betterdb_agent_memory.memory.spaces import SearchedRecords
 
@@ -24,8 +25,8 @@ _HASTE = 2
 of the past, so the rest is found first, which is faster."""
 
 
-Announced = Callable[[Sequence[str]], Awaitable[None]]
-"""Is told the ids of memories before they are deleted."""
+Announced = Callable[[Sequence[Row]], Awaitable[None]]
+"""Is told of memories before they are deleted, with what they have superseded."""
 
 
 async def forget_matching(records: SearchedRecords, filter: Filter, announce: Announced) -> int:
@@ -55,7 +56,7 @@ class _Forgetting:
         self._announce = announce
         self._records = records
         self._filter = filter
-        self._fields = tuple(dict.fromkeys((*filter.field_names, CREATED_AT)))
+        self._fields = tuple(dict.fromkeys((*filter.field_names, CREATED_AT, SUPERSEDES)))
         self.deleted = 0
 
     async def run(self) -> None:
@@ -117,10 +118,10 @@ class _Forgetting:
         self._warn()
 
     async def _delete(self, rows: Sequence[Row]) -> int:
-        matching = [row.id for row in self._filter.accepted(rows)]
+        matching = self._filter.accepted(rows)
         if matching:
             await self._announce(matching)
-            self.deleted += sum(await self._records.delete_many(matching))
+            self.deleted += sum(await self._records.delete_many([row.id for row in matching]))
         return len(matching)
 
     def _warn(self) -> None:

@@ -51,6 +51,11 @@ class MemoryIndex:
         """Fields of ours that the index lacked when it was last looked at."""
         return self._state.unindexed
 
+    @property
+    def failures(self) -> int:
+        """How many records were not indexed when it was last looked at; on a server ever since the index was made."""
+        return self._state.failures
+
     async def find(self, stated: int | None = None, *, look: bool = False) -> int | None:
         """Vector length of the existing index, None when there is none.
 
@@ -93,8 +98,10 @@ class MemoryIndex:
         self._state = IndexState(dimensions=None)
         self._expected = None
 
-    async def rebuild(self, dimensions: int, *, fence: Fence) -> None:
+    async def rebuild(self, dimensions: int, *, fence: Fence | None) -> None:
         """Make the index anew over the memories that are there, for vectors of this length.
+
+        None for `fence` is for an index that whoever comes next makes anew as he needs it.
 
         Raises:
             LeaseLostError: somebody else has the lease of `fence` by now.

@@ -120,6 +120,29 @@ class Linker:
         """The links that count of these memories, and of the `most` that each is linked to most strongly."""
         return await self._links.around(ids, now_ms=self._clock(), least_weight=LINKED, most=most)
 
+    async def held_by(self, id: str) -> tuple[LinkEnd, ...]:
+        """The links of a memory, for `hand_over`. One round trip."""
+        [ends] = await self._links.neighbours([id], now_ms=self._clock())
+        return ends
+
+    async def hand_over(self, id: str, ends: Sequence[LinkEnd], successor: str | None) -> None:
+        """The links that memory `id` held are its successor's, added to those that it has; without one they are gone.
+
+        None or two round trips. Best effort: links of what is superseded lead nowhere.
+        """
+        now_ms = self._clock()
+        changes = [
+            LinkChange(successor, end.id, Strength(score_of(end.weight, now_ms), end.since_ms))
+            for end in ends
+            if successor is not None and end.id != successor
+        ]
+        try:
+            if changes:
+                await self._links.strengthen(changes, now_ms=now_ms)
+        except AgentMemoryError as error:
+            _log.debug("%d links of a superseded memory could not be handed over: %s", len(changes), error)
+        await self.forget([id] if ends else [])
+
     async def forget(self, ids: Sequence[str]) -> None:
         """Remove the links of memories that turned out to be gone. Best effort: they lead nowhere anyway."""
         if not ids:

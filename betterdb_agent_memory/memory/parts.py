@@ -28,6 +28,10 @@ from betterdb_agent_memory.memory.changes.feed import Feed
 from betterdb_agent_memory.memory.consolidation.kinds import SUMMARY_SOURCE
 from betterdb_agent_memory.memory.consolidation.request import checked_consolidation
 from betterdb_agent_memory.memory.conversations import Conversations
+from betterdb_agent_memory.memory.correction.believing import Believing
+from betterdb_agent_memory.memory.correction.correcting import Corrector
+from betterdb_agent_memory.memory.correction.history import History
+from betterdb_agent_memory.memory.correction.shelf import Shelf
 from betterdb_agent_memory.memory.embedding import CheckedEmbedder
 from betterdb_agent_memory.memory.evicting import Evictor
 from betterdb_agent_memory.memory.generations.following import Follower
@@ -68,7 +72,9 @@ from betterdb_agent_memory.options import (
     DEFAULT_LANGUAGE,
     DEFAULT_MAX_CONTENT_BYTES,
     DEFAULT_RERANK_DEPTH,
+    DEFAULT_SUPERSEDED_TTL,
     MAX_RERANK_DEPTH,
+    MAX_SUPERSEDED_TTL,
     ChangeFeedOptions,
     ConsolidationConfig,
     HybridOptions,
@@ -131,6 +137,7 @@ class StoreParts:
         change_feed: bool | ChangeFeedOptions = False,
         near_cache: bool | NearCacheOptions = False,
         link_recalled: bool = False,
+        superseded_ttl: int | None = DEFAULT_SUPERSEDED_TTL,
         clock: Clock = system_clock,
         new_id: Callable[[], str] = random_id,
         on_use: Callable[[], None] | None = None,
@@ -216,6 +223,26 @@ class StoreParts:
         self._links_recalled = bool(checked_type("link_recalled", link_recalled, bool))
         self._new_id = checked_callable("new_id", new_id)
         self._on_use = on_use
+        self._shelf = Shelf(
+            self._engine,
+            name,
+            retention_seconds=(
+                None if superseded_ttl is None else count_up_to("superseded_ttl", superseded_ttl, MAX_SUPERSEDED_TTL)
+            ),
+        )
+        self._corrector = Corrector(
+            self._records,
+            self._shelf,
+            self._models,
+            self._follower,
+            self._mender,
+            self._linker,
+            clock=self._clock,
+            new_id=self._new_id,
+            stored_words=self._analyzer.stored,
+        )
+        self._believing = Believing(self._shelf)
+        self._history = History(self._records, self._shelf, finish=self._corrector.finish)
         self._capacity = Capacity(
             Evictor(
                 self._records,

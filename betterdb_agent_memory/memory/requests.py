@@ -9,16 +9,17 @@ from functools import lru_cache
 
 import numpy as np
 
-from betterdb_agent_memory.engines.filters import Filter
+from betterdb_agent_memory.engines.filters import AllOf, Filter
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.live_config import MemoryConfigSnapshot
 from betterdb_agent_memory.memory.conditions import checked_where
+from betterdb_agent_memory.memory.correction.lineage import valid_at
 from betterdb_agent_memory.memory.kinds import MemoryKind
 from betterdb_agent_memory.memory.recalling.question import Reach
 from betterdb_agent_memory.memory.recalling.ranking import RankingRules
 from betterdb_agent_memory.memory.scope import MemoryScope, checked_scope, checked_tags, optional_text, scope_filter
 from betterdb_agent_memory.memory.scoring.choice import ScoringChoice, checked_scoring, model_for
-from betterdb_agent_memory.memory.times import MAX_TIME_MS
+from betterdb_agent_memory.memory.times import MAX_TIME_MS, checked_time_ms
 from betterdb_agent_memory.memory.where import Where, of_kind
 from betterdb_agent_memory.options import MAX_THRESHOLD, RETRIEVALS, HybridOptions, RecallWeights, Retrieval, is_number
 
@@ -99,6 +100,7 @@ class RecallRequest:
     rerank: bool = True
     scoring: ScoringChoice | None = None
     expand: bool = False
+    with_superseded: bool = False
 
     @classmethod
     def validated(
@@ -115,6 +117,8 @@ class RecallRequest:
         rerank: object = None,
         scoring: object = None,
         expand: object = False,
+        as_of: object = None,
+        include_superseded: object = False,
     ) -> RecallRequest:
         """Check everything that could be wrong with a question, apart from its text or vector."""
         if weights is not None and not isinstance(weights, RecallWeights):
@@ -123,6 +127,13 @@ class RecallRequest:
             raise InvalidInputError(f"threshold is a cosine distance from 0 to 2, got {threshold!r}")
         if diversity is not None and not (is_number(diversity) and 0 <= diversity <= 1):
             raise InvalidInputError(f"diversity is a number from 0 to 1 (1: by score alone), got {diversity!r:.80}")
+        if not isinstance(include_superseded, bool):
+            raise InvalidInputError(f"include_superseded must be true or false, got {include_superseded!r:.80}")
+        if as_of is not None:
+            filter = valid_at(filter, checked_time_ms("as_of", as_of))
+        elif include_superseded:
+            # Accepts everything, and tells its scope from the one of memories alone, whose size is another.
+            filter = Filter((*filter.clauses, AllOf(())))
         return cls(
             filter=filter,
             k=checked_integer("k", k, DEFAULT_K, 1, MAX_K),
@@ -136,6 +147,7 @@ class RecallRequest:
             rerank=_flag("rerank", rerank),
             scoring=None if scoring is None else checked_scoring(scoring),
             expand=expand is not None and _flag("expand", expand),
+            with_superseded=include_superseded or as_of is not None,
         )
 
     def in_force(self, config: MemoryConfigSnapshot, own_scoring: ScoringChoice, *, clock_ms: int) -> RecallSettings:

@@ -12,6 +12,7 @@ from betterdb_agent_memory.memory.parts import EVICTIONS
 from betterdb_agent_memory.memory.results import MemoryStats
 from betterdb_agent_memory.memory.verbs.changes import ChangeVerbs
 from betterdb_agent_memory.memory.verbs.consolidate import ConsolidateVerbs
+from betterdb_agent_memory.memory.verbs.correct import CorrectVerbs
 from betterdb_agent_memory.memory.verbs.forget import ForgetVerbs
 from betterdb_agent_memory.memory.verbs.link import LinkVerbs
 from betterdb_agent_memory.memory.verbs.maintain import MaintainVerbs
@@ -23,7 +24,15 @@ _log = logging.getLogger(__name__)
 
 
 class MemoryStore(
-    RememberVerbs, PinVerbs, PromptVerbs, ForgetVerbs, LinkVerbs, ConsolidateVerbs, MaintainVerbs, ChangeVerbs
+    RememberVerbs,
+    CorrectVerbs,
+    PinVerbs,
+    PromptVerbs,
+    ForgetVerbs,
+    LinkVerbs,
+    ConsolidateVerbs,
+    MaintainVerbs,
+    ChangeVerbs,
 ):
     """Long-term memory under one name: remember, recall, list, forget.
 
@@ -42,6 +51,7 @@ class MemoryStore(
     `change_feed` has every change of a memory told in a log, from the first write on: see `changes`. `near_cache` has a
     recall that is asked again within a moment answered from the memory of this process (docs/near-cache.md).
     `link_recalled` links memories that are recalled together: see `links`.
+    `superseded_ttl` is for how many seconds a corrected memory is kept at most, None for ever; 90 days by default.
     `analytics` is accepted as published and means nothing: no usage data is collected, whatever its value.
     `on_use` is called within each call that reaches the index, before work in the background begins.
 

@@ -43,6 +43,8 @@ DEFAULT_HALF_LIFE_SECONDS = 604_800.0
 DEFAULT_REFRESH_INTERVAL_MS = 30_000
 MIN_REFRESH_INTERVAL_MS = 1_000
 DEFAULT_MAX_CONTENT_BYTES = 262_144
+DEFAULT_SUPERSEDED_TTL = 90 * 86_400
+MAX_SUPERSEDED_TTL = 100 * 366 * 86_400
 
 Threshold: TypeAlias = Annotated[float, number(0, MAX_THRESHOLD)]
 HalfLife: TypeAlias = Annotated[float, number(0, above=True, unit=" of seconds")]
@@ -262,6 +264,10 @@ class MemoryOptions(OptionsModel):
     """Whether a recall that is asked again within a moment is answered from the memory of this process."""
     link_recalled: Switch = False
     """Whether memories that are recalled together are linked, with the write that reinforces them."""
+    superseded_ttl: Annotated[int, whole_number(1, MAX_SUPERSEDED_TTL, unit=" of seconds")] | None = (
+        DEFAULT_SUPERSEDED_TTL
+    )
+    """Seconds that a corrected memory is kept for `history` and `recall(as_of=...)`, at most; None is for ever."""
     discovery: Discovery | None = None
     """Whether the Monitor is told; None means on a server yes, on a file no."""
     telemetry: MemoryTelemetryOptions | None = None

@@ -132,6 +132,7 @@ from betterdb_agent_memory import (
     MemoryStoreClient,
     MemoryTelemetry,
     MemoryTelemetryOptions,
+    MemoryVersion,
     MigrationStatus,
     ModelCost,
     NearCacheOptions,
@@ -167,6 +168,7 @@ from betterdb_agent_memory import (
     Speaker,
     Subject,
     SummarizeFn,
+    SupersededError,
     Tag,
     TelemetryOptions,
     TenantLimitError,
@@ -240,6 +242,7 @@ from betterdb_agent_memory.options import (
     DEFAULT_MAX_CONTENT_BYTES,
     DEFAULT_NAME,
     DEFAULT_RERANK_DEPTH,
+    DEFAULT_SUPERSEDED_TTL,
     Reinforcement,
     Retrieval,
     Scoring,
@@ -383,6 +386,7 @@ __all__ = [
     "MemoryStoreClient",
     "MemoryTelemetry",
     "MemoryTelemetryOptions",
+    "MemoryVersion",
     "MigrationStatus",
     "ModelCost",
     "NearCacheOptions",
@@ -419,6 +423,7 @@ __all__ = [
     "Speaker",
     "Subject",
     "SummarizeFn",
+    "SupersededError",
     "Tag",
     "TelemetryOptions",
     "Tenant",
@@ -657,6 +662,7 @@ class MemoryStore(Bridged):
     `change_feed` has every change of a memory told in a log, from the first write on: see `changes`. `near_cache` has a
     recall that is asked again within a moment answered from the memory of this process (docs/near-cache.md).
     `link_recalled` links memories that are recalled together: see `links`.
+    `superseded_ttl` is for how many seconds a corrected memory is kept at most, None for ever; 90 days by default.
     `analytics` is accepted as published and means nothing: no usage data is collected, whatever its value.
     `on_use` is called within each call that reaches the index, before work in the background begins.
 
@@ -705,6 +711,7 @@ class MemoryStore(Bridged):
         change_feed: bool | ChangeFeedOptions = False,
         near_cache: bool | NearCacheOptions = False,
         link_recalled: bool = False,
+        superseded_ttl: int | None = DEFAULT_SUPERSEDED_TTL,
         clock: Clock = system_clock,
         new_id: Callable[[], str] = random_id,
         on_use: Callable[[], None] | None = None,
@@ -740,6 +747,7 @@ class MemoryStore(Bridged):
             change_feed=change_feed,
             near_cache=near_cache,
             link_recalled=link_recalled,
+            superseded_ttl=superseded_ttl,
             clock=clock,
             new_id=new_id,
             on_use=on_use,
@@ -1132,14 +1140,18 @@ class MemoryStore(Bridged):
         return wait(self._inner.links(id, least_weight=least_weight))
 
     def forget(self, id: str) -> bool:
-        """Delete one memory; true when there was one. One round trip, for a turn of a conversation six.
+        """Delete one memory and all that it has superseded; true when there was one, also a superseded one.
+
+        Two round trips, for a turn of a conversation seven.
 
         Raises as `forget_many`.
         """
         return wait(self._inner.forget(id))
 
     def forget_many(self, ids: Sequence[str]) -> builtins.list[bool]:
-        """Delete memories; true, in order, where there was one. One round trip per 500.
+        """Delete memories and all that they have superseded; true, in order, where there was one, or a superseded one.
+
+        Two round trips per 500; one more where some are not there, and two for each step back to what was superseded.
 
         The vectors of turns that stood next to a turn are mixed anew, so that they hold nothing of it: up to five
         round trips more and an embedding call. They are noted before anything is deleted: after a call that broke
@@ -1166,7 +1178,9 @@ class MemoryStore(Bridged):
     ) -> int:
         """Delete every memory of exactly this scope with all these tags, of this `kind`, meeting `where`; how many.
 
-        Two round trips per 500. Turns of conversations that remain next to forgotten ones are mixed anew, as by
+        What these have superseded goes with them, and so do all superseded versions that are of this scope, have these
+        tags and meet `where`; neither is counted. Two round trips per 500 memories, and one; two more per 500 versions.
+        Turns of conversations that remain next to forgotten ones are mixed anew, as by
         `forget_many`: for those one round trip more per 500, and up to four per 250 that remain.
 
         Raises:
@@ -1211,6 +1225,8 @@ class MemoryStore(Bridged):
         fresh: bool | None = None,
         scoring: ScoringChoice | None = None,
         expand: bool = False,
+        as_of: Moment | None = None,
+        include_superseded: bool = False,
     ) -> builtins.list[MemoryHit]:
         """Return the `k` memories that matter most for `query`, best first.
 
@@ -1230,6 +1246,11 @@ class MemoryStore(Bridged):
         did not find and that are linked to its first three hits, or about the same entities, below all hits
         (docs/links.md): of the same scope and conditions; `hit.explain.link` says by which link. They are not
         reinforced, and no near-cache has them.
+
+        `as_of` (ms, a datetime or ISO text) finds what was valid at that time instead of what is there now: superseded
+        versions as well, and no memory that began to be valid later or had ceased to be. `include_superseded` finds
+        superseded versions whenever they were valid. Neither touches a superseded version, and both cost one round trip
+        more for each search; the first after a change of models has versions embedded anew.
 
         One round trip, in hybrid retrieval two while it is not known how frequent the words are, and one more each
         for immediate reinforcement and for diversity, and two for `expand`, three where hits are about entities; more
@@ -1267,6 +1288,8 @@ class MemoryStore(Bridged):
                 fresh=fresh,
                 scoring=scoring,
                 expand=expand,
+                as_of=as_of,
+                include_superseded=include_superseded,
             )
         )
 
@@ -1295,6 +1318,8 @@ class MemoryStore(Bridged):
         fresh: bool | None = None,
         scoring: ScoringChoice | None = None,
         expand: bool = False,
+        as_of: Moment | None = None,
+        include_superseded: bool = False,
     ) -> builtins.list[MemoryHit]:
         """`recall` for a vector that you have already: no embedder is needed. The same otherwise.
 
@@ -1329,6 +1354,8 @@ class MemoryStore(Bridged):
                 fresh=fresh,
                 scoring=scoring,
                 expand=expand,
+                as_of=as_of,
+                include_superseded=include_superseded,
             )
         )
 
@@ -1484,6 +1511,101 @@ class MemoryStore(Bridged):
         """
         return wait(self._inner.unpin(id))
 
+    def correct(
+        self,
+        id: str,
+        content: str,
+        *,
+        importance: float | Keep | None = KEEP,
+        tags: Sequence[str] | Keep | None = KEEP,
+        metadata: Mapping[str, Any] | Keep | None = KEEP,
+        source: str | Keep | None = KEEP,
+        subject: str | Keep | None = KEEP,
+        date: str | Keep | None = KEEP,
+        occurred_at: Moment | Keep | None = KEEP,
+        kind: MemoryKind | Keep | None = KEEP,
+        entities: Sequence[str] | Keep | None = KEEP,
+        ttl: int | timedelta | Keep | None = KEEP,
+        valid_from: Moment | None = None,
+        if_version: int | None = None,
+    ) -> MemoryItem:
+        """Put a new memory in the place of one that is wrong or out of date, and return it.
+
+        It has a new id, and what the former one had: scope, tags, kind, entities, importance, pin, labels, metadata and
+        the time that it expires; what is given here it has instead, None takes a field away. How often the former one
+        was recalled, and how far it was trusted, it does not take over. No recall finds the former one, in any
+        language, unless it is asked for (`recall(as_of=...)`, `history`); it is kept for `superseded_ttl` seconds and
+        never longer than it would have lived.
+
+        `valid_from` is since when the new content holds: milliseconds, a datetime or ISO text; by default from when it
+        is written. The former one held until then. Of several workers who correct a memory at once one does, and the
+        others are told by whom it was superseded.
+
+        One embedding call and four round trips, six where the memory has links, which are the new one's from then on;
+        up to three more with the first of a process. The new memory and the departure of the old one are one step on a
+        server, in a hash-tagged store and in a file; on another cluster it is several (docs/correction.md).
+
+        Raises:
+            InvalidInputError: a value is refused, or the memory says just that already; nothing was embedded.
+            MemoryNotFoundError: there is no such memory.
+            SupersededError: another memory is in its place already; `error.superseded_by` says which.
+            VersionConflictError: it has another version than `if_version`; `error.current` says which.
+            EmbeddingError: the embedder failed; nothing was changed.
+            OutcomeUnknownError: the connection broke; it has happened whole, or not at all (see `history`).
+        """
+        return wait(
+            self._inner.correct(
+                id,
+                content,
+                importance=importance,
+                tags=tags,
+                metadata=metadata,
+                source=source,
+                subject=subject,
+                date=date,
+                occurred_at=occurred_at,
+                kind=kind,
+                entities=entities,
+                ttl=ttl,
+                valid_from=valid_from,
+                if_version=if_version,
+            )
+        )
+
+    def supersede(self, id: str, by: str) -> bool:
+        """Say that memory `by` has taken the place of memory `id`; true if nobody had said so before.
+
+        From then on memory `id` is to be found as after `correct`, and `by` remains as it is. Two may be superseded by
+        the same one. The former one held until the time that `by` was said to be valid from, else until now.
+        Three round trips, five where the memory has links, which are added to those of `by`; up to three more with the
+        first of a process.
+
+        Raises:
+            InvalidInputError: an id is refused, or both are the same.
+            MemoryNotFoundError: one of them is not there.
+            SupersededError: one of them was superseded, `id` by another one; `error` says which by which.
+        """
+        return wait(self._inner.supersede(id, by))
+
+    def contradict(self, id: str, by: str) -> bool:
+        """Say that memory `by` speaks against memory `id`; true if nobody had said so before. Two round trips.
+
+        Both are recalled, `by` directly above `id` where both are found. The reliability of `id` goes down to .3 of
+        what it was, its version up by one.
+
+        Raises:
+            As `supersede`.
+        """
+        return wait(self._inner.contradict(id, by))
+
+    def history(self, id: str, *, limit: int | None = None) -> builtins.list[MemoryVersion]:
+        """The versions of a memory, oldest first, whichever of them `id` is; empty where there is none of that id.
+
+        Versions that were forgotten, or kept for long enough, are not among them. The newest `limit` (100 by default,
+        1,000 at most). Two round trips for each version.
+        """
+        return wait(self._inner.history(id, limit=limit))
+
     def remember(
         self,
         content: str,
@@ -1502,6 +1624,8 @@ class MemoryStore(Bridged):
         metadata: Mapping[str, Any] | None = None,
         kind: MemoryKind | None = None,
         entities: Sequence[str] | None = None,
+        valid_from: Moment | None = None,
+        valid_until: Moment | None = None,
         id: str | None = None,
         on_duplicate: OnDuplicate = "keep",
     ) -> str:
@@ -1511,8 +1635,10 @@ class MemoryStore(Bridged):
         whole seconds or a timedelta, None or 0 for ever. The scope is said by keywords or by `scope=`. `subject` and
         `date` label facts. `occurred_at` is when what it tells happened: milliseconds, a datetime or ISO
         text. `metadata` is any JSON object up to 64 KiB; it is stored, not searched. `entities` are names of whom and
-        what it is about, in any characters. One round trip, with its
-        expiry in the same atomic step; more only where a scope is above its capacity limit (docs/capacity.md).
+        what it is about, in any characters. What it says holds from `valid_from` (by default from when it is written)
+        until before `valid_until` (open), for `recall(as_of=...)`; any other recall finds it whenever it is valid.
+        One round trip, with its expiry in the same atomic step; more only where a scope is above its capacity limit
+        (docs/capacity.md).
 
         `on_duplicate="keep"` stores it under a new random id, or under `id` if that is free.
         `"replace"` overwrites the memory that has `id`. `"merge"` makes the same content in the same thread, agent
@@ -1546,6 +1672,8 @@ class MemoryStore(Bridged):
                 metadata=metadata,
                 kind=kind,
                 entities=entities,
+                valid_from=valid_from,
+                valid_until=valid_until,
                 id=id,
                 on_duplicate=on_duplicate,
             )

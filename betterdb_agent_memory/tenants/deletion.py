@@ -9,6 +9,7 @@ from betterdb_agent_memory.caches.erasing import delete_entries
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.leasing import HeldLease
 from betterdb_agent_memory.memory.changes.feed import feed_key
+from betterdb_agent_memory.memory.correction.shelf import shelf_collection
 from betterdb_agent_memory.memory.generations.generation import drop_generation
 from betterdb_agent_memory.memory.generations.layout import state_key
 from betterdb_agent_memory.memory.generations.state import GenerationState
@@ -38,8 +39,8 @@ class Deletion:
     """Deletes one tenant step by step, each of which may be done again.
 
     1. Everybody is told (`deleting`), and refuses every call of the tenant's memories once he has heard.
-    2. When all have heard, the memories go: those in the pool and those in an index of its own, with the index, the
-       vectors of a next model and the change feed.
+    2. When all have heard, the memories go: those in the pool and those in an index of its own, with the index, their
+       links, superseded versions, the vectors of a next model and the change feed.
     3. Everything else below the tenant's name goes, and last of all where its memories were: from then on the name is
        that of a tenant nobody has used yet.
 
@@ -78,6 +79,7 @@ class Deletion:
         if pool is not None:
             # Links of memories that have expired. Those of a tenant that was in no pool are below its name.
             await self._delete_below(self._records.linked(pool).prefix, lease)
+        deleted += await self._engine.records(shelf_collection(self._name)).drop(fence=lease.fence)
         fields = await self._engine.values.read_map(state_key(self._name))
         number = GenerationState.decoded(state_key(self._name), fields).number
         # The next one may have been begun, and not yet noted.

@@ -22,6 +22,8 @@ from betterdb_agent_memory.engines.base import (
     RecordChange,
     Records,
     RecordWrite,
+    Retired,
+    Retirement,
     Row,
     Search,
     Tally,
@@ -235,6 +237,40 @@ class TenantRecords:
         if self._accounts is not None:
             await self._accounts.deleted(sum(deleted))
         return deleted
+
+    async def retire_many(self, retirements: Sequence[Retirement], shelf: Records) -> list[Retired]:
+        """See `Records.retire_many`. What was not there is looked for where the memories have moved meanwhile.
+
+        Raises:
+            TenantLimitError: the tenant would have more than it may; nothing was done.
+        """
+        writes = [one.successor for one in retirements if isinstance(one.successor, RecordWrite)]
+        if self._accounts is not None:
+            await self._accounts.reserve(writes)
+        retired: list[Retired] = []
+        state = await self._keeper.current()
+        try:
+            retired = await self._records(state).retire_many(retirements, shelf)
+            if await self._has_moved_on(state):
+                missing = [place for place, one in enumerate(retired) if one is Retired.MISSING]
+                now = self._records(await self._keeper.current())
+                again = await now.retire_many([retirements[place] for place in missing], shelf)
+                for place, one in zip(missing, again, strict=True):
+                    retired[place] = one
+                # As what is written: it may have come into the pool after that had been emptied.
+                if state.pool is not None and (await self._keeper.current()).phase in ("moving", "own"):
+                    await self.move(state.pool, [write.id for write in writes])
+        finally:
+            if self._accounts is not None and retired:
+                done = [one is Retired.RETIRED for one in retired]
+                stored = [
+                    Outcome.WRITTEN if is_done else Outcome.MISSING
+                    for one, is_done in zip(retirements, done, strict=True)
+                    if isinstance(one.successor, RecordWrite)
+                ]
+                await self._accounts.written(writes, stored)
+                await self._accounts.deleted(sum(done))
+        return retired
 
     async def read_group(self, group: str) -> GroupCount:
         """See `Records.read_group`."""

@@ -185,6 +185,33 @@ def test_kinds_entities_and_pins(run: Run, place: list[str]) -> None:
     assert run(*place, "list", "--json").json["total"] == 1
 
 
+def test_a_memory_is_corrected_and_its_history_told(run: Run, place: list[str]) -> None:
+    run(*place, "remember", "Maya lives in Paris.", "--id", "home", "--tag", "a", "--namespace", "maya")
+    corrected = run(*place, "correct", "home", "Maya lives in Sofia.", "--importance", "0.9", "--json").json
+    assert (corrected["tags"], corrected["importance"], corrected["namespace"]) == (["a"], 0.9, "maya")
+    again = run(*place, "correct", "home", "Maya lives in Varna.")
+    assert (again.code, corrected["id"] in again.err) == (3, True)
+    assert run(*place, "correct", "nobody", "x").code == 1
+    last = run(*place, "correct", corrected["id"], "Maya lives in Varna.", "--valid-from", "2020-01-01").out.strip()
+    told = run(*place, "history", "home", "--json").json["versions"]
+    assert [one["memory"]["content"].split()[-1] for one in told] == ["Paris.", "Sofia.", "Varna."]
+    assert [one["superseded_by"] for one in told] == [corrected["id"], last, None]
+    shown = run(*place, "history", last)
+    assert "2020-01-01 00:00:00" in shown.out
+    assert run(*place, "history", "nobody").code == 1
+
+    def found(*said: str) -> set[str]:
+        hits = run(*place, "recall", "Where does Maya live?", "--threshold", "2", *said, "--json").json["hits"]
+        return {hit["memory"]["content"].split()[-1] for hit in hits}
+
+    assert found() == {"Varna."}
+    assert found("--as-of", "2020-06-01") == {"Varna."}
+    assert found("--as-of", "2019-06-01") == set()
+    assert found("--include-superseded") == {"Paris.", "Sofia.", "Varna."}
+    run(*place, "forget", last, "--yes")
+    assert run(*place, "history", "home").code == 1
+
+
 def test_what_a_memory_says_cannot_steer_the_terminal(run: Run, place: list[str]) -> None:
     run(*place, "remember", "\x1b[2Jall [bold]gone[/bold] \u202eback\x07 na\u00efve\u00a0\U0001f600", "--id", "odd")
     for told in (run(*place, "list"), run(*place, "recall", "gone", "--threshold", "2"), run(*place, "show", "odd")):

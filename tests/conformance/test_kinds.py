@@ -148,9 +148,11 @@ STANDING = MemoryDynamics(
     recent=(1, 2, 1_750_000_000_123),
     uses=7,
     successes=3,
-    supersedes="old: id",
+    supersedes=("an, old% id", "older"),
     valid_from=-5,
     valid_until=1_760_000_000_000,
+    superseded_by="newer",
+    contradicted_by=("a", "b"),
 )
 
 

@@ -92,6 +92,31 @@ async def test_forgetting_leaves_no_link_behind(store: MemoryStore) -> None:
         assert await store.links(id, least_weight=0) == []
 
 
+async def test_a_correction_takes_over_the_links(store: MemoryStore) -> None:
+    await remember(store, a=1.0, b=0.9, c=0.8, later=0.7)
+    await store.link("a", "b", 2.0)
+    await store.link("a", "later")
+    corrected = (await store.correct("a", at_angle(0.95))).id
+    assert await weights(store, corrected) == pytest.approx({"b": 2.0, "later": 1.0}, rel=1e-3)
+    await store.link("later", "b", 0.5)
+    assert await store.supersede(corrected, "later")
+    assert await weights(store, "later") == pytest.approx({"b": 2.5}, rel=1e-3)
+    assert list(await weights(store, "b")) == ["later"]
+    assert await store.links(corrected, least_weight=0) == await store.links("a", least_weight=0) == []
+
+
+@pytest.mark.parametrize("scoring", ["composite", "activation", "chain"])
+async def test_what_is_added_says_how_any_model_sees_it(store: MemoryStore, scoring: Any) -> None:
+    await remember(store, first=1.0, near=FAR)
+    await store.link("first", "near")
+    found = await store.recall(AHEAD, threshold=0.25, retrieval="vector", reinforce=False, expand=True, scoring=scoring)
+    assert ids(found) == ["first", "near"]
+    parts = [{part.name: part.value for part in hit.explain.components} if hit.explain else {} for hit in found]
+    assert list(parts[0]) == list(parts[1])
+    assert parts[0]["similarity"] == pytest.approx(1.0, abs=1e-6)
+    assert parts[1]["similarity"] == pytest.approx(0.0, abs=1e-6)
+
+
 async def test_what_leaves_a_full_scope_leaves_no_link(make_store: MakeStore, clock: TestClock) -> None:
     store = make_store(max_items_per_scope=3)
     for id, importance in (("low", 0.0), ("a", 0.9), ("b", 0.9)):

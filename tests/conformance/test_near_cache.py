@@ -45,6 +45,25 @@ async def test_asked_again_it_neither_embeds_nor_asks_the_engine(make_store: Mak
     assert (found.hits, found.misses, found.entries) == (2, 1, 1)
 
 
+async def test_corrections_links_and_what_was_superseded_are_never_answered_late(make_store: MakeStore) -> None:
+    store = make_store(near_cache=near(Stopwatch()))
+    for id, cosine in (("a", 0.9), ("b", 0.8), ("far", -1.0)):
+        await store.remember(at_angle(cosine), id=id, thread_id="t")
+
+    async def found(**how: Any) -> list[str]:
+        return [hit.item.id for hit in await store.recall(AHEAD, threshold=0.5, thread_id="t", reinforce=False, **how)]
+
+    assert await found() == await found(expand=True) == await found(include_superseded=True) == ["a", "b"]
+    await store.link("a", "far")
+    assert await found(expand=True) == ["a", "b", "far"]
+    assert await found() == ["a", "b"]
+    corrected = (await store.correct("b", at_angle(0.7))).id
+    assert await found() == ["a", corrected]
+    assert set(await found(include_superseded=True)) == {"a", "b", corrected}
+    assert await store.supersede("a", corrected)
+    assert await found() == [corrected]
+
+
 async def test_what_another_worker_wrote_is_seen_when_the_bound_is_reached(make_store: MakeStore) -> None:
     stopwatch = Stopwatch()
     reader, writer = make_store(near_cache=near(stopwatch, max_age_seconds=2.0)), make_store()

@@ -63,9 +63,11 @@ def test_a_memory_survives_its_encoding(memory: NewMemory) -> None:
         recent=st.lists(st.integers(-(2**52), 2**52), max_size=4).map(lambda times: tuple(sorted(times))),
         uses=st.integers(0, 2**52),
         successes=st.integers(0, 2**52),
-        supersedes=st.none() | st.text(min_size=1).filter(lambda text: text.isprintable()),
+        supersedes=st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1)).map(tuple),
         valid_from=st.none() | st.integers(-(2**52), 2**52),
         valid_until=st.none() | st.integers(-(2**52), 2**52),
+        superseded_by=st.none() | st.text(min_size=1).filter(lambda text: text.isprintable()),
+        contradicted_by=st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1)).map(tuple),
     ),
     entities=st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), unique=True).map(tuple),
 )

@@ -120,6 +120,27 @@ async def test_we_read_whole_what_they_remember(theirs: Published, ours: MemoryS
     assert {name: theirs_sees[name] for name in RICH} == RICH
 
 
+async def test_what_they_wrote_is_corrected_and_they_never_see_what_was_superseded(
+    theirs: Published, ours: MemoryStore, store_name: str
+) -> None:
+    await theirs.call("ensure_index", store_name)
+    old = await theirs.call("remember", store_name, **RICH | {"content": f"{AHEAD} wrong"})
+    new = await ours.correct(old, f"{AHEAD} right")
+    assert await ours.contradict(new.id, await ours.remember(f"{AHEAD} perhaps", thread_id="another"))
+
+    [hit] = await theirs.call("recall", store_name, query=AHEAD, **SCOPE)
+    assert (hit["item"]["id"], hit["item"]["content"]) == (new.id, f"{AHEAD} right")
+    listed = await theirs.call("list", store_name)
+    assert ({item["id"] for item in listed["items"]}, listed["total"]) == ({new.id, listed["items"][0]["id"]}, 2)
+    assert (await theirs.call("stats", store_name))["item_count"] == 2
+    assert await theirs.call("forget", store_name, id=old) is False
+    assert [version.item.id for version in await ours.history(old)] == [old, new.id]
+    # What they delete is gone; its former version too, once we forget it or its time is over.
+    assert await theirs.call("forget", store_name, id=new.id) is True
+    assert [hit.item.id for hit in await ours.recall(AHEAD, include_superseded=True, **SCOPE)] == [old]
+    assert await ours.forget(old)
+
+
 async def test_they_read_whole_what_we_remember(theirs: Published, ours: MemoryStore, store_name: str) -> None:
     id = await ours.remember(
         **RICH, occurred_at="2023-05-08", metadata={"theirs": "pass over it"}, kind="rule", entities=["Ada, Countess"]

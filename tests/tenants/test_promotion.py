@@ -231,6 +231,36 @@ async def test_what_was_written_while_others_are_told_stays_where_they_look(
     assert await left_in_pool(operator) == 2
 
 
+async def test_memories_are_corrected_before_while_and_after_a_tenant_moves(make_agent: MakeAgent) -> None:
+    worker, operator = make_agent(place="pool"), make_agent(place="pool")
+    memory = worker.tenant("acme").memory
+    await operator.tenant("other").memory.remember("there before", id="old", thread_id="t")
+    first = latest = await memory.remember("there before", id="old", thread_id="t")
+    texts = ["there before"]
+
+    async def correct_once() -> None:
+        nonlocal latest
+        texts.append(f"corrected {len(texts)}")
+        latest = (await memory.correct(latest, texts[-1])).id
+
+    await correct_once()
+    promoting = asyncio.create_task(operator.tenants.promote("acme"))
+    phases = set()
+    while not promoting.done():
+        phases.add((await worker.tenant("acme").keeper.current()).phase)
+        await correct_once()
+        await asyncio.sleep(PLACEMENT_SECONDS / 8)
+    assert (await promoting).phase == "own"
+    assert {"announced", "moving"} <= phases
+    await correct_once()
+    assert await contents(operator) == [texts[-1]]
+    assert [version.item.content for version in await memory.history(first)] == texts
+    assert await contents(operator, "other") == ["there before"]
+    assert await memory.forget_by_scope(thread_id="t") == 1
+    assert await memory.history(first) == []
+    assert await contents(operator, "other") == ["there before"]
+
+
 async def test_a_walk_that_began_in_the_pool_ends_in_the_tenants_own_index(make_agent: MakeAgent) -> None:
     agent = make_agent(place="pool")
     texts = [f"memory {number}" for number in range(60)]

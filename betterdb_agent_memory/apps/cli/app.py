@@ -13,6 +13,7 @@ from betterdb_agent_memory.apps.cli import (
     calibrating,
     changing,
     configuring,
+    correcting,
     demonstration,
     dynamics,
     evaluating,
@@ -71,7 +72,7 @@ def session(
 
 
 _MODULES: Final = (
-    *(changing, asking, configuring, forgetting, following, keeping, pinning, tenanting, transferring),
+    *(changing, correcting, asking, configuring, forgetting, following, keeping, pinning, tenanting, transferring),
     *(calibrating, evaluating, demonstration, dynamics),
 )
 for _module in _MODULES:

@@ -10,6 +10,7 @@ import typer
 
 from betterdb_agent_memory.apps.cli import options, output
 from betterdb_agent_memory.apps.cli.exits import Exit
+from betterdb_agent_memory.apps.cli.reading import moment
 from betterdb_agent_memory.apps.cli.session import session_of
 from betterdb_agent_memory.clock import system_clock
 
@@ -32,6 +33,12 @@ def recall(
         bool | None, typer.Option("--exact/--no-exact", help="Search on until no better memory can be left.")
     ] = None,
     expand: Annotated[bool, typer.Option("--expand", help="Add what the best are linked to.")] = False,
+    as_of: Annotated[
+        str | None, typer.Option("--as-of", metavar="TIME", help="What was valid then, also if it was corrected since.")
+    ] = None,
+    superseded: Annotated[
+        bool, typer.Option("--include-superseded", help="What was corrected too, whenever it was valid.")
+    ] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Show what each score is made of.")] = False,
     reinforce: Annotated[bool, typer.Option("--reinforce", help="Let it count as a use of what is found.")] = False,
     subject: options.Subject = None,
@@ -50,7 +57,13 @@ def recall(
 
     async def work(memory: MemoryStore) -> int:
         await memory.ensure_config_refresh_started()
-        said: dict[str, Any] = {"retrieval": retrieval, "scoring": scoring, "exact": exact}
+        said: dict[str, Any] = {
+            "retrieval": retrieval,
+            "scoring": scoring,
+            "exact": exact,
+            "as_of": moment(as_of),
+            "include_superseded": superseded,
+        }
         hits = await memory.recall(
             query,
             k=k,

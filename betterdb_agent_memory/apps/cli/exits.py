@@ -18,6 +18,7 @@ from betterdb_agent_memory.errors import (
     LeaseLostError,
     MemoryExistsError,
     MemoryNotFoundError,
+    SupersededError,
     VersionConflictError,
 )
 
@@ -64,6 +65,7 @@ _ENDS: tuple[tuple[type[AgentMemoryError], Exit], ...] = (
     (ConfigurationError, Exit.REFUSED),
     (IndexMismatchError, Exit.REFUSED),
     (MemoryExistsError, Exit.REFUSED),
+    (SupersededError, Exit.REFUSED),
     (VersionConflictError, Exit.REFUSED),
     (LeaseHeldError, Exit.REFUSED),
     (LeaseLostError, Exit.FAILED),

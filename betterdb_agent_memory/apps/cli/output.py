@@ -19,7 +19,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from betterdb_agent_memory import MemoryHit, MemoryItem, Progress, ProgressFn
+    from betterdb_agent_memory import MemoryHit, MemoryItem, MemoryVersion, Progress, ProgressFn
 
 _STEERING = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _UNITS = (("y", 31_557_600), ("w", 604_800), ("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
@@ -59,6 +59,7 @@ def hit_json(hit: MemoryHit) -> dict[str, Any]:
             "threshold": explain.threshold,
             "scoring": explain.scoring,
             "exact": explain.exact,
+            "outranks": list(explain.outranks),
             "matched": [] if explain.relevance is None else list(explain.relevance.matched),
             "age_seconds": explain.age_seconds,
             "half_life_seconds": explain.half_life_seconds,
@@ -151,6 +152,14 @@ def items_table(items: Sequence[MemoryItem], now_ms: int) -> None:
             for item in items
         ],
         numbers=("age", "importance"),
+    )
+
+
+def versions_table(versions: Sequence[MemoryVersion]) -> None:
+    """Versions of a memory, a row each."""
+    print_table(
+        ("id", "valid from (UTC)", "until", "content"),
+        [(one.item.id, moment(one.valid_from), moment(one.valid_until), one.item.content) for one in versions],
     )
 
 

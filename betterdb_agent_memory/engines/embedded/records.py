@@ -23,7 +23,10 @@ from betterdb_agent_memory.engines.base import (
     Page,
     Position,
     RecordChange,
+    Records,
     RecordWrite,
+    Retired,
+    Retirement,
     Row,
     Search,
     Tally,
@@ -39,11 +42,13 @@ from betterdb_agent_memory.engines.embedded.keys import live_fields, put_fields,
 from betterdb_agent_memory.engines.embedded.linking import gain_links, remove_links_of
 from betterdb_agent_memory.engines.embedded.lookup import Lookup
 from betterdb_agent_memory.engines.embedded.matching import matching
+from betterdb_agent_memory.engines.embedded.retiring import Retiring, announcements
 from betterdb_agent_memory.engines.embedded.search import Found, Surroundings
 from betterdb_agent_memory.engines.embedded.updating import Updates
 from betterdb_agent_memory.engines.embedded.walking import is_small_scope, walk_page
 from betterdb_agent_memory.engines.event_log import Announcing
 from betterdb_agent_memory.engines.filters import Fields, Filter
+from betterdb_agent_memory.engines.retiring import retire_in_steps
 from betterdb_agent_memory.errors import InvalidInputError
 
 MAX_NEIGHBOURS = 1_000_000
@@ -256,6 +261,34 @@ class EmbeddedRecords:
         outcomes, sizes = await self._database.write(change)
         self._tell(sizes)
         return outcomes
+
+    async def retire_many(self, retirements: Sequence[Retirement], shelf: Records) -> list[Retired]:
+        """Move records to another collection of the file, each with its successor, all in one transaction.
+
+        See `Records.retire_many`.
+
+        Raises:
+            IndexMissingError: this collection, or that of `shelf`, was never prepared.
+            InvalidInputError: a vector has another length than the other collection's; nothing was done.
+        """
+        if not isinstance(shelf, EmbeddedRecords) or shelf._database is not self._database:
+            return await retire_in_steps(self, retirements, shelf)
+        shelf_lookup = shelf._lookup
+
+        def retire(connection: apsw.Connection) -> list[Retired]:
+            now_ms = self._now_ms()
+            retiring = Retiring(
+                connection,
+                self._lookup.prepared(connection),
+                shelf_lookup.prepared(connection),
+                now_ms,
+                whole_field=self._whole_field,
+                groups=self._groups(connection, now_ms),
+            )
+            return [retiring.retire(one, of_one) for one, of_one in zip(retirements, told, strict=True)]
+
+        told = announcements(self._announcing, retirements)
+        return await self._database.write(retire) if retirements else []
 
     async def read_group(self, group: str) -> GroupCount:
         """How many records of `group` were counted, and which was written last."""

@@ -108,10 +108,11 @@ local function set_of(stored)
   return table.concat(values, ',')
 end
 
--- The name of the record's group as it is now, see engines/groups.py; nil where no groups are asked for.
-local function group_now()
+-- The name of the group of the record at `key`, or KEYS[1], as it is now, see engines/groups.py; nil where no groups are
+-- asked for.
+local function group_now(key)
   if not beside.group_fields then return nil end
-  local values = redis.call('HMGET', KEYS[1], unpack(beside.group_fields))
+  local values = redis.call('HMGET', key or KEYS[1], unpack(beside.group_fields))
   for i = 1, #beside.group_fields do
     if i > #beside.group_fields - beside.group_sets then values[i] = set_of(values[i]) end
     values[i] = values[i] and (#values[i] .. ':' .. values[i]) or '-'

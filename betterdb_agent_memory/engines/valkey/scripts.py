@@ -32,6 +32,7 @@ _PARTS = {
     "log_share": (),
     "move": (),
     "remove_field": (),
+    "retire": ("appending", "linking", "beside", "expecting", "changing", "storing"),
     "write": ("appending", "linking", "beside", "expecting", "changing", "storing"),
     "write_fenced_map": (),
     "write_map": (),

@@ -20,39 +20,46 @@ def write_command(key: str, write: RecordWrite, whole_field: str, beside: Beside
     is_plain = write.is_new and write.ttl_seconds is None and write.expires_at_ms is None and write.if_exists is None
     if is_plain and beside.is_nothing:
         return ("HSET", key, *_flat(write.fields))
-    expiry: tuple[Argument, Argument] = ("", 0)
-    if write.ttl_seconds is not None:
-        expiry = ("EXPIRE", write.ttl_seconds)
-    elif write.expires_at_ms is not None:
-        expiry = ("PEXPIREAT", write.expires_at_ms)
-    storing = (*expiry, *_flat(write.fields), *_flat(beside.fields))
+    storing = storing_arguments(write, beside)
     if write.if_exists is None:
         return beside.call(load_script("write"), key, ["", len(storing), *storing])
-    changing = _change_arguments(write.if_exists, beside)
+    changing = change_arguments(write.if_exists, beside)
     return beside.call(load_script("write"), key, [whole_field, len(storing), *storing, *changing])
 
 
 def change_command(key: str, change: RecordChange, whole_field: str, beside: Beside = NOTHING) -> Command:
     """Change a record that still exists."""
-    return beside.call(load_script("change"), key, [whole_field, *_change_arguments(change, beside)])
+    return beside.call(load_script("change"), key, [whole_field, *change_arguments(change, beside)])
 
 
 def delete_command(key: str, expected: Expected | None, beside: Beside = NOTHING) -> Command:
     """Delete a record, if it is as expected. One key per command: several cannot be sent to a cluster."""
     if not expected and beside.is_nothing:
         return ("DEL", key)
-    return beside.call(load_script("delete"), key, _expected_arguments(expected or {}))
+    return beside.call(load_script("delete"), key, expected_arguments(expected or {}))
 
 
-def _expected_arguments(expected: Expected) -> list[Argument]:
+def storing_arguments(write: RecordWrite, beside: Beside = NOTHING) -> tuple[Argument, ...]:
+    """What storing.lua reads: the expiry and the fields."""
+    expiry: tuple[Argument, Argument] = ("", 0)
+    if write.ttl_seconds is not None:
+        expiry = ("EXPIRE", write.ttl_seconds)
+    elif write.expires_at_ms is not None:
+        expiry = ("PEXPIREAT", write.expires_at_ms)
+    return (*expiry, *_flat(write.fields), *_flat(beside.fields))
+
+
+def expected_arguments(expected: Expected) -> list[Argument]:
+    """What expecting.lua reads."""
     arguments: list[Argument] = [len(expected)]
     for field, value in expected.items():
         arguments += (field, 0, b"") if value is None else (field, 1, value)
     return arguments
 
 
-def _change_arguments(change: RecordChange, beside: Beside) -> list[Argument]:
-    arguments = _expected_arguments(change.expected)
+def change_arguments(change: RecordChange, beside: Beside = NOTHING) -> list[Argument]:
+    """What changing.lua reads."""
+    arguments = expected_arguments(change.expected)
     arguments += _counted(change.sets)
     arguments += (len(change.removes), *change.removes)
     arguments += _counted({**change.maxima, **beside.maxima})

@@ -9,6 +9,7 @@ from betterdb_agent_memory.engines.event_log import LogEntry, LogPosition, read_
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.memory import record
+from betterdb_agent_memory.memory.dynamics_fields import SUPERSEDED_BY
 from betterdb_agent_memory.memory.scope import MemoryScope
 
 ChangeKind: TypeAlias = Literal[
@@ -22,7 +23,7 @@ MEMORY = "memory"
 REASON = "reason"
 """The fields of an entry that are not the memory's own."""
 
-COPIED = (record.THREAD, record.AGENT, record.NAMESPACE, record.VERSION)
+COPIED = (record.THREAD, record.AGENT, record.NAMESPACE, record.VERSION, SUPERSEDED_BY)
 """What an entry takes over from the memory, under the same names."""
 
 
@@ -32,9 +33,10 @@ class Change:
 
     `id` is the change's own, by which one goes on after it (`since=change.id`); ids of one store grow. `kind` is
     "remembered", "updated", "reinforced" (a sample), "forgotten", "evicted", "consolidated" (a source that a summary
-    or facts replaced) or "superseded" (a fact that another replaced). `scope` is the memory's, `at_ms` the server's
-    time in ms since the epoch, and `version` the memory's version by then, None where it cannot be known. `reason`
-    says more where there is more to say, such as "import".
+    or facts replaced) or "superseded" (another memory, or another fact, has taken its place). `scope` is the memory's,
+    `at_ms` the server's time in ms since the epoch, and `version` the memory's version by then, None where it cannot be
+    known. `reason` says more where there is more to say, such as "import". `superseded_by` is the id of the memory that
+    has taken the place of one that was corrected or superseded.
     """
 
     id: str
@@ -44,6 +46,7 @@ class Change:
     at_ms: int
     version: int | None = None
     reason: str | None = None
+    superseded_by: str | None = None
 
 
 def read_change(entry: LogEntry) -> Change | None:
@@ -61,6 +64,7 @@ def read_change(entry: LogEntry) -> Change | None:
         at_ms=entry.position.time_ms,
         version=record.FIRST_VERSION if version is None else int(version) if version.isdigit() else None,
         reason=_text(fields, REASON),
+        superseded_by=_text(fields, SUPERSEDED_BY),
     )
 
 

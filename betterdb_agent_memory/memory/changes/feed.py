@@ -119,7 +119,8 @@ class Feed:
         if noted is None:
             return None
         cause = present_cause()
-        if deed == "change" and cause.kind is None:
+        if deed == "change" and cause.kind in (None, "superseded"):
+            # What is about to be superseded is told of once, when it has gone.
             return None
         if cause.kind == "reinforced" and self._sample() >= noted.reinforced_share:
             return None

@@ -14,6 +14,8 @@ from betterdb_agent_memory.engines.base import (
     RecordChange,
     Records,
     RecordWrite,
+    Retired,
+    Retirement,
 )
 from betterdb_agent_memory.memory.near.answers import Triple, scope_stored, subjects_of_ids, subjects_of_scope
 from betterdb_agent_memory.memory.near.scopes import scopes_of
@@ -87,6 +89,13 @@ class NoticedRecords:
             return await self._records.delete_many(ids, expected=expected, fence=fence, counter=counter)
         finally:
             self._near.drop(subjects_of_ids(ids), "written")
+
+    async def retire_many(self, retirements: Sequence[Retirement], shelf: Records) -> list[Retired]:
+        """See `Records.retire_many`. Seldom enough to drop everything: successors may be of any scope."""
+        try:
+            return await self._records.retire_many(retirements, shelf)
+        finally:
+            self._near.drop_all("written")
 
     async def rebuild(self, dimensions: int, *, fence: Fence | None = None) -> IndexState:
         """See `Records.rebuild`."""

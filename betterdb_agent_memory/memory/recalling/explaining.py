@@ -82,7 +82,7 @@ class Explanation:
     where there is one. `scoring` is the model that scored, and `terms` what it made its score of, none for the
     composite: `weights` and `half_life_seconds` are the composite's alone. `link` says by which link a
     memory was added to the hits that the question had found: its score is below theirs then, whatever the terms come
-    to.
+    to. `outranks` are the hits that it was put before whatever their scores, since it corrects them.
     """
 
     distance: float
@@ -97,6 +97,7 @@ class Explanation:
     scoring: str = "composite"
     terms: tuple[Component, ...] = ()
     link: LinkedBy | None = None
+    outranks: tuple[str, ...] = ()
 
     @property
     def components(self) -> tuple[Component, ...]:

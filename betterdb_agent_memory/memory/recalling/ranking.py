@@ -11,6 +11,7 @@ import numpy as np
 
 from betterdb_agent_memory.engines.base import Neighbour
 from betterdb_agent_memory.engines.filters import Fields
+from betterdb_agent_memory.memory.recalling.corrections import rows_in_order
 from betterdb_agent_memory.memory.recalling.explaining import Explanation, MemoryHit, components_at
 from betterdb_agent_memory.memory.recalling.gathering import Gathered
 from betterdb_agent_memory.memory.recalling.question import Question
@@ -77,7 +78,7 @@ def rank(
 
     Related is what lies within the threshold (equal to it is within), or in hybrid retrieval has a word of the
     question, stands beside a turn that has one, or is of a day that the question names. Order among equals:
-    score, then newer `created_at`, then id.
+    score, then newer `created_at`, then id. What corrects another candidate comes directly before it.
     """
     rows = [row for row in gathered.rows if is_memory(row.fields)]
     fragments = len(gathered.rows) - len(rows)
@@ -110,8 +111,9 @@ def rank(
     order = sorted((i for i, score in enumerate(scored.scores) if math.isfinite(score)), key=ranks.__getitem__)
     unreadable = fragments + len(related) - len(order)
     is_exact = _is_exact(gathered, question, signs, rules, unseen_lender, scored.scores, order, k)
+    reordered = rows_in_order(order, related)
     hits = []
-    for i in order[:k]:
+    for i in reordered.places[:k]:
         row = related[i]
         item, problems = decode_memory(row.id, row.fields)
         unreadable += problems
@@ -127,6 +129,7 @@ def rank(
                 is_exact,
                 scoring="composite" if rules.model is None else rules.model.name,
                 terms=components_at(scored.terms, i),
+                outranks=reordered.outranked.get(i, ()),
             )
             hits.append(MemoryHit(item, row.distance, scored.scores[i], explain))
     count = len(related) if gathered.chosen is None else gathered.chosen.chosen_from.related

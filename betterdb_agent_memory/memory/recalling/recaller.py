@@ -11,6 +11,7 @@ import numpy as np
 from betterdb_agent_memory.background import ROWS_ON_THE_LOOP, Together, off_loop
 from betterdb_agent_memory.engines.base import Neighbour, Selection, Tally, Worth
 from betterdb_agent_memory.memory.diversity import diversify, unit_rows
+from betterdb_agent_memory.memory.recalling.corrections import hits_in_order, lacks_corrections
 from betterdb_agent_memory.memory.recalling.explaining import MemoryHit
 from betterdb_agent_memory.memory.recalling.gathering import Gathered, Gatherer
 from betterdb_agent_memory.memory.recalling.question import UNDERSTOOD, Question, Reach
@@ -75,7 +76,8 @@ class Recaller:
     ) -> Recalled:
         """The hits in their final order. Callers who ask the same at the same time share the search.
 
-        One search, or two in hybrid retrieval; for diversity one more round trip; more for `exact`.
+        One search, or two in hybrid retrieval; for diversity one more round trip, and one where the engine has chosen a
+        memory that one which it has not chosen contradicts; more for `exact`.
         """
         pool = self._pool(request, settings, question)
         if pool > settings.reach.nearest:
@@ -89,6 +91,13 @@ class Recaller:
             (space.records, question, request.filter, settings.reach, by_worth),
             lambda: gatherer.gather(question, request.filter, settings.reach, selection),
         )
+        if (
+            gathered.chosen is not None
+            and gathered.chosen.chosen_from.related > len(gathered.rows)
+            and lacks_corrections(gathered.rows)
+        ):
+            # The engine chooses by worth alone; what speaks against one of these may be among the others.
+            gathered = await gatherer.gather(question, request.filter, settings.reach)
         ranking = await self._ranked(gathered, question, pool, settings)
         refills = gathered.refills
         if settings.exact and not ranking.exact:
@@ -97,6 +106,9 @@ class Recaller:
             )
         ranking = await self._reranked(ranking, question, request)
         ranking = await self._diversified(ranking, space.records, request.k, settings)
+        if settings.diversity is not None or self._reranker is not None:
+            # They know nothing of corrections.
+            ranking = replace(ranking, hits=hits_in_order(ranking.hits))
         ranking = replace(ranking, hits=ranking.hits[: request.k])
         nearest = await off_loop(len(gathered.rows), _nearest_distance, gathered)
         if gathered is not shared:

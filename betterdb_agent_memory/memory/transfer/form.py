@@ -314,16 +314,16 @@ def _tags_bytes(key: str, value: object) -> bytes:
     return TAG_SEPARATOR.encode().join(tags)
 
 
-def _entities(stored: bytes) -> list[str] | None:
+def _names(stored: bytes) -> list[str] | None:
     text = _text(stored)
     names = None if not text else split_names(text)
     return names if names is not None and joined_names(names) == text else None
 
 
-def _entities_bytes(key: str, value: object) -> bytes:
+def _names_bytes(key: str, value: object) -> bytes:
     if not isinstance(value, list):
         raise InvalidInputError(f"{key} is {type(value).__name__}, not a list of names")
-    return joined_names(_text_bytes("an entity", name).decode() for name in value).encode()
+    return joined_names(_text_bytes("a name", name).decode() for name in value).encode()
 
 
 def _object(stored: bytes) -> dict[str, Any] | None:
@@ -393,7 +393,7 @@ _READABLE: Final = {
         (record.TURN, "turn", _COUNT.form, _COUNT.stored),
         (record.SPEAKER, "speaker", _text, _text_bytes),
         (record.KIND, "kind", _text, _text_bytes),
-        (record.ENTITIES, "entities", _entities, _entities_bytes),
+        (record.ENTITIES, "entities", _names, _names_bytes),
         (dynamics_fields.PINNED, "pinned", _SHARE.form, _SHARE.stored),
         (dynamics_fields.STABILITY, "stability", _AMOUNT.form, _AMOUNT.stored),
         (dynamics_fields.WORKING, "working", _AMOUNT.form, _AMOUNT.stored),
@@ -403,9 +403,11 @@ _READABLE: Final = {
         (dynamics_fields.RECENT, "recent", _text, _text_bytes),
         (dynamics_fields.USES, "uses", _COUNT.form, _COUNT.stored),
         (dynamics_fields.SUCCESSES, "successes", _COUNT.form, _COUNT.stored),
-        (dynamics_fields.SUPERSEDES, "supersedes", _text, _text_bytes),
+        (dynamics_fields.SUPERSEDES, "supersedes", _names, _names_bytes),
         (dynamics_fields.VALID_FROM, "valid_from", _TIME.form, _TIME.stored),
         (dynamics_fields.VALID_UNTIL, "valid_until", _TIME.form, _TIME.stored),
+        (dynamics_fields.SUPERSEDED_BY, "superseded_by", _text, _text_bytes),
+        (dynamics_fields.CONTRADICTED_BY, "contradicted_by", _names, _names_bytes),
     )
 }
 _BY_NAME: Final = {readable.name: readable for readable in _READABLE.values()}

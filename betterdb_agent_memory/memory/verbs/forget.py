@@ -5,8 +5,11 @@ from __future__ import annotations
 import builtins
 from collections.abc import Sequence
 
+from betterdb_agent_memory.engines.base import Row
 from betterdb_agent_memory.errors import AgentMemoryError, InvalidInputError
 from betterdb_agent_memory.memory import record
+from betterdb_agent_memory.memory.correction.shelf import Former, former_of
+from betterdb_agent_memory.memory.dynamics_fields import SUPERSEDES
 from betterdb_agent_memory.memory.forgetting import forget_matching
 from betterdb_agent_memory.memory.kinds import MemoryKind
 from betterdb_agent_memory.memory.mending import Removal
@@ -24,7 +27,9 @@ class ForgetVerbs(StoreParts):
     """forget, forget_many, forget_by_scope."""
 
     async def forget(self, id: str) -> bool:
-        """Delete one memory; true when there was one. One round trip, for a turn of a conversation six.
+        """Delete one memory and all that it has superseded; true when there was one, also a superseded one.
+
+        Two round trips, for a turn of a conversation seven.
 
         Raises as `forget_many`.
         """
@@ -32,7 +37,9 @@ class ForgetVerbs(StoreParts):
         return existed
 
     async def forget_many(self, ids: Sequence[str]) -> builtins.list[bool]:
-        """Delete memories; true, in order, where there was one. One round trip per 500.
+        """Delete memories and all that they have superseded; true, in order, where there was one, or a superseded one.
+
+        Two round trips per 500; one more where some are not there, and two for each step back to what was superseded.
 
         The vectors of turns that stood next to a turn are mixed anew, so that they hold nothing of it: up to five
         round trips more and an embedding call. They are noted before anything is deleted: after a call that broke
@@ -48,13 +55,34 @@ class ForgetVerbs(StoreParts):
         layout = await self._models.layout()
         with self._mender.removal() as removal:
             await removal.note(checked)
+            former = await self._superseded_by(checked)
             existed = await self._records.delete_many(checked)
             self._watch.forgotten(sum(existed))
+            existed = await self._forget_versions(checked, existed, former)
             gone = [id for id, was in zip(checked, existed, strict=True) if was]
             await self._follower.follow(layout.generation, gone)
             # Also where nothing was left to delete: so a call that failed here is made good by the next one.
             await _mix(removal)
         return existed
+
+    async def _superseded_by(self, ids: Sequence[str]) -> builtins.list[Former]:
+        """What these memories have superseded."""
+        held = await self._records.read_many(ids, (SUPERSEDES,))
+        return [former for id, fields in zip(ids, held, strict=True) if fields for former in former_of(id, fields)]
+
+    async def _forget_versions(
+        self, ids: Sequence[str], existed: Sequence[bool], former: Sequence[Former]
+    ) -> builtins.list[bool]:
+        """Delete the superseded versions: those before what was deleted, and those asked for by their own ids.
+
+        Memories are looked for first and versions after that, as a memory goes when it is superseded meanwhile.
+        """
+        missing = [id for id, was in zip(ids, existed, strict=True) if not was]
+        kept = await self._shelf.records.read_many(missing, (record.CREATED_AT,)) if missing else []
+        versions = {id for id, fields in zip(missing, kept, strict=True) if fields is not None}
+        if versions or former:
+            await self._shelf.forget(versions, former=former)
+        return [was or id in versions for id, was in zip(ids, existed, strict=True)]
 
     async def forget_by_scope(
         self,
@@ -69,7 +97,9 @@ class ForgetVerbs(StoreParts):
     ) -> int:
         """Delete every memory of exactly this scope with all these tags, of this `kind`, meeting `where`; how many.
 
-        Two round trips per 500. Turns of conversations that remain next to forgotten ones are mixed anew, as by
+        What these have superseded goes with them, and so do all superseded versions that are of this scope, have these
+        tags and meet `where`; neither is counted. Two round trips per 500 memories, and one; two more per 500 versions.
+        Turns of conversations that remain next to forgotten ones are mixed anew, as by
         `forget_many`: for those one round trip more per 500, and up to four per 250 that remain.
 
         Raises:
@@ -90,12 +120,19 @@ class ForgetVerbs(StoreParts):
                 # Memories may be there without an index: made now, it finds them.
                 await space.index.ensure(await space.embedder.probe())
             return await self._searcher.ask(
-                space, lambda: forget_matching(space.records, filter, removal.note), 0, filter=filter
+                space, lambda: forget_matching(space.records, filter, announce), 0, filter=filter
             )
 
+        async def announce(rows: Sequence[Row]) -> None:
+            await removal.note([row.id for row in rows])
+            former.update(one for row in rows for one in former_of(row.id, row.fields))
+
+        former: set[Former] = set()
         with self._mender.removal() as removal:
             count = await self._searcher.within(lookup_space, search)
             self._watch.forgotten(count)
+            await self._shelf.forget((), former=former)
+            await self._shelf.forget_matching(filter)
             await _mix(removal)
         return count
 

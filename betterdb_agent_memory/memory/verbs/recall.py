@@ -35,7 +35,7 @@ from betterdb_agent_memory.memory.scope import MemoryScope
 from betterdb_agent_memory.memory.scoring.choice import ScoringChoice
 from betterdb_agent_memory.memory.searching import itself, recall_space
 from betterdb_agent_memory.memory.spaces import VectorSpace
-from betterdb_agent_memory.memory.where import Where
+from betterdb_agent_memory.memory.where import Moment, Where
 from betterdb_agent_memory.options import RecallWeights, Retrieval
 
 
@@ -66,6 +66,8 @@ class RecallVerbs(StoreParts):
         fresh: bool | None = None,
         scoring: ScoringChoice | None = None,
         expand: bool = False,
+        as_of: Moment | None = None,
+        include_superseded: bool = False,
     ) -> builtins.list[MemoryHit]:
         """Return the `k` memories that matter most for `query`, best first.
 
@@ -86,6 +88,11 @@ class RecallVerbs(StoreParts):
         (docs/links.md): of the same scope and conditions; `hit.explain.link` says by which link. They are not
         reinforced, and no near-cache has them.
 
+        `as_of` (ms, a datetime or ISO text) finds what was valid at that time instead of what is there now: superseded
+        versions as well, and no memory that began to be valid later or had ceased to be. `include_superseded` finds
+        superseded versions whenever they were valid. Neither touches a superseded version, and both cost one round trip
+        more for each search; the first after a change of models has versions embedded anew.
+
         One round trip, in hybrid retrieval two while it is not known how frequent the words are, and one more each
         for immediate reinforcement and for diversity, and two for `expand`, three where hits are about entities; more
         if `exact` needs them, if a number lies at the very limit of a condition that the index cannot tell from it, or
@@ -102,7 +109,20 @@ class RecallVerbs(StoreParts):
         checked_content("query", query, self._max_content_bytes)
         filter = exact_filter(scope, thread_id, agent_id, namespace, tags, subject, where, kind)
         request = RecallRequest.validated(
-            filter, k, threshold, weights, reinforce, now, retrieval, exact, diversity, rerank, scoring, expand
+            filter,
+            k,
+            threshold,
+            weights,
+            reinforce,
+            now,
+            retrieval,
+            exact,
+            diversity,
+            rerank,
+            scoring,
+            expand,
+            as_of,
+            include_superseded,
         )
         may_be_near = not checked_fresh(fresh)
 
@@ -141,6 +161,8 @@ class RecallVerbs(StoreParts):
         fresh: bool | None = None,
         scoring: ScoringChoice | None = None,
         expand: bool = False,
+        as_of: Moment | None = None,
+        include_superseded: bool = False,
     ) -> builtins.list[MemoryHit]:
         """`recall` for a vector that you have already: no embedder is needed. The same otherwise.
 
@@ -155,7 +177,20 @@ class RecallVerbs(StoreParts):
         text = "" if query is None else checked_content("query", query, self._max_content_bytes)
         filter = exact_filter(scope, thread_id, agent_id, namespace, tags, subject, where, kind)
         request = RecallRequest.validated(
-            filter, k, threshold, weights, reinforce, now, retrieval, exact, diversity, rerank, scoring, expand
+            filter,
+            k,
+            threshold,
+            weights,
+            reinforce,
+            now,
+            retrieval,
+            exact,
+            diversity,
+            rerank,
+            scoring,
+            expand,
+            as_of,
+            include_superseded,
         )
         may_be_near = not checked_fresh(fresh)
 
@@ -258,11 +293,12 @@ class RecallVerbs(StoreParts):
         )
 
     def _asked(self, question: str | tuple[bytes, str], request: RecallRequest) -> Asked | None:
-        """What the hits depend on beside the memories; None for a question about another time than now or one that
-        follows links, which change without the memories, and while models are being changed.
+        """What the hits depend on beside the memories; None for a question about another time than now, for one that
+        follows links or finds superseded versions, which change without the memories, and while models are being
+        changed.
         """
         layout = self._models.plain()
-        if layout is None or request.now_ms is not None or request.expand:
+        if layout is None or request.now_ms is not None or request.expand or request.with_superseded:
             return None
         space = layout.recall
         settings = request.in_force(self._config_for(space), self._scoring, clock_ms=0)
@@ -279,9 +315,10 @@ class RecallVerbs(StoreParts):
         clock_ms = self._clock()
         settings = request.in_force(self._config_for(space), self._scoring, clock_ms=clock_ms)
         question = await self._recaller.question(vector, text, settings)
+        searched = await self._believing.space(space) if request.with_superseded else space
         found = await self._searcher.ask(
             space,
-            lambda: self._recaller.recall(space, question, request, settings),
+            lambda: self._recaller.recall(searched, question, request, settings),
             NOTHING,
             filter=request.filter,
         )
@@ -291,7 +328,8 @@ class RecallVerbs(StoreParts):
         self._watch.recalled(
             span, found.ranking, nearest_distance=found.nearest_distance, threshold=settings.rules.threshold
         )
-        if request.reinforce and hits:
+        touched = [hit for hit in hits if hit.item.dynamics.superseded_by is None]
+        if request.reinforce and touched:
             # A question about the future is asked today: a later access would outrank everything until then.
-            await self._reinforced(hits, min(settings.now_ms, clock_ms))
+            await self._reinforced(touched, min(settings.now_ms, clock_ms))
         return hits + linked

@@ -53,6 +53,8 @@ class RememberVerbs(StoreParts):
         metadata: Mapping[str, Any] | None = None,
         kind: MemoryKind | None = None,
         entities: Sequence[str] | None = None,
+        valid_from: Moment | None = None,
+        valid_until: Moment | None = None,
         id: str | None = None,
         on_duplicate: OnDuplicate = "keep",
     ) -> str:
@@ -62,8 +64,10 @@ class RememberVerbs(StoreParts):
         whole seconds or a timedelta, None or 0 for ever. The scope is said by keywords or by `scope=`. `subject` and
         `date` label facts. `occurred_at` is when what it tells happened: milliseconds, a datetime or ISO
         text. `metadata` is any JSON object up to 64 KiB; it is stored, not searched. `entities` are names of whom and
-        what it is about, in any characters. One round trip, with its
-        expiry in the same atomic step; more only where a scope is above its capacity limit (docs/capacity.md).
+        what it is about, in any characters. What it says holds from `valid_from` (by default from when it is written)
+        until before `valid_until` (open), for `recall(as_of=...)`; any other recall finds it whenever it is valid.
+        One round trip, with its expiry in the same atomic step; more only where a scope is above its capacity limit
+        (docs/capacity.md).
 
         `on_duplicate="keep"` stores it under a new random id, or under `id` if that is free.
         `"replace"` overwrites the memory that has `id`. `"merge"` makes the same content in the same thread, agent
@@ -93,6 +97,8 @@ class RememberVerbs(StoreParts):
             id=id,
             kind=kind,
             entities=entities,
+            valid_from=valid_from,
+            valid_until=valid_until,
         )
         said = checked_scope(scope, thread_id, agent_id, namespace)
         return await self._remembering.one(draft, checked_on_duplicate(on_duplicate), said)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from betterdb_agent_memory.engines.base import Counter, Expected, Fence
+from betterdb_agent_memory.engines.base import Counter, Expected, Fence, Row
 from betterdb_agent_memory.engines.filters import Equals, Filter
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from betterdb_agent_memory.engines.valkey.records import ValkeyRecords
@@ -18,7 +18,7 @@ from tests.engines.valkey.samples import collection, record
 SCOPE = Filter((Equals("threadId", "t"),))
 
 
-async def unheard(ids: Sequence[str]) -> None:
+async def unheard(rows: Sequence[Row]) -> None:
     """Nobody is beside what is deleted here."""
 
 

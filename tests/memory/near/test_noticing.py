@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from betterdb_agent_memory import InvalidInputError, MemoryStore
-from betterdb_agent_memory.engines.base import Fence, RecordChange, Records, RecordWrite
+from betterdb_agent_memory.engines.base import Fence, RecordChange, Records, RecordWrite, Retired, Retirement
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.errors import LeaseLostError
 from betterdb_agent_memory.memory.near.noticing import COUNTS, READS, NoticedRecords, noticed
@@ -19,7 +19,7 @@ from betterdb_agent_memory.near_cache import NearCache
 from tests.embedding import AHEAD, embed
 from tests.near import Stopwatch, near
 
-WRITES = {"write_many", "change_many", "delete_many", "rebuild", "drop"}
+WRITES = {"write_many", "change_many", "delete_many", "retire_many", "rebuild", "drop"}
 
 
 def test_each_verb_of_records_is_known_to_write_or_not_to() -> None:
@@ -31,6 +31,12 @@ def test_each_verb_of_records_is_known_to_write_or_not_to() -> None:
 FIELDS = {"content": b"c", "vector": b"\x00\x00\x80?", "threadId": b"t"}
 SCOPE_T: dict[str, bytes | None] = {"threadId": b"t", "agentId": None, "namespace": None}
 SCOPE_U = SCOPE_T | {"threadId": b"u"}
+
+
+async def retired(records: Records) -> None:
+    """The record is kept under another id, written past what notices."""
+    assert isinstance(records, NoticedRecords)
+    assert await records.retire_many([Retirement("1", "2")], records._records) == [Retired.RETIRED]
 
 
 @pytest.mark.parametrize(
@@ -72,6 +78,7 @@ SCOPE_U = SCOPE_T | {"threadId": b"u"}
         pytest.param(lambda records: records.change_many([RecordChange("gone")]), set(), id="change of nothing"),
         pytest.param(lambda records: records.delete_many(["1"]), {"t", "all"}, id="delete"),
         pytest.param(lambda records: records.delete_many(["gone"]), set(), id="delete nothing"),
+        pytest.param(retired, {"t", "u", "all"}, id="retire"),
         pytest.param(lambda records: records.rebuild(1), {"t", "u", "all"}, id="rebuild"),
         pytest.param(lambda records: records.drop(), {"t", "u", "all"}, id="drop"),
         pytest.param(lambda records: records.read_many(["1"], None), set(), id="read"),

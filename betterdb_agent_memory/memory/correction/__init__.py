@@ -1,0 +1,1 @@
+"""Memories that take the places of others: corrections, lineage, and what was believed when."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from betterdb_agent_memory.evaluation.charts import Series, bars, lines
-from betterdb_agent_memory.evaluation.markup import Node, node, page, table
+from betterdb_agent_memory.drawing.charts import Series, bars, lines
+from betterdb_agent_memory.drawing.markup import Node, node, page, table
 from betterdb_agent_memory.evaluation.metrics import DEPTHS, Quality
 from betterdb_agent_memory.evaluation.results import Evaluation, StrategyResult
 

@@ -32,6 +32,8 @@ def results(ours: DynamicsParameters) -> list[float]:
     activation = Activation(ours.activation).score(several, NOW_MS).values
     found = [
         *chain.Chain(ours.chain).score(several, NOW_MS).values,
+        *chain.Chain(ours.chain).score(replace(several, strength_at_ms=None), NOW_MS).values,
+        *chain.layer_numbers(chain.Traces(1.0, 0.0), 1.0, np.arange(1_000), ours.chain),
         *chain.layer_numbers(traces, several.importance, days, ours.chain),
         *chain.forgettable(chain.ahead(chain.Traces(1.0, 0.0), 0.1, np.arange(1_000), ours.chain), ours.chain),
         *np.asarray(chain.reinforced(traces, several.importance, days, ours.chain).working),

@@ -9,8 +9,8 @@ from html.parser import HTMLParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from betterdb_agent_memory.drawing.charts import Series, bars, lines
 from betterdb_agent_memory.evaluation import DEPTHS, Cost, Evaluation, Judged, Latency, Quality, StrategyResult
-from betterdb_agent_memory.evaluation.charts import Series, bars, lines
 from betterdb_agent_memory.evaluation.report import html_report, quality_rows, speed_rows
 
 EVIL = "<script>alert(1)</script>\"'&\x00"

@@ -1,12 +1,16 @@
 """ACT-R's activation: the log of the odds that a memory is needed, from when it was used and what the context is.
 
-    A_i = B_i + W/m * sum_j (S - ln fan_j) + P * relevance_i + w * importance_i
+    A_i = B_i + W/m * sum_j (S - ln fan_j) + P * relevance_i + w * importance_i - D * doubt_i
 
 `B_i`, the base level, is `ln sum_k (now - t_k)^-d` over the memory's uses (Anderson 2007, *How Can the Human Mind Occur
 in the Physical Universe?*, ch. 3). A store keeps no list of all uses: Petrov's hybrid (2006, *Computationally efficient
 approximation of the base-level learning equation in ACT-R*, Proc. 7th ICCM, 391-392) takes the last ones exactly and
-spreads the others evenly over the time before. Likeness to the question is a cue of its own, as in ACT-R's partial
-matching: among memories used alike it decides.
+spreads the others evenly over the time before.
+
+What a search brings up is not yet of use: a memory that was recalled with others, and not needed, would push itself up
+with every recall. So a recall counts as a small share of a use, and one that helped as a whole one. Likeness to the
+question is a cue of its own, as in ACT-R's partial matching: among memories used alike it decides. What is doubted
+loses.
 """
 
 from __future__ import annotations
@@ -25,6 +29,8 @@ from betterdb_agent_memory.memory.scoring.base import (
     Numbers,
     Scored,
     Term,
+    doubt,
+    or_else,
     summed,
 )
 from betterdb_agent_memory.options.checks import number, options
@@ -36,7 +42,16 @@ RECENT: Final = 4
 """Access times that a memory keeps."""
 
 _NEEDS: Final[frozenset[Need]] = frozenset(
-    ("importance", "created_at_ms", "last_accessed_at_ms", "access_count", "recent_ms", "cues")
+    (
+        "importance",
+        "created_at_ms",
+        "last_accessed_at_ms",
+        "access_count",
+        "recent_ms",
+        "successes",
+        "reliability",
+        "cues",
+    )
 )
 _CLOSE: Final = 1e-9
 
@@ -54,11 +69,13 @@ class ActivationParameters:
     """
 
     decay: Annotated[float, number(0.01, 0.99), Field(description="how fast a use loses its effect (d)")] = 0.5
-    similarity_weight: Annotated[float, number(0, 1_000), Field(description="weight of relevance (P)")] = 12.0
+    recall_share: Annotated[float, number(0, 1), Field(description="share of a use that a mere recall is")] = 0.02
+    similarity_weight: Annotated[float, number(0, 1_000), Field(description="weight of relevance (P)")] = 18.0
     context_weight: Annotated[float, number(0, 1_000), Field(description="weight of all cues together (W)")] = 1.5
     importance_weight: Annotated[float, number(0, 1_000), Field(description="weight of the importance prior")] = 0.5
+    doubt_weight: Annotated[float, number(0, 1_000), Field(description="what a wholly doubted one loses (D)")] = 4.0
     association: Annotated[float, number(0, 100), Field(description="how much a cue of one memory says (S)")] = 4.0
-    threshold: Annotated[float, number(-1_000, 1_000), Field(description="activation of even odds (tau)")] = 4.0
+    threshold: Annotated[float, number(-1_000, 1_000), Field(description="activation of even odds (tau)")] = 8.0
     noise: Annotated[float, number(0.01, 100), Field(description="how soft that threshold is (s)")] = 1.0
 
 
@@ -92,17 +109,31 @@ def base_level(
     `recent_ms` the creation, too, counts exactly, and so does a last access that is later than all of them, by a
     client that does not keep them. How close it comes on simulated histories: docs/dynamics.md.
     """
-    age = _age(now_ms, created_at_ms)
-    last = _age(now_ms, last_accessed_at_ms)
+    age, last = _age(now_ms, created_at_ms), _age(now_ms, last_accessed_at_ms)
     if recent_ms is None:
-        exact, since, others = _power(last, decay), last, access_count
+        return np.log(_sum_by_last(age, last, access_count, decay))
+    return np.log(_sum_by_recent(age, last, access_count, _age(now_ms, recent_ms), decay))
+
+
+def level_of_uses(candidates: Candidates, now_ms: float, parameters: ActivationParameters) -> FloatArray:
+    """The base level where a recall is `recall_share` of a use, and one that helped a whole one.
+
+    Powers of ages add up, so the sum is that of the writing, of all recalls by their share, and of those that helped.
+    When they were is not kept: the last of them is taken to have been the last recall.
+    """
+    decay, share, count = parameters.decay, parameters.recall_share, candidates.access_count
+    age, last = _age(now_ms, candidates.created_at_ms), _age(now_ms, candidates.last_accessed_at_ms)
+    written = _power(age, decay)
+    if candidates.recent_ms is None:
+        recalled = _sum_by_last(age, last, count, decay)
     else:
-        # The last access of a memory that has had none is its creation.
-        exact, since, known = _known_uses(now_ms, recent_ms, np.where(access_count > 0, last, np.inf), decay)
-        since = np.where(known > 0, since, age)
-        exact = exact + _power(age, decay)
-        others = np.maximum(access_count - known, 0.0)
-    level: FloatArray = np.log(exact + others * _mean_power(since, np.maximum(age, since), decay))
+        recalled = _sum_by_recent(age, last, count, _age(now_ms, candidates.recent_ms), decay)
+    total = (1 - share) * written + share * recalled
+    if candidates.successes is not None:
+        helped = np.maximum(or_else(candidates.successes, 0.0), 0.0)
+        # Of a first success in part that part.
+        total += np.minimum(helped, 1.0) * (_sum_by_last(age, last, np.maximum(helped, 1.0), decay) - written)
+    level: FloatArray = np.log(total)
     return level
 
 
@@ -141,7 +172,7 @@ def retrieval_probability(activation: Numbers, threshold: float, noise: float) -
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """Activation as a model: terms `base_level`, `similarity`, `context` and `importance`."""
+    """Activation as a model: terms `base_level`, `similarity`, `context`, `importance`, `doubt`."""
 
     parameters: ActivationParameters = DEFAULT_ACTIVATION
 
@@ -152,20 +183,13 @@ class Activation:
 
     @property
     def needs(self) -> frozenset[Need]:
-        """Times and counts of use, cues and importance."""
+        """Times and counts of use, cues, importance and doubt."""
         return _NEEDS
 
     def score(self, candidates: Candidates, now_ms: int) -> Scored:
         """The activation of each candidate, in nats."""
         ours = self.parameters
-        base = base_level(
-            now_ms,
-            created_at_ms=candidates.created_at_ms,
-            last_accessed_at_ms=candidates.last_accessed_at_ms,
-            access_count=candidates.access_count,
-            recent_ms=candidates.recent_ms,
-            decay=ours.decay,
-        )
+        base = level_of_uses(candidates, now_ms, ours)
         if candidates.cues is None or candidates.fans is None:
             context = np.zeros(len(candidates))
         else:
@@ -175,6 +199,7 @@ class Activation:
             Term("similarity", candidates.relevance, ours.similarity_weight),
             Term("context", context, ours.context_weight),
             Term("importance", candidates.importance, ours.importance_weight),
+            Term("doubt", 0.0 - doubt(candidates), ours.doubt_weight),
         )
 
     def ceiling(self, relevance: float) -> float:
@@ -182,23 +207,29 @@ class Activation:
         return np.inf
 
 
-def _known_uses(
-    now_ms: float, recent_ms: FloatArray, last: FloatArray, decay: float
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Of the accesses whose times are known the sum of powers, the largest age, and how many they are."""
-    total, oldest, known = np.zeros_like(last), np.zeros_like(last), np.zeros_like(last)
-    newest = np.full_like(last, np.inf)
+def _sum_by_last(age: FloatArray, last: FloatArray, count: FloatArray, decay: float) -> FloatArray:
+    """The powers of the writing and `count` accesses: of the last one exactly, of the others as if spread evenly."""
+    return _power(last, decay) + count * _mean_power(last, np.maximum(age, last), decay)
+
+
+def _sum_by_recent(
+    age: FloatArray, last: FloatArray, count: FloatArray, recent: FloatArray, decay: float
+) -> FloatArray:
+    """The same, of the writing and of those accesses exactly whose ages are known (a row a memory)."""
+    total, newest, oldest, known = _power(age, decay), np.full_like(age, np.inf), np.zeros_like(age), np.zeros_like(age)
     # By column: numpy is slow along an axis of four.
-    for column in recent_ms.T:
-        ages = _age(now_ms, column)
+    for ages in recent.T:
         there = ~np.isnan(ages)
-        total += np.where(there, _power(ages, decay), 0.0)
+        total = total + np.where(there, _power(ages, decay), 0.0)
         newest, oldest = np.fmin(newest, ages), np.fmax(oldest, ages)
         known += there
-    # Half a second: two clocks may have written the two fields, but hardly about two recalls.
-    apart = last < newest - 0.5
+    # Half a second: two clocks may have written the two fields, but hardly about two recalls. The last access of a
+    # memory that has had none is its creation.
+    apart = (last < newest - 0.5) & (count > 0)
     total += np.where(apart, _power(last, decay), 0.0)
-    return total, np.fmax(oldest, np.where(apart, last, 0.0)), known + apart
+    oldest, known = np.fmax(oldest, np.where(apart, last, 0.0)), known + apart
+    since = np.where(known > 0, oldest, age)
+    return total + np.maximum(count - known, 0.0) * _mean_power(since, np.maximum(age, since), decay)
 
 
 def _age(now_ms: float, at_ms: FloatArray) -> FloatArray:

@@ -21,6 +21,7 @@ from pydantic import Field
 
 from betterdb_agent_memory.errors import ConfigurationError
 from betterdb_agent_memory.memory.scoring.base import (
+    STRENGTH_WEIGHTS,
     BoolArray,
     Candidates,
     FloatArray,
@@ -28,11 +29,12 @@ from betterdb_agent_memory.memory.scoring.base import (
     Numbers,
     Scored,
     Term,
+    doubt,
     elapsed_days,
     finite,
     summed,
 )
-from betterdb_agent_memory.options import CONTRACT_WEIGHTS, RecallWeights
+from betterdb_agent_memory.options import RecallWeights
 from betterdb_agent_memory.options.checks import number, options
 
 Layer: TypeAlias = Literal["archive", "working", "core"]
@@ -43,8 +45,18 @@ LAYERS: Final[tuple[Layer, ...]] = get_args(Layer)
 _RATE: Final = number(0, 100, above=True, unit=" a day")
 _STRENGTH: Final = number(0, 1_000)
 _NEEDS: Final[frozenset[Need]] = frozenset(
-    ("importance", "created_at_ms", "last_accessed_at_ms", "access_count", "working", "core", "strength_at_ms")
+    (
+        "importance",
+        "created_at_ms",
+        "last_accessed_at_ms",
+        "access_count",
+        "reliability",
+        "working",
+        "core",
+        "strength_at_ms",
+    )
 )
+_NEARLY_EQUAL: Final = 1e-3
 _EQUAL: Final = 1e-15
 """Rates that are closer than this are one: over a million days the difference is less than the rounding."""
 
@@ -73,6 +85,7 @@ and demote_below (0.05), got 0.1
     learning: Annotated[
         float, number(0, 100, above=True), Field(description="what a use adds to a memory that had faded")
     ] = 1.0
+    recall_share: Annotated[float, number(0, 1), Field(description="share of a use that a mere recall is")] = 0.05
     promote_at: Annotated[float, _STRENGTH, Field(description="core trace from which a memory is core")] = 0.25
     demote_below: Annotated[float, _STRENGTH, Field(description="strength below which it leaves the core")] = 0.05
     archive_below: Annotated[float, _STRENGTH, Field(description="both traces of a memory in the archive")] = 0.15
@@ -104,7 +117,7 @@ class Traces:
     @property
     def probability(self) -> FloatArray:
         """How likely the memory is to be recalled, 0 to 1: `1 - e^-strength`."""
-        probability: FloatArray = -np.expm1(-self.strength)
+        probability: FloatArray = 1 - np.exp(-self.strength)
         return probability
 
 
@@ -117,15 +130,17 @@ def gain(importance: Numbers, parameters: ChainParameters) -> FloatArray:
 def ahead(traces: Traces, importance: Numbers, days: Numbers, parameters: ChainParameters) -> Traces:
     """The traces so many days later, if the memory is not used; negative days are none."""
     days = np.maximum(days, 0.0)
-    slow = min(parameters.working_decay, parameters.core_decay)
-    apart = abs(parameters.working_decay - parameters.core_decay)
-    # (e^(-a2 t) - e^(-a1 t)) / (a1 - a2), which is the same with the rates exchanged, and t e^(-a t) for equal ones.
-    through = days if apart < _EQUAL else -np.expm1(-apart * days) / apart
-    fed = gain(importance, parameters) * traces.working * np.exp(-slow * days) * through
-    return Traces(
-        traces.working * np.exp(-parameters.working_decay * days),
-        traces.core * np.exp(-parameters.core_decay * days) + fed,
-    )
+    left_of_working = np.exp(-parameters.working_decay * days)
+    left_of_core = np.exp(-parameters.core_decay * days)
+    apart = parameters.working_decay - parameters.core_decay
+    if abs(apart) > _NEARLY_EQUAL:
+        through = (left_of_core - left_of_working) / apart
+    else:
+        # The difference of nearly equal numbers would be mostly rounding; for equal rates this is t e^(-a t).
+        slow = min(parameters.working_decay, parameters.core_decay)
+        through = np.exp(-slow * days) * (days if abs(apart) < _EQUAL else -np.expm1(-abs(apart) * days) / abs(apart))
+    fed = gain(importance, parameters) * traces.working * through
+    return Traces(traces.working * left_of_working, traces.core * left_of_core + fed)
 
 
 def reinforced(
@@ -135,7 +150,8 @@ def reinforced(
 
     A use adds `learning * e^-w` to the working trace w: what it would still bring back by itself learns little, so
     that uses far apart do more than as many in a row (the spacing effect). What was core when it was used is core
-    again: its core trace is at least `promote_at`. `share` (0 to 1) is for a use that counts less than a whole one.
+    again: its core trace is at least `promote_at`. `share` (0 to 1) is for a use that counts less than a
+    whole one: a memory that was recalled and not needed has had `recall_share` of one.
 
     Raises:
         InvalidInputError: a number is not finite.
@@ -177,7 +193,7 @@ def current_traces(candidates: Candidates, now_ms: float, parameters: ChainParam
     """The traces as they were when a memory was last used, and the days since.
 
     A memory without traces has the initial ones from its creation on. One that was recalled after its traces were
-    written, by a client that keeps none, has had one use then: so it is a full citizen.
+    written, by a client that keeps none, has had one recall then: so it is a full citizen.
     """
     nothing = np.full(len(candidates), np.nan)
     at_ms = nothing if candidates.strength_at_ms is None else candidates.strength_at_ms
@@ -188,24 +204,26 @@ def current_traces(candidates: Candidates, now_ms: float, parameters: ChainParam
     since_ms = np.where(fresh, candidates.created_at_ms, at_ms)
     used_later = (candidates.last_accessed_at_ms > since_ms) & (candidates.access_count > 0)
     if used_later.any():
-        places = np.flatnonzero(used_later)
-        then = Traces(np.asarray(traces.working)[places], np.asarray(traces.core)[places])
-        used_ms = candidates.last_accessed_at_ms[places]
-        used = _used(then, candidates.importance[places], elapsed_days(since_ms[places], used_ms), parameters)
-        np.asarray(traces.working)[places] = used.working
-        np.asarray(traces.core)[places] = used.core
-        since_ms[places] = used_ms
+        # All at once and chosen afterwards, which numpy does faster than to pick and put back.
+        used_ms = candidates.last_accessed_at_ms
+        since = elapsed_days(since_ms, used_ms)
+        used = _used(traces, candidates.importance, since, parameters, parameters.recall_share)
+        traces = Traces(
+            np.where(used_later, used.working, traces.working), np.where(used_later, used.core, traces.core)
+        )
+        since_ms = np.where(used_later, used_ms, since_ms)
     return traces, elapsed_days(since_ms, now_ms)
 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
     """The composite with the probability of recall in the place of recency: terms `similarity`, `strength`,
-    `importance`.
+    `importance`, `doubt`; what is wholly doubted loses `doubt_weight`.
     """
 
     parameters: ChainParameters = DEFAULT_CHAIN
-    weights: RecallWeights = CONTRACT_WEIGHTS
+    weights: RecallWeights = STRENGTH_WEIGHTS
+    doubt_weight: float = 0.2
 
     @property
     def name(self) -> str:
@@ -218,13 +236,14 @@ class Chain:
         return _NEEDS
 
     def score(self, candidates: Candidates, now_ms: int) -> Scored:
-        """`w_sim * relevance + w_rec * p + w_imp * importance`."""
+        """`w_sim * relevance + w_rec * p + w_imp * importance - w_doubt * doubt`."""
         traces, days = current_traces(candidates, now_ms, self.parameters)
         strength = ahead(traces, candidates.importance, days, self.parameters).probability
         return summed(
             Term("similarity", candidates.relevance, self.weights.similarity),
             Term("strength", strength, self.weights.recency),
             Term("importance", candidates.importance, self.weights.importance),
+            Term("doubt", 0.0 - doubt(candidates), self.doubt_weight),
         )
 
     def ceiling(self, relevance: float) -> float:
@@ -249,8 +268,14 @@ def _is_core(
 
     Behind the peak of its core trace strength only falls, so a memory that was demoted has not come back.
     """
-    top = ahead(before, importance, np.minimum(days, _peak_days(before, importance, parameters)), parameters)
-    is_core: BoolArray = (np.asarray(top.core) >= parameters.promote_at) & (then.strength >= parameters.demote_below)
+    core, strength = np.asarray(then.core), then.strength
+    is_core: BoolArray = (core >= parameters.promote_at) & (strength >= parameters.demote_below)
+    # More than that has never passed into it, so that most memories are told without looking for the peak.
+    most = before.core + gain(importance, parameters) * before.working / parameters.working_decay
+    open_question = (~is_core) & (strength >= parameters.demote_below) & (most >= parameters.promote_at)
+    if open_question.any():
+        top = ahead(before, importance, np.minimum(days, _peak_days(before, importance, parameters)), parameters)
+        is_core = is_core | (open_question & (np.asarray(top.core) >= parameters.promote_at))
     return is_core
 
 

@@ -20,17 +20,20 @@ from pydantic import Field
 
 from betterdb_agent_memory.errors import ConfigurationError
 from betterdb_agent_memory.memory.scoring.base import (
+    STRENGTH_WEIGHTS,
     Candidates,
     FloatArray,
     Need,
     Numbers,
     Scored,
     Term,
+    doubt,
     elapsed_days,
     finite,
+    or_else,
     summed,
 )
-from betterdb_agent_memory.options import CONTRACT_WEIGHTS, RecallWeights
+from betterdb_agent_memory.options import RecallWeights
 from betterdb_agent_memory.options.checks import number, options
 
 MAX_STABILITY_DAYS: Final = 36_500.0
@@ -42,7 +45,9 @@ LEFT_AT_STABILITY: Final = 0.9
 _AS_FSRS: Final = -math.log(LEFT_AT_STABILITY)
 """Stability in FSRS's meaning for a time constant of 1, on the exponential curve."""
 
-_NEEDS: Final[frozenset[Need]] = frozenset(("importance", "created_at_ms", "last_accessed_at_ms", "stability_days"))
+_NEEDS: Final[frozenset[Need]] = frozenset(
+    ("importance", "created_at_ms", "last_accessed_at_ms", "reliability", "stability_days")
+)
 
 
 class ForgettingCurve(Protocol):
@@ -239,14 +244,16 @@ def grown(
 
 @dataclass(frozen=True, slots=True)
 class Retrievability:
-    """The composite with retrievability in the place of recency: terms `similarity`, `retrievability`, `importance`.
+    """The composite with retrievability in the place of recency: terms `similarity`, `retrievability`, `importance`,
+    `doubt`; what is wholly doubted loses `doubt_weight`.
 
     A memory whose stability is not known has `base_days`; whoever knows its kind gives the kind's.
     """
 
     curve: ForgettingCurve = Power()
     base_days: float = StabilityParameters().base_days
-    weights: RecallWeights = CONTRACT_WEIGHTS
+    weights: RecallWeights = STRENGTH_WEIGHTS
+    doubt_weight: float = 0.2
 
     @property
     def name(self) -> str:
@@ -259,7 +266,7 @@ class Retrievability:
         return _NEEDS
 
     def score(self, candidates: Candidates, now_ms: int) -> Scored:
-        """`w_sim * relevance + w_rec * R + w_imp * importance`."""
+        """`w_sim * relevance + w_rec * R + w_imp * importance - w_doubt * doubt`."""
         since_ms = candidates.created_at_ms
         if self.curve.since_use:
             since_ms = np.maximum(since_ms, candidates.last_accessed_at_ms)
@@ -267,12 +274,13 @@ class Retrievability:
         if stability is None:
             stability = np.full(len(candidates), self.base_days)
         else:
-            stability = np.where(np.isnan(stability), self.base_days, stability)
+            stability = or_else(stability, self.base_days)
         left = self.curve.left(elapsed_days(since_ms, now_ms), stability)
         return summed(
             Term("similarity", candidates.relevance, self.weights.similarity),
             Term("retrievability", left, self.weights.recency),
             Term("importance", candidates.importance, self.weights.importance),
+            Term("doubt", 0.0 - doubt(candidates), self.doubt_weight),
         )
 
     def ceiling(self, relevance: float) -> float:

@@ -40,6 +40,8 @@ def candidates(count: int, seed: int = 0, **given) -> Candidates:
         "last_accessed_at_ms": NOW_MS - last,
         "access_count": counts,
         "recent_ms": np.where(np.arange(4) < counts[:, None], NOW_MS - recent, np.nan),
+        "successes": np.where(numbers.random(count) < 0.5, counts * numbers.random(count), np.nan),
+        "reliability": np.where(numbers.random(count) < 0.3, numbers.random(count), np.nan),
         "stability_days": np.where(numbers.random(count) < 0.5, numbers.uniform(1, 300, count), np.nan),
         "working": np.where(counts > 0, numbers.random(count), np.nan),
         "core": np.where(counts > 0, numbers.random(count), np.nan),

@@ -18,10 +18,11 @@ from betterdb_agent_memory.memory.scoring.activation import (
     association,
     base_level,
     exact_base_level,
+    level_of_uses,
     retrieval_probability,
     spreading,
 )
-from tests.memory.scoring.numbers import NOW_MS, candidates, given
+from tests.memory.scoring.numbers import DAY_MS, NOW_MS, candidates, given
 
 ages = st.floats(1, 1e10)
 
@@ -52,25 +53,34 @@ BOUNDS = {
 }
 
 
-@pytest.mark.parametrize("kind", BOUNDS)
-def test_the_approximation_keeps_close_to_the_exact_sum_and_its_order(kind):
+def compared(kind: str) -> list[tuple[float, float]]:
+    """Mean error and share of pairs in order of the approximation: by the last access, and by the last four."""
     accesses, of_memories = simulated(kind)
     exact = np.array([exact_base_level(np.append(uses, age)) for uses, age in zip(accesses, of_memories, strict=True)])
     recent = np.full((len(accesses), RECENT), np.nan)
     for place, uses in enumerate(accesses):
         recent[place, : len(uses[:RECENT])] = NOW_MS - 1_000 * uses[:RECENT]
-    fields: dict[str, Any] = {
-        "created_at_ms": NOW_MS - 1_000 * of_memories,
-        "last_accessed_at_ms": NOW_MS
-        - 1_000 * np.array([uses[0] if len(uses) else age for uses, age in zip(accesses, of_memories, strict=True)]),
-        "access_count": np.array([float(len(uses)) for uses in accesses]),
-    }
-    pairs = np.random.default_rng(8).integers(0, len(exact), (2, 100_000))
-    for given_recent, (error, order) in zip((None, recent), BOUNDS[kind], strict=True):
-        levels = base_level(NOW_MS, **fields, recent_ms=given_recent)
-        agree = np.sign(levels[pairs[0]] - levels[pairs[1]]) == np.sign(exact[pairs[0]] - exact[pairs[1]])
-        assert np.abs(levels - exact).mean() < error
-        assert agree.mean() > order
+    last = np.array([uses[0] if len(uses) else age for uses, age in zip(accesses, of_memories, strict=True)])
+    one, other = np.random.default_rng(8).integers(0, len(exact), (2, 100_000))
+    found = []
+    for kept in (None, recent):
+        levels = base_level(
+            NOW_MS,
+            created_at_ms=NOW_MS - 1_000 * of_memories,
+            last_accessed_at_ms=NOW_MS - 1_000 * last,
+            access_count=np.array([float(len(uses)) for uses in accesses]),
+            recent_ms=kept,
+        )
+        agree = np.sign(levels[one] - levels[other]) == np.sign(exact[one] - exact[other])
+        found.append((float(np.abs(levels - exact).mean()), float(agree.mean())))
+    return found
+
+
+@pytest.mark.parametrize("kind", BOUNDS)
+def test_the_approximation_keeps_close_to_the_exact_sum_and_its_order(kind):
+    for (error, order), (most, least) in zip(compared(kind), BOUNDS[kind], strict=True):
+        assert error < most
+        assert order > least
 
 
 @given(ages, st.floats(0, 1), st.integers(0, 1_000))
@@ -142,6 +152,43 @@ def test_it_falls_with_time_and_rises_with_use(age, later, count, decay):
     assert level(0, count + 1) > level(0, count)
 
 
+def level(recalls, successes, *, share=0.02, last_days=1.0):
+    of_one: dict[str, Any] = {
+        "created_at_ms": np.array([NOW_MS - 100.0 * DAY_MS]),
+        "last_accessed_at_ms": np.array([NOW_MS - (last_days if recalls else 100.0) * DAY_MS]),
+        "access_count": np.array([float(recalls)]),
+        "recent_ms": None,
+        "successes": None if successes is None else np.array([float(successes)]),
+    }
+    return float(level_of_uses(candidates(1, **of_one), NOW_MS, ActivationParameters(recall_share=share))[0])
+
+
+def test_a_recall_that_helped_counts_for_many_that_did_not():
+    assert level(5, 5) > level(100, 0) > level(5, 0) > level(0, 0)
+    assert level(5, np.nan) == level(5, None) == level(5, 0)
+    assert level(1, 1) - level(0, 0) > 8 * (level(1, 0) - level(0, 0))
+
+
+def test_where_every_recall_counts_whole_it_is_the_plain_base_level():
+    of_one = candidates(20, successes=None, recent_ms=None)
+    plain = base_level(
+        NOW_MS,
+        created_at_ms=of_one.created_at_ms,
+        last_accessed_at_ms=of_one.last_accessed_at_ms,
+        access_count=of_one.access_count,
+    )
+    assert level_of_uses(of_one, NOW_MS, ActivationParameters(recall_share=1)) == pytest.approx(plain)
+    assert level(7, 0, share=0) == level(0, 0)
+
+
+@given(st.floats(0, 50), st.floats(0, 50))
+def test_successes_in_part_count_in_part(one, other):
+    less, more = sorted((one, other))
+    assert level(50, less) <= level(50, more) + 1e-9
+    assert level(50, 1e-9) == pytest.approx(level(50, 0), abs=1e-6)
+    assert level(50, 1 + 1e-9) == pytest.approx(level(50, 1), abs=1e-6)
+
+
 def test_a_clock_ahead_of_ours_makes_nothing_infinite():
     one: dict[str, Any] = {"created_at_ms": np.array([5_000.0]), "last_accessed_at_ms": np.array([9_000.0])}
     assert base_level(0, **one, access_count=np.array([0.0]))[0] == pytest.approx(math.log(1 / math.sqrt(0.001)))
@@ -163,6 +210,7 @@ def test_attention_is_shared_between_the_cues():
 def test_a_rare_cue_lifts_the_memory_that_has_it():
     two = candidates(
         2,
+        reliability=None,
         relevance=np.full(2, 0.8),
         importance=np.full(2, 0.5),
         created_at_ms=np.full(2, NOW_MS - 9e7),
@@ -179,9 +227,10 @@ def test_a_rare_cue_lifts_the_memory_that_has_it():
 
 
 def test_likeness_decides_between_memories_used_alike_and_matters_between_others():
-    # A tenth of relevance against being used three times as lately.
+    # A tenth of relevance against being a third as old.
     two = candidates(
         2,
+        reliability=None,
         relevance=np.array([0.9, 0.8]),
         importance=np.full(2, 0.5),
         created_at_ms=NOW_MS - np.array([9e8, 3e8]),

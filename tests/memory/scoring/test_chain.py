@@ -207,7 +207,7 @@ def test_a_memory_of_another_client_has_traces_from_its_times():
         strength_at_ms=np.array([np.nan, np.nan, NOW_MS - 5.0 * DAY_MS]),
     )
     found, since = current_traces(recalled, NOW_MS, DEFAULT_CHAIN)
-    once = reinforced(FRESH, 0.5, 15, DEFAULT_CHAIN)
+    once = reinforced(FRESH, 0.5, 15, DEFAULT_CHAIN, share=DEFAULT_CHAIN.recall_share)
     assert since == pytest.approx([20, 5, 5])
     assert found.working == pytest.approx([1, float(once.working), 2])
     assert found.core == pytest.approx([0, float(once.core), 0.3])
@@ -216,9 +216,8 @@ def test_a_memory_of_another_client_has_traces_from_its_times():
         replace(recalled, last_accessed_at_ms=np.full(3, NOW_MS - 2.0 * DAY_MS)), NOW_MS, DEFAULT_CHAIN
     )
     assert since == pytest.approx([20, 2, 2])
-    assert np.asarray(found.working)[2] == pytest.approx(
-        float(reinforced(Traces(2.0, 0.3), 0.5, 3, DEFAULT_CHAIN).working)
-    )
+    later = reinforced(Traces(2.0, 0.3), 0.5, 3, DEFAULT_CHAIN, share=DEFAULT_CHAIN.recall_share)
+    assert np.asarray(found.working)[2] == pytest.approx(float(later.working))
 
 
 def test_reading_the_traces_of_candidates_changes_none_of_their_numbers():
@@ -237,12 +236,15 @@ def test_a_memory_used_lately_ranks_above_an_equal_one_that_was_not():
         created_at_ms=np.full(2, NOW_MS - 90.0 * DAY_MS),
         last_accessed_at_ms=NOW_MS - np.array([90.0, 3.0]) * DAY_MS,
         access_count=np.array([0.0, 1.0]),
+        reliability=None,
         working=None,
         core=None,
         strength_at_ms=None,
     )
     unused, recalled = Chain().score(two, NOW_MS).values
-    assert recalled > unused + 0.05
+    assert recalled > unused
+    unused, used_whole = Chain(ChainParameters(recall_share=1)).score(two, NOW_MS).values
+    assert used_whole - unused > 5 * (recalled - unused)
 
 
 @pytest.mark.parametrize("wrong", ["working", "core", "importance", "days", "share"])

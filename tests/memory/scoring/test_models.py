@@ -66,7 +66,7 @@ def test_what_it_says_it_needs_is_all_that_it_reads(model):
     assert model.needs <= numbers
     scores = model.score(several, NOW_MS).values
     others: dict[str, Any] = {
-        name: None if name in ("recent_ms", "working", "core", "strength_at_ms", "cues") else np.full(30, 7.0)
+        name: None if name in ("recent_ms", "working", "core", "strength_at_ms", "cues") else np.full(30, 0.7)
         for name in numbers - model.needs
     }
     assert model.score(replace(several, **others), NOW_MS).values == pytest.approx(scores, rel=1e-12)
@@ -91,7 +91,7 @@ def test_extremes_give_finite_scores(model):
     ages = np.array([0.0, -5 * DAY_MS, 1e6 * DAY_MS, 1.0])
     four = candidates(4, created_at_ms=NOW_MS - ages, last_accessed_at_ms=NOW_MS - ages)
     nothing: dict[str, Any] = dict.fromkeys(
-        ("recent_ms", "stability_days", "working", "core", "strength_at_ms", "cues", "fans")
+        ("recent_ms", "successes", "reliability", "stability_days", "working", "core", "strength_at_ms", "cues", "fans")
     )
     for one in (four, replace(four, **nothing)):
         assert np.isfinite(model.score(one, NOW_MS).values).all()
@@ -100,6 +100,17 @@ def test_extremes_give_finite_scores(model):
 @each_model
 def test_no_candidates_have_no_scores(model):
     assert len(model.score(candidates(0), NOW_MS).values) == 0
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "composite"])
+def test_a_doubted_memory_ranks_below_an_equal_one_and_nobody_gains_by_more_than_trust(name):
+    one = row(candidates(1), 0)
+    scores = [
+        MODELS[name].score(replace(one, reliability=np.array([trust])), NOW_MS).values[0]
+        for trust in (0.3, 0.9, 1.0, 1.7, np.nan)
+    ]
+    assert scores[0] < scores[1] < scores[2]
+    assert scores[2:] == [scores[2]] * 3
 
 
 def test_the_composite_is_the_published_formula():

@@ -125,6 +125,7 @@ def test_stability_does_not_grow_from_a_number_that_is_none(value):
 def test_a_memory_without_stability_has_the_base():
     three = candidates(
         3,
+        reliability=None,
         relevance=np.zeros(3),
         importance=np.zeros(3),
         created_at_ms=np.full(3, NOW_MS - 30.0 * DAY_MS),
@@ -138,6 +139,7 @@ def test_a_memory_without_stability_has_the_base():
 def test_a_use_refreshes_the_curves_that_count_from_it():
     two = candidates(
         2,
+        reliability=None,
         relevance=np.zeros(2),
         importance=np.zeros(2),
         created_at_ms=np.full(2, NOW_MS - 100.0 * DAY_MS),

@@ -167,6 +167,7 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.memory.where import LastAccessedAt as LastAccessedAt
     from betterdb_agent_memory.memory.where import MemoryFilter as MemoryFilter
     from betterdb_agent_memory.memory.where import OccurredAt as OccurredAt
+    from betterdb_agent_memory.memory.where import Pinned as Pinned
     from betterdb_agent_memory.memory.where import Session as Session
     from betterdb_agent_memory.memory.where import Source as Source
     from betterdb_agent_memory.memory.where import Speaker as Speaker
@@ -278,8 +279,8 @@ _PLACES: Final = {
     "memory.store": "MemoryStore",
     "memory.transfer.results": "ExportResult ImportResult LineError",
     "memory.where": (
-        "AccessCount CreatedAt Entity Id Importance Kind LastAccessedAt MemoryFilter OccurredAt Session Source Speaker "
-        "Subject Tag"
+        "AccessCount CreatedAt Entity Id Importance Kind LastAccessedAt MemoryFilter OccurredAt Pinned Session Source "
+        "Speaker Subject Tag"
     ),
     "options": (
         "AgentCacheOptions AgentMemoryConfig AgentMemoryOptions AgentMemoryRecallConfig Analytics AnalyticsOptions "

@@ -25,6 +25,7 @@ from betterdb_agent_memory import (
     MemoryItem,
     MemoryKind,
     OccurredAt,
+    Pinned,
     Session,
     Source,
     Speaker,
@@ -269,6 +270,12 @@ leaves: st.SearchStrategy[Condition] = st.one_of(
     listed_leaves("tags", Tag, TAGS),
     listed_leaves("entities", Entity, ENTITIES),
     kind_leaves(),
+    st.sampled_from(
+        [
+            Leaf({"pinned": True}, Pinned(), lambda item: item.pinned),
+            Leaf({"pinned": {"eq": False}}, ~Pinned(), lambda item: not item.pinned),
+        ]
+    ),
     label_leaves("source", Source),
     label_leaves("subject", Subject),
     label_leaves("session", Session),

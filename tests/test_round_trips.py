@@ -120,6 +120,14 @@ async def test_the_rest(warm_store: MemoryStore, counted: Callable[..., int]) ->
     assert counted() == 1
     warm_store.current_config()
     assert counted() == 0
+    assert await warm_store.pin(item.id)
+    assert counted() == 1
+    await warm_store.update(item.id, importance=0.7)
+    assert counted() == 5
+    assert await warm_store.unpin(item.id)
+    assert counted() == 1
+    await warm_store.update(item.id, importance=0.7, kind="fact")
+    assert counted() == 2
     await warm_store.forget(item.id)
     assert counted() == 1
 

@@ -22,6 +22,7 @@ from betterdb_agent_memory.memory.where import (
     LastAccessedAt,
     MemoryFilter,
     OccurredAt,
+    Pinned,
     Range,
     Session,
     Source,
@@ -93,6 +94,13 @@ def _texts(name: str, value: object) -> tuple[str, ...]:
     raise InvalidInputError(f"{name} is compared with a text or a list of texts, got {value!r:.80}")
 
 
+def _pinned(asked: Mapping[str, object]) -> Clause:
+    [value] = asked.values()
+    if not isinstance(value, bool):
+        raise InvalidInputError(f"pinned is true or false, got {value!r:.80}")
+    return Pinned().clause if value else Not(Pinned().clause)
+
+
 def _ranged(kind: type[Range]) -> Field:
     return Field(("gte", "lte", "gt", "lt", "eq"), "eq", kind.within)
 
@@ -105,6 +113,7 @@ FIELDS: Mapping[str, Field] = {
     "speaker": _listed("speaker", {"any": Speaker.any, "none": Speaker.none}, bare="any"),
     "kind": _listed("kind", {"any": Kind.any, "none": Kind.none}, bare="any"),
     "entities": _listed("entities", {"all": Entity.all, "any": Entity.any, "none": Entity.none}, bare="all"),
+    "pinned": Field(("eq",), "eq", _pinned),
     "id": _listed("id", {"any": Id, "none": lambda *ids: ~Id(*ids)}, bare="any"),
     "importance": _ranged(Importance),
     "access_count": _ranged(AccessCount),

@@ -15,9 +15,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import ClassVar, NoReturn, TypeAlias
 
-from betterdb_agent_memory.engines.filters import AllOf, AnyOf, Between, Clause, Equals, HasTag, IdIn, Not
+from betterdb_agent_memory.engines.filters import Absent, AllOf, AnyOf, Between, Clause, Equals, HasTag, IdIn, Not
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.memory import record
+from betterdb_agent_memory.memory.dynamics_fields import PINNED
 from betterdb_agent_memory.memory.kinds import MemoryKind, checked_kind
 from betterdb_agent_memory.memory.scope import checked_tags, require_text
 from betterdb_agent_memory.memory.spelling import listed_name
@@ -228,6 +229,18 @@ class Entity(MemoryFilter):
     def none(cls, *entities: str) -> MemoryFilter:
         """It is about none of these."""
         return ~cls.any(*entities)
+
+
+class Pinned(MemoryFilter):
+    """The memory is pinned: `Pinned()`; `~Pinned()` for one that is not.
+
+    No server's index holds it: as `Session`.
+    """
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(Not(Absent(PINNED)))
 
 
 class Id(MemoryFilter):

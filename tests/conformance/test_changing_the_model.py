@@ -114,15 +114,20 @@ async def test_recall_meets_the_scope_in_every_phase(make_store: MakeStore, new:
     store = make_store(embed_fn=old(), next_embed_fn=new)
     for thread in ("a", "A", "b"):
         await store.remember_many([f"text {number}" for number in range(10)], thread_id=thread)
+    rule = await store.remember("text of a rule", kind="rule", entities=["Smith, John"])
     migration = store.migration
     await migration.start()
     await migration.run()
+    await store.pin(rule)
     for step in (migration.switch, migration.finish):
         await step()
+        [hit] = await store.recall("text", k=50, kind="rule", where={"entities": "Smith, John"})
+        assert (hit.item.id, hit.item.kind, hit.item.entities, hit.item.pinned) == (rule, "rule", ["Smith, John"], True)
+        assert await store.recall("text", where={"entities": "Smith"}) == []
         hits = await store.recall("text 1", k=50, thread_id="a")
         assert {hit.item.thread_id for hit in hits} == {"a"}
         assert len(hits) == 10
-        assert (await store.list()).total == 30
+        assert (await store.list()).total == 31
 
 
 async def test_roll_back_and_abandon(make_store: MakeStore, new: WordEmbedder) -> None:

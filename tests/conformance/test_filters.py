@@ -32,6 +32,7 @@ from betterdb_agent_memory import (
 )
 from betterdb_agent_memory.engines.base import Engine, RecordChange
 from betterdb_agent_memory.memory import record
+from betterdb_agent_memory.memory.dynamics_fields import PINNED
 from betterdb_agent_memory.memory.generations import reindexing
 from betterdb_agent_memory.memory.where import Where
 from tests.conditions import (
@@ -99,6 +100,7 @@ async def remember_drafts(store: MemoryStore, engine: Engine, given: Sequence[Me
     for number, id in enumerate(IDS):
         sets = {
             record.SESSION: LABELS[number // 2 % (len(LABELS) - 1)].encode() if number % 4 else None,
+            PINNED: b"0.5" if number % 6 == 2 else None,
             record.SPEAKER: LABELS[number // 5 % (len(LABELS) - 1)].encode() if number % 3 else None,
         }
         changes.append(RecordChange(id, sets={name: value for name, value in sets.items() if value is not None}))

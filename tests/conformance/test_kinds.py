@@ -6,12 +6,21 @@ from typing import Any, cast
 
 import pytest
 
-from betterdb_agent_memory import KINDS, Entity, InvalidInputError, Kind, MemoryItem, MemoryKind, MemoryStore
+from betterdb_agent_memory import (
+    KINDS,
+    Entity,
+    InvalidInputError,
+    Kind,
+    MemoryItem,
+    MemoryKind,
+    MemoryListOptions,
+    MemoryStore,
+)
 from betterdb_agent_memory.engines.base import Engine, RecordChange
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.dynamics_fields import DYNAMICS_FIELDS, MemoryDynamics
 from tests.conformance.conftest import CLUSTER, FILE, POOLED, URL, MakeStore
-from tests.embedding import AHEAD, at_angle
+from tests.embedding import AHEAD, DIMENSIONS, at_angle
 
 pytestmark = pytest.mark.parametrize("configuration", [FILE, URL, POOLED, CLUSTER], indirect=True)
 
@@ -111,6 +120,22 @@ async def test_kinds_narrow_a_recall_with_everything_else(make_store: MakeStore)
     for where in (Kind("fact"), Kind.any("fact", "rule"), Kind.none("context") & Kind("fact"), {"kind": "fact"}):
         hits = await store.recall(AHEAD, k=5, threshold=2.0, thread_id="t", tags=["a"], where=where)
         assert [hit.item.id for hit in hits] == [fact]
+    about: dict[str, Any] = {"thread_id": "t", "tags": ["a"]}
+    asked: list[MemoryKind | list[MemoryKind]] = ["fact", ["fact", "rule"]]
+    for kind in asked:
+        [hit] = await store.recall(AHEAD, threshold=2.0, kind=kind, **about)
+        [again] = await store.recall_by_vector([1.0] + [0.0] * (DIMENSIONS - 1), threshold=2.0, kind=kind, **about)
+        context = await store.context(AHEAD, threshold=2.0, kind=kind, **about)
+        assert hit.item.id == again.item.id == context.hits[0].item.id == fact
+        assert [item.id async for item in store.iterate(kind=kind, **about)] == [fact]
+        page = await store.list(MemoryListOptions(kind=kind, **about))
+        assert (page.total, page.items[0].id) == (1, fact)
+    with pytest.raises(InvalidInputError, match="known are factual"):
+        await store.recall(AHEAD, kind=cast("MemoryKind", "rumour"))
+    with pytest.raises(InvalidInputError, match="at least one"):
+        await store.recall(AHEAD, kind=[])
+    assert await store.forget_by_scope(kind="context") == 40
+    assert (await store.stats()).item_count == 3
 
 
 STANDING = MemoryDynamics(

@@ -20,7 +20,10 @@ from betterdb_agent_memory.memory import record
 from tests.conformance.callbacks import Digest
 from tests.conformance.conftest import CLUSTER, FILE, POOLED, URL, MakeStore, TestClock
 
-pytestmark = pytest.mark.parametrize("configuration", [FILE, URL, POOLED, CLUSTER], indirect=True)
+
+@pytest.fixture(params=[FILE, URL, POOLED, CLUSTER])
+def configuration(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 async def stored(store: MemoryStore, id: str) -> MemoryItem:
@@ -112,6 +115,22 @@ async def test_a_full_scope_loses_others_than_the_pinned_ones(make_store: MakeSt
     assert await contents(store) == ["m3", "m4", "pinned 0", "pinned 1"], "more pins than the limit: the newest stays"
     await store.remember("m5", thread_id="t")
     assert await contents(store) == ["m3", "m5", "pinned 0", "pinned 1"]
+
+
+@pytest.mark.parametrize("configuration", [FILE, URL])
+async def test_a_large_scope_loses_others_than_the_pinned_ones(make_store: MakeStore, clock: TestClock) -> None:
+    store = make_store(max_items_per_scope=520)
+    drafts = [{"content": f"old {n}", "importance": n / 1000, "id": f"old-{n}"} for n in range(520)]
+    await store.remember_many(drafts, thread_id="t")
+    pinned = {f"old-{n}" for n in range(0, 40, 2)}
+    await asyncio.gather(*(store.pin(id) for id in pinned))
+    clock.advance(seconds=10 * 365 * 86_400)
+    new = [{"content": f"new {n}", "importance": 0.9, "id": f"new-{n}"} for n in range(70)]
+    await store.remember_many(new, thread_id="t")
+    await store.close()
+    gone = {f"old-{n}" for n in range(1, 40, 2)} | {f"old-{n}" for n in range(40, 90)}
+    left = {item.id async for item in make_store().iterate()}
+    assert left == ({draft["id"] for draft in drafts} | {draft["id"] for draft in new}) - gone
 
 
 async def test_a_scope_full_of_pins_is_looked_at_once_a_write(make_store: MakeStore, engine: Engine) -> None:

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from betterdb_agent_memory import RecallWeights
 from betterdb_agent_memory.engines.base import Row
+from betterdb_agent_memory.engines.filters import Filter
+from betterdb_agent_memory.memory.dynamics_fields import PINNED
 from betterdb_agent_memory.memory.record import IMPORTANCE, LAST_ACCESSED_AT
-from betterdb_agent_memory.memory.victims import EvictionCandidate, Retention, Worth, least_unseen
+from betterdb_agent_memory.memory.victims import EvictionCandidate, Retention, Worth, candidates_in, least_unseen
 
 NOW_MS = 1_750_000_000_000
 NUMBERS = st.tuples(
@@ -34,6 +36,14 @@ def rows(scope: list[tuple[float, int]]) -> list[Row]:
 
 def candidates(scope: list[tuple[float, int]]) -> list[EvictionCandidate]:
     return [EvictionCandidate(str(n), importance, accessed) for n, (importance, accessed) in enumerate(scope)]
+
+
+def test_pinned_memories_are_no_candidates_and_a_pin_in_between_saves_one() -> None:
+    there = rows([(0.0, 1), (0.0, 2), (1.0, 3)])
+    there[1] = Row("1", {**there[1].fields, PINNED: b"0.5"})
+    found, kept, unreadable = candidates_in(there, Filter(), spared={"2"})
+    assert ([candidate.id for candidate in found], kept, unreadable) == (["0"], 2, 0)
+    assert found[0].expected == {IMPORTANCE: b"0.0", LAST_ACCESSED_AT: b"1", PINNED: None}
 
 
 @given(scope=SCOPES, weights=WEIGHTS, depth=st.integers(1, 60))

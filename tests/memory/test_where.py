@@ -74,6 +74,9 @@ def test_not_turns_round_all_that_is_in_it() -> None:
         ({"source": ["a", "b"]}, {"source": {"any": ["a", "b"]}}),
         ({"subject": "a"}, {"subject": {"any": ["a"]}}),
         ({"session": "a", "speaker": "b"}, {"session": {"any": ["a"]}, "speaker": {"any": ["b"]}}),
+        ({"kind": ["fact", "rule"]}, {"kind": {"any": ["fact", "rule"]}}),
+        ({"entities": ["a", "b"]}, {"entities": {"all": ["a", "b"]}}),
+        ({"pinned": True}, {"pinned": {"eq": True}}),
         ({"id": ["a", "b"]}, {"id": {"any": ["b", "a"]}}),
         ({"importance": 0.5}, {"importance": {"eq": 0.5}}),
         ({"access_count": 0}, {"access_count": {"gte": 0, "lte": 0}}),
@@ -327,9 +330,13 @@ WRONG_VALUES: list[tuple[dict[str, Any], str]] = [
     ({"id": {"any": []}}, "a condition on ids names at least one, got none"),
     *(
         ({field: value}, f"{field} is compared with a text or a list of texts, got {value!r}")
-        for field in ("tags", "source", "subject", "session", "speaker", "id")
+        for field in ("tags", "source", "subject", "session", "speaker", "kind", "entities", "id")
         for value in (None, 5, True, 0.5, b"a")
     ),
+    *(({"pinned": value}, f"pinned is true or false, got {value!r}") for value in ("yes", 1, None, [True])),
+    ({"kind": "rumour"}, "there is no kind 'rumour' of memories; known are factual, episodic"),
+    ({"kind": ["fact", 5]}, "there is no kind 5 of memories"),
+    ({"entities": ["a", ""]}, "an entity is a name, a text that is not empty"),
     ({"tags": {"any": ["a", 5]}}, "a tag must be text, got int: 5"),
     ({"tags": ["a", None]}, "a tag must be text, got NoneType: None"),
     ({"tags": "a,b"}, "contains a comma"),

@@ -121,12 +121,29 @@ async def test_we_read_whole_what_they_remember(theirs: Published, ours: MemoryS
 
 
 async def test_they_read_whole_what_we_remember(theirs: Published, ours: MemoryStore, store_name: str) -> None:
-    id = await ours.remember(**RICH, occurred_at="2023-05-08", metadata={"theirs": "pass over it"})
+    id = await ours.remember(
+        **RICH, occurred_at="2023-05-08", metadata={"theirs": "pass over it"}, kind="rule", entities=["Ada, Countess"]
+    )
 
     [hit] = await theirs.call("recall", store_name, query=AHEAD, reinforce=False, **SCOPE)
     [listed] = (await theirs.call("list", store_name, **SCOPE))["items"]
     assert hit["item"] == listed == members(await ours.get(id))
     assert {name: listed[name] for name in RICH} == RICH
+
+
+async def test_a_pin_is_an_importance_to_them_and_outlives_their_recalls(
+    theirs: Published, ours: MemoryStore, store_name: str
+) -> None:
+    id = await ours.remember(**RICH, kind="rule", entities=["Ada, Countess"])
+    await ours.pin(id)
+    [hit] = await theirs.call("recall", store_name, query=AHEAD, **SCOPE)
+    assert (hit["item"]["id"], hit["item"]["importance"]) == (id, 1)
+    pinned = await ours.get(id)
+    assert pinned is not None
+    assert (pinned.pinned, pinned.access_count, pinned.kind, pinned.entities) == (True, 1, "rule", ["Ada, Countess"])
+    await ours.unpin(id)
+    [listed] = (await theirs.call("list", store_name, **SCOPE))["items"]
+    assert listed["importance"] == RICH["importance"]
 
 
 @pytest.mark.parametrize("importance", [0, 1, 1.0, 0.5, 1e-5, 1e-7, 0.123456789012])

@@ -36,11 +36,9 @@ MIRRORED = (
     record.OCCURRED_AT,
     record.CONTENT,
     record.WORDS,
-    record.KIND,
-    record.ENTITIES,
 )
 """What a generation's records hold beside the vector: what searches narrow by, words among it, and reinforcement does
-not change."""
+not change. What is not here is compared after the memories themselves were read."""
 
 SCHEMA = IndexSchema(
     vector_field=record.VECTOR,

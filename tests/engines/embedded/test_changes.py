@@ -262,6 +262,8 @@ async def test_what_cannot_be_changed_is_refused_and_nothing_is_written(records:
         (RecordChange("1", unions={"vector": b"x"}), "vector"),
         (RecordChange("1", raises={"vector": b"1"}), "not a number"),
         (RecordChange("1", increments={"tags": 1}), "not a number"),
+        (RecordChange("1", newest={"tags": Newest((1,), 4)}), "not a number"),
+        (RecordChange("1", copies={"vector": "note"}), "copied to its vector"),
         (RecordChange("1", expiry=Expiry(0)), "ttl_seconds"),
     ):
         with pytest.raises(InvalidInputError, match=match):

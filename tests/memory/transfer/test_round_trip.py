@@ -39,6 +39,12 @@ ODD = {
         "x-theirs": b"\x00\xff",
         "metadata": b'{ "spaced": 1 }',
         "derived": b"summary",
+        "kind": b"of another time",
+        "entities": b"a%2Cb,%zz",
+        "pinned": b"1e-05",
+        "recent": b"1,2,x",
+        "stability": b"33.5",
+        "supersedes": b"\xff",
     },
     "unicode-\u20ac \U0001f600": {"content": "Straße\u2028\n\x85".encode(), "created_at": b"5", "threadId": b""},
 }
@@ -60,6 +66,8 @@ async def fill(store: MemoryStore, count: int = 700) -> None:
             metadata={"n": n} if n % 5 == 0 else None,
             occurred_at=1_700_000_000_000 + n if n % 7 == 0 else None,
             ttl=1000 + n if n % 4 == 0 else None,
+            kind="rule" if n % 6 == 0 else None,
+            entities=["50%, or so", f"number {n}"] if n % 9 == 0 else None,
         )
         for n in range(count)
     ]

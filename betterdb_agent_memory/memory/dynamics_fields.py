@@ -56,7 +56,8 @@ class MemoryDynamics:
 
     `stability` is the time constant of forgetting in days. `working` and `core` are the two traces of strength as they
     were at `strength_at`. `reliability` is 0 to 1. `recent` are the times of the last four recalls, ascending, kept
-    where the store was asked to. `uses` and `successes` count the outcomes told of it, and those that were good.
+    where the store was asked to. `uses` and `successes` count the outcomes told of it, and those that were good, one
+    that belongs to it in part as a part.
     `supersedes` is the id of the memory that this one replaced; what it says held from `valid_from` to `valid_until`.
     `unpinned_importance` is what a pinned memory's importance will be once it is unpinned.
     """
@@ -68,8 +69,8 @@ class MemoryDynamics:
     strength_at: int | None = None
     reliability: float | None = None
     recent: tuple[int, ...] = ()
-    uses: int = 0
-    successes: int = 0
+    uses: float = 0.0
+    successes: float = 0.0
     supersedes: str | None = None
     valid_from: int | None = None
     valid_until: int | None = None
@@ -149,8 +150,8 @@ _CODECS: Final[tuple[tuple[str, str, Callable[[bytes], Any], Callable[[Any], str
     (STRENGTH_AT, "strength_at", decode_whole, str),
     (RELIABILITY, "reliability", leading_number, number_text),
     (RECENT, "recent", decode_times, encode_times),
-    (USES, "uses", decode_whole, str),
-    (SUCCESSES, "successes", decode_whole, str),
+    (USES, "uses", leading_number, number_text),
+    (SUCCESSES, "successes", leading_number, number_text),
     (SUPERSEDES, "supersedes", decode_text, str),
     (VALID_FROM, "valid_from", decode_whole, str),
     (VALID_UNTIL, "valid_until", decode_whole, str),

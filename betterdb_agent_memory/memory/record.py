@@ -27,8 +27,10 @@ from betterdb_agent_memory.memory.dynamics_fields import (
     PINNED,
     RECENT,
     RECENT_TIMES,
+    RELIABILITY,
     STABILITY,
     STRENGTH_AT,
+    SUCCESSES,
     UNCHANGED,
     WORKING,
     MemoryDynamics,
@@ -36,7 +38,7 @@ from betterdb_agent_memory.memory.dynamics_fields import (
     decode_times,
     encode_dynamics,
 )
-from betterdb_agent_memory.memory.kinds import KINDS
+from betterdb_agent_memory.memory.kinds import DEFAULT_RELIABILITY, KINDS
 from betterdb_agent_memory.memory.scoring.base import Candidates, Need
 from betterdb_agent_memory.memory.spelling import joined_names, number_text, split_names
 from betterdb_agent_memory.memory.times import MAX_TIME_MS
@@ -173,6 +175,7 @@ MAX_LABEL_BYTES = 4_096
 MAX_METADATA_BYTES = 65_536
 MAX_ENTITIES = 64
 MAX_ENTITY_BYTES = 512
+_KIND_RELIABILITY: Final = {kind.encode(): profile.reliability for kind, profile in KINDS.items()}
 _KIND_STABILITY: Final = {kind.encode(): profile.stability_days for kind, profile in KINDS.items()}
 FIRST_VERSION = 1
 """The version of a memory that was never changed; it is not stored."""
@@ -438,6 +441,8 @@ def scoring_candidates(
         last_accessed_at_ms=numbers(LAST_ACCESSED_AT),
         access_count=numbers(ACCESS_COUNT) if "access_count" in needs else np.zeros(len(records)),
         recent_ms=_recent_times(records) if "recent_ms" in needs else None,
+        successes=optional("successes", SUCCESSES),
+        reliability=_trust_left(records) if "reliability" in needs else None,
         stability_days=_stabilities(records) if "stability_days" in needs else None,
         working=optional("working", WORKING),
         core=optional("core", CORE),
@@ -463,6 +468,20 @@ def _stabilities(records: Sequence[Fields]) -> NDArray[np.float64] | None:
     if not any(found):
         return None
     return np.array([math.nan if number is None else number for number in found])
+
+
+def _trust_left(records: Sequence[Fields]) -> NDArray[np.float64] | None:
+    """What is left of the reliability that the kind of each promises, 0 to 1, NaN where nothing is said; None where
+    that is so for all.
+    """
+    if not any(RELIABILITY in fields for fields in records):
+        return None
+    left = []
+    for fields in records:
+        own = leading_number(fields.get(RELIABILITY))
+        promised = _KIND_RELIABILITY.get(fields.get(KIND, b""), DEFAULT_RELIABILITY)
+        left.append(math.nan if own is None else min(max(own / promised, 0.0), 1.0))
+    return np.array(left)
 
 
 def moments_ms(records: Sequence[Fields]) -> NDArray[np.float64]:

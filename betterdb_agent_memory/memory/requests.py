@@ -17,7 +17,7 @@ from betterdb_agent_memory.memory.kinds import MemoryKind
 from betterdb_agent_memory.memory.recalling.question import Reach
 from betterdb_agent_memory.memory.recalling.ranking import RankingRules
 from betterdb_agent_memory.memory.scope import MemoryScope, checked_scope, checked_tags, optional_text, scope_filter
-from betterdb_agent_memory.memory.scoring.choice import ScoringChoice, checked_scoring, model_for
+from betterdb_agent_memory.memory.scoring.choice import ScoringChoice, ScoringParameters, checked_scoring, model_for
 from betterdb_agent_memory.memory.times import MAX_TIME_MS
 from betterdb_agent_memory.memory.where import Where, of_kind
 from betterdb_agent_memory.options import MAX_THRESHOLD, RETRIEVALS, HybridOptions, RecallWeights, Retrieval, is_number
@@ -135,9 +135,11 @@ class RecallRequest:
             scoring=None if scoring is None else checked_scoring(scoring),
         )
 
-    def in_force(self, config: MemoryConfigSnapshot, own_scoring: ScoringChoice, *, clock_ms: int) -> RecallSettings:
+    def in_force(
+        self, config: MemoryConfigSnapshot, own_scoring: ScoringChoice, parameters: ScoringParameters, *, clock_ms: int
+    ) -> RecallSettings:
         """What an argument of the call says, else the live configuration, which may leave scoring to the store's own;
-        `clock_ms` is the time of the clock.
+        a model that is named has the store's `parameters`. `clock_ms` is the time of the clock.
         """
         weights = self.weights or config.weights
         threshold = config.threshold if self.threshold is None else self.threshold
@@ -153,7 +155,7 @@ class RecallRequest:
                 weights=weights,
                 half_life_seconds=config.half_life_seconds,
                 clamps_age=self.now_ms is not None,
-                model=model_for(self.scoring or config.scoring or own_scoring, weights),
+                model=model_for(self.scoring or config.scoring or own_scoring, weights, parameters),
             ),
             reach=Reach(
                 nearest=nearest,

@@ -11,17 +11,17 @@ from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.memory.parts import EVICTIONS
 from betterdb_agent_memory.memory.results import MemoryStats
 from betterdb_agent_memory.memory.verbs.changes import ChangeVerbs
-from betterdb_agent_memory.memory.verbs.consolidate import ConsolidateVerbs
 from betterdb_agent_memory.memory.verbs.forget import ForgetVerbs
 from betterdb_agent_memory.memory.verbs.maintain import MaintainVerbs
 from betterdb_agent_memory.memory.verbs.pin import PinVerbs
 from betterdb_agent_memory.memory.verbs.prompt import PromptVerbs
 from betterdb_agent_memory.memory.verbs.remember import RememberVerbs
+from betterdb_agent_memory.memory.verbs.workplace import WorkplaceVerbs
 
 _log = logging.getLogger(__name__)
 
 
-class MemoryStore(RememberVerbs, PinVerbs, PromptVerbs, ForgetVerbs, ConsolidateVerbs, MaintainVerbs, ChangeVerbs):
+class MemoryStore(RememberVerbs, PinVerbs, PromptVerbs, ForgetVerbs, WorkplaceVerbs, MaintainVerbs, ChangeVerbs):
     """Long-term memory under one name: remember, recall, list, forget.
 
     `client` is a `valkey.asyncio` or `redis.asyncio` client, or an engine of this library; it stays
@@ -31,11 +31,12 @@ class MemoryStore(RememberVerbs, PinVerbs, PromptVerbs, ForgetVerbs, Consolidate
     `weights` default to 0.6 similarity, 0.25 recency, 0.15 importance with a half-life of
     604,800 s; `max_items_per_scope` to no limit. `reinforcement` says when recalled memories
     are touched: "immediate" (before recall returns) or "deferred"; with `recent_accesses` they keep the times of their
-    last four recalls. `consolidation` sets label and
-    importance of facts. How recall finds and orders memories (docs/recall.md): `retrieval`, "vector" or "hybrid", which
-    looks at words, dates and persons as well; its weights `hybrid`, the `language` of the memories, `exact` with its
-    `exact_budget`, `diversity`, `reranker` with its `rerank_depth`. `next_embed_fn` is the model that the store is to
-    be moved to: see `migration`.
+    last four recalls. `consolidation` sets label and importance of facts. `scoring` is the model by which recalls
+    are ranked, `scoring_parameters` what those models are made of that are chosen by name (docs/dynamics.md). How
+    recall finds and orders memories (docs/recall.md): `retrieval`, "vector" or "hybrid", which looks at words,
+    dates and persons as well; its weights `hybrid`, the `language` of the memories, `exact` with its
+    `exact_budget`, `diversity`, `reranker` with its `rerank_depth`. `next_embed_fn` is the model that the store is
+    to be moved to: see `migration`.
     `change_feed` has every change of a memory told in a log, from the first write on: see `changes`.
     `analytics` is accepted as published and means nothing: no usage data is collected, whatever its value.
     `on_use` is called within each call that reaches the index, before work in the background begins.

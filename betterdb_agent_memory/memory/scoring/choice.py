@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from betterdb_agent_memory.errors import ConfigurationError, InvalidInputError
-from betterdb_agent_memory.memory.scoring.activation import Activation
+from betterdb_agent_memory.memory.scoring.activation import DEFAULT_ACTIVATION, Activation, ActivationParameters
 from betterdb_agent_memory.memory.scoring.base import ScoringModel
-from betterdb_agent_memory.memory.scoring.chain import Chain
-from betterdb_agent_memory.memory.scoring.retrievability import Retrievability
+from betterdb_agent_memory.memory.scoring.chain import DEFAULT_CHAIN, Chain, ChainParameters
+from betterdb_agent_memory.memory.scoring.retrievability import Retrievability, StabilityParameters
 from betterdb_agent_memory.options import SCORINGS, RecallWeights, Scoring
 
 ScoringChoice: TypeAlias = Scoring | ScoringModel
 """A name, for the model as it comes, weighed by the weights in force; or a model, which brings its own."""
 
 COMPOSITE: Final[Scoring] = "composite"
+
+
+_DEFAULT_STABILITY: Final = StabilityParameters()
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringParameters:
+    """What the models are made of that are chosen by name: those of a preset of dynamics, or the defaults."""
+
+    activation: ActivationParameters = DEFAULT_ACTIVATION
+    chain: ChainParameters = DEFAULT_CHAIN
+    stability: StabilityParameters = _DEFAULT_STABILITY
+
+
+DEFAULT_SCORING_PARAMETERS: Final = ScoringParameters()
 
 
 def checked_scoring(value: object) -> ScoringChoice:
@@ -45,12 +61,18 @@ def configured_scoring(value: object) -> ScoringChoice:
         raise ConfigurationError(str(error)) from None
 
 
-def model_for(choice: ScoringChoice, weights: RecallWeights) -> ScoringModel | None:
-    """The model of a choice; None for the composite by its name, which needs none."""
+def model_for(
+    choice: ScoringChoice, weights: RecallWeights, parameters: ScoringParameters = DEFAULT_SCORING_PARAMETERS
+) -> ScoringModel | None:
+    """The model of a choice, by its name with these weights and parameters; None for the composite by its name, which
+    needs none.
+    """
     if not isinstance(choice, str):
         return choice
     if choice == "activation":
-        return Activation()
+        return Activation(parameters.activation)
     if choice == "chain":
-        return Chain(weights=weights)
-    return Retrievability(weights=weights) if choice == "retrievability" else None
+        return Chain(parameters.chain, weights=weights)
+    if choice == "retrievability":
+        return Retrievability(base_days=parameters.stability.base_days, weights=weights)
+    return None

@@ -211,7 +211,7 @@ class RecallVerbs(StoreParts):
         self, space: VectorSpace, vector: bytes, text: str, request: RecallRequest, span: Span
     ) -> builtins.list[MemoryHit]:
         clock_ms = self._clock()
-        settings = request.in_force(self._config_for(space), self._scoring, clock_ms=clock_ms)
+        settings = request.in_force(self._config_for(space), self._scoring, self._scoring_parameters, clock_ms=clock_ms)
         question = await self._recaller.question(vector, text, settings)
         found = await self._searcher.ask(
             space,

@@ -7,12 +7,14 @@ from typing import Any, Final
 
 from betterdb_agent_memory.dynamics.maintenance import Replay
 from betterdb_agent_memory.errors import InvalidInputError
+from betterdb_agent_memory.leasing import LEASE_SECONDS
 from betterdb_agent_memory.memory.recalling.explaining import MemoryHit
 from betterdb_agent_memory.memory.record import checked_id
 from betterdb_agent_memory.memory.scope import MemoryScope, checked_scope
 from betterdb_agent_memory.options import is_number
 
 MAX_DAYS: Final = 36_500.0
+MAINTENANCE_LEASE_SECONDS: Final = LEASE_SECONDS
 
 
 def id_of(hit: MemoryHit | str) -> str:

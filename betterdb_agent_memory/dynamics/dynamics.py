@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.dynamics.arguments import (
+    MAINTENANCE_LEASE_SECONDS,
     check_conduct,
     checked_days,
     checked_hits,
@@ -36,7 +37,6 @@ from betterdb_agent_memory.dynamics.state import OUTCOMES, OUTCOMES_THOUSANDTHS,
 from betterdb_agent_memory.dynamics.teaching import OutcomeResult, teach
 from betterdb_agent_memory.engines.base import Row
 from betterdb_agent_memory.errors import ConfigurationError, InvalidInputError
-from betterdb_agent_memory.leasing import LEASE_SECONDS
 from betterdb_agent_memory.memory.drafts import checked_content
 from betterdb_agent_memory.memory.figures import figures_of_items, figures_of_rows
 from betterdb_agent_memory.memory.progress import ProgressFn
@@ -48,7 +48,6 @@ from betterdb_agent_memory.memory.times import MAX_TIME_MS
 from betterdb_agent_memory.memory.workplace import Workplace
 from betterdb_agent_memory.options import DEFAULT_MAX_CONTENT_BYTES, is_number
 
-DEFAULT_WAIT_SECONDS: Final = 0.0
 _OVERFETCH: Final = 4
 """Hits of which those are chosen that are believed enough."""
 
@@ -195,8 +194,8 @@ class Dynamics:
         forget_below: float | None = None,
         replay: Replay | None = None,
         dry_run: bool = False,
-        wait_seconds: float = DEFAULT_WAIT_SECONDS,
-        lease_seconds: float = LEASE_SECONDS,
+        wait_seconds: float = 0.0,
+        lease_seconds: float = MAINTENANCE_LEASE_SECONDS,
         on_progress: ProgressFn | None = None,
     ) -> MaintenanceResult:
         """All that should be done now and then, as one call for a scheduler; once a day is enough.
@@ -224,8 +223,8 @@ class Dynamics:
         days: float = 0.0,
         forget_below: float | None = None,
         dry_run: bool = False,
-        wait_seconds: float = DEFAULT_WAIT_SECONDS,
-        lease_seconds: float = LEASE_SECONDS,
+        wait_seconds: float = 0.0,
+        lease_seconds: float = MAINTENANCE_LEASE_SECONDS,
         on_progress: ProgressFn | None = None,
     ) -> MaintenanceResult:
         """Look `days` (0 to 36,500) ahead, and forget what will have faded by then if nobody uses it.
@@ -242,8 +241,8 @@ class Dynamics:
         threshold: float | None = None,
         *,
         dry_run: bool = False,
-        wait_seconds: float = DEFAULT_WAIT_SECONDS,
-        lease_seconds: float = LEASE_SECONDS,
+        wait_seconds: float = 0.0,
+        lease_seconds: float = MAINTENANCE_LEASE_SECONDS,
         on_progress: ProgressFn | None = None,
     ) -> MaintenanceResult:
         """Delete memories with less strength than `threshold` (the chain's `forget_below`), but no pinned ones.
@@ -263,8 +262,8 @@ class Dynamics:
         replay: Replay | None = None,
         *,
         dry_run: bool = False,
-        wait_seconds: float = DEFAULT_WAIT_SECONDS,
-        lease_seconds: float = LEASE_SECONDS,
+        wait_seconds: float = 0.0,
+        lease_seconds: float = MAINTENANCE_LEASE_SECONDS,
         on_progress: ProgressFn | None = None,
     ) -> MaintenanceResult:
         """Go through weak memories that are important again, as in sleep: worth a share of a use each.
@@ -279,8 +278,8 @@ class Dynamics:
         factor: float | None = None,
         *,
         dry_run: bool = False,
-        wait_seconds: float = DEFAULT_WAIT_SECONDS,
-        lease_seconds: float = LEASE_SECONDS,
+        wait_seconds: float = 0.0,
+        lease_seconds: float = MAINTENANCE_LEASE_SECONDS,
         on_progress: ProgressFn | None = None,
     ) -> MaintenanceResult:
         """Multiply all strengths with `factor` (above 0, at most 1); by default with what brings their mean down to

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from time import monotonic
 
 import numpy as np
 
@@ -22,6 +24,7 @@ from betterdb_agent_memory.memory.scoring.chain import Traces
 from betterdb_agent_memory.memory.workplace import Workplace
 
 _ATTEMPTS = 5
+_SLICE = 16
 _DOWNSCALING = "downscale by "
 _LONGEST_PAUSE_MS = 86_400_000
 """A pass that broke off longer ago than a day is not gone on with: much has changed since."""
@@ -91,16 +94,15 @@ class Maintenance:
         result = result.plus(**decided.counts)
         if self._lease is None:
             return result.plus(forgotten=len(decided.forget), replayed=len(decided.replay))
-        self._lease.check()
-        if decided.forget:
-            faded = [rows[place] for place in decided.forget]
+        async for places in self._slices(decided.forget):
+            faded = [rows[place] for place in places]
             deleted = await self._workplace.forget(
-                [row.id for row in faded], [seen(row.fields, USE_FIELDS) for row in faded], self._lease.fence
+                [row.id for row in faded], [seen(row.fields, USE_FIELDS) for row in faded], self._fence()
             )
             result = result.plus(forgotten=sum(deleted), used_kept=len(deleted) - sum(deleted))
-        if decided.replay:
-            changes = traces_written(rows, decided.replayed, decided.replay, self._now_ms)
-            outcomes = await self._workplace.change(changes, self._lease.fence)
+        async for places in self._slices(decided.replay):
+            changes = traces_written(rows, decided.replayed, places, self._now_ms)
+            outcomes = await self._workplace.change(changes, self._fence())
             # One that was taught something meanwhile needs no replay.
             result = result.plus(replayed=sum(outcome is Outcome.CHANGED for outcome in outcomes))
         return result
@@ -114,20 +116,32 @@ class Maintenance:
         if unfinished is not None:
             now_ms, after, result = unfinished.now_ms, unfinished.after, unfinished.result
         async for rows in self._workplace.walk(after=after):
-            waiting: Sequence[Row] = rows
-            for _ in range(_ATTEMPTS):
-                changes = await off_loop(len(waiting), self._scaled, waiting, factor, now_ms)
-                outcomes = await self._workplace.change(changes, self._fence())
-                refused = [
-                    change.id for change, outcome in zip(changes, outcomes, strict=True) if outcome is Outcome.REFUSED
-                ]
-                if not refused:
-                    break
-                waiting = await self._workplace.read(refused)
+            async for places in self._slices(range(len(rows))):
+                await self._scale_rows([rows[place] for place in places], factor, now_ms)
             result = result.plus(looked_at=len(rows))
             await self._note(f"{_DOWNSCALING}{factor!r}", rows, result, 0.0, now_ms=now_ms)
             self._tell("downscaling", result.looked_at)
         await self._finished()
+
+    async def _scale_rows(self, rows: Sequence[Row], factor: float, now_ms: int) -> None:
+        waiting = rows
+        for _ in range(_ATTEMPTS):
+            changes = self._scaled(waiting, factor, now_ms)
+            outcomes = await self._workplace.change(changes, self._fence())
+            found = zip(changes, outcomes, strict=True)
+            refused = [change.id for change, outcome in found if outcome is Outcome.REFUSED]
+            if not refused:
+                return
+            waiting = await self._workplace.read(refused)
+
+    async def _slices(self, places: Sequence[int]) -> AsyncIterator[Sequence[int]]:
+        """What is written a few at a time, with as long for others in between as it took: a server works through one
+        request before it looks at the next one's, and takes each memory that is written into its index anew.
+        """
+        for start in range(0, len(places), _SLICE):
+            began = monotonic()
+            yield places[start : start + _SLICE]
+            await asyncio.sleep(monotonic() - began)
 
     def _scaled(self, rows: Sequence[Row], factor: float, now_ms: int) -> list[RecordChange]:
         figures = figures_of_rows(rows)

@@ -14,6 +14,7 @@ from betterdb_agent_memory.apps.cli import (
     changing,
     configuring,
     demonstration,
+    dynamics,
     evaluating,
     following,
     forgetting,
@@ -69,7 +70,7 @@ def session(
 
 
 _MODULES: Final = (
-    *(changing, asking, configuring, forgetting, following, keeping, pinning, transferring),
+    *(changing, asking, configuring, forgetting, following, keeping, pinning, dynamics, transferring),
     *(calibrating, evaluating, demonstration),
 )
 for _module in _MODULES:

@@ -4,7 +4,9 @@
     python -m benchmarks.capacity --caps 20 1000 --writes 50
     python -m benchmarks.capacity --published .peers/betterdb-0.7.0
 
-A Valkey with RediSearch is started for each run. The scope is full when the processes begin. Columns:
+A Valkey with RediSearch is started for each run. The scope is full when the processes begin. `ours` has the limit,
+`uncapped` has none, `floor` has none either, but a bare DEL of one memory behind each write: what any way of keeping a
+scope at its size costs. What one writer pays, on a file as well: `benchmarks.capacity_steady`. Columns:
 
 left          memories in the scope when all processes have ended
 wrong         memories that left though others, worth less, stayed, and the other way round: against an oracle that
@@ -31,11 +33,10 @@ from typing import Any
 import numpy as np
 import valkey
 
-from benchmarks.capacity_worker import DIMENSIONS
+from benchmarks.capacity_worker import DIMENSIONS, WORKERS
 from tests.servers import ValkeyServer
 
 ROOT = Path(__file__).resolve().parent.parent
-PROCESSES = 8
 NAME = "capacity"
 RECENCY, IMPORTANCE, HALF_LIFE_SECONDS = 0.25, 0.15, 604_800
 GROUP = "1:t--"
@@ -49,7 +50,7 @@ class Run:
     cap: int
     writes: int
     left: int
-    wrong: int
+    wrong: int | None
     evictions: int
     expected_evictions: int
     kept_count: int | None
@@ -103,7 +104,7 @@ def run(label: str, package: Path, cap: int, full: int, writes: int) -> Run:
         _ended([_started([*command, NAME, "0", "99", "0"], environment)])
         there = fill(client, full)
         processes = [
-            _started([*command, NAME, str(cap), str(worker), str(writes)], environment) for worker in range(PROCESSES)
+            _started([*command, NAME, str(cap), str(worker), str(writes)], environment) for worker in range(WORKERS)
         ]
         cpu, began = _cpu(client), perf_counter()
         reports = _ended(processes)
@@ -118,7 +119,7 @@ def run(label: str, package: Path, cap: int, full: int, writes: int) -> Run:
     written = {id: importance for report in reports for id, importance in report["written"].items()}
     everything = dict(there) | {id: (importance, accessed.get(id, now_ms)) for id, importance in written.items()}
     took = [seconds for report in reports for seconds in report["took"]]
-    excess = len(everything) - (cap or len(everything))
+    excess = len(everything) - (cap if cap > 0 else len(everything))
     protected = {last.decode()} if last else set()
     ordered = sorted(
         (id for id in everything if id not in protected),
@@ -130,7 +131,7 @@ def run(label: str, package: Path, cap: int, full: int, writes: int) -> Run:
         cap,
         len(written),
         len(left),
-        len(left ^ should_stay) // 2,
+        len(left ^ should_stay) // 2 if cap >= 0 else None,
         int(stats or 0),
         len(everything) - len(left),
         None if kept is None else int(kept),
@@ -174,9 +175,10 @@ def show(runs: Sequence[Run]) -> None:
     )
     for one in runs:
         counted = f"{one.evictions}/{one.expected_evictions}"
-        kept = "-" if one.kept_count is None else str(one.kept_count)
+        kept, wrong = ("-" if number is None else str(number) for number in (one.kept_count, one.wrong))
+        cap = one.cap if one.cap > 0 else "-"
         print(
-            f"{one.label:<12}{one.cap or '-':>7}{one.writes:>8}{one.left:>7}{one.wrong:>7}{counted:>16}{kept:>8}"
+            f"{one.label:<12}{cap:>7}{one.writes:>8}{one.left:>7}{wrong:>7}{counted:>16}{kept:>8}"
             f"{one.mean_ms:>9.2f}{one.p99_ms:>9.1f}{one.server_ms:>11.2f}{one.seconds:>9.1f}"
         )
 
@@ -193,6 +195,7 @@ def main() -> None:
         writes = arguments.writes or (100 if cap < 1_000 else 500)
         runs.append(run("ours", ROOT, cap, cap, writes))
         runs.append(run("uncapped", ROOT, 0, cap, writes))
+        runs.append(run("floor", ROOT, -cap, cap, writes))
         if arguments.published is not None:
             runs.append(
                 run("published", arguments.published.resolve(), cap, cap, writes if cap < 1_000 else writes // 25)

@@ -4,11 +4,12 @@
     python -m benchmarks.paused_worker --rounds 20 --seed 4
     python -m benchmarks.paused_worker --file
 
-Each round starts a process that consolidates a scope, or evicts from a full one, and stops it with SIGSTOP at some
-moment of that. Its lease runs out, this process does the work, and the other one goes on (SIGCONT). Then each memory
-that went in must have come out exactly once: it is still there, or in one summary; and of a full scope exactly those
-must have left that an oracle names. Prints what became of the stopped ones, and ends with status 1 at the first
-double or lost write.
+Each round starts a process that consolidates a scope, evicts from a full one, or changes the embedding model, and
+stops it with SIGSTOP at some moment of that. Its lease runs out, this process does the work, and the other one goes on
+(SIGCONT). Then each memory that went in must have come out exactly once: it is still there, or in one summary. Of a
+full scope exactly those must have left that an oracle names. After a change of models each memory must have the next
+model's vector of its content, those included that were written and changed meanwhile. Prints what became of the stopped
+ones, and ends with status 1 at the first double or lost write.
 """
 
 from __future__ import annotations
@@ -23,14 +24,18 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+from benchmarks import paused_migration
 from betterdb_agent_memory import LeaseLostError, MemoryItem, MemoryListOptions, MemoryStore
 from betterdb_agent_memory.engines import open_engine
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.memory import evicting
+from betterdb_agent_memory.memory.generations import migration
 from betterdb_agent_memory.memory.victims import EvictionCandidate, select_victims
 from betterdb_agent_memory.options import CONTRACT_WEIGHTS, DEFAULT_HALF_LIFE_SECONDS
 from tests.embedding import embed
@@ -78,18 +83,98 @@ async def remember(store: MemoryStore, begun: Callable[[], None] = lambda: None)
     return "remembered"
 
 
-WORK = {"consolidate": (consolidate, None), "remember": (remember, CAP)}
+async def fill(engine: Engine, name: str, chance: random.Random, count: int) -> dict[str, float]:
+    """Memories to be worked on: what each is worth, by id."""
+    worth = {f"old-{number}": round(chance.random(), 3) for number in range(count)}
+    filler = store_on(engine, name)
+    await filler.remember_many(
+        [{"content": f"text {id}", "id": id, "importance": value} for id, value in worth.items()], namespace="n"
+    )
+    await filler.close()
+    return worth
+
+
+async def check(engine: Engine, name: str, worth: dict[str, float], *, evicted: bool) -> None:
+    """Compare what is there by now with what was there before."""
+    reader = store_on(engine, name)
+    items: list[MemoryItem] = []
+    while page := (await reader.list(MemoryListOptions(namespace="n", limit=100, offset=len(items)))).items:
+        items += page
+    evictions = (await reader.stats()).evictions
+    await reader.close()
+    if evicted:
+        _check_eviction(worth, items, evictions)
+    else:
+        _check_summaries(worth, items)
+
+
+async def check_model(engine: Engine, name: str, contents: dict[str, str]) -> None:
+    """Every memory has the vector of its content, by the next model."""
+    if said := await paused_migration.problem(engine, name, contents):
+        raise WrittenTwiceOrLostError(said)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Work that is stopped: `does` it, on a `store` made for it; `fill` prepares it, and `check` compares what came of
+    it with what `fill` has returned. `meanwhile` is written while it stands still.
+    """
+
+    store: Callable[[Engine, str], MemoryStore]
+    fill: Callable[[Engine, str, random.Random], Awaitable[Any]]
+    does: Callable[..., Awaitable[str]]
+    check: Callable[[Engine, str, Any], Awaitable[None]]
+    longest_seconds: float
+    meanwhile: Callable[[MemoryStore, Any], Awaitable[None]] | None = None
+
+
+KINDS = {
+    "consolidate": Kind(
+        store=store_on,
+        fill=lambda engine, name, chance: fill(engine, name, chance, SOURCES),
+        does=consolidate,
+        check=lambda engine, name, before: check(engine, name, before, evicted=False),
+        longest_seconds=0.06,
+    ),
+    "remember": Kind(
+        store=lambda engine, name: store_on(engine, name, CAP),
+        fill=lambda engine, name, chance: fill(engine, name, chance, 3 * CAP),
+        does=remember,
+        check=lambda engine, name, before: check(engine, name, before, evicted=True),
+        longest_seconds=0.03,
+    ),
+    "migrate": Kind(
+        store=paused_migration.store_on,
+        fill=paused_migration.fill,
+        does=paused_migration.change_model,
+        check=check_model,
+        longest_seconds=1.6,
+        meanwhile=paused_migration.write_meanwhile,
+    ),
+}
+
+IN_SHORT = (
+    (evicting, "LEASE_SECONDS", LEASE_SECONDS),
+    (migration, "_LEASE_SECONDS", LEASE_SECONDS),
+    *paused_migration.IN_SHORT,
+)
+"""What both processes go by in these rounds: modules, names and seconds."""
+
+
+def hurry() -> None:
+    """Let this process go by `IN_SHORT`."""
+    for module, name, seconds in IN_SHORT:
+        setattr(module, name, seconds)
 
 
 async def work(url: str, name: str, kind: str) -> None:
     """What the stopped process does."""
-    evicting.LEASE_SECONDS = LEASE_SECONDS
+    hurry()
     engine = open_engine(url)
-    does, cap = WORK[kind]
-    store = store_on(engine, name, cap)
+    store = KINDS[kind].store(engine, name)
     await store.ensure_index()
     try:
-        outcome = await does(store, lambda: print(json.dumps("begun"), flush=True))
+        outcome = await KINDS[kind].does(store, lambda: print(json.dumps("begun"), flush=True))
     except LeaseLostError:
         outcome = "refused"
     await store.close()
@@ -104,14 +189,10 @@ async def one_round(engine: Engine, url: str, kind: str, pause_after: float) -> 
         WrittenTwiceOrLostError: something was written twice, or lost.
     """
     name = f"paused{uuid4().hex[:12]}"
-    does, cap = WORK[kind]
-    filler, store = store_on(engine, name), store_on(engine, name, cap)
-    await filler.ensure_index()
-    chance = random.Random(pause_after)
-    before = {f"old-{number}": round(chance.random(), 3) for number in range(SOURCES if cap is None else 3 * CAP)}
-    await filler.remember_many(
-        [{"content": f"text {id}", "id": id, "importance": value} for id, value in before.items()], namespace="n"
-    )
+    what = KINDS[kind]
+    store = what.store(engine, name)
+    await store.ensure_index()
+    before = await what.fill(engine, name, random.Random(pause_after))
     process = subprocess.Popen(  # noqa: ASYNC220 - starting it is a moment
         [sys.executable, "-m", "benchmarks.paused_worker", "--work", kind, "--url", url, "--name", name],
         stdout=subprocess.PIPE,
@@ -122,7 +203,7 @@ async def one_round(engine: Engine, url: str, kind: str, pause_after: float) -> 
         await asyncio.to_thread(process.stdout.readline)
         await asyncio.sleep(pause_after)
         os.kill(process.pid, signal.SIGSTOP)
-        ours = asyncio.create_task(_done(does, store))
+        ours = asyncio.create_task(_done(what, store, before))
         # One that was stopped while it held the lock of a file keeps everybody waiting, whatever leases say.
         await asyncio.wait([ours], timeout=4 * LEASE_SECONDS)
         os.kill(process.pid, signal.SIGCONT)
@@ -133,22 +214,17 @@ async def one_round(engine: Engine, url: str, kind: str, pause_after: float) -> 
         process.stdout.close()
         await asyncio.to_thread(process.wait)
     await store.close()
-    items: list[MemoryItem] = []
-    while page := (await filler.list(MemoryListOptions(namespace="n", limit=100, offset=len(items)))).items:
-        items += page
-    if cap is None:
-        _check_summaries(before, items)
-    else:
-        _check_eviction(before, items, (await filler.stats()).evictions)
-    await filler.close()
+    await what.check(engine, name, before)
     return str(outcome)
 
 
-async def _done(does: Callable[[MemoryStore], Awaitable[str]], store: MemoryStore) -> str:
+async def _done(what: Kind, store: MemoryStore, before: Any) -> str:
     """Do the work, once more where a lock has kept us waiting for longer than our lease."""
+    if what.meanwhile is not None:
+        await what.meanwhile(store, before)
     while True:
         try:
-            return await does(store)
+            return await what.does(store)
         except LeaseLostError:
             continue
 
@@ -185,15 +261,15 @@ def _check_eviction(before: dict[str, float], items: list[MemoryItem], evictions
         raise WrittenTwiceOrLostError("others have left than those that are worth least")
 
 
-async def run(url: str, rounds: int, seed: int) -> Counter[str]:
-    """All rounds, half of each kind; how often which outcome was."""
+async def run(url: str, rounds: int, seed: int, kinds: Sequence[str]) -> Counter[str]:
+    """All rounds, one kind after the other; how often which outcome was."""
     chance = random.Random(seed)
     engine = open_engine(url)
-    evicting.LEASE_SECONDS = LEASE_SECONDS
+    hurry()
     outcomes: Counter[str] = Counter()
     for number in range(rounds):
-        kind = "consolidate" if number % 2 == 0 else "remember"
-        pause_after = chance.random() * (0.06 if kind == "consolidate" else 0.03)
+        kind = kinds[number % len(kinds)]
+        pause_after = chance.random() * KINDS[kind].longest_seconds
         outcome = await one_round(engine, url, kind, pause_after)
         outcomes[f"{kind}: {outcome}"] += 1
         print(f"round {number + 1}: {kind} stopped after {1000 * pause_after:.1f} ms: {outcome}", flush=True)
@@ -206,20 +282,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--kind", choices=list(KINDS), help="only this kind of work")
     parser.add_argument("--file", action="store_true", help="on a file instead of a server")
-    parser.add_argument("--work", choices=list(WORK), help=argparse.SUPPRESS)
+    parser.add_argument("--work", choices=list(KINDS), help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
     parser.add_argument("--name", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
         asyncio.run(work(arguments.url, arguments.name, arguments.work))
         return
+    kinds = [arguments.kind] if arguments.kind else list(KINDS)
     if arguments.file:
         with tempfile.TemporaryDirectory() as folder:
-            outcomes = asyncio.run(run(str(Path(folder) / "memories.db"), arguments.rounds, arguments.seed))
+            outcomes = asyncio.run(run(str(Path(folder) / "memories.db"), arguments.rounds, arguments.seed, kinds))
     else:
         with ValkeyServer() as server:
-            outcomes = asyncio.run(run(server.url, arguments.rounds, arguments.seed))
+            outcomes = asyncio.run(run(server.url, arguments.rounds, arguments.seed, kinds))
     print(f"\n{arguments.rounds} rounds: nothing written twice, nothing lost")
     for outcome, times in sorted(outcomes.items()):
         print(f"{times:>5}  {outcome}")

@@ -187,6 +187,7 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.memory.where import Speaker as Speaker
     from betterdb_agent_memory.memory.where import Subject as Subject
     from betterdb_agent_memory.memory.where import Tag as Tag
+    from betterdb_agent_memory.near_cache import NearCacheStatistics as NearCacheStatistics
     from betterdb_agent_memory.options import AgentCacheOptions as AgentCacheOptions
     from betterdb_agent_memory.options import AgentMemoryConfig as AgentMemoryConfig
     from betterdb_agent_memory.options import AgentMemoryOptions as AgentMemoryOptions
@@ -207,6 +208,7 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.options import MemoryStoreClient as MemoryStoreClient
     from betterdb_agent_memory.options import MemoryTelemetryOptions as MemoryTelemetryOptions
     from betterdb_agent_memory.options import ModelCost as ModelCost
+    from betterdb_agent_memory.options import NearCacheOptions as NearCacheOptions
     from betterdb_agent_memory.options import RecallWeights as RecallWeights
     from betterdb_agent_memory.options import TelemetryOptions as TelemetryOptions
     from betterdb_agent_memory.options import TenantLimits as TenantLimits
@@ -221,6 +223,7 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.telemetry import MemoryMetrics as MemoryMetrics
     from betterdb_agent_memory.telemetry import MemoryTelemetry as MemoryTelemetry
     from betterdb_agent_memory.telemetry import create_memory_telemetry as create_memory_telemetry
+    from betterdb_agent_memory.tenants.deletion import DeletedTenant as DeletedTenant
     from betterdb_agent_memory.tenants.tenant import Tenant as Tenant
     from betterdb_agent_memory.tenants.tenants import Tenants as Tenants
     from betterdb_agent_memory.tenants.tenants import TenantStatus as TenantStatus
@@ -305,18 +308,20 @@ _PLACES: Final = {
         "AccessCount CreatedAt Entity Id Importance Kind LastAccessedAt MemoryFilter OccurredAt Pinned Session Source "
         "Speaker Subject Tag"
     ),
+    "near_cache": "NearCacheStatistics",
     "options": (
         "AgentCacheOptions AgentMemoryConfig AgentMemoryOptions AgentMemoryRecallConfig Analytics AnalyticsOptions "
         "CacheOptions ChangeFeedOptions ConfigRefreshOptions ConsolidationConfig DeferredReinforcement "
         "DiscoveryOptions EmbeddingCacheOptions HybridOptions MemoryConfigRefreshConfig MemoryDiscoveryConfig "
-        "MemoryOptions MemoryStoreClient MemoryTelemetryOptions ModelCost RecallWeights TelemetryOptions "
-        "TenantLimits TenantsOptions TierDefaults"
+        "MemoryOptions MemoryStoreClient MemoryTelemetryOptions ModelCost NearCacheOptions RecallWeights "
+        "TelemetryOptions TenantLimits TenantsOptions TierDefaults"
     ),
     "rerankers.base": "RerankFn Reranker",
     "rerankers.function": "FunctionReranker",
     "rerankers.named": "reranker_from_name",
     "telemetry": "DEFAULT_METRICS_PREFIX DEFAULT_TRACER_NAME MemoryMetrics MemoryTelemetry create_memory_telemetry",
     "tenants.tenant": "Tenant",
+    "tenants.deletion": "DeletedTenant",
     "tenants.tenants": "TenantStatus Tenants",
 }
 """Every public name, by the module that has it. The imports above tell type checkers the same."""

@@ -74,7 +74,9 @@ class AgentMemory(Caches):
                 "for a URL use AgentMemory.open(url)"
             )
         engine = engine_for(options.client)
-        caches = CacheOptions.of(options).model_copy(update={"embeddings": options.embeddings})
+        caches = CacheOptions.of(options).model_copy(
+            update={"embeddings": options.embeddings, "session_near_cache": options.session_near_cache}
+        )
         tiers = CacheTiers(engine, options.name, caches, clock=system_clock)
         published, recall, registry = options.memory, options.memory.recall, options.telemetry.registry
         self._wire(
@@ -87,6 +89,7 @@ class AgentMemory(Caches):
             weights=recall.weights if recall else None,
             half_life_seconds=recall.half_life_seconds if recall else None,
             max_items_per_scope=published.max_items_per_scope,
+            limit_by_tags=published.limit_by_tags,
             discovery=published.discovery,
             config_refresh=published.config_refresh,
             consolidation=published.consolidation,
@@ -94,6 +97,7 @@ class AgentMemory(Caches):
             cache_options=caches,
             tenants=options.tenants,
             change_feed=published.change_feed,
+            near_cache=published.near_cache,
         )
 
     @classmethod
@@ -149,6 +153,7 @@ class AgentMemory(Caches):
             weights=options.weights or TIE_BREAKER_WEIGHTS,
             half_life_seconds=options.half_life_seconds or TIE_BREAKER_HALF_LIFE_SECONDS,
             max_items_per_scope=options.max_items_per_scope,
+            limit_by_tags=options.limit_by_tags,
             discovery=on_server if options.discovery is None else options.discovery,
             config_refresh=options.config_refresh,
             consolidation=options.consolidation,
@@ -167,6 +172,7 @@ class AgentMemory(Caches):
             rerank_depth=options.rerank_depth,
             max_content_bytes=options.max_content_bytes,
             change_feed=options.change_feed,
+            near_cache=options.near_cache,
             clock=clock,
             cache_options=caches,
             tenants=tenants,

@@ -94,6 +94,8 @@ class MemoryMetrics:
     config_values_ignored: Counter
     changes_read: Counter
     changes_missed: Counter
+    near_cache_lookups: Counter
+    near_cache_dropped: Counter
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,8 @@ class CacheMetrics:
     single_flight: Counter
     ignored_parameters: Counter
     background_failures: Counter
+    near_cache_lookups: Counter
+    near_cache_dropped: Counter
 
 
 def failed(span: Span, error: BaseException, *, capture_content: bool) -> None:
@@ -321,6 +325,12 @@ def create_memory_telemetry(options: MemoryTelemetryOptions | None = None) -> Me
         ),
         changes_read=counter("changes_read_total", "Changes handed to readers of the feed", ("store_name", "kind")),
         changes_missed=counter("changes_missed_total", "Changes that were trimmed before a reader came to them"),
+        near_cache_lookups=counter(
+            "near_cache_lookups_total", "Recalls looked for in the near-cache, by result", ("store_name", "result")
+        ),
+        near_cache_dropped=counter(
+            "near_cache_dropped_total", "Answers dropped from the near-cache, by cause", ("store_name", "why")
+        ),
     )
     tracer = trace.get_tracer(options.tracer_name or DEFAULT_TRACER_NAME)
     return MemoryTelemetry(tracer, metrics, options.capture_content)
@@ -363,6 +373,12 @@ def create_cache_telemetry(options: TelemetryOptions | None = None) -> CacheTele
             "ignored_parameters_total", "Requests with a parameter that the shared key leaves out", "parameter"
         ),
         background_failures=counter("background_failures_total", "Best-effort work that failed, by kind", "work"),
+        near_cache_lookups=counter(
+            "session_near_lookups_total", "Reads of sessions looked for in the near-cache, by result", "result"
+        ),
+        near_cache_dropped=counter(
+            "session_near_dropped_total", "Session values dropped from the near-cache, by cause", "why"
+        ),
     )
     tool_names, models, parameters = _label_values(registry)
     return CacheTelemetry(

@@ -12,6 +12,7 @@ from typing import Any
 import valkey
 
 from tests.servers import ValkeyServer, free_port, server_binary
+from tests.tls import Certificates, MixedTerminator
 
 SLOTS = 16_384
 PRIMARIES = 3
@@ -41,17 +42,31 @@ def tell(server: ValkeyServer, *command: Any) -> Any:
 
 
 class ValkeyCluster:
-    """`with ValkeyCluster() as cluster:` starts the nodes, gives them slots and replicas, and ends them again."""
+    """`with ValkeyCluster() as cluster:` starts the nodes, gives them slots and replicas, and ends them again.
 
-    def __init__(self, *, arguments: tuple[str, ...] = ()) -> None:
+    With `certificates` each has a terminator in `terminators`, in front of it, whose port is the one that all are told.
+    """
+
+    def __init__(
+        self, *, arguments: tuple[str, ...] = (), replicas: bool = True, certificates: Certificates | None = None
+    ) -> None:
         self._arguments = arguments
+        self._count = 2 * PRIMARIES if replicas else PRIMARIES
+        self._certificates = certificates
         self._stack = ExitStack()
+        self.terminators: list[MixedTerminator] = []
         self.nodes: list[ValkeyServer] = []
 
     def __enter__(self) -> ValkeyCluster:
         try:
-            for _ in range(2 * PRIMARIES):
-                self.nodes.append(self._stack.enter_context(self._node()))
+            for _ in range(self._count):
+                announced: tuple[str, ...] = ()
+                if self._certificates is not None:
+                    self.terminators.append(self._stack.enter_context(MixedTerminator(0, self._certificates)))
+                    announced = ("--cluster-announce-port", str(self.terminators[-1].port))
+                self.nodes.append(self._stack.enter_context(self._node(announced)))
+            for terminator, node in zip(self.terminators, self.nodes, strict=False):
+                terminator.server_port = node.port
             self._join()
         except BaseException:
             self._stack.close()
@@ -64,7 +79,10 @@ class ValkeyCluster:
     @property
     def url(self) -> str:
         """Names two of the nodes; the others are found."""
-        return f"valkey+cluster://127.0.0.1:{self.nodes[0].port},127.0.0.1:{self.nodes[4].port}"
+        if self._certificates is not None:
+            hosts = ",".join(f"127.0.0.1:{terminator.port}" for terminator in self.terminators[:2])
+            return f"valkeys+cluster://{hosts}?{self._certificates.settings}"
+        return f"valkey+cluster://127.0.0.1:{self.nodes[0].port},127.0.0.1:{self.nodes[-2].port}"
 
     @property
     def primaries(self) -> list[ValkeyServer]:
@@ -98,12 +116,12 @@ class ValkeyCluster:
                 return tell(node, "CLUSTER", "SLOTS")
         raise LookupError("no node answers")
 
-    def _node(self) -> ValkeyServer:
+    def _node(self, announced: tuple[str, ...]) -> ValkeyServer:
         cluster = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS))
         # The servers' own choice, ten thousand above the port, may be no port at all.
         bus = ("--cluster-port", str(free_port()), "--repl-diskless-sync-delay", "0")
         fast = ("--cluster-replica-validity-factor", "0", "--appendonly", "no")
-        return ValkeyServer(arguments=(*cluster, *bus, *fast, *self._arguments))
+        return ValkeyServer(arguments=(*cluster, *bus, *fast, *announced, *self._arguments))
 
     def _join(self) -> None:
         first, *others = self.nodes
@@ -115,8 +133,9 @@ class ValkeyCluster:
         for node in others:
             bus = node.arguments[node.arguments.index("--cluster-port") + 1]
             tell(first, "CLUSTER", "MEET", "127.0.0.1", node.port, bus)
+        count = str(self._count)
         wait_for(
-            "the nodes to meet", lambda: all(self._info(node)["cluster_known_nodes"] == "6" for node in self.nodes)
+            "the nodes to meet", lambda: all(self._info(node)["cluster_known_nodes"] == count for node in self.nodes)
         )
         for number, node in enumerate(self.nodes[PRIMARIES:]):
             tell(node, "CLUSTER", "REPLICATE", self.id_of(self.nodes[number]))
@@ -136,7 +155,7 @@ class ValkeyCluster:
         wait_for(what, lambda: all(is_so(node) for node in self.nodes))
 
     def _knows_replicas(self, node: ValkeyServer) -> bool:
-        return all(len(entry) == 4 for entry in tell(node, "CLUSTER", "SLOTS"))
+        return all(len(entry) == (4 if self._count > PRIMARIES else 3) for entry in tell(node, "CLUSTER", "SLOTS"))
 
     def _info(self, node: ValkeyServer) -> dict[str, str]:
         text = tell(node, "CLUSTER", "INFO").decode()
@@ -144,11 +163,17 @@ class ValkeyCluster:
 
 
 class SentinelSet:
-    """`with SentinelSet() as servers:` starts a primary, a replica and three sentinels that watch over them."""
+    """`with SentinelSet() as servers:` starts a primary, a replica and three sentinels that watch over them.
 
-    def __init__(self, *, sentinel_password: str | None = None) -> None:
+    With `certificates` there is a terminator in front of each server and sentinel, in this order. A server is known to
+    the others by the port of its own.
+    """
+
+    def __init__(self, *, sentinel_password: str | None = None, certificates: Certificates | None = None) -> None:
         self._stack = ExitStack()
         self._sentinel_password = sentinel_password
+        self._certificates = certificates
+        self.terminators: list[MixedTerminator] = []
         self.servers: list[ValkeyServer] = []
         self.sentinels: list[ValkeyServer] = []
 
@@ -165,6 +190,9 @@ class SentinelSet:
 
     @property
     def url(self) -> str:
+        if self._certificates is not None:
+            hosts = ",".join(f"127.0.0.1:{terminator.port}" for terminator in self.terminators[2:])
+            return f"valkeys+sentinel://{hosts}/{MASTER}?{self._certificates.settings}"
         hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
         query = "" if self._sentinel_password is None else f"?sentinel_password={self._sentinel_password}"
         return f"valkey+sentinel://{hosts}/{MASTER}{query}"
@@ -177,20 +205,38 @@ class SentinelSet:
             _, port = client.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", MASTER)
         finally:
             client.close()
-        return next(server for server in self.servers if server.port == int(port))
+        return next(server for server in self.servers if self._known_port(server) == int(port))
 
     @property
     def replica(self) -> ValkeyServer:
         return next(server for server in self.servers if server is not self.primary)
 
     def _start(self) -> None:
-        primary = self._stack.enter_context(ValkeyServer(arguments=("--repl-diskless-sync-delay", "0")))
-        follow = ("--repl-diskless-sync-delay", "0", "--replicaof", f"127.0.0.1 {primary.port}")
-        self.servers = [primary, self._stack.enter_context(ValkeyServer(arguments=follow))]
+        primary = self._enter(ValkeyServer(arguments=("--repl-diskless-sync-delay", "0")))
+        self.servers = [primary]
+        follow: tuple[str, ...] = ("--repl-diskless-sync-delay", "0")
+        follow += ("--replicaof", f"127.0.0.1 {self._known_port(primary)}")
+        if self._certificates is not None:
+            self.terminators.append(self._stack.enter_context(MixedTerminator(0, self._certificates)))
+            follow += ("--replica-announce-port", str(self.terminators[-1].port))
+        self.servers.append(self._stack.enter_context(ValkeyServer(arguments=follow)))
+        for terminator, server in zip(self.terminators, self.servers, strict=False):
+            terminator.server_port = server.port
         wait_for("the replica", lambda: self._is_followed(primary))
         for _ in range(3):
-            self.sentinels.append(self._stack.enter_context(_Sentinel(primary.port, password=self._sentinel_password)))
+            self.sentinels.append(self._enter(_Sentinel(self._known_port(primary), password=self._sentinel_password)))
         wait_for("the sentinels", lambda: all(self._is_whole(sentinel) for sentinel in self.sentinels))
+
+    def _enter(self, server: ValkeyServer) -> ValkeyServer:
+        self._stack.enter_context(server)
+        if self._certificates is not None:
+            self.terminators.append(self._stack.enter_context(MixedTerminator(server.port, self._certificates)))
+        return server
+
+    def _known_port(self, server: ValkeyServer) -> int:
+        if self._certificates is None:
+            return server.port
+        return next(terminator.port for terminator in self.terminators if terminator.server_port == server.port)
 
     def _is_followed(self, primary: ValkeyServer) -> bool:
         client = primary.blocking_client()

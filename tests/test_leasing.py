@@ -20,6 +20,7 @@ from betterdb_agent_memory.engines import open_engine
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.leasing import HeldLease
 from tests.servers import ValkeyServer
+from tests.stopping import stop_between_writes
 
 KEY = "store:__lease"
 
@@ -184,7 +185,7 @@ async def test_a_process_that_stood_still_stops_before_its_next_write(engine: En
     try:
         assert await asyncio.to_thread(holder.stdout.readline) == "held\n"
         await asyncio.sleep(0.2)
-        os.kill(holder.pid, signal.SIGSTOP)
+        await stop_between_writes(holder.pid, url)
         async with lease(engine, wait_seconds=20.0):
             taken_over = time.time()
             os.kill(holder.pid, signal.SIGCONT)

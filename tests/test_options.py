@@ -67,6 +67,7 @@ WRONG: list[tuple[type, dict[str, Any], str]] = [
     (AgentMemoryOptions, {"client": CLIENT, "embed_fn": embed, "memory": {"recall": 1}}, "memory.recall must be Agent"),
     (AgentMemoryConfig, {"default_threshold": 2.5}, "AgentMemoryConfig.default_threshold must be a number from 0 to 2"),
     (AgentMemoryConfig, {"max_items_per_scope": 0}, "AgentMemoryConfig.max_items_per_scope"),
+    (AgentMemoryConfig, {"limit_by_tags": "yes"}, "AgentMemoryConfig.limit_by_tags must be true or false"),
     (AgentMemoryConfig, {"discovery": "yes"}, "AgentMemoryConfig.discovery must be true, false or MemoryDiscovery"),
     (AgentMemoryConfig, {"config_refresh": 1}, "AgentMemoryConfig.config_refresh must be true, false or"),
     (AgentMemoryRecallConfig, {"weights": (1, 2, 3)}, r"AgentMemoryRecallConfig.weights must be RecallWeights\("),

@@ -8,11 +8,13 @@ import pytest
 import redis.asyncio
 import valkey.asyncio
 
-from betterdb_agent_memory import Id, Importance, MemoryListOptions, MemoryStore, Tag
+from betterdb_agent_memory import DeferredReinforcement, Id, Importance, MemoryListOptions, MemoryStore, Tag
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from tests.embedding import AHEAD, at_angle, embed
+from tests.near import Stopwatch, near
 from tests.proxy import Proxy
 from tests.servers import ValkeyServer
+from tests.waiting import NEVER_SECONDS
 
 
 @pytest.fixture
@@ -75,11 +77,34 @@ async def test_recall_is_one_and_one_for_immediate_reinforcement(
     assert counted() == 1
 
 
+async def test_a_recall_from_near_is_none_and_what_is_kept_takes_one_more(
+    warm_store: MemoryStore, engine: ValkeyEngine, counted: Callable[..., int]
+) -> None:
+    store = MemoryStore(
+        client=engine, name=warm_store.name, embed_fn=embed, default_threshold=2.0, near_cache=near(Stopwatch())
+    )
+    await store.recall(AHEAD, thread_id="t", k=1)
+    counted(begin=True)
+    for expected in (3, 1, 1):
+        assert len(await store.recall(AHEAD, thread_id="t")) == 8
+        assert counted() == expected
+    assert len(await store.recall(AHEAD, thread_id="t", reinforce=False)) == 8
+    assert counted() == 0
+    for expected in (1, 0):
+        assert await store.recall(AHEAD, thread_id="nobody") == []
+        assert counted() == expected
+    await store.close()
+
+
 async def test_deferred_recall_is_one_and_a_flush_is_one(
     warm_store: MemoryStore, engine: ValkeyEngine, counted: Callable[..., int]
 ) -> None:
     store = MemoryStore(
-        client=engine, name=warm_store.name, embed_fn=embed, default_threshold=2.0, reinforcement="deferred"
+        client=engine,
+        name=warm_store.name,
+        embed_fn=embed,
+        default_threshold=2.0,
+        reinforcement=DeferredReinforcement(interval_seconds=NEVER_SECONDS),
     )
     await store.recall(AHEAD, thread_id="t")
     await store.flush()

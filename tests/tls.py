@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
-import threading
-from collections.abc import Coroutine
-from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 from urllib.parse import quote
 
 import trustme
+
+from tests.relay import Relay
+
+_HANDSHAKE = b"\x16"
+"""The first byte of a TLS connection; no command begins with it."""
 
 
 class Certificates:
@@ -50,66 +51,61 @@ class Certificates:
         return "&".join(given)
 
 
-class Terminator:
+class Terminator(Relay):
     """`with Terminator(port, certificates) as tls:` speaks TLS on `tls.port` and plainly to the server behind it."""
 
     def __init__(self, server_port: int, certificates: Certificates) -> None:
-        self.port = 0
-        self._server_port = server_port
-        self._certificates = certificates
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._server: asyncio.Server | None = None
-        self._links: set[asyncio.Task[Any]] = set()
-
-    def __enter__(self) -> Terminator:
+        super().__init__(server_port, tls=certificates.server)
         # Refusals of certificates are what some tests are for.
         self._loop.set_exception_handler(lambda loop, context: None)
-        self._thread.start()
-        self._run(self._open())
-        return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._run(self._close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
 
-    def _run(self, step: Coroutine[Any, Any, None]) -> None:
-        future: Future[None] = asyncio.run_coroutine_threadsafe(step, self._loop)
-        future.result(10)
+class MixedTerminator(Terminator):
+    """One that speaks TLS with whoever begins with it, and hands on what others say: for a server whose port is told to
+    clients and to other servers alike. How many came each way say `encrypted` and `plain`.
+    """
+
+    def __init__(self, server_port: int, certificates: Certificates) -> None:
+        super().__init__(server_port, certificates)
+        self.encrypted = self.plain = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._accepting: asyncio.Task[None] | None = None
 
     async def _open(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._certificates.server)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._listener.setblocking(False)
+        self.port = self._listener.getsockname()[1]
+        self._accepting = asyncio.ensure_future(self._accept_all())
 
     async def _close(self) -> None:
-        assert self._server is not None
-        self._server.close()
+        assert self._accepting is not None
+        self._accepting.cancel()
+        self._listener.close()
         links = list(self._links)
         for task in links:
             task.cancel()
-        await asyncio.gather(*links, return_exceptions=True)
+        await asyncio.gather(self._accepting, *links, return_exceptions=True)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._links.add(task)
-        server = await asyncio.open_connection("127.0.0.1", self._server_port)
-        pumps = [asyncio.ensure_future(_pump(reader, server[1])), asyncio.ensure_future(_pump(server[0], writer))]
+    async def _accept_all(self) -> None:
+        while True:
+            client, _ = await self._loop.sock_accept(self._listener)
+            task = asyncio.ensure_future(self._begin(client))
+            self._links.add(task)
+            task.add_done_callback(self._links.discard)
+
+    async def _begin(self, client: socket.socket) -> None:
+        said = self._loop.create_future()
+        self._loop.add_reader(client, said.set_result, None)
         try:
-            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            await said
         finally:
-            for pump in pumps:
-                pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
-            writer.transport.abort()
-            server[1].transport.abort()
-            self._links.discard(task)
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while part := await reader.read(65536):
-            writer.write(part)
-            await writer.drain()
+            self._loop.remove_reader(client)
+        first = client.recv(1, socket.MSG_PEEK)
+        if not first:  # it went away without a word
+            client.close()
+            return
+        is_tls = first == _HANDSHAKE
+        self.encrypted += is_tls
+        self.plain += not is_tls
+        protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader(), self.accept)
+        with suppress(OSError):  # a certificate that was refused, say
+            await self._loop.connect_accepted_socket(lambda: protocol, client, ssl=self._tls if is_tls else None)

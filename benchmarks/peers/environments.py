@@ -17,6 +17,7 @@ _COMPLETE = ".complete"
 REQUIREMENTS = {
     "bm25": ("bm25s==0.3.16", "PyStemmer==3.1.0", "numpy"),
     "mem0": ("mem0ai==2.2.1", "langchain>=0.3.30,<1", "redisvl==0.26.0", "redis>=5,<6", "numpy"),
+    "neuromemory": ("neuromemory-ai==0.1.1", "time-machine==3.6.0"),
     "redisvl": ("redisvl==0.28.0", "numpy"),
 }
 """What pip is asked for; mem0 takes vectors of ours through LangChain, and its Redis store through RedisVL."""
@@ -48,7 +49,7 @@ def python_of(peer: str) -> Path:
 
 
 def run_peer(peer: str, folder: Path, *arguments: str) -> None:
-    """Have `benchmarks/peers/with_{peer}.py` answer the workload in `folder`, in the environment of the peer.
+    """Have `benchmarks/peers/with_{peer}.py` answer what lies in `folder`, in the environment of the peer.
 
     What it says on the way is told only if it fails.
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.caches.deferred import DeferredWrites
 from betterdb_agent_memory.caches.keys import session_key, session_prefix
+from betterdb_agent_memory.caches.near_fields import NearFields
 from betterdb_agent_memory.caches.results import checked_ttl
 from betterdb_agent_memory.caches.session_fields import Found, SessionFields, Survey, pages
 from betterdb_agent_memory.caches.session_index import (
@@ -32,6 +34,8 @@ from betterdb_agent_memory.clock import Clock, system_clock
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.engines.values import ExpiresAt, Reply, ValueBatch
 from betterdb_agent_memory.errors import AgentMemoryError, InvalidInputError
+from betterdb_agent_memory.near_cache import NearCacheStatistics
+from betterdb_agent_memory.options import NearCacheOptions
 
 _log = logging.getLogger(__name__)
 
@@ -66,6 +70,7 @@ class SessionCache:
         deferred: DeferredWrites,
         ttl_seconds: int | None,
         clock: Clock = system_clock,
+        near: NearCacheOptions | None = None,
     ) -> None:
         self._name = name
         self._values = engine.values
@@ -73,22 +78,33 @@ class SessionCache:
         self._deferred = deferred
         self._ttl_seconds = ttl_seconds
         self._fields = SessionFields(name, engine.values, clock)
+        self._near = (
+            None
+            if near is None
+            else NearFields(name, near, on_lookup=watch.session_near_lookup, on_dropped=watch.session_near_dropped)
+        )
 
-    async def get(self, thread_id: str, field: str) -> str | None:
-        """The value, or None. One round trip; two when a sliding value has less than 5 s left.
+    async def get(self, thread_id: str, field: str, *, fresh: bool = False) -> str | None:
+        """The value, or None. One round trip; two when a sliding value has less than 5 s left; none for what the
+        near-cache has. `fresh=True` asks the engine all the same.
 
         Finds what any program has stored under the key, unless another thread of ours claims it. Bytes
         that are no UTF-8 are replaced by U+FFFD, counted and logged.
         """
         key = self._checked_key(thread_id, field)
+        near = None if _checked_fresh(fresh) else self._near
         with self._watch.session_get(key, thread_id, field) as seen:
-            found = await self._read_one(thread_id, field)
+            known = None if near is None else near.field(thread_id, field)
+            if known is not None:
+                text = known[field]
+            elif near is None:
+                text, _ = await self._get(thread_id, field)
+            else:
+                with near.reading() as reading:
+                    text, lives_ms = await self._get(thread_id, field)
+                    near.keep_field(reading, thread_id, field, text, lives_ms=lives_ms)
             self._deferred.count(READS)
             self._deferred.count(INDEXED_READS)
-            text = None
-            if found.stored is not None and found.claimed is not False:
-                await self._keep(thread_id, [found], self._values.batch(), [])
-                text = self._text(thread_id, found)
             seen.found(text is not None)
             return text
 
@@ -117,9 +133,10 @@ class SessionCache:
             await self._write(session_prefix(self._name, thread_id), thread_id, "*", texts, own_ttl)
 
     async def get_all(
-        self, thread_id: str, *, scan: bool | None = None, include_unclaimed: bool = False
+        self, thread_id: str, *, scan: bool | None = None, include_unclaimed: bool = False, fresh: bool = False
     ) -> dict[str, str]:
-        """All fields of a thread by name. Two round trips up to 160 fields, one more when there is some tidying up.
+        """All fields of a thread by name. Two round trips up to 160 fields, one more when there is some tidying up;
+        none for what the near-cache has, unless `fresh` or `scan` is true.
 
         The key space is scanned only where a program without the index has written meanwhile, whichever thread
         it was. `scan=True` always scans, and so finds what was stored with a bare SET; `scan=False`
@@ -127,11 +144,19 @@ class SessionCache:
         fields that `destroy_thread` deletes so: those with a further colon that no thread has claimed.
         """
         _checked_thread(thread_id)
+        near = None if _checked_fresh(fresh) or scan or include_unclaimed else self._near
         with self._watch.session_get_all(thread_id) as seen:
-            survey = await self._fields.survey(thread_id, scan=scan, include_unclaimed=include_unclaimed)
-            present = await self._present(thread_id, survey, survey.names, include_unclaimed=include_unclaimed)
-            seen.count(len(present))
-            return await off_loop(len(present), self._texts, thread_id, present)
+            known = None if near is None else near.thread(thread_id, scan=scan)
+            if known is not None:
+                texts = {name: text for name, text in known.items() if text is not None}
+            elif near is None:
+                texts, _ = await self._get_all(thread_id, scan, include_unclaimed)
+            else:
+                with near.reading() as reading:
+                    texts, lives_ms = await self._get_all(thread_id, scan, include_unclaimed)
+                    near.keep_thread(reading, thread_id, texts, scan=scan, lives_ms=lives_ms)
+            seen.count(len(texts))
+            return texts
 
     async def scan_fields_by_prefix(
         self, thread_id: str, field_prefix: str, *, scan: bool | None = None
@@ -157,7 +182,10 @@ class SessionCache:
                 return False
         dropped = batch.remove_fields(own, entry_names(field))
         deleted = batch.delete(key)
-        await batch.send()
+        try:
+            await batch.send()
+        finally:
+            self._written(thread_id, [field])
         self._deferred.forget(key)
         dropped.result()
         return deleted.result()
@@ -176,7 +204,10 @@ class SessionCache:
             survey = await self._fields.survey(thread_id, scan=True, include_unclaimed=include_unclaimed)
             deleted = 0
             for names in pages(survey.names):
-                deleted += await self._destroy(thread_id, survey, names, include_unclaimed)
+                try:
+                    deleted += await self._destroy(thread_id, survey, names, include_unclaimed)
+                finally:
+                    self._written(thread_id, names)
             if survey.index.mark is not None:
                 await self._values.remove_fields(index_key(self._name, thread_id), (MARK,))
             if survey.strangers:
@@ -214,6 +245,16 @@ class SessionCache:
             await _sent(batch, replies)
             seen.count(len(own))
 
+    @property
+    def near_cache(self) -> NearCacheStatistics | None:
+        """What the near-cache did so far, and holds; None without one. No round trip."""
+        return None if self._near is None else self._near.statistics()
+
+    def forget_near(self) -> None:
+        """Have the next reads ask the engine. No round trip."""
+        if self._near is not None:
+            self._near.forget()
+
     def reset_tracker(self) -> None:
         """Forget which threads were active lately. No round trip."""
         self._watch.threads_reset()
@@ -232,7 +273,10 @@ class SessionCache:
     ) -> None:
         batch = self._values.batch()
         writing = self._fields.write(batch, thread, values, ttl_seconds=ttl_seconds, slides=slides)
-        await batch.send()
+        try:
+            await batch.send()
+        finally:
+            self._written(thread, values)
         for name in values:
             self._deferred.forget(session_key(self._name, thread, name))
         if writing.is_unlisted():
@@ -242,9 +286,29 @@ class SessionCache:
         self._deferred.count(WRITES, len(values))
         self._deferred.count(INDEXED_WRITES, len(values))
 
-    async def _read_one(self, thread: str, field: str) -> Found:
-        [found] = await self._fields.read(thread, [field], None, with_expiry=self._ttl_seconds is not None)
-        return found
+    def _written(self, thread: str, fields: Iterable[str]) -> None:
+        """After a write, also one that failed: it may have happened."""
+        if self._near is not None:
+            self._near.written(thread, fields)
+
+    @property
+    def _wants_expiries(self) -> bool:
+        return self._ttl_seconds is not None or self._near is not None
+
+    async def _get(self, thread: str, field: str) -> tuple[str | None, float]:
+        """The value, and for how many ms it may be taken for the present one."""
+        [found] = await self._fields.read(thread, [field], None, with_expiry=self._wants_expiries)
+        if found.stored is None or found.claimed is False:
+            return None, math.inf
+        await self._keep(thread, [found], self._values.batch(), [])
+        return self._text(thread, found), _lives_ms(found, self._ttl_seconds)
+
+    async def _get_all(self, thread: str, scan: bool | None, include_unclaimed: bool) -> tuple[dict[str, str], float]:
+        """All fields, and for how many ms these may be taken for the present ones."""
+        survey = await self._fields.survey(thread, scan=scan, include_unclaimed=include_unclaimed)
+        present = await self._present(thread, survey, survey.names, include_unclaimed=include_unclaimed)
+        texts = await off_loop(len(present), self._texts, thread, present)
+        return texts, min((_lives_ms(one, self._ttl_seconds) for one in present), default=math.inf)
 
     async def _present(
         self,
@@ -256,7 +320,7 @@ class SessionCache:
         include_unclaimed: bool = False,
     ) -> list[Found]:
         """The fields of these names that are there and the thread's; renews and tidies up what there is to."""
-        with_expiry = survey.scanned or (slide and self._ttl_seconds is not None)
+        with_expiry = survey.scanned or (slide and self._wants_expiries)
         found = await self._fields.read(thread, names, survey.index, with_expiry=with_expiry)
         own = await off_loop(len(found), _those_of, thread, found)
         batch = self._values.batch()
@@ -370,6 +434,12 @@ def _checked_name(what: str, name: object) -> None:
         raise InvalidInputError(f"{what} has {size} bytes as UTF-8, at most {MAX_NAME_BYTES} are taken: {name!r:.80}")
 
 
+def _checked_fresh(fresh: object) -> bool:
+    if not isinstance(fresh, bool):
+        raise InvalidInputError(f"fresh must be true or false, got {fresh!r:.80}")
+    return fresh
+
+
 def _checked_value(field: str, value: object) -> bytes:
     encoded = _encoded(f"the value of field {field!r:.80}", value)
     if len(encoded) > MAX_VALUE_BYTES:
@@ -421,11 +491,35 @@ def _due(read: Sequence[Found], ttl_seconds: int) -> list[Found]:
 
 def _is_due(found: Found, ttl_seconds: int) -> bool:
     """Whether a read renews it: it was written to slide, by us and nobody since, and there is time to gain."""
+    gained_ms = _gained_ms(found, ttl_seconds)
+    return gained_ms is not None and gained_ms >= _worth_ms(ttl_seconds)
+
+
+def _gained_ms(found: Found, ttl_seconds: int) -> float | None:
+    """What a renewal gains; None for a value that is not to be renewed."""
     entry, stored = found.known.written, found.stored
     if entry is None or not entry.slides or stored is None or stored.left_ms is None:
-        return False
-    ttl_ms = ttl_seconds * 1000
-    return ttl_ms - stored.left_ms >= min(_GAIN_MS, _GAIN_SHARE * ttl_ms) and entry.describes(stored.value)
+        return None
+    return ttl_seconds * 1000 - stored.left_ms if entry.describes(stored.value) else None
+
+
+def _worth_ms(ttl_seconds: int) -> float:
+    """What a renewal has to gain."""
+    return min(_GAIN_MS, _GAIN_SHARE * ttl_seconds * 1000)
+
+
+def _lives_ms(found: Found, ttl_seconds: int | None) -> float:
+    """For how long after this read another one would find the same and change nothing.
+
+    Never beyond the value's expiry, and while it slides no longer than until a read would renew it: so it lives as
+    long as if every read had reached the engine.
+    """
+    left_ms = _left_ms(found) - 1  # which is told in whole milliseconds
+    gained_ms = None if ttl_seconds is None else _gained_ms(found, ttl_seconds)
+    if ttl_seconds is None or gained_ms is None:
+        return left_ms
+    worth_ms = _worth_ms(ttl_seconds)
+    return min(left_ms, worth_ms if gained_ms >= worth_ms else worth_ms - max(0, gained_ms))
 
 
 def _left_ms(found: Found) -> float:

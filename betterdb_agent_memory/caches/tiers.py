@@ -28,6 +28,7 @@ from betterdb_agent_memory.options import (
     ConfigRefreshOptions,
     DiscoveryOptions,
     EmbeddingCacheOptions,
+    NearCacheOptions,
     checked_name,
 )
 from betterdb_agent_memory.options.caches import TIERS
@@ -95,6 +96,7 @@ class CacheTiers:
             deferred=deferred,
             ttl_seconds=options.ttl_seconds("session"),
             clock=clock,
+            near=_near_options(options.session_near_cache),
         )
         kept = options.embeddings if isinstance(options.embeddings, EmbeddingCacheOptions) else EmbeddingCacheOptions()
         self.embeddings = EmbeddingCache(
@@ -166,6 +168,7 @@ class CacheTiers:
             await erase_cache(self._values, self._name, only=[f"{part}:" for part in FLUSHED])
         finally:
             self.session.reset_tracker()
+            self.session.forget_near()
             self.embeddings.forget_local()
 
     async def close(self) -> None:
@@ -177,6 +180,7 @@ class CacheTiers:
         self._is_closed = True
         async with AsyncExitStack() as steps:
             steps.callback(self.session.reset_tracker)
+            steps.callback(self.session.forget_near)
             steps.push_async_callback(self._withdraw)
             steps.push_async_callback(self._write_what_waits)
             steps.push_async_callback(self.policies.stop)
@@ -224,6 +228,10 @@ class CacheTiers:
 
 def _refresh_options(asked: bool | ConfigRefreshOptions) -> ConfigRefreshOptions:
     return asked if isinstance(asked, ConfigRefreshOptions) else ConfigRefreshOptions(enabled=asked)
+
+
+def _near_options(asked: bool | NearCacheOptions) -> NearCacheOptions | None:
+    return NearCacheOptions() if asked is True else asked or None
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -8,6 +8,7 @@ from typing import Final, Literal, TypeAlias, get_args
 
 from betterdb_agent_memory.caches.operations import Check, CheckedTier, Checks, Counted, SessionRead, Stored
 from betterdb_agent_memory.engines.base import Engine
+from betterdb_agent_memory.near_cache import Why
 from betterdb_agent_memory.options import TelemetryOptions
 from betterdb_agent_memory.telemetry import (
     SPAN_LLM_CHECK,
@@ -128,6 +129,14 @@ class CacheWatch:
         """A field that is read."""
         attributes = self._about_field(key, thread, field)
         return SessionRead(self._telemetry, SPAN_SESSION_GET, attributes, self._seconds["session", "get"])
+
+    def session_near_lookup(self, is_hit: bool) -> None:
+        """A read of a session was looked for in the memory of this process."""
+        self._telemetry.metrics.near_cache_lookups.labels(self._label, "hit" if is_hit else "miss").inc()
+
+    def session_near_dropped(self, why: Why, count: int) -> None:
+        """What was read of sessions and was in the memory of this process was dropped."""
+        self._telemetry.metrics.near_cache_dropped.labels(self._label, why).inc(count)
 
     def session_set(self, key: str, thread: str, field: str, ttl_seconds: int | None) -> Stored:
         """A field that is written; None for no expiry. Report `bytes`, then `thread_active`."""

@@ -1,7 +1,8 @@
 """How far a memory is believed: reliability of its content, and whether it is likely to hold still.
 
 A memory starts with the reliability of its kind. Outcomes are evidence: reliability becomes the mean of a Beta
-distribution, the kind's worth `prior_weight` uses (Gelman et al., *Bayesian Data Analysis*, ch. 2). A contradiction
+distribution, the kind's worth `prior_weight` uses (Gelman et al., *Bayesian Data Analysis*, ch. 2). What did not help
+was mostly not what was meant, and no less true, so it counts little against a memory. A contradiction
 lowers it by a factor, and no pin takes that back. Confidence is reliability, less what forgetting takes; whether x %
 of what is believed to x % turns out right is measured, and mended, in `calibration`.
 """
@@ -44,16 +45,15 @@ def believed(
 
     `reliability` is the memory's, `kind_reliability` that of its kind: where the former is lower, somebody doubts the
     memory, and what a pin promises (`pinned_at_least`) is lowered by the same factor. `uses` and `successes` count
-    recalls that had an outcome, a partial success in part.
+    recalls that had an outcome, a partial success in part; of the failures `blame` counts.
     """
     own = np.clip(reliability, 0.0, 1.0)
     doubt = np.minimum(own / np.maximum(kind_reliability, 1e-9), 1.0)
     # A pin speaks for the content, and evidence against the pin counts as evidence.
     prior = np.where(pinned, np.maximum(own, parameters.pinned_at_least * doubt), own)
-    counted = np.maximum(uses, 0.0)
-    mean: FloatArray = (prior * parameters.prior_weight + np.clip(successes, 0.0, counted)) / (
-        parameters.prior_weight + counted
-    )
+    good = np.clip(successes, 0.0, np.maximum(uses, 0.0))
+    bad = parameters.blame * (np.maximum(uses, 0.0) - good)
+    mean: FloatArray = (prior * parameters.prior_weight + good) / (parameters.prior_weight + good + bad)
     return mean
 
 

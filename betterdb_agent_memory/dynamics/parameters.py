@@ -22,8 +22,9 @@ class ConfidenceParameters:
     """What is believed of a memory, and what the belief is called.
 
     A contradiction multiplies reliability by `contradicted`. Evidence weighs against `prior_weight` uses' worth of the
-    kind's reliability. Of a memory that is wholly forgotten `faded_share` of the reliability is left as
-    confidence. Labels begin at `certain_from`, `likely_from` and `uncertain_from`; below them a memory is vague.
+    kind's reliability; a use that was not good counts `blame` of one that was. Of a memory that is wholly forgotten
+    `faded_share` of the reliability is left as confidence. Labels begin at `certain_from`, `likely_from` and
+    `uncertain_from`; below them a memory is vague.
     """
 
     contradicted: Annotated[float, _SHARE, Field(description="what a contradiction leaves of reliability")] = 0.3
@@ -31,6 +32,7 @@ class ConfidenceParameters:
     prior_weight: Annotated[
         float, number(0.01, 1_000), Field(description="uses that the first belief is worth against evidence")
     ] = 4.0
+    blame: Annotated[float, _SHARE, Field(description="how much a use that was not good says of the content")] = 0.1
     faded_share: Annotated[float, _SHARE, Field(description="share of reliability that forgetting leaves")] = 0.5
     certain_from: Annotated[float, _SHARE, Field(description="confidence called certain")] = 0.8
     likely_from: Annotated[float, _SHARE, Field(description="confidence called likely")] = 0.6

@@ -55,13 +55,15 @@ class Collection:
     `key_prefix` ends with a colon; ids never contain one, so a key below the prefix with a further
     colon belongs to somebody else and is never returned, counted, changed or deleted. Records whose
     `group_fields` hold the same values, or lack the same ones, are a group; how many there are of those that
-    somebody counts stands in the map `counts_key` (`engines/groups.py`).
+    somebody counts stands in the map `counts_key` (`engines/groups.py`). The last `group_sets` of these fields hold
+    comma-separated values: which ones counts, in any order and however often, and none is as good as no field.
     """
 
     key_prefix: str
     index_name: str
     schema: IndexSchema
     group_fields: tuple[str, ...] = ()
+    group_sets: int = 0
     counts_key: str | None = None
 
 
@@ -119,7 +121,9 @@ class GroupCounting(Protocol):
         """Whether writes are to be counted; asked before each batch. If not, they cost nothing beside themselves."""
 
     def counted(self, group: str, size: int | None) -> None:
-        """What was just written is of `group`, which has `size` records by now; None where nobody counts it yet."""
+        """What was just written, or changed in what makes its group, is of `group`, which has `size` records by now;
+        None where nobody counts it yet.
+        """
 
 
 Expected: TypeAlias = Mapping[str, bytes | None]
@@ -183,6 +187,12 @@ class RecordChange:
     expiry: Expiry | None = None
     copies: Mapping[str, str] = field(default_factory=dict)
     newest: Mapping[str, Newest] = field(default_factory=dict)
+
+    def may_change(self, fields: Iterable[str]) -> bool:
+        """Whether one of these `fields` may have another value, or be gone, afterwards."""
+        return any(
+            name in self.sets or name in self.removes or name in self.unions or name in self.copies for name in fields
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,6 +413,11 @@ class Records(Protocol):
     async def read_expiries(self, ids: Sequence[str]) -> list[int | None]:
         """When each record expires (ms since the epoch), in order; None for never and for no record."""
 
+    async def read_lifetimes(self, ids: Sequence[str]) -> list[float]:
+        """For how many ms each record will still be there from when this is called, at least: infinity for one that
+        never expires, 0 for no record.
+        """
+
     async def delete_many(
         self,
         ids: Sequence[str],
@@ -481,15 +496,23 @@ class Records(Protocol):
         least once.
         """
 
-    async def rebuild(self, dimensions: int) -> IndexState:
+    async def rebuild(self, dimensions: int, *, fence: Fence | None = None) -> IndexState:
         """Drop the index and make it anew, for vectors of this length, over the records that are there.
 
         Vectors of another length stay out of it until they are replaced. A server goes on taking records in
-        after this returns: `IndexState.indexing` and `indexed_fraction`.
+        after this returns: `IndexState.indexing` and `indexed_fraction`. A server looks at the lease of `fence` right
+        before it drops the index, a file in the same step.
+
+        Raises:
+            LeaseLostError: somebody else has the lease of `fence` by now; the index is as it was.
         """
 
-    async def drop(self) -> int:
-        """Delete the index and every record of the collection; how many there were. Pages of 1,000."""
+    async def drop(self, *, fence: Fence | None = None) -> int:
+        """Delete the index and every record of the collection; how many there were. Pages of 1,000.
+
+        Raises:
+            LeaseLostError: as `rebuild`; on a server some records may have been deleted before.
+        """
 
 
 class Leases(Protocol):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+
+from betterdb_agent_memory.engines.filters import TAG_SEPARATOR, Fields
 
 LAST_WRITTEN = "@"
 """Stands before a group's name in the field that tells which of its records was written last."""
@@ -22,6 +24,24 @@ def group_name(values: Iterable[bytes | None]) -> str:
     '3:t-1-0:'
     """
     return "".join(_ABSENT if value is None else f"{len(value)}:{value.decode(errors='replace')}" for value in values)
+
+
+def record_group(fields: Fields, names: Sequence[str], sets: int) -> str:
+    """The name of the group of a record with these `fields`, where `names` make it: `Collection.group_fields`, and how
+    many of these, the last ones, are sets.
+
+    >>> record_group({"threadId": b"t", "tags": b"b,a,b"}, ("threadId", "tags"), 1)
+    '1:t3:a,b'
+    """
+    whole = len(names) - sets
+    values = [fields.get(name) for name in names]
+    return group_name([*values[:whole], *map(set_value, values[whole:])])
+
+
+def set_value(stored: bytes | None) -> bytes | None:
+    """A field of comma-separated values, each once and in the order of their bytes; None for a field without any."""
+    separator = TAG_SEPARATOR.encode()
+    return separator.join(sorted(set(stored.split(separator)))) if stored else None
 
 
 def group_values(name: str) -> tuple[str | None, ...]:

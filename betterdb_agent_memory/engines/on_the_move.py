@@ -86,9 +86,9 @@ class RecordsOnTheMove:
         former, later = await self._former.inspect(), await self._later.inspect()
         return replace(former, failures=former.failures + later.failures)
 
-    async def rebuild(self, dimensions: int) -> IndexState:
+    async def rebuild(self, dimensions: int, *, fence: Fence | None = None) -> IndexState:
         """Refused: an index that records are moving into is complete by itself."""
-        del dimensions
+        del dimensions, fence
         raise ConfigurationError("the memories are moving into an index of their own; try again when they are there")
 
     async def write_many(self, writes: Sequence[RecordWrite], *, fence: Fence | None = None) -> list[Outcome]:
@@ -133,6 +133,12 @@ class RecordsOnTheMove:
         former = await self._former.read_expiries(ids)
         later = await self._later.read_expiries(ids)
         return [one if one is not None else other for one, other in zip(former, later, strict=True)]
+
+    async def read_lifetimes(self, ids: Sequence[str]) -> list[float]:
+        """See `Records.read_lifetimes`."""
+        former = await self._former.read_lifetimes(ids)
+        later = await self._later.read_lifetimes(ids)
+        return [one or other for one, other in zip(former, later, strict=True)]
 
     async def delete_many(
         self,
@@ -251,9 +257,9 @@ class RecordsOnTheMove:
             async for rows in records.scan(fields, page_size=page_size):
                 yield rows
 
-    async def drop(self) -> int:
+    async def drop(self, *, fence: Fence | None = None) -> int:
         """See `Records.drop`; of both."""
-        return await self._former.drop() + await self._later.drop()
+        return await self._former.drop(fence=fence) + await self._later.drop(fence=fence)
 
 
 def _nearest(former: Neighbours, later: Neighbours, count: int) -> Neighbours:

@@ -202,8 +202,10 @@ class PartitionedRecords:
         """The state of the shared index now."""
         return await self._records.inspect()
 
-    async def rebuild(self, dimensions: int) -> IndexState:
+    async def rebuild(self, dimensions: int, *, fence: Fence | None = None) -> IndexState:
         """The state of the shared index, made if it is missing: one owner does not make everybody's index anew.
+
+        Nothing that a `fence` would have to keep anybody from.
 
         Raises:
             ConfigurationError: it is for vectors of another length.
@@ -240,6 +242,10 @@ class PartitionedRecords:
     async def read_expiries(self, ids: Sequence[str]) -> list[int | None]:
         """See `Records.read_expiries`."""
         return await self._records.read_expiries(self._shared_ids(ids))
+
+    async def read_lifetimes(self, ids: Sequence[str]) -> list[float]:
+        """See `Records.read_lifetimes`."""
+        return await self._records.read_lifetimes(self._shared_ids(ids))
 
     async def delete_many(
         self,
@@ -332,11 +338,11 @@ class PartitionedRecords:
             if own := self._own_rows(rows):
                 yield own
 
-    async def drop(self) -> int:
+    async def drop(self, *, fence: Fence | None = None) -> int:
         """Delete the owner's records, in the index or not; how many there were. The index stays."""
         dropped = 0
         async for rows in self.scan((self._shared.field,)):
-            dropped += sum(await self.delete_many([row.id for row in rows]))
+            dropped += sum(await self.delete_many([row.id for row in rows], fence=fence))
         return dropped
 
     def _shared_ids(self, ids: Sequence[str]) -> list[str]:

@@ -107,6 +107,10 @@ class ValueBatch(ABC):
         """
 
     @abstractmethod
+    def add_field(self, key: str, field: str, value: bytes) -> Reply[bool]:
+        """Set a field that the map does not have; false, and nothing is set, where it has."""
+
+    @abstractmethod
     def persist(self, key: str) -> Reply[bool]:
         """Take the expiry of a string or map away; false when it has none or is not there."""
 

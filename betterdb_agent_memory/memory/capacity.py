@@ -8,7 +8,7 @@ then: it may hold a little more than its limit, the slack, while there are write
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import islice
 from time import monotonic
 
@@ -21,18 +21,19 @@ from betterdb_agent_memory.live_config import MemoryConfigSnapshot
 from betterdb_agent_memory.memory.evicting import Evictor
 from betterdb_agent_memory.memory.scope import MemoryScope, group_of
 from betterdb_agent_memory.memory.scope_counts import ScopeCounts
+from betterdb_agent_memory.memory.slack import MOST_AT_ONCE, early_of, pace_of, slack_of
 from betterdb_agent_memory.memory.victims import EvictionCandidate, Retention, select_victims
 
 __all__ = ["Capacity", "EvictionCandidate", "select_victims", "slack_of"]
-
-SLACK = 10
-"""A scope may hold one memory more than its limit for each so many of it, while it is being written to."""
 
 SETTLE_SECONDS = 0.5
 """After so long without a write by this worker a scope above its limit is trimmed to it."""
 
 RECOUNT_SECONDS = 30.0
 """How often a scope that is written to is counted anew, for what others than our writers do to it."""
+
+_QUIET_SECONDS = 0.05
+"""After so long without a write by this worker there is none to wait for."""
 
 _RECOUNTS_A_TICK = 10
 _PATIENCE_SECONDS = 15.0
@@ -44,15 +45,11 @@ _LOOKS = 10
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.002, 0.05
 
 
-def slack_of(limit: int) -> int:
-    """How many memories a scope may hold above `limit` while it is being written to: a tenth, none below 40."""
-    return limit // SLACK if limit >= 4 * SLACK else 0
-
-
 class Capacity:
     """Keeps scopes at their limit, with any number of workers.
 
-    `sizes_kept` reads the counts of all scopes that are kept. `on_evicted` is told of memories that left, `on_failure`
+    `sizes_kept` reads the counts of all scopes that are kept. `by_tags` sets scopes apart by the exact set of their
+    memories' tags, too. `on_evicted` is told of memories that left, `on_failure`
     of a scope that could not be trimmed.
     """
 
@@ -66,6 +63,7 @@ class Capacity:
         sizes_kept: Callable[[], Awaitable[dict[str, int]]],
         on_evicted: Callable[[int], None],
         on_failure: Callable[[AgentMemoryError], None],
+        by_tags: bool = False,
     ) -> None:
         self._evictor = evictor
         self._counts = counts
@@ -74,6 +72,7 @@ class Capacity:
         self._sizes_kept = sizes_kept
         self._on_evicted = on_evicted
         self._on_failure = on_failure
+        self._by_tags = by_tags
         self._together: Together[bool] = Together()
         self._background = Periodic(self._look_after, SETTLE_SECONDS, at_once=False)
         self._last_limit: int | None = None
@@ -90,9 +89,9 @@ class Capacity:
             self._has_begun, self._last_limit = True, self.limit
         self._background.start()
 
-    async def make_room(self, scopes: Iterable[MemoryScope]) -> None:
-        """Trim those of these scopes that hold more than their limit and the slack. Best effort: what was written is
-        stored by then.
+    async def make_room(self, written: Iterable[tuple[MemoryScope, Sequence[str]]]) -> None:
+        """Trim those scopes that hold more than their limit and the slack, of memories `written` with these scopes and
+        tags. Best effort: what was written is stored by then.
 
         No round trip while none does: this worker's writes have told how many there are.
         """
@@ -100,10 +99,10 @@ class Capacity:
         if limit is None:
             return
         self.start()
-        for group in dict.fromkeys(group_of(scope) for scope in scopes):
+        groups = [group_of(scope, tags if self._by_tags else None) for scope, tags in written]
+        for group in dict.fromkeys(groups):
             await self._trim_if_crowded(group, limit + slack_of(limit))
-            if slack_of(limit) and self._counts.is_crowded(group, limit + 3 * slack_of(limit) // 4):
-                # A quarter of the slack is left for what others write while room is made.
+            if slack_of(limit) and self._counts.is_crowded(group, early_of(limit)):
                 self._background.wake()
 
     async def close(self) -> None:
@@ -122,7 +121,7 @@ class Capacity:
     async def _make_room_early(self, group: str, limit: int) -> None:
         """Trim a scope that has a quarter of its slack left, unless somebody else is at it."""
         self._counts.noted(group, await self._evictor.size(group))
-        if self._counts.is_crowded(group, limit + 3 * slack_of(limit) // 4):
+        if self._counts.is_crowded(group, early_of(limit)):
             try:
                 async with self._evictor.alone(group) as lease:
                     await self._trim(group, limit, lease)
@@ -132,7 +131,10 @@ class Capacity:
     async def _trim(self, group: str, limit: int, lease: HeldLease) -> None:
         since = self._counts.now()
         retention = Retention.at(self._clock(), self._config())
-        size, evicted = await self._evictor.trim(group, limit, retention, lease)
+        began = monotonic()
+        size, evicted = await self._evictor.trim(
+            group, limit, retention, lease, at_once=lambda: self._pace(group, limit, monotonic() - began)
+        )
         if evicted:
             self._on_evicted(evicted)
         elif size > limit:
@@ -143,6 +145,13 @@ class Capacity:
         if kept is None or kept < size or not evicted:
             kept = await self._evictor.recount(group, lease)
         self._counts.corrected(group, kept, since=since)
+
+    def _pace(self, group: str, limit: int, seconds: float) -> int:
+        """How many memories leave with the next request: few where a write of ours would wait for it."""
+        size = self._counts.size_of(group)
+        if size is None or self._counts.is_quiet(group, _QUIET_SECONDS):
+            return MOST_AT_ONCE
+        return pace_of(size, limit, seconds)
 
     async def _trim_if_crowded(self, group: str, allowed: int) -> None:
         for _ in range(_LOOKS):
@@ -197,8 +206,8 @@ class Capacity:
             await self._follow(limit)
             if limit is None:
                 return
-            if slack := slack_of(limit):
-                for group in list(self._counts.unsettled(limit + 3 * slack // 4, quiet_seconds=0)):
+            if slack_of(limit):
+                for group in list(self._counts.unsettled(early_of(limit), quiet_seconds=0)):
                     await self._make_room_early(group, limit)
             for group in list(self._counts.unsettled(limit, quiet_seconds=SETTLE_SECONDS)):
                 await self._settle(group, limit)
@@ -213,7 +222,7 @@ class Capacity:
         if limit is None or limit == before or (before is not None and limit > before):
             return
         for group, size in (await self._sizes_kept()).items():
-            if size > limit and not is_total_absence(group):
+            if size > limit and not is_total_absence(group) and self._evictor.is_ours(group):
                 self._counts.counted(group, size)
                 await self._trim_if_crowded(group, limit)
 

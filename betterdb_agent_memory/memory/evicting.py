@@ -10,15 +10,26 @@ from zlib import crc32
 
 from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.engines.base import Counter, Fence, Leases, Page, Records, Row
-from betterdb_agent_memory.engines.filters import Absent, AnyOf, Between, Clause, Equals, Filter, Not
+from betterdb_agent_memory.engines.filters import (
+    TAG_SEPARATOR,
+    Absent,
+    AnyOf,
+    Between,
+    Clause,
+    Equals,
+    Filter,
+    Not,
+    TagsAre,
+)
 from betterdb_agent_memory.engines.groups import group_values
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.leasing import HeldLease
 from betterdb_agent_memory.memory.changes.cause import because
 from betterdb_agent_memory.memory.dynamics_fields import PINNED
 from betterdb_agent_memory.memory.reaches import Reaches
-from betterdb_agent_memory.memory.record import IMPORTANCE, LAST_ACCESSED_AT, SCOPE_FIELDS
+from betterdb_agent_memory.memory.record import IMPORTANCE, LAST_ACCESSED_AT, SCOPE_FIELDS, TAGS
 from betterdb_agent_memory.memory.searching import Searcher
+from betterdb_agent_memory.memory.slack import MOST_AT_ONCE, slack_of
 from betterdb_agent_memory.memory.spaces import SearchedRecords
 from betterdb_agent_memory.memory.victims import (
     DECIDING,
@@ -35,9 +46,6 @@ LEASES = 64
 """Scopes share so many leases: one for each would stay for ever."""
 
 _PAGE = 5_000
-_DELETED_AT_ONCE = 50
-"""A server works through one request before it looks at the next one's: others write in between."""
-
 _FEW = 500
 """Scopes up to this size are read whole: one round trip counts them and shows who leaves."""
 
@@ -50,7 +58,7 @@ _log = logging.getLogger(__name__)
 class Evictor:
     """Evicts what scopes hold above a limit. Each scope is trimmed by one worker at a time, under a fence.
 
-    `on_unreadable` is told of fields that could not be read.
+    `by_tags` sets scopes apart by their tags, too. `on_unreadable` is told of fields that could not be read.
     """
 
     def __init__(
@@ -63,6 +71,7 @@ class Evictor:
         name: str,
         counter: Counter,
         on_unreadable: Callable[[int], None],
+        by_tags: bool = False,
     ) -> None:
         self._records = records
         self._leases = leases
@@ -71,6 +80,11 @@ class Evictor:
         self._counter = counter
         self._on_unreadable = on_unreadable
         self._reaches = reaches
+        self._fields = (*SCOPE_FIELDS, TAGS) if by_tags else SCOPE_FIELDS
+
+    def is_ours(self, group: str) -> bool:
+        """Whether the group is one of this kind: others may be counted by workers that set scopes apart otherwise."""
+        return len(group_values(group)) == len(self._fields)
 
     def alone(self, group: str) -> HeldLease:
         """The lease under which the scope is trimmed and recounted."""
@@ -81,8 +95,17 @@ class Evictor:
         """The count of a scope, None where nobody keeps it. One round trip."""
         return (await self._records.read_group(group)).size
 
-    async def trim(self, group: str, limit: int, retention: Retention, lease: HeldLease) -> tuple[int, int]:
-        """Bring the scope down to `limit`; how many it has then, and how many left.
+    async def trim(
+        self,
+        group: str,
+        limit: int,
+        retention: Retention,
+        lease: HeldLease,
+        *,
+        at_once: Callable[[], int] = lambda: MOST_AT_ONCE,
+    ) -> tuple[int, int]:
+        """Bring the scope down to `limit`; how many it has then, and how many left. `at_once` says how many leave with
+        the next request.
 
         The memory that was written last stays. Whoever writes next sees it come into a scope that was trimmed: so with
         any number of writers the outcome is that of writing one after another, with one eviction behind each. For
@@ -109,9 +132,11 @@ class Evictor:
             if found is None:
                 return 0, evicted
             total, victims = found
-            for start in range(0, len(victims), _DELETED_AT_ONCE):
+            done = 0
+            while done < len(victims):
                 lease.check()
-                some = victims[start : start + _DELETED_AT_ONCE]
+                some = victims[done : done + at_once()]
+                done += len(some)
                 gone = await self._searcher.lookup(
                     lambda space, some=some: self._delete(space.records, some, lease.fence),  # type: ignore[misc]
                     0,
@@ -191,7 +216,9 @@ class Evictor:
         is_refused: bool,
     ) -> list[EvictionCandidate]:
         """The `count` lowest of a large scope: from the corner where they should be, or from the ends of its orders."""
-        found = await self._in_corner(records, group, filter, retention, count)
+        # A look that finds little to do, once writes have paused, must not have the next one see too little.
+        following = max(count + count // 5, slack_of(total - count))
+        found = await self._in_corner(records, group, filter, retention, count, following)
         if found is not None:
             return await self._exact(records, filter, retention, found, count, is_refused)
         # With numbers that have nothing to do with each other, this is how far the lists have to reach.
@@ -207,21 +234,36 @@ class Evictor:
             chosen = retention.lowest(candidates, count)
             if len(chosen) == count and _is_settled(retention, chosen[-1], pages):
                 if not pages[-1].total:
-                    await self._reaches.begin(group, retention.reach(candidates, count))
+                    least = least_unseen(retention, pages[0].rows, pages[1].rows)
+                    await self._begin_reach(
+                        group,
+                        retention,
+                        candidates,
+                        retention.reach(candidates, count, following=following, least=least),
+                    )
                 return await self._exact(records, filter, retention, candidates, count, is_refused)
             depth *= 2
         rows = await self._whole(records, filter)
         last = (await self._records.read_group(group)).last_id
         candidates, kept = await self._decoded(rows, filter, {last})
-        await self._reaches.begin(group, retention.reach(candidates, count))
+        reach = retention.reach(candidates, count, following=following)
+        await self._begin_reach(group, retention, candidates, reach)
         # Counted anew from what was read: nobody leaves for somebody else's memory.
         excess = len(candidates) + kept - (total - count)
         return await self._exact(records, filter, retention, candidates, excess, is_refused)
 
+    async def _begin_reach(
+        self, group: str, retention: Retention, candidates: Sequence[EvictionCandidate], score: float | None
+    ) -> None:
+        """Note how far to look the next time, where `candidates` have the lowest of the whole scope."""
+        if score is not None:
+            await self._reaches.begin(group, score, retention.edges(retention.within(candidates, score)))
+
     async def _in_corner(
-        self, records: SearchedRecords, group: str, filter: Filter, retention: Retention, count: int
+        self, records: SearchedRecords, group: str, filter: Filter, retention: Retention, count: int, following: int
     ) -> list[EvictionCandidate] | None:
-        """Candidates among which the `count` lowest surely are; None where nobody knows where to look for them.
+        """Candidates among which the `count` lowest surely are, if `following` leave the next time; None where nobody
+        knows where to look for them.
 
         Three round trips, more where it has to look further.
         """
@@ -229,7 +271,7 @@ class Evictor:
         for _ in range(_CORNERS):
             if reach is None:
                 return None
-            corner = Filter((*filter.clauses, retention.corner(reach.score)))
+            corner = Filter((*filter.clauses, retention.corner(reach.score, reach.edges)))
             page = await records.select(corner, fields=_wanted(filter), limit=4 * count + _PAGE)
             if page.scanned < page.total:
                 return None
@@ -238,7 +280,8 @@ class Evictor:
             within = retention.within(candidates, reach.score)
             if not within:
                 return None
-            reach = reach.to(retention.next_limit(within, count, reach.score))
+            limit = retention.next_limit(within, count, reach.score, following=following)
+            reach = reach.to(limit, retention.edges(within[count:] or within))
             if len(within) >= count:
                 await self._reaches.keep(group, reach)
                 return within
@@ -275,7 +318,9 @@ class Evictor:
     ) -> list[EvictionCandidate]:
         """The `count` lowest, by what is stored where a search has rounded it."""
         if doubtful := retention.in_doubt(candidates, count, is_certain=is_refused):
-            candidates = await self._read(records, filter, [candidate.id for candidate in doubtful])
+            rounded = [candidate.id for candidate in doubtful if is_refused or candidate.is_rounded]
+            exact = [candidate for candidate in doubtful if not (is_refused or candidate.is_rounded)]
+            candidates = [*exact, *await self._read(records, filter, rounded)]
         return retention.lowest(candidates, count)
 
     async def _read(self, records: SearchedRecords, filter: Filter, ids: Sequence[str]) -> list[EvictionCandidate]:
@@ -309,11 +354,14 @@ class Evictor:
 
 
 def filter_of(group: str) -> Filter:
-    """Exactly the scope of a group: the fields that it has, and none of those that it has not."""
+    """Exactly the scope of a group: the fields that it has, and none of those that it has not; with a fourth value
+    exactly its tags.
+    """
+    scope, tags = group_values(group)[: len(SCOPE_FIELDS)], group_values(group)[len(SCOPE_FIELDS) :]
     clauses: list[Clause] = [
-        Absent(name) if value is None else Equals(name, value)
-        for name, value in zip(SCOPE_FIELDS, group_values(group), strict=True)
+        Absent(name) if value is None else Equals(name, value) for name, value in zip(SCOPE_FIELDS, scope, strict=True)
     ]
+    clauses += [TagsAre(TAGS, frozenset(() if one is None else one.split(TAG_SEPARATOR))) for one in tags]
     return Filter(tuple(clauses))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from time import monotonic
 
 from betterdb_agent_memory.background import LoopLock
-from betterdb_agent_memory.engines.base import IndexState, Records
+from betterdb_agent_memory.engines.base import Fence, IndexState, Records
 from betterdb_agent_memory.errors import IndexMismatchError, IndexNotReadyError
 
 LOOK_AGAIN_SECONDS = 60.0
@@ -93,10 +93,14 @@ class MemoryIndex:
         self._state = IndexState(dimensions=None)
         self._expected = None
 
-    async def rebuild(self, dimensions: int) -> None:
-        """Make the index anew over the memories that are there, for vectors of this length."""
+    async def rebuild(self, dimensions: int, *, fence: Fence) -> None:
+        """Make the index anew over the memories that are there, for vectors of this length.
+
+        Raises:
+            LeaseLostError: somebody else has the lease of `fence` by now.
+        """
         async with self._preparing:
-            self._state = await self._records.rebuild(dimensions)
+            self._state = await self._records.rebuild(dimensions, fence=fence)
             self._looked_at = monotonic()
             self._expected = self.last_dimensions = dimensions
 

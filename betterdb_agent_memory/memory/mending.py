@@ -13,6 +13,8 @@ from betterdb_agent_memory.errors import AgentMemoryError, IndexMismatchError, I
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.generations.following import Follower
 from betterdb_agent_memory.memory.generations.layout import Layout, Models
+from betterdb_agent_memory.memory.near.answers import scope_stored
+from betterdb_agent_memory.memory.near.scopes import changing_in
 from betterdb_agent_memory.memory.turns import all_around
 from betterdb_agent_memory.memory.unmixed import Unmixed, noted_ids
 from betterdb_agent_memory.memory.windows import embed_windows, read_around, turn_windows
@@ -164,7 +166,8 @@ class Mender:
                 changes.append(RecordChange(id, expected={record.CONTENT: said}, sets={record.VECTOR: vector}))
             else:
                 failure = failure or vector
-        outcomes = await self._records.change_many(changes) if changes else []
+        with changing_in({scope_stored(records[change.id] or {}) for change in changes}):
+            outcomes = await self._records.change_many(changes) if changes else []
         if failure is not None:
             raise failure
         return {

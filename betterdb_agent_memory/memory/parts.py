@@ -17,7 +17,7 @@ from betterdb_agent_memory.embedders import CoalescingEmbedder, coalesced
 from betterdb_agent_memory.embedders.base import Embedder, EmbedFn
 from betterdb_agent_memory.embedders.function import DEFAULT_THRESHOLD, as_embedder
 from betterdb_agent_memory.engines import engine_for
-from betterdb_agent_memory.engines.base import Counter, Engine
+from betterdb_agent_memory.engines.base import Counter, Engine, Records
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.errors import AgentMemoryError
 from betterdb_agent_memory.live_config import LiveConfig, MemoryConfigSnapshot
@@ -33,6 +33,7 @@ from betterdb_agent_memory.memory.evicting import Evictor
 from betterdb_agent_memory.memory.generations.following import Follower
 from betterdb_agent_memory.memory.generations.layout import Models, state_key
 from betterdb_agent_memory.memory.mending import Mender
+from betterdb_agent_memory.memory.near.recalls import NearRecalls
 from betterdb_agent_memory.memory.pinning import Pinner
 from betterdb_agent_memory.memory.reaches import Reaches
 from betterdb_agent_memory.memory.recalling.recaller import Recaller
@@ -54,6 +55,7 @@ from betterdb_agent_memory.memory.settings import (
     checked_callable,
     checked_discovery,
     checked_feed,
+    checked_near,
     checked_switch,
     checked_type,
     refresh_interval_seconds,
@@ -78,6 +80,7 @@ from betterdb_agent_memory.options import (
     MemoryDiscoveryConfig,
     MemoryStoreClient,
     MemoryTelemetryOptions,
+    NearCacheOptions,
     RecallWeights,
     Reinforcement,
     Retrieval,
@@ -111,6 +114,7 @@ class StoreParts:
         weights: RecallWeights | None = None,
         half_life_seconds: float | None = None,
         max_items_per_scope: int | None = None,
+        limit_by_tags: bool = False,
         discovery: bool | MemoryDiscoveryConfig = False,
         config_refresh: bool | MemoryConfigRefreshConfig | None = None,
         consolidation: ConsolidationConfig | None = None,
@@ -130,6 +134,7 @@ class StoreParts:
         rerank_depth: int = DEFAULT_RERANK_DEPTH,
         max_content_bytes: int = DEFAULT_MAX_CONTENT_BYTES,
         change_feed: bool | ChangeFeedOptions = False,
+        near_cache: bool | NearCacheOptions = False,
         clock: Clock = system_clock,
         new_id: Callable[[], str] = random_id,
         on_use: Callable[[], None] | None = None,
@@ -139,14 +144,17 @@ class StoreParts:
         self._engine = engine_for(client)
         self._owns_engine = self._engine is not client
         self._stats_key = f"{name}:__mem_stats"
-        collection = record.memory_collection(name)
+        by_tags = checked_switch("limit_by_tags", limit_by_tags)
+        collection = record.memory_collection(name, by_tags=by_tags)
         self._counts_key = collection.counts_key or ""
         self._counts = ScopeCounts(lambda: self._live_config.current.max_items_per_scope)
         self._feed = Feed(
             self._engine, name, note_key=state_key(name), options=checked_feed(change_feed), sample=random.random
         )
-        self._records = self._engine.records(collection, self._counts, self._feed)
+        stored = self._engine.records(collection, self._counts, self._feed)
         self._watch = StoreWatch(name, checked_type("telemetry", telemetry, MemoryTelemetryOptions))
+        self._near = self._make_near(near_cache, stored)
+        self._records = stored if self._near is None else self._near.records
         self._watch.export_traffic(self._engine)
         embedder = None if embed_fn is None else coalesced(as_embedder(embed_fn))
         next_embedder = None if next_embed_fn is None else coalesced(as_embedder(next_embed_fn))
@@ -190,8 +198,9 @@ class StoreParts:
         self._pinner = Pinner(self._records, self._models, self._follower)
         keeps_times = checked_switch("recent_accesses", recent_accesses)
         self._reinforcer = reinforcer_for(
+            # Not told to the near-cache: that a memory was recalled is no reason to recall it again.
             reinforcement,
-            self._records,
+            stored,
             on_failure=lambda: self._watch.background_failed("reinforcement"),
             keeps_times=keeps_times,
         )
@@ -217,6 +226,7 @@ class StoreParts:
                 name=name,
                 counter=Counter(self._stats_key, EVICTIONS),
                 on_unreadable=self._watch.unreadable,
+                by_tags=by_tags,
             ),
             self._counts,
             config=self.current_config,
@@ -224,6 +234,7 @@ class StoreParts:
             sizes_kept=self._records.group_sizes,
             on_evicted=self._watch.evicted,
             on_failure=self._warn_of_eviction,
+            by_tags=by_tags,
         )
         self._remembering = Remembering(
             self._models,
@@ -310,6 +321,19 @@ class StoreParts:
             self._capacity.start()
         if self._discovery is not None and self._registration is None:
             self._registration = asyncio.get_running_loop().create_task(self._discovery.register())
+
+    def _make_near(self, config: bool | NearCacheOptions, stored: Records) -> NearRecalls | None:
+        options = checked_near(config)
+        if options is None:
+            return None
+        return NearRecalls(
+            options,
+            stored,
+            store=self.name,
+            feed=self._feed,
+            on_failure=lambda: self._watch.background_failed("near_cache"),
+            on_dropped=self._watch.near_dropped,
+        )
 
     def _make_discovery(self, config: bool | MemoryDiscoveryConfig) -> MemoryDiscovery | None:
         if config is False:

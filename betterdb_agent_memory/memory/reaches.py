@@ -6,6 +6,7 @@ All workers share it, beside the scope's count: whoever trims the scope next nee
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from betterdb_agent_memory.engines.groups import REACH
@@ -17,14 +18,17 @@ _USES = 50
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """The `score`, and how often it may be gone by until all of the scope is looked at again."""
+    """The `score`, how often it may be gone by until all of the scope is looked at again, and times of last access
+    (ms) at which to cut what lies below it (`Retention.edges`).
+    """
 
     score: float
     uses: int
+    edges: tuple[float, ...] = ()
 
-    def to(self, score: float) -> Reach:
+    def to(self, score: float, edges: Sequence[float]) -> Reach:
         """As far as `score`, from now on."""
-        return replace(self, score=score)
+        return replace(self, score=score, edges=tuple(edges))
 
 
 class Reaches:
@@ -41,21 +45,21 @@ class Reaches:
         found = batch.read_fields(self._key, [field])
         await batch.send()
         stored = found.result().get(field, b"").decode(errors="replace")
-        score, _, uses = stored.partition(":")
         try:
-            reach = Reach(float(score), int(uses))
+            score, uses, edges = stored.split(":")
+            reach = Reach(float(score), int(uses), tuple(map(float, edges.split())))
         except ValueError:
             return None
-        return reach if reach.uses > 0 and math.isfinite(reach.score) else None
+        return reach if reach.uses > 0 and all(map(math.isfinite, (reach.score, *reach.edges))) else None
 
-    async def begin(self, group: str, score: float | None) -> None:
-        """All of the scope was looked at. None or one round trip."""
-        if score is not None:
-            await self._write(group, Reach(score, _USES))
+    async def begin(self, group: str, score: float, edges: Sequence[float]) -> None:
+        """All of the scope was looked at. One round trip."""
+        await self._write(group, Reach(score, _USES, tuple(edges)))
 
     async def keep(self, group: str, reach: Reach) -> None:
         """It was used once more. One round trip."""
         await self._write(group, replace(reach, uses=reach.uses - 1))
 
     async def _write(self, group: str, reach: Reach) -> None:
-        await self._values.write_map(self._key, {REACH + group: f"{reach.score!r}:{reach.uses}".encode()})
+        edges = " ".join(map(repr, reach.edges))
+        await self._values.write_map(self._key, {REACH + group: f"{reach.score!r}:{reach.uses}:{edges}".encode()})

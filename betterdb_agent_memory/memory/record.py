@@ -106,13 +106,14 @@ MEMORY_SCHEMA = IndexSchema(
 )
 
 
-def memory_collection(name: str) -> Collection:
-    """Where the memories of the store called `name` live."""
+def memory_collection(name: str, *, by_tags: bool = False) -> Collection:
+    """Where the memories of the store called `name` live; `by_tags` sets scopes apart by their tags, too."""
     return Collection(
         key_prefix=f"{name}:mem:",
         index_name=f"{name}:mem:idx",
         schema=MEMORY_SCHEMA,
-        group_fields=SCOPE_FIELDS,
+        group_fields=(*SCOPE_FIELDS, TAGS) if by_tags else SCOPE_FIELDS,
+        group_sets=int(by_tags),
         counts_key=f"{name}:__mem_counts",
     )
 
@@ -415,6 +416,20 @@ def scored_numbers(records: Sequence[Fields]) -> NDArray[np.float64]:
     return numbers
 
 
+def retention_numbers(fields: Fields) -> tuple[float, int, int]:
+    """Importance and the milliseconds of last access, as `decode_memory` reads them, and how many of the two could
+    not be read.
+    """
+    reader = _Reader(fields)
+    try:
+        importance, last_accessed_at = float(fields[IMPORTANCE]), int(fields[LAST_ACCESSED_AT])
+    except (KeyError, ValueError):
+        importance, last_accessed_at = math.nan, 0
+    if math.isfinite(importance):
+        return importance, last_accessed_at, 0
+    return reader.number(IMPORTANCE), int(reader.number(LAST_ACCESSED_AT)), reader.unreadable
+
+
 def scoring_candidates(
     records: Sequence[Fields], relevance: NDArray[np.float64], needs: AbstractSet[Need]
 ) -> Candidates:
@@ -442,7 +457,7 @@ def scoring_candidates(
         access_count=numbers(ACCESS_COUNT) if "access_count" in needs else np.zeros(len(records)),
         recent_ms=_recent_times(records) if "recent_ms" in needs else None,
         successes=optional("successes", SUCCESSES),
-        reliability=_trust_left(records) if "reliability" in needs else None,
+        reliability=_trust(records) if "reliability" in needs else None,
         stability_days=_stabilities(records) if "stability_days" in needs else None,
         working=optional("working", WORKING),
         core=optional("core", CORE),
@@ -462,26 +477,23 @@ def _recent_times(records: Sequence[Fields]) -> NDArray[np.float64] | None:
     return times
 
 
+def _trust(records: Sequence[Fields]) -> NDArray[np.float64] | None:
+    """What is left of the reliability of each one's kind, at most 1, NaN where nobody doubted it; None where that is so
+    for all.
+    """
+    if not any(RELIABILITY in fields for fields in records):
+        return None
+    found = (leading_number(fields.get(RELIABILITY)) for fields in records)
+    kinds = (_KIND_RELIABILITY.get(fields.get(KIND, b""), DEFAULT_RELIABILITY) for fields in records)
+    return np.array([math.nan if own is None else min(own / kind, 1.0) for own, kind in zip(found, kinds, strict=True)])
+
+
 def _stabilities(records: Sequence[Fields]) -> NDArray[np.float64] | None:
     """The stability of each in days, or its kind's, NaN where neither is known; None where that is so for all."""
     found = [leading_number(fields.get(STABILITY)) or _KIND_STABILITY.get(fields.get(KIND, b"")) for fields in records]
     if not any(found):
         return None
     return np.array([math.nan if number is None else number for number in found])
-
-
-def _trust_left(records: Sequence[Fields]) -> NDArray[np.float64] | None:
-    """What is left of the reliability that the kind of each promises, 0 to 1, NaN where nothing is said; None where
-    that is so for all.
-    """
-    if not any(RELIABILITY in fields for fields in records):
-        return None
-    left = []
-    for fields in records:
-        own = leading_number(fields.get(RELIABILITY))
-        promised = _KIND_RELIABILITY.get(fields.get(KIND, b""), DEFAULT_RELIABILITY)
-        left.append(math.nan if own is None else min(max(own / promised, 0.0), 1.0))
-    return np.array(left)
 
 
 def moments_ms(records: Sequence[Fields]) -> NDArray[np.float64]:

@@ -80,7 +80,7 @@ class Remembering:
             id = result.id or memory.id
             remembered(id, result.outcome == "stored")
             if result.outcome == "stored":
-                await self._capacity.make_room([prepared.scope])
+                await self._capacity.make_room([(prepared.scope, memory.tags)])
         return id
 
     async def many(
@@ -196,7 +196,11 @@ class Remembering:
 
     async def _make_room(self, written: Sequence[PreparedMemory], results: Sequence[RememberResult]) -> None:
         """Trim the scopes of a batch."""
-        stored = [item.scope for item, result in zip(written, results, strict=False) if result.outcome == "stored"]
+        stored = [
+            (item.scope, item.memory.tags)
+            for item, result in zip(written, results, strict=False)
+            if result.outcome == "stored"
+        ]
         self._watch.stored(len(stored))
         await self._capacity.make_room(stored)
 

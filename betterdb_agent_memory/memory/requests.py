@@ -141,7 +141,6 @@ class RecallRequest:
         """What an argument of the call says, else the live configuration, which may leave scoring to the store's own;
         a model that is named has the store's `parameters`. `clock_ms` is the time of the clock.
         """
-        weights = self.weights or config.weights
         threshold = config.threshold if self.threshold is None else self.threshold
         retrieval = self.retrieval or config.retrieval
         hybrid = config.hybrid if retrieval == "hybrid" else None
@@ -152,10 +151,10 @@ class RecallRequest:
         return RecallSettings(
             rules=RankingRules(
                 threshold=threshold,
-                weights=weights,
+                weights=self.weights or config.weights,
                 half_life_seconds=config.half_life_seconds,
                 clamps_age=self.now_ms is not None,
-                model=model_for(self.scoring or config.scoring or own_scoring, weights, parameters),
+                model=model_for(self.scoring or config.scoring or own_scoring, self.weights, parameters),
             ),
             reach=Reach(
                 nearest=nearest,
@@ -235,6 +234,11 @@ def _flag(name: str, value: object) -> bool:
     if isinstance(value, bool | np.bool_):
         return bool(value)
     raise InvalidInputError(f"{name} must be true or false, got {value!r:.80}")
+
+
+def checked_fresh(fresh: object) -> bool:
+    """Whether a recall has to ask the engine, whatever this process knows."""
+    return fresh is not None and _flag("fresh", fresh)
 
 
 def checked_integer(name: str, value: object, default: int, low: int, high: int) -> int:

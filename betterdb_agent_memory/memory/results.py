@@ -8,6 +8,7 @@ from typing import Final
 from betterdb_agent_memory.live_config import MemoryConfigSnapshot
 from betterdb_agent_memory.memory.near_misses import NearMisses
 from betterdb_agent_memory.memory.record import MemoryItem
+from betterdb_agent_memory.near_cache import NearCacheStatistics
 
 _NONE: Final = NearMisses()
 
@@ -31,7 +32,8 @@ class MemoryStats:
     are applied after the search. `index_failures` counts records the server could not index and
     `indexing` is true while it still takes in existing ones; `ignored_config_fields` are
     fields of the live configuration that hold nothing usable. `near_misses` are recalls that found nothing
-    while a memory lay just beyond the threshold, and what would have admitted it.
+    while a memory lay just beyond the threshold, and what would have admitted it. `near_cache` is what the near-cache
+    did, None without one.
     """
 
     item_count: int
@@ -47,6 +49,7 @@ class MemoryStats:
     indexing: bool = False
     ignored_config_fields: tuple[str, ...] = ()
     near_misses: NearMisses = _NONE
+    near_cache: NearCacheStatistics | None = None
 
 
 @dataclass(frozen=True, slots=True)

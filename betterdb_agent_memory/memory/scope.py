@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from betterdb_agent_memory.engines.filters import MAX_FILTER_BYTES, TAG_SEPARATOR, Clause, Equals, Filter, HasTag
-from betterdb_agent_memory.engines.groups import group_name
+from betterdb_agent_memory.engines.groups import group_name, set_value
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.memory import record
 
@@ -88,11 +88,13 @@ def checked_tags(tags: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(tags)
 
 
-def group_of(scope: MemoryScope) -> str:
-    """The name of the group that the memories of exactly this scope are (`record.SCOPE_FIELDS`)."""
-    return group_name(
-        None if value is None else value.encode() for value in (scope.thread_id, scope.agent_id, scope.namespace)
-    )
+def group_of(scope: MemoryScope, tags: Sequence[str] | None = None) -> str:
+    """The name of the group that the memories of exactly this scope are (`record.SCOPE_FIELDS`); with `tags`, which may
+    be empty, where groups are set apart by these, too.
+    """
+    values = (scope.thread_id, scope.agent_id, scope.namespace)
+    encoded = [None if value is None else value.encode() for value in values]
+    return group_name(encoded if tags is None else [*encoded, set_value(TAG_SEPARATOR.join(tags).encode())])
 
 
 def scope_filter(

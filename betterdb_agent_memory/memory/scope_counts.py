@@ -56,6 +56,11 @@ class ScopeCounts:
         known = self._known.get(group)
         return None if known is None else known.size
 
+    def is_quiet(self, group: str, seconds: float) -> bool:
+        """Whether this worker has not written to the scope for so long."""
+        known = self._known.get(group)
+        return known is None or known.written_at <= self._now() - seconds
+
     def corrected(self, group: str, size: int, *, since: float) -> None:
         """The scope was counted: it has `size`. What was written after `since` says more than that."""
         known = self._known.get(group)

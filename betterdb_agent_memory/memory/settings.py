@@ -18,6 +18,7 @@ from betterdb_agent_memory.options import (
     HybridOptions,
     MemoryConfigRefreshConfig,
     MemoryDiscoveryConfig,
+    NearCacheOptions,
     RecallWeights,
     Retrieval,
     Scoring,
@@ -121,6 +122,15 @@ def checked_feed(config: object) -> ChangeFeedOptions | None:
     if config is False or isinstance(config, ChangeFeedOptions):
         return config or None
     raise ConfigurationError(f"change_feed must be true, false or ChangeFeedOptions, got {config!r:.80}")
+
+
+def checked_near(config: object) -> NearCacheOptions | None:
+    """How the near-cache was asked for; None where it was not."""
+    if config is True:
+        return NearCacheOptions()
+    if config is False or isinstance(config, NearCacheOptions):
+        return config or None
+    raise ConfigurationError(f"near_cache must be true, false or NearCacheOptions, got {config!r:.80}")
 
 
 def checked_switch(name: str, value: object) -> bool:

@@ -29,15 +29,17 @@ class MemoryStore(RememberVerbs, PinVerbs, PromptVerbs, ForgetVerbs, WorkplaceVe
     `Embedder`; without one only calls that embed nothing work. `default_threshold` is the largest
     cosine distance (0 to 2) of a hit: by default what the embedder states, 0.25 for a plain function.
     `weights` default to 0.6 similarity, 0.25 recency, 0.15 importance with a half-life of
-    604,800 s; `max_items_per_scope` to no limit. `reinforcement` says when recalled memories
-    are touched: "immediate" (before recall returns) or "deferred"; with `recent_accesses` they keep the times of their
-    last four recalls. `consolidation` sets label and importance of facts. `scoring` is the model by which recalls
-    are ranked, `scoring_parameters` what those models are made of that are chosen by name (docs/dynamics.md). How
-    recall finds and orders memories (docs/recall.md): `retrieval`, "vector" or "hybrid", which looks at words,
-    dates and persons as well; its weights `hybrid`, the `language` of the memories, `exact` with its
-    `exact_budget`, `diversity`, `reranker` with its `rerank_depth`. `next_embed_fn` is the model that the store is
-    to be moved to: see `migration`.
-    `change_feed` has every change of a memory told in a log, from the first write on: see `changes`.
+    604,800 s; `max_items_per_scope` to no limit, with `limit_by_tags` one for each set of tags in a scope
+    (docs/capacity.md). `reinforcement` says when recalled memories are touched: "immediate" (before recall returns) or
+    "deferred"; with `recent_accesses` they keep the times of their last four recalls. `consolidation` sets label and
+    importance of facts. `scoring` is the model by which recalls are ranked, `scoring_parameters` what those models are
+    made of that are chosen by name (docs/dynamics.md).
+    How recall finds and orders memories (docs/recall.md): `retrieval`, "vector" or "hybrid", which
+    looks at words, dates and persons as well; its weights `hybrid`, the `language` of the memories, `exact` with its
+    `exact_budget`, `diversity`, `reranker` with its `rerank_depth`. `next_embed_fn` is the model that the store is to
+    be moved to: see `migration`.
+    `change_feed` has every change of a memory told in a log, from the first write on: see `changes`. `near_cache` has a
+    recall that is asked again within a moment answered from the memory of this process (docs/near-cache.md).
     `analytics` is accepted as published and means nothing: no usage data is collected, whatever its value.
     `on_use` is called within each call that reaches the index, before work in the background begins.
 
@@ -86,6 +88,7 @@ class MemoryStore(RememberVerbs, PinVerbs, PromptVerbs, ForgetVerbs, WorkplaceVe
             indexing=index.indexing,
             ignored_config_fields=self._live_config.ignored_fields,
             near_misses=self._watch.near_misses(),
+            near_cache=None if self._near is None else self._near.statistics(),
         )
 
     async def refresh_config(self) -> None:
@@ -115,6 +118,8 @@ class MemoryStore(RememberVerbs, PinVerbs, PromptVerbs, ForgetVerbs, WorkplaceVe
         """
         self._is_closed = True
         await self._live_config.stop()
+        if self._near is not None:
+            await self._near.close()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._capacity.close()

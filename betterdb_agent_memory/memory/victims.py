@@ -3,7 +3,7 @@
 A memory is kept by its retention score. Since that only grows with importance and with the time of last access, the
 lowest ones are found from the two ends of two ordered lists, without looking at the rest: the threshold algorithm of
 Fagin, Lotem and Naor, "Optimal aggregation algorithms for middleware" (PODS 2001). Who knows about how high they reach
-asks for the corner below that instead, which needs no order at all.
+asks for what lies below that instead, which needs no order at all: a corner under a curve, covered by a few rectangles.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from betterdb_agent_memory.engines.base import Expected, Row
 from betterdb_agent_memory.engines.filters import AllOf, AnyOf, Between, Clause, Filter, leading_number
 from betterdb_agent_memory.live_config import MemoryConfigSnapshot
 from betterdb_agent_memory.memory.dynamics_fields import PINNED
-from betterdb_agent_memory.memory.record import CONTENT, IMPORTANCE, LAST_ACCESSED_AT, decode_memory
+from betterdb_agent_memory.memory.record import IMPORTANCE, LAST_ACCESSED_AT, retention_numbers
 from betterdb_agent_memory.memory.scoring.composite import retention_score
 from betterdb_agent_memory.options import RecallWeights
 
@@ -31,9 +31,11 @@ _NEAR = 1e-9
 
 _EXACT_DIGITS = 11
 
-_AHEAD = 1.2
-"""How many of those that leave next are to be seen, of as many as leave, so that those that are written make up for
-the rest."""
+_FARTHEST = 1.2
+"""How far to look beyond what was seen at once, as a part of that."""
+
+_STAIRS = 8
+"""Rectangles by which the corner is covered: about an eighth more than is in it is read."""
 
 _MOST_NEAR = 100
 """Of more that are worth the same, any may leave."""
@@ -102,39 +104,70 @@ class Retention:
         """Those that score at most `limit`, the lowest first."""
         return [candidate for worth, candidate in self.ordered(candidates) if worth.score <= limit]
 
-    def corner(self, score: float) -> Clause:
-        """What all memories fulfil that score at most `score`, and not many others."""
-        total = self.weights.importance + self.weights.recency
-        importance = accessed = None
-        if self.weights.importance:
-            importance = score * total / self.weights.importance * (1 + _NEAR) + _NEAR
-        if self.weights.recency and score > 0:
-            idle_seconds = -self.half_life_seconds * math.log2(score * total / self.weights.recency * (1 + _NEAR))
-            accessed = float(math.ceil(self.now_ms - 1000 * idle_seconds) + 1)
-        elif self.weights.recency:
-            accessed = -math.inf
-        within = AllOf((Between(IMPORTANCE, None, importance), Between(LAST_ACCESSED_AT, None, accessed)))
+    def corner(self, score: float, edges: Sequence[float] = ()) -> Clause:
+        """What all memories fulfil that score at most `score`, and not many others.
+
+        `edges` are times of last access at which to cut, as `edges` says: the more of them lie where memories are, the
+        fewer others. Any will do, or none.
+        """
+        importance, recency = self.weights.importance, self.weights.recency
+        total = score * (importance + recency)
+        if not recency:
+            within: list[Clause] = [self._stair(total, None, None)]
+        elif score <= 0:
+            within = []
+        else:
+            idle_seconds = -self.half_life_seconds * math.log2(total / recency * (1 + _NEAR))
+            latest = float(math.ceil(self.now_ms - 1000 * idle_seconds) + 1)
+            lows = [None, *sorted({edge for edge in edges if edge < latest})] if importance else [None]
+            within = [self._stair(total, low, high) for low, high in zip(lows, [*lows[1:], latest], strict=True)]
         # Below zero, which only others write, an importance makes up for any recency.
-        return AnyOf((within, Between(IMPORTANCE, None, -_NEAR)))
+        return AnyOf((*within, Between(IMPORTANCE, None, -_NEAR)))
 
-    def next_limit(self, candidates: Sequence[EvictionCandidate], count: int, limit: float) -> float:
-        """The score up to which `count` more are to be found next time, when the `count` lowest of these have left.
+    def _stair(self, total: float, low: float | None, high: float | None) -> Clause:
+        """What was accessed in this time, and is not too important for its weighted sum to be at most `total`."""
+        weights, most = self.weights, None
+        if weights.importance:
+            least = 0.0 if low is None else weights.recency * self._recency(low)
+            most = (total - least + _NEAR * (total + least)) / weights.importance + _NEAR
+        return AllOf((Between(IMPORTANCE, None, most), Between(LAST_ACCESSED_AT, low, high)))
 
-        `candidates` are all that score at most `limit`. Those that remain, and a bit beyond.
+    def _recency(self, accessed: float) -> float:
+        return float(2.0 ** ((accessed - self.now_ms) / 1000 / self.half_life_seconds))
+
+    def edges(self, candidates: Sequence[EvictionCandidate]) -> tuple[float, ...]:
+        """Where to cut the corner that has `candidates`: between equally many of them, and before what comes next.
+
+        Between two milliseconds, so that none is on both sides.
+        """
+        accessed = np.array([one.last_accessed_at for one in candidates] or [self.now_ms], dtype=np.float64)
+        cuts = np.quantile(accessed, np.arange(_STAIRS - 1) / (_STAIRS - 1), method="lower")
+        return tuple(float(cut) - 0.5 for cut in np.unique(np.append(np.floor(cuts), self.now_ms)))
+
+    def next_limit(self, candidates: Sequence[EvictionCandidate], count: int, limit: float, *, following: int) -> float:
+        """The score up to which `following` more are to be found next time, when the `count` lowest of these have left.
+
+        `candidates` are all that score at most `limit`, or beyond what is looked for. Where they are too few, as far
+        above `limit` as makes up for it if others lie as close, but at most by `_FARTHEST`.
         """
         ordered = self.ordered(candidates)
-        place = count + int(_AHEAD * count)
+        place = count + following
         if place < len(ordered):
             return ordered[place][0].score
-        return limit + _AHEAD * max(limit - ordered[0][0].score, abs(limit) * _NEAR)
+        missing = min(_FARTHEST, place / len(ordered) - 1)
+        return limit + max(missing, _NEAR) * max(limit - ordered[0][0].score, abs(limit) * _NEAR)
 
-    def reach(self, candidates: Sequence[EvictionCandidate], count: int) -> float | None:
-        """The same, where `candidates` have the lowest of a whole scope; None where that says nothing."""
+    def reach(
+        self, candidates: Sequence[EvictionCandidate], count: int, *, following: int, least: Worth | None = None
+    ) -> float | None:
+        """The same, where `candidates` have the lowest of a whole scope, all that are worth less than `least` (None:
+        the whole of it); None where that says nothing.
+        """
         if not 0 < count < len(candidates):
             return None
-        ordered = self.ordered(candidates)
-        limit = ordered[count - 1][0].score
-        return self.next_limit([candidate for worth, candidate in ordered if worth.score <= limit], count, limit)
+        known = [(worth, one) for worth, one in self.ordered(candidates) if least is None or worth < least]
+        known = known or self.ordered(candidates)[:count]
+        return self.next_limit([one for _, one in known], count, known[-1][0].score, following=following)
 
     def in_doubt(
         self, candidates: Sequence[EvictionCandidate], count: int, *, is_certain: bool = False
@@ -188,15 +221,13 @@ def candidates_in(
     kept = unreadable = 0
     for row in filter.accepted(rows):
         # Its content decides nothing, and may be long; a fragment that lacks one belongs to no scope.
-        item, problems = decode_memory(row.id, {CONTENT: b"", **row.fields})
+        importance, last_accessed_at, problems = retention_numbers(row.fields)
         unreadable += problems
-        if item is None:
-            continue
         if row.id in spared or PINNED in row.fields:
             kept += 1
             continue
         stored = (row.fields.get(IMPORTANCE), row.fields.get(LAST_ACCESSED_AT))
-        candidates.append(EvictionCandidate(row.id, item.importance, item.last_accessed_at, stored))
+        candidates.append(EvictionCandidate(row.id, importance, last_accessed_at, stored))
     return candidates, kept, unreadable
 
 

@@ -12,9 +12,11 @@ from opentelemetry.trace import Span
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.memory.consolidation.facts import ConsolidateFactsResult
 from betterdb_agent_memory.memory.near_misses import NearMisses, NearMissLog, is_near_miss, threshold_admitting
+from betterdb_agent_memory.memory.recalling.explaining import MemoryHit
 from betterdb_agent_memory.memory.recalling.ranking import Ranking
 from betterdb_agent_memory.memory.record import memory_collection
 from betterdb_agent_memory.memory.reinforcement import ReinforcementStatistics
+from betterdb_agent_memory.near_cache import Why
 from betterdb_agent_memory.options import MemoryTelemetryOptions
 from betterdb_agent_memory.telemetry import (
     MAX_CONTENT_CHARACTERS,
@@ -61,6 +63,8 @@ class StoreWatch:
         self._lost = metrics.reinforcements_lost.labels(label)
         self._changes_read = metrics.changes_read
         self._changes_missed = metrics.changes_missed.labels(label)
+        self._near_lookups = metrics.near_cache_lookups
+        self._near_dropped = metrics.near_cache_dropped
         self._warned_of_near_miss = False
         self._warned_of_unindexed = False
         self._lost_reported = 0
@@ -136,6 +140,23 @@ class StoreWatch:
             self._near_misses.inc()
             self._near_miss_log.note(nearest_distance)
             self._warn_of_near_miss(nearest_distance, threshold)
+
+    def recalled_near(self, span: Span, hits: Sequence[MemoryHit]) -> None:
+        """What a recall was given from the memory of this process."""
+        span.set_attribute("recall.near", True)
+        span.set_attribute("recall.result_count", len(hits))
+        span.set_attribute("gen_ai.memory.record.count", len(hits))
+        if hits:
+            span.set_attribute("cache.matched_key", self._key_prefix + hits[0].item.id)
+        (self._recalls_with_hits if hits else self._recalls_empty).inc()
+
+    def near_lookup(self, is_hit: bool) -> None:
+        """A recall was looked for in the memory of this process."""
+        self._near_lookups.labels(self._label, "hit" if is_hit else "miss").inc()
+
+    def near_dropped(self, why: Why, count: int) -> None:
+        """Answers in the memory of this process were dropped."""
+        self._near_dropped.labels(self._label, why).inc(count)
 
     def near_misses(self) -> NearMisses:
         """Recalls that nearly found something."""
@@ -218,7 +239,7 @@ class StoreWatch:
 
     def background_failed(self, work: str) -> None:
         """Best-effort work that failed: `eviction`, `config_refresh`, `discovery`, `reinforcement`,
-        `generation`, `window`.
+        `generation`, `window`, `near_cache`.
         """
         self.background_failure_count += 1
         self._telemetry.metrics.background_failures.labels(self._label, work).inc()

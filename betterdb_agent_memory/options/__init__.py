@@ -38,6 +38,7 @@ from betterdb_agent_memory.options.memory import (
     Reinforcement,
 )
 from betterdb_agent_memory.options.names import DEFAULT_NAME, checked_name
+from betterdb_agent_memory.options.near import MAX_NEAR_AGE_SECONDS, NearCacheOptions
 from betterdb_agent_memory.options.recall import (
     DEFAULT_EXACT_BUDGET,
     DEFAULT_LANGUAGE,
@@ -63,6 +64,7 @@ __all__ = [
     "DEFAULT_REFRESH_INTERVAL_MS",
     "DEFAULT_RERANK_DEPTH",
     "MAX_EXACT_BUDGET",
+    "MAX_NEAR_AGE_SECONDS",
     "MAX_RERANK_DEPTH",
     "MAX_THRESHOLD",
     "MAX_TTL_SECONDS",
@@ -90,6 +92,7 @@ __all__ = [
     "MemoryStoreClient",
     "MemoryTelemetryOptions",
     "ModelCost",
+    "NearCacheOptions",
     "RecallWeights",
     "Reinforcement",
     "Retrieval",

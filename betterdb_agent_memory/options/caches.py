@@ -25,6 +25,7 @@ from betterdb_agent_memory.options.memory import (
     Switch,
 )
 from betterdb_agent_memory.options.names import DEFAULT_NAME, checked_name
+from betterdb_agent_memory.options.near import Near
 
 MAX_TTL_SECONDS = 10**10
 """Some 300 years, as long as an engine takes."""
@@ -206,6 +207,8 @@ class CacheOptions(OptionsModel):
     """Which parameters tell answers of a model apart: those of the published packages, or every one given."""
     embeddings: Annotated[bool | EmbeddingCacheOptions, either(EmbeddingCacheOptions)] | None = None
     """Whether vectors of questions are kept; None means yes where a model's call costs more than a round trip."""
+    session_near_cache: Near = False
+    """Whether fields of sessions that are read again within a moment come from the memory of this process."""
     config_refresh: Annotated[bool | ConfigRefreshOptions, either(ConfigRefreshOptions)] = True
     """Whether tool policies are re-read while running (every 30 s by default)."""
     discovery: Annotated[bool | DiscoveryOptions, either(DiscoveryOptions)] | None = None

@@ -22,6 +22,7 @@ from betterdb_agent_memory.options.checks import (
     text,
     whole_number,
 )
+from betterdb_agent_memory.options.near import Near
 from betterdb_agent_memory.options.recall import (
     DEFAULT_EXACT_BUDGET,
     DEFAULT_LANGUAGE,
@@ -186,7 +187,8 @@ Feed: TypeAlias = Annotated[bool | ChangeFeedOptions, either(ChangeFeedOptions)]
 
 @options
 class AgentMemoryConfig:
-    """The facade's memory tier, as published; `consolidation`, `telemetry` and `change_feed` are additions.
+    """The facade's memory tier, as published. Ours are `limit_by_tags`, `consolidation`, `telemetry`, `change_feed` and
+    `near_cache`.
 
     `telemetry` None means the published names and the registry of the caches' telemetry.
     """
@@ -199,6 +201,8 @@ class AgentMemoryConfig:
     consolidation: ConsolidationConfig | None = None
     telemetry: MemoryTelemetryOptions | None = None
     change_feed: Feed = False
+    near_cache: Near = False
+    limit_by_tags: Switch = False
 
 
 class MemoryOptions(OptionsModel):
@@ -216,6 +220,8 @@ class MemoryOptions(OptionsModel):
     """Age at which the recency term is one half."""
     max_items_per_scope: MaxItems | None = None
     """Memories kept in one exact scope; above it the least valuable leave."""
+    limit_by_tags: Switch = False
+    """Whether each exact set of tags in a scope has that limit for itself; all workers of a store agree on it."""
     retrieval: Annotated[Retrieval, Accepts("'vector' or 'hybrid'")] = "hybrid"
     """Whether memories are found by likeness alone, or by the words, dates and persons of the question as well."""
     scoring: Annotated[Scoring, Accepts("'composite', 'activation', 'chain' or 'retrievability'")] = "composite"
@@ -252,6 +258,8 @@ class MemoryOptions(OptionsModel):
     """Whether `{name}:__mem_config` is re-read while running (every 30 s by default)."""
     change_feed: Feed = False
     """Whether every change of a memory is told in a log, for `changes`, and what that keeps."""
+    near_cache: Near = False
+    """Whether a recall that is asked again within a moment is answered from the memory of this process."""
     discovery: Discovery | None = None
     """Whether the Monitor is told; None means on a server yes, on a file no."""
     telemetry: MemoryTelemetryOptions | None = None

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
+from pydantic import model_validator
+
+from betterdb_agent_memory.errors import ConfigurationError
 from betterdb_agent_memory.options.checks import Accepts, OptionsModel, number, switch, whole_number
 
 Switch = Annotated[bool, switch()]
@@ -29,6 +33,23 @@ class TenantLimits(OptionsModel):
     burst: Count | None = None
     """Calls that may follow each other at once; None for those of one second, at least one."""
 
+    @model_validator(mode="after")
+    def _has_what_it_limits(self) -> TenantLimits:
+        if self.burst is not None and self.calls_per_second is None:
+            raise ConfigurationError(
+                f"TenantLimits.burst says how many calls of calls_per_second may come at once: set that too, or leave "
+                f"burst={self.burst} away"
+            )
+        return self
+
+
+def _as_limits(value: object) -> TenantLimits:
+    if isinstance(value, Mapping):
+        return TenantLimits(**value)
+    if not isinstance(value, TenantLimits):
+        raise TypeError
+    return value
+
 
 class TenantsOptions(OptionsModel):
     """How the tenants of an agent are kept. All workers of a fleet say the same of `placement_seconds`."""
@@ -37,7 +58,9 @@ class TenantsOptions(OptionsModel):
     """Where the memories of a tenant that nobody has used yet are kept: in an index of its own, or in a pool's."""
     pools: Annotated[int, whole_number(1, 1_000)] = 8
     """Over how many pools new tenants are spread; those that have a place keep it when the number changes."""
-    limits: TenantLimits = TenantLimits()
+    limits: Annotated[TenantLimits, Accepts("TenantLimits(...), without any in it for no limit", _as_limits)] = (
+        TenantLimits()
+    )
     """The limits of a tenant for whom nobody has set any."""
     kept: Count = DEFAULT_KEPT
     """Tenants that an agent keeps ready; of more it closes the one that was asked for longest ago."""

@@ -69,6 +69,7 @@ from betterdb_agent_memory import (
     CountTokens,
     CreatedAt,
     DeferredReinforcement,
+    DeletedTenant,
     DeleteOp,
     DiscoveryOptions,
     DynamicsHealth,
@@ -139,6 +140,8 @@ from betterdb_agent_memory import (
     MetricHealth,
     MigrationStatus,
     ModelCost,
+    NearCacheOptions,
+    NearCacheStatistics,
     NearMisses,
     NoopOp,
     NormalizerConfig,
@@ -260,6 +263,7 @@ from betterdb_agent_memory.options.caches import Client, Name, Tier, TtlSeconds
 from betterdb_agent_memory.options.checks import Accepts, either
 from betterdb_agent_memory.options.facade import _embedder
 from betterdb_agent_memory.options.memory import Switch
+from betterdb_agent_memory.options.near import Near
 from betterdb_agent_memory.sync.bridge import Bridged, as_async, call, iterate, wait, with_async_functions
 from betterdb_agent_memory.sync.decorating import SyncCacheTool
 from betterdb_agent_memory.tenants.tenant import Tenant as AsyncTenant
@@ -327,6 +331,7 @@ __all__ = [
     "CreatedAt",
     "DeferredReinforcement",
     "DeleteOp",
+    "DeletedTenant",
     "DiscoveryOptions",
     "Dynamics",
     "DynamicsHealth",
@@ -401,6 +406,8 @@ __all__ = [
     "MetricHealth",
     "MigrationStatus",
     "ModelCost",
+    "NearCacheOptions",
+    "NearCacheStatistics",
     "NearMisses",
     "NoopOp",
     "NormalizerConfig",
@@ -685,15 +692,17 @@ class MemoryStore(Bridged):
     `Embedder`; without one only calls that embed nothing work. `default_threshold` is the largest
     cosine distance (0 to 2) of a hit: by default what the embedder states, 0.25 for a plain function.
     `weights` default to 0.6 similarity, 0.25 recency, 0.15 importance with a half-life of
-    604,800 s; `max_items_per_scope` to no limit. `reinforcement` says when recalled memories
-    are touched: "immediate" (before recall returns) or "deferred"; with `recent_accesses` they keep the times of their
-    last four recalls. `consolidation` sets label and importance of facts. `scoring` is the model by which recalls
-    are ranked, `scoring_parameters` what those models are made of that are chosen by name (docs/dynamics.md). How
-    recall finds and orders memories (docs/recall.md): `retrieval`, "vector" or "hybrid", which looks at words,
-    dates and persons as well; its weights `hybrid`, the `language` of the memories, `exact` with its
-    `exact_budget`, `diversity`, `reranker` with its `rerank_depth`. `next_embed_fn` is the model that the store is
-    to be moved to: see `migration`.
-    `change_feed` has every change of a memory told in a log, from the first write on: see `changes`.
+    604,800 s; `max_items_per_scope` to no limit, with `limit_by_tags` one for each set of tags in a scope
+    (docs/capacity.md). `reinforcement` says when recalled memories are touched: "immediate" (before recall returns) or
+    "deferred"; with `recent_accesses` they keep the times of their last four recalls. `consolidation` sets label and
+    importance of facts. `scoring` is the model by which recalls are ranked, `scoring_parameters` what those models are
+    made of that are chosen by name (docs/dynamics.md).
+    How recall finds and orders memories (docs/recall.md): `retrieval`, "vector" or "hybrid", which
+    looks at words, dates and persons as well; its weights `hybrid`, the `language` of the memories, `exact` with its
+    `exact_budget`, `diversity`, `reranker` with its `rerank_depth`. `next_embed_fn` is the model that the store is to
+    be moved to: see `migration`.
+    `change_feed` has every change of a memory told in a log, from the first write on: see `changes`. `near_cache` has a
+    recall that is asked again within a moment answered from the memory of this process (docs/near-cache.md).
     `analytics` is accepted as published and means nothing: no usage data is collected, whatever its value.
     `on_use` is called within each call that reaches the index, before work in the background begins.
 
@@ -721,6 +730,7 @@ class MemoryStore(Bridged):
         weights: RecallWeights | None = None,
         half_life_seconds: float | None = None,
         max_items_per_scope: int | None = None,
+        limit_by_tags: bool = False,
         discovery: bool | MemoryDiscoveryConfig = False,
         config_refresh: bool | MemoryConfigRefreshConfig | None = None,
         consolidation: ConsolidationConfig | None = None,
@@ -740,6 +750,7 @@ class MemoryStore(Bridged):
         rerank_depth: int = DEFAULT_RERANK_DEPTH,
         max_content_bytes: int = DEFAULT_MAX_CONTENT_BYTES,
         change_feed: bool | ChangeFeedOptions = False,
+        near_cache: bool | NearCacheOptions = False,
         clock: Clock = system_clock,
         new_id: Callable[[], str] = random_id,
         on_use: Callable[[], None] | None = None,
@@ -754,6 +765,7 @@ class MemoryStore(Bridged):
             weights=weights,
             half_life_seconds=half_life_seconds,
             max_items_per_scope=max_items_per_scope,
+            limit_by_tags=limit_by_tags,
             discovery=discovery,
             config_refresh=config_refresh,
             consolidation=consolidation,
@@ -773,6 +785,7 @@ class MemoryStore(Bridged):
             rerank_depth=rerank_depth,
             max_content_bytes=max_content_bytes,
             change_feed=change_feed,
+            near_cache=near_cache,
             clock=clock,
             new_id=new_id,
             on_use=on_use,
@@ -1214,6 +1227,7 @@ class MemoryStore(Bridged):
         exact: bool | None = None,
         diversity: float | None = None,
         rerank: bool | None = None,
+        fresh: bool | None = None,
         scoring: ScoringChoice | None = None,
     ) -> builtins.list[MemoryHit]:
         """Return the `k` memories that matter most for `query`, best first.
@@ -1228,13 +1242,15 @@ class MemoryStore(Bridged):
         as by likeness, "vector" by likeness alone. `exact` searches on until no better memory can be left, or the
         budget is used up; `hit.explain.exact` says whether that is so (docs/recall.md says what it rests on).
         `diversity` (0 to 1, 1 is the score alone) chooses hits that are unlike each other. `rerank=False` leaves the
-        store's reranker out. `scoring` is the model by which relevance is weighed against the rest: "composite",
-        "activation", "chain", "retrievability" or a `ScoringModel` (docs/dynamics.md).
+        store's reranker out. `fresh=True` asks the engine also where the store has a near-cache (docs/near-cache.md).
+        `scoring` is the model by which relevance is weighed against the rest: "composite", "activation", "chain",
+        "retrievability" or a `ScoringModel` (docs/dynamics.md).
 
         One round trip, in hybrid retrieval two while it is not known how frequent the words are, and one more each
         for immediate reinforcement and for diversity; more if `exact` needs them, if a number lies at the very limit
         of a condition that the index cannot tell from it, or if the index returned memories that are not asked
         for: those of other scopes, or those that a condition excludes which it cannot tell (a negated tag or label).
+        From the near-cache none but for immediate reinforcement; what is put there takes one more.
 
         Raises:
             InvalidInputError: something is refused, before the embedder was called.
@@ -1262,6 +1278,7 @@ class MemoryStore(Bridged):
                 exact=exact,
                 diversity=diversity,
                 rerank=rerank,
+                fresh=fresh,
                 scoring=scoring,
             )
         )
@@ -1288,6 +1305,7 @@ class MemoryStore(Bridged):
         exact: bool | None = None,
         diversity: float | None = None,
         rerank: bool | None = None,
+        fresh: bool | None = None,
         scoring: ScoringChoice | None = None,
     ) -> builtins.list[MemoryHit]:
         """`recall` for a vector that you have already: no embedder is needed. The same otherwise.
@@ -1320,6 +1338,7 @@ class MemoryStore(Bridged):
                 exact=exact,
                 diversity=diversity,
                 rerank=rerank,
+                fresh=fresh,
                 scoring=scoring,
             )
         )
@@ -1399,6 +1418,7 @@ class MemoryStore(Bridged):
         exact: bool | None = None,
         diversity: float | None = None,
         rerank: bool | None = None,
+        fresh: bool | None = None,
         scoring: ScoringChoice | None = None,
     ) -> MemoryContext:
         """What is remembered about `query`, as a text for a prompt of at most `budget_tokens` (2,000 by default).
@@ -1447,6 +1467,7 @@ class MemoryStore(Bridged):
                 exact=exact,
                 diversity=diversity,
                 rerank=rerank,
+                fresh=fresh,
                 scoring=scoring,
             )
         )
@@ -2299,7 +2320,11 @@ class Tenants(Bridged):
         return Tenant._around(call(self._inner.get, tenant))
 
     def status(self, tenant: str) -> TenantStatus:
-        """Where the tenant's memories are and how much it uses: a walk over all its memories."""
+        """Where the tenant's memories are and how much it uses: a walk over all its memories.
+
+        Raises:
+            ConfigurationError: it is being deleted.
+        """
         return wait(self._inner.status(tenant))
 
     def set_limits(self, tenant: str, limits: TenantLimits) -> None:
@@ -2321,6 +2346,20 @@ class Tenants(Bridged):
             LeaseLostError: this process stood still for longer than its lease; promote again.
         """
         return wait(self._inner.promote(tenant, on_progress=on_progress))
+
+    def delete(self, tenant: str) -> DeletedTenant:
+        """Delete a tenant whole: memories, index, caches, sessions, change feed, settings, limits; how much there was.
+
+        No other tenant is touched, nor the pool's index. First all workers are told, for `placement_seconds`, and
+        refuse what is asked of its memories. Then everything goes, by two looks at all keys of a server. One that was
+        killed is gone on with by the next `delete`. Afterwards the name is that of a tenant nobody has used yet. Of
+        the tenant's caches nobody is kept away: what is stored in them meanwhile may stay.
+
+        Raises:
+            LeaseHeldError: another worker is deleting or promoting it.
+            LeaseLostError: this process stood still for longer than its lease; delete again.
+        """
+        return wait(self._inner.delete(tenant))
 
     def names(self) -> list[str]:
         """The tenants that somebody has used, in order; a server looks at all its keys for it."""
@@ -2585,13 +2624,14 @@ class SessionCache(Bridged):
 
     _inner: AsyncSessionCache
 
-    def get(self, thread_id: str, field: str) -> str | None:
-        """The value, or None. One round trip; two when a sliding value has less than 5 s left.
+    def get(self, thread_id: str, field: str, *, fresh: bool = False) -> str | None:
+        """The value, or None. One round trip; two when a sliding value has less than 5 s left; none for what the
+        near-cache has. `fresh=True` asks the engine all the same.
 
         Finds what any program has stored under the key, unless another thread of ours claims it. Bytes
         that are no UTF-8 are replaced by U+FFFD, counted and logged.
         """
-        return wait(self._inner.get(thread_id, field))
+        return wait(self._inner.get(thread_id, field, fresh=fresh))
 
     def set(self, thread_id: str, field: str, value: str, ttl: int | None = None) -> None:
         """Store a text. `ttl` seconds from now; without one the tier's lifetime, which reads renew. One round trip.
@@ -2610,15 +2650,18 @@ class SessionCache(Bridged):
         """
         wait(self._inner.set_many(thread_id, values, ttl))
 
-    def get_all(self, thread_id: str, *, scan: bool | None = None, include_unclaimed: bool = False) -> dict[str, str]:
-        """All fields of a thread by name. Two round trips up to 160 fields, one more when there is some tidying up.
+    def get_all(
+        self, thread_id: str, *, scan: bool | None = None, include_unclaimed: bool = False, fresh: bool = False
+    ) -> dict[str, str]:
+        """All fields of a thread by name. Two round trips up to 160 fields, one more when there is some tidying up;
+        none for what the near-cache has, unless `fresh` or `scan` is true.
 
         The key space is scanned only where a program without the index has written meanwhile, whichever thread
         it was. `scan=True` always scans, and so finds what was stored with a bare SET; `scan=False`
         never does. Values slide as with `get`. With `include_unclaimed`, which always scans, there are also the
         fields that `destroy_thread` deletes so: those with a further colon that no thread has claimed.
         """
-        return wait(self._inner.get_all(thread_id, scan=scan, include_unclaimed=include_unclaimed))
+        return wait(self._inner.get_all(thread_id, scan=scan, include_unclaimed=include_unclaimed, fresh=fresh))
 
     def scan_fields_by_prefix(self, thread_id: str, field_prefix: str, *, scan: bool | None = None) -> dict[str, str]:
         """The fields of a thread whose names begin with `field_prefix`. Renews nothing; costs what `get_all` costs."""
@@ -2645,6 +2688,15 @@ class SessionCache(Bridged):
         Does nothing when the tier has no lifetime. Three round trips, and a scan where `get_all` scans.
         """
         wait(self._inner.touch(thread_id))
+
+    @property
+    def near_cache(self) -> NearCacheStatistics | None:
+        """What the near-cache did so far, and holds; None without one. No round trip."""
+        return call(lambda: self._inner.near_cache)
+
+    def forget_near(self) -> None:
+        """Have the next reads ask the engine. No round trip."""
+        call(self._inner.forget_near)
 
     def reset_tracker(self) -> None:
         """Forget which threads were active lately. No round trip."""
@@ -2705,7 +2757,8 @@ class AgentMemoryOptions(AsyncAgentMemoryOptions):
     `AgentCacheOptions`, and for the memories, both keyword-only: `embed_fn`, an async function from text
     to vector or an `Embedder`, and `memory`, the long-term tier. Ours, and keyword-only as well: `embeddings`,
     whether vectors of questions are kept (None: where a model's call costs more than a round trip and the
-    embedder has a name); `tenants`, how `agent.tenant(...)` keeps those it is asked for.
+    embedder has a name); `tenants`, how `agent.tenant(...)` keeps those it is asked for; `session_near_cache`,
+    whether fields of sessions that were just read come from the memory of this process.
     """
 
     if TYPE_CHECKING:
@@ -2727,6 +2780,7 @@ class AgentMemoryOptions(AsyncAgentMemoryOptions):
             | Callable[..., Any],
             memory: AgentMemoryConfig = ...,
             embeddings: Annotated[bool | EmbeddingCacheOptions, either(EmbeddingCacheOptions)] | None = ...,
+            session_near_cache: Near = ...,
             tenants: Annotated[TenantsOptions, Accepts("TenantsOptions(...)")] | None = ...,
         ) -> None: ...
 

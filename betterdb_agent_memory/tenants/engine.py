@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
 from betterdb_agent_memory.engines.base import (
@@ -15,7 +15,6 @@ from betterdb_agent_memory.engines.base import (
     GroupCount,
     GroupCounting,
     IndexState,
-    Leases,
     Outcome,
     Page,
     Position,
@@ -25,14 +24,12 @@ from betterdb_agent_memory.engines.base import (
     Row,
     Search,
     Tally,
-    Traffic,
 )
-from betterdb_agent_memory.engines.event_log import Announcing, EventLog
+from betterdb_agent_memory.engines.delegating import DelegatingEngine
+from betterdb_agent_memory.engines.event_log import Announcing
 from betterdb_agent_memory.engines.filters import Fields, Filter
 from betterdb_agent_memory.engines.on_the_move import RecordsOnTheMove, order_field, position_of
 from betterdb_agent_memory.engines.partitioned import PartitionedRecords, SharedRecords, shared_collection
-from betterdb_agent_memory.engines.values import Values
-from betterdb_agent_memory.engines.watching import Watch
 from betterdb_agent_memory.memory.record import TENANT, memory_collection
 from betterdb_agent_memory.tenants.names import pool_name, promoted_name
 from betterdb_agent_memory.tenants.state import TenantKeeper, TenantState
@@ -42,20 +39,28 @@ _MOVED_AT_ONCE = 100
 
 
 class Pools:
-    """The collections that tenants of one agent share, by their numbers, and what is known of their indexes."""
+    """The collections that tenants of one agent share, by their numbers, and what is known of their indexes.
 
-    def __init__(self, engine: Engine, name: str) -> None:
+    `by_tags` sets scopes apart by their tags, too, where a limit counts them.
+    """
+
+    def __init__(self, engine: Engine, name: str, *, by_tags: bool = False) -> None:
         self._engine = engine
         self._name = name
+        self._by_tags = by_tags
         self._shared: dict[int, SharedRecords] = {}
 
     def collection(self, number: int) -> Collection:
         """Where the memories of a pool live."""
-        return shared_collection(memory_collection(pool_name(self._name, number)), TENANT)
+        return shared_collection(self.own(pool_name(self._name, number)), TENANT)
 
     def promoted(self, number: int, tenant: str) -> Collection:
         """Where the memories of a tenant live that has left a pool."""
-        return memory_collection(promoted_name(self._name, number, tenant))
+        return self.own(promoted_name(self._name, number, tenant))
+
+    def own(self, name: str) -> Collection:
+        """Where the memories of a store called `name` live."""
+        return memory_collection(name, by_tags=self._by_tags)
 
     def shared(self, number: int) -> SharedRecords:
         """The records of a pool; no I/O."""
@@ -161,9 +166,9 @@ class TenantRecords:
         """See `Records.inspect`."""
         return await self._asked(lambda records: records.inspect())
 
-    async def rebuild(self, dimensions: int) -> IndexState:
+    async def rebuild(self, dimensions: int, *, fence: Fence | None = None) -> IndexState:
         """See `Records.rebuild`; the index of a pool stays as it is."""
-        return await self._asked(lambda records: records.rebuild(dimensions))
+        return await self._asked(lambda records: records.rebuild(dimensions, fence=fence))
 
     async def write_many(self, writes: Sequence[RecordWrite], *, fence: Fence | None = None) -> list[Outcome]:
         """See `Records.write_many`.
@@ -190,6 +195,10 @@ class TenantRecords:
     async def read_expiries(self, ids: Sequence[str]) -> list[int | None]:
         """See `Records.read_expiries`."""
         return await self._asked(lambda records: records.read_expiries(ids))
+
+    async def read_lifetimes(self, ids: Sequence[str]) -> list[float]:
+        """See `Records.read_lifetimes`."""
+        return await self._asked(lambda records: records.read_lifetimes(ids))
 
     async def delete_many(
         self,
@@ -293,9 +302,9 @@ class TenantRecords:
             if not await self._has_moved_on(state):
                 return
 
-    async def drop(self) -> int:
+    async def drop(self, *, fence: Fence | None = None) -> int:
         """Delete every memory of the tenant, and the index that is its own; how many there were."""
-        return await self._asked(lambda records: records.drop())
+        return await self._asked(lambda records: records.drop(fence=fence))
 
     async def _asked(self, ask: Callable[[Records], Awaitable[_T]]) -> _T:
         """The answer from where the memories are, and were until it came."""
@@ -307,7 +316,13 @@ class TenantRecords:
 
     async def _written(self, write: Callable[[Records], Awaitable[_T]], ids: Sequence[str]) -> _T:
         state = await self._keeper.current()
-        answer = await write(self._records(state))
+        records = self._records(state)
+        answer = await write(records)
+        now = await self._keeper.current()
+        if now.phase == "deleting":
+            # Nobody may come after this to take away what came too late.
+            await records.delete_many(ids)
+            now.refuse_deleted(self._tenant)
         number = state.pool
         if number is None or not await self._has_moved_on(state):
             return answer
@@ -323,6 +338,7 @@ class TenantRecords:
         return state.phase != "own" and (await self._keeper.current()).phase != state.phase
 
     def _records(self, state: TenantState) -> Records:
+        state.refuse_deleted(self._tenant)
         key = (state.phase, state.pool)
         if self._by_state is None or self._by_state[0] != key:
             self._by_state = (key, self._made(state))
@@ -347,36 +363,16 @@ def _with(row: Row, fields: Sequence[str]) -> Row:
     return Row(row.id, {name: row.fields[name] for name in fields if name in row.fields})
 
 
-class TenantEngine:
+class TenantEngine(DelegatingEngine):
     """`engine` for the store of one tenant, called `name`.
 
     Its memories are `records`; what it keeps beside them is below its name, so it is its own wherever they are.
     """
 
     def __init__(self, engine: Engine, name: str, records: TenantRecords) -> None:
-        self._engine = engine
-        self._collection = memory_collection(name)
+        super().__init__(engine)
+        self._collection = records.own_collection(None)
         self._records = records
-
-    @property
-    def values(self) -> Values:
-        """The engine's own: every key of a store begins with its name."""
-        return self._engine.values
-
-    @property
-    def leases(self) -> Leases:
-        """The engine's own."""
-        return self._engine.leases
-
-    @property
-    def round_trips(self) -> int:
-        """Those of all tenants together."""
-        return self._engine.round_trips
-
-    @property
-    def traffic(self) -> Traffic:
-        """That of all tenants together."""
-        return self._engine.traffic
 
     def records(
         self, collection: Collection, counting: GroupCounting | None = None, announcing: Announcing | None = None
@@ -386,20 +382,6 @@ class TenantEngine:
             return self._engine.records(collection, counting, announcing)
         self._records.attach(counting, announcing)
         return self._records
-
-    def event_log(self, key: str) -> EventLog:
-        """The engine's own."""
-        return self._engine.event_log(key)
-
-    async def move_many(
-        self, source: Collection, target: Collection, ids: Mapping[str, str], *, without: Sequence[str] = ()
-    ) -> int:
-        """The engine's own."""
-        return await self._engine.move_many(source, target, ids, without=without)
-
-    def watch(self, keys: Sequence[str], on_change: Callable[[], None]) -> Watch:
-        """The engine's own."""
-        return self._engine.watch(keys, on_change)
 
     async def close(self) -> None:
         """Nothing: the engine is everybody's."""

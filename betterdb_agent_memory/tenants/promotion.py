@@ -26,6 +26,20 @@ _MARGIN = 1.1
 """A worker's clock may run a little slower than ours."""
 
 
+def tenant_lease(engine: Engine, name: str, what: str) -> HeldLease:
+    """For what only one worker at a time may do about the place of the tenant whose keys begin with `name`."""
+    return HeldLease(engine.leases, f"{name}:__tenant_lease", what=what, ttl_seconds=LEASE_SECONDS)
+
+
+async def forget_counts(engine: Engine, records: TenantRecords, number: int, tenant: str) -> None:
+    """How many memories its scopes have is counted anew where these are by now; what the pool knew of it goes."""
+    key, begin = records.pooled(number).shared.collection.counts_key, group_of(tenant)
+    if key is None:
+        return
+    kept = await engine.values.read_map(key)
+    await engine.values.remove_fields(key, [name for name in kept if name.removeprefix(LAST_WRITTEN).startswith(begin)])
+
+
 class Promotion:
     """Takes the memories of one tenant out of its pool, step by step, each of which may be done again.
 
@@ -48,15 +62,12 @@ class Promotion:
     async def run(self, on_progress: ProgressFn | None) -> None:
         """See `Tenants.promote`."""
         state = await self._keeper.current(look=True)
+        state.refuse_deleted(self._tenant)
         if state.phase == "own" and state.pool is None:
             return
-        async with HeldLease(
-            self._engine.leases,
-            f"{self._name}:__tenant_lease",
-            what=f"the promotion of tenant {self._tenant}",
-            ttl_seconds=LEASE_SECONDS,
-        ) as lease:
+        async with tenant_lease(self._engine, self._name, f"the promotion of tenant {self._tenant}") as lease:
             state = await self._keeper.current(look=True)
+            state.refuse_deleted(self._tenant)
             number = state.pool
             if number is None:
                 return
@@ -70,19 +81,16 @@ class Promotion:
             if dimensions is not None:
                 await self._records.own(number).prepare(dimensions)
             if state.phase == "pooled":
-                lease.check()
-                await self._keeper.step("announced")
+                await self._keeper.step("announced", lease)
             if state.phase != "moving":
                 await self._heard()
-                lease.check()
-                await self._keeper.step("moving")
+                await self._keeper.step("moving", lease)
             await self._empty(number, lease, on_progress)
             await self._heard()
             await self._empty(number, lease, on_progress)
             await self._sweep(number, lease)
-            lease.check()
-            await self._keeper.step("own")
-            await self._forget_counts(number)
+            await self._keeper.step("own", lease)
+            await forget_counts(self._engine, self._records, number, self._tenant)
 
     async def _heard(self) -> None:
         """Wait until nobody believes what was so before."""
@@ -114,15 +122,6 @@ class Promotion:
         async for rows in self._records.pooled(number).scan((self._records.order_by,)):
             lease.check()
             await self._moved(number, [row.id for row in rows])
-
-    async def _forget_counts(self, number: int) -> None:
-        """How many memories its scopes have is counted anew where these are by now; what the pool knew of it goes."""
-        key, begin = self._records.pooled(number).shared.collection.counts_key, group_of(self._tenant)
-        if key is None:
-            return
-        values = self._engine.values
-        kept = await values.read_map(key)
-        await values.remove_fields(key, [name for name in kept if name.removeprefix(LAST_WRITTEN).startswith(begin)])
 
     async def _moved(self, number: int, ids: Sequence[str]) -> int:
         moved = 0

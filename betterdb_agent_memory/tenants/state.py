@@ -3,8 +3,8 @@
 Three keys below the tenant's name, written by whoever comes first and by operators:
 
 * `__tenant`, a string: `own`, or `pool:3`. It is written once and stays.
-* `__tenant_moves`, a map: how far the way out of the pool has come. Its fields are set one after another and never
-  taken away, so a worker that stood still cannot turn anything back.
+* `__tenant_moves`, a map: how far the way out of the pool has come, or that the tenant is being deleted. Its fields are
+  set one after another and never taken away, so a worker that stood still cannot turn anything back.
 * `__tenant_limits`, a map: the fields of `TenantLimits`, and when everybody has heard of them.
 
 A worker believes what it has read for `placement_seconds`; whoever goes a step further waits so long before relying
@@ -22,13 +22,14 @@ from betterdb_agent_memory.clock import system_clock
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.errors import ConfigurationError
+from betterdb_agent_memory.leasing import HeldLease
 from betterdb_agent_memory.options.tenants import TenantLimits
 
-Phase: TypeAlias = Literal["pooled", "announced", "moving", "own"]
+Phase: TypeAlias = Literal["pooled", "announced", "moving", "own", "deleting"]
 """`pooled`: in the pool. `announced`: everybody is being told to look in both places. `moving`: memories go from the
-pool into the tenant's own index. `own`: all are there."""
+pool into the tenant's own index. `own`: all are there. `deleting`: they and all else about the tenant are deleted."""
 
-_STEPS: tuple[Phase, ...] = ("announced", "moving", "own")
+_STEPS: tuple[Phase, ...] = ("announced", "moving", "own", "deleting")
 _HEARD = "heard_ms"
 _MARGIN = 1.1
 _OWN = b"own"
@@ -44,6 +45,18 @@ class TenantState:
     limits: TenantLimits
     counting_since_ms: int = 0
     """When the limits were set, and everybody has heard of it: what was counted before is not to be relied on."""
+
+    def refuse_deleted(self, tenant: str) -> None:
+        """Nothing, unless the tenant is being deleted.
+
+        Raises:
+            ConfigurationError: it is.
+        """
+        if self.phase == "deleting":
+            raise ConfigurationError(
+                f"tenant {tenant} is being deleted; when that is done the name stands for a tenant nobody has used yet "
+                f'(a deletion that was killed goes on with agent.tenants.delete("{tenant}"))'
+            )
 
 
 class TenantKeeper:
@@ -98,9 +111,28 @@ class TenantKeeper:
         self._read_at = asked_at
         return self._state
 
-    async def step(self, phase: Phase) -> None:
-        """One step further on the way out of the pool. One round trip; doing it again changes nothing."""
-        await self._values.write_map(self._moves_key, {phase: b"1"})
+    async def step(self, phase: Phase, lease: HeldLease) -> None:
+        """One step further on the way out of the pool, or the first one of a deletion. One round trip; doing it again
+        changes nothing.
+
+        Raises:
+            LeaseLostError: somebody else has the lease by now; nothing was written.
+        """
+        await lease.write_map(self._moves_key, {phase: b"1"})
+        self._state = None
+
+    @property
+    def last_keys(self) -> tuple[str, str]:
+        """What says where the memories are, and that they are being deleted: of all keys the last to go."""
+        return self._moves_key, self._place_key
+
+    async def forget(self) -> None:
+        """Nobody has used the tenant: the last step of a deletion. One round trip."""
+        batch = self._values.batch()
+        gone = [batch.delete(key) for key in self.last_keys]
+        await batch.send()
+        for reply in gone:
+            reply.result()
         self._state = None
 
     async def set_limits(self, limits: TenantLimits) -> None:
@@ -130,6 +162,9 @@ class TenantKeeper:
     def _limits_of(self, fields: Fields) -> TenantLimits:
         if not fields:
             return self._limits
+        if "calls_per_second" not in fields:
+            # Written by hand: it would limit nothing, and nobody should be stopped by it.
+            fields = {name: value for name, value in fields.items() if name != "burst"}
         return TenantLimits(
             **{
                 name: _number(self._limits_key, name, fields[name])
@@ -149,7 +184,7 @@ def _number(key: str, name: str, text: bytes) -> Any:
 
 def _phase_of(key: str, place: bytes | None, moves: Mapping[str, bytes]) -> Phase:
     if place == _OWN:
-        return "own"
+        return "deleting" if "deleting" in moves else "own"
     if place is None or not place.startswith(_POOL):
         raise ConfigurationError(f"{key} holds {place!r:.40}, which this release does not know; upgrade it")
     done = [phase for phase in _STEPS if phase in moves]

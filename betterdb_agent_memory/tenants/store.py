@@ -57,7 +57,9 @@ class Gate:
     async def enter(self, store: MemoryStore, verb: str, about: object) -> None:
         """Raises TenantLimitError where the call is not allowed."""
         self._on_use()
-        limits = (await self.keeper.current()).limits
+        state = await self.keeper.current()
+        state.refuse_deleted(self.tenant)
+        limits = state.limits
         if limits.calls_per_second is not None:
             self._take_token(limits.calls_per_second, limits.burst or max(1.0, limits.calls_per_second))
         if verb in _WRITING:

@@ -22,7 +22,6 @@ from betterdb_agent_memory.caches.waking import WakingEngine
 from betterdb_agent_memory.dynamics.dynamics import Dynamics
 from betterdb_agent_memory.dynamics.parameters import DynamicsParameters
 from betterdb_agent_memory.engines.base import Engine
-from betterdb_agent_memory.memory.record import memory_collection
 from betterdb_agent_memory.memory.store import MemoryStore
 from betterdb_agent_memory.options import CacheOptions, MemoryTelemetryOptions, TelemetryOptions, TenantsOptions
 from betterdb_agent_memory.tenants.accounts import TenantAccounts
@@ -70,7 +69,7 @@ class Tenant:
         self.accounts = TenantAccounts(
             parts.engine.values, name, tenant, keeper, on_growth=partial(parts.on_growth, tenant)
         )
-        self.records = TenantRecords(parts.engine, parts.pools, memory_collection(name), keeper, tenant, self.accounts)
+        self.records = TenantRecords(parts.engine, parts.pools, parts.pools.own(name), keeper, tenant, self.accounts)
         self.accounts.records = self.records
         self._memory: TenantStore | None = None
         self._dynamics: Dynamics | None = None

@@ -20,6 +20,7 @@ from betterdb_agent_memory.errors import AgentMemoryError, ConfigurationError, L
 from betterdb_agent_memory.memory.progress import ProgressFn
 from betterdb_agent_memory.memory.settings import refresh_interval_seconds
 from betterdb_agent_memory.options import CacheOptions, ConfigRefreshOptions, TenantLimits, TenantsOptions
+from betterdb_agent_memory.tenants.deletion import DeletedTenant, Deletion
 from betterdb_agent_memory.tenants.engine import Pools
 from betterdb_agent_memory.tenants.names import checked_tenant, is_tenant, promoted_name, tenant_name, tenants_prefix
 from betterdb_agent_memory.tenants.promotion import Promotion
@@ -78,7 +79,7 @@ class Tenants:
         self._parts = TenantParts(
             engine=engine,
             name=name,
-            pools=Pools(engine, name),
+            pools=Pools(engine, name, by_tags=bool(store.get("limit_by_tags"))),
             options=options,
             store=own,
             caches=caches,
@@ -107,7 +108,11 @@ class Tenants:
         return known
 
     async def status(self, tenant: str) -> TenantStatus:
-        """Where the tenant's memories are and how much it uses: a walk over all its memories."""
+        """Where the tenant's memories are and how much it uses: a walk over all its memories.
+
+        Raises:
+            ConfigurationError: it is being deleted.
+        """
         known = self.get(tenant)
         state = await known.keeper.current(look=True)
         memories, size_bytes = await known.accounts.usage()
@@ -139,6 +144,28 @@ class Tenants:
         known = self.get(tenant)
         await Promotion(self._engine, known.name, tenant, known.keeper, known.records).run(on_progress)
         return await self.status(tenant)
+
+    async def delete(self, tenant: str) -> DeletedTenant:
+        """Delete a tenant whole: memories, index, caches, sessions, change feed, settings, limits; how much there was.
+
+        No other tenant is touched, nor the pool's index. First all workers are told, for `placement_seconds`, and
+        refuse what is asked of its memories. Then everything goes, by two looks at all keys of a server. One that was
+        killed is gone on with by the next `delete`. Afterwards the name is that of a tenant nobody has used yet. Of
+        the tenant's caches nobody is kept away: what is stored in them meanwhile may stay.
+
+        Raises:
+            LeaseHeldError: another worker is deleting or promoting it.
+            LeaseLostError: this process stood still for longer than its lease; delete again.
+        """
+        known = self.get(tenant)
+        for kept in (self._kept, self._alive):
+            kept.pop(tenant, None)
+        if (promoting := self._promoting.get(tenant)) is not None:
+            promoting.cancel()
+            await asyncio.wait([promoting])
+        # What it has put off is written first, and not after that.
+        await known.close()
+        return await Deletion(self._engine, known.name, tenant, known.keeper, known.records).run()
 
     async def names(self) -> list[str]:
         """The tenants that somebody has used, in order; a server looks at all its keys for it."""

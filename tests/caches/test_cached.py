@@ -29,6 +29,7 @@ from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from betterdb_agent_memory.errors import AuthenticationFailedError, ConfigurationError, InvalidInputError
 from tests.proxy import Proxy
 from tests.servers import ValkeyServer, free_port
+from tests.waiting import NEVER_SECONDS
 
 
 class Weather(BaseModel):
@@ -50,7 +51,9 @@ class Worker:
         self.name = name
         self.calls: list[Any] = []
         self.watch = CacheWatch(name)
-        self.deferred = DeferredWrites(engine.values, f"{name}:__stats", on_failure=lambda: None)
+        self.deferred = DeferredWrites(
+            engine.values, f"{name}:__stats", interval_seconds=NEVER_SECONDS, on_failure=lambda: None
+        )
         self.tool = ToolCache(
             name,
             engine=engine,

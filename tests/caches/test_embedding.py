@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from betterdb_agent_memory.caches import deferred as deferred_module
-from betterdb_agent_memory.caches.deferred import DeferredWrites
+from betterdb_agent_memory.caches.deferred import FLUSH_SECONDS, DeferredWrites
 from betterdb_agent_memory.caches.embedding import (
     EmbeddingCache,
     decode_entry,
@@ -32,7 +32,7 @@ from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from betterdb_agent_memory.errors import AgentMemoryError, EmbeddingError, InvalidInputError
 from betterdb_agent_memory.options import TelemetryOptions
 from tests.servers import ValkeyServer
-from tests.waiting import until
+from tests.waiting import NEVER_SECONDS, until
 
 MODEL = "letters-1"
 Made = Callable[..., EmbeddingCache]
@@ -65,9 +65,11 @@ def vector_of(text: str) -> list[float]:
 async def make(engine: Engine, store_name: str) -> AsyncIterator[Made]:
     made: list[DeferredWrites] = []
 
-    def one(*, on: Engine = engine, **options: Any) -> EmbeddingCache:
+    def one(*, on: Engine = engine, flush_seconds: float = FLUSH_SECONDS, **options: Any) -> EmbeddingCache:
         watch = CacheWatch(store_name, TelemetryOptions(registry=CollectorRegistry()))
-        deferred = DeferredWrites(on.values, f"{store_name}:__stats", on_failure=lambda: None)
+        deferred = DeferredWrites(
+            on.values, f"{store_name}:__stats", interval_seconds=flush_seconds, on_failure=lambda: None
+        )
         made.append(deferred)
         return EmbeddingCache(
             store_name,
@@ -332,7 +334,7 @@ async def test_texts_to_be_stored_are_kept_only_when_asked_for(make: Made) -> No
 async def test_a_batch_is_one_round_trip_and_its_misses_another(engine: Engine, make: Made) -> None:
     if not isinstance(engine, ValkeyEngine):
         pytest.skip("a file has no round trips")
-    cache = make(local_bytes=100_000)
+    cache = make(local_bytes=100_000, flush_seconds=NEVER_SECONDS)
     texts = [f"text {number}" for number in range(80)]
     await cache.get_many(["scripts are loaded"], model=MODEL)
     await cache.stats()  # the counts of before are written

@@ -38,6 +38,7 @@ from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from betterdb_agent_memory.errors import AuthenticationFailedError
 from betterdb_agent_memory.options import ModelCost, TelemetryOptions
 from tests.servers import ValkeyServer, free_port
+from tests.waiting import NEVER_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 WHAT_IS_VALKEY: Any = {"model": "priced", "messages": [{"role": "user", "content": "What is Valkey?"}]}
@@ -62,7 +63,9 @@ class Cache(LlmCache):
         self.engine = engine
         self.registry = CollectorRegistry()
         self.watched = CacheWatch(name, TelemetryOptions(registry=self.registry))
-        self.statistics = DeferredWrites(engine.values, f"{name}:__stats", on_failure=lambda: None)
+        self.statistics = DeferredWrites(
+            engine.values, f"{name}:__stats", interval_seconds=NEVER_SECONDS, on_failure=lambda: None
+        )
         prices = Prices({"priced": ModelCost(0.0025, 0.01)})
         given = {"ttl_seconds": None, "prices": prices, "clock": lambda: self.now_ms, **options}
         super().__init__(name, engine=engine, watch=self.watched, deferred=self.statistics, **given)

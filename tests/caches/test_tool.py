@@ -25,6 +25,7 @@ from betterdb_agent_memory.errors import EngineUnavailableError, InvalidInputErr
 from betterdb_agent_memory.options import TelemetryOptions
 from tests.proxy import Proxy
 from tests.servers import ValkeyServer, free_port
+from tests.waiting import NEVER_SECONDS
 
 NOW_MS = 1_750_000_000_000
 EMPTY = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
@@ -39,7 +40,9 @@ class Worker:
         self.name = name
         self.registry = CollectorRegistry()
         self.watch = CacheWatch(name, TelemetryOptions(registry=self.registry))
-        self.deferred = DeferredWrites(engine.values, f"{name}:__stats", on_failure=lambda: None)
+        self.deferred = DeferredWrites(
+            engine.values, f"{name}:__stats", interval_seconds=NEVER_SECONDS, on_failure=lambda: None
+        )
         self.policies = ToolPolicies(name, values=engine.values, watch=self.watch)
         self.tool = ToolCache(
             name,

@@ -60,6 +60,9 @@ EVERY_WAY = bool(os.environ.get("BETTERDB_TEST_EVERY_WAY"))
 """Run the whole suite over all of them: four minutes more."""
 ONCE_OVER_MODULES = ("test_remember_recall", "test_list_stats_config", "test_values")
 
+ABOVE_THE_ENGINES = {"test_near_cache": (FILE, URL, POOLED, CLUSTER)}
+"""Modules about what is the same over any connection, and where they are run."""
+
 CONFIGURATIONS = [
     *(FILE, MEMORY, URL, SINGLE, POOLED, CLUSTER),
     *EVERYWHERE,
@@ -78,6 +81,8 @@ def _is_wanted(item: pytest.Item) -> bool:
     module = item.path.stem
     # The feed has keys and commands of its own, which a user has to have a right to.
     wants_rights = configuration == RESTRICTED and module == "test_changes"
+    if not EVERY_WAY and configuration not in ABOVE_THE_ENGINES.get(module, CONFIGURATIONS):
+        return configuration is None
     return EVERY_WAY or configuration not in ONCE_OVER or module in ONCE_OVER_MODULES or wants_rights
 
 

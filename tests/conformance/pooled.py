@@ -52,8 +52,8 @@ class PooledEngine(TenantEngine):
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.pools = Pools(engine, f"pool{uuid4().hex}")
-        self.crowds: dict[str, CrowdedRecords] = {}
+        self.pool = f"pool{uuid4().hex}"
+        self.crowds: dict[tuple[str, bool], CrowdedRecords] = {}
         nobody = "nobody"
         super().__init__(engine, nobody, self._of(nobody, memory_collection(nobody)))
 
@@ -69,10 +69,12 @@ class PooledEngine(TenantEngine):
         return crowd
 
     def _of(self, name: str, collection: Collection) -> CrowdedRecords:
-        if name not in self.crowds:
+        by_tags = bool(collection.group_sets)
+        if (name, by_tags) not in self.crowds:
+            pools = Pools(self.engine, self.pool, by_tags=by_tags)
             keeper = TenantKeeper(self.engine.values, name, default=0, limits=TenantLimits(), believed_seconds=60)
-            self.crowds[name] = CrowdedRecords(self.engine, self.pools, collection, keeper, name)
-        return self.crowds[name]
+            self.crowds[name, by_tags] = CrowdedRecords(self.engine, pools, collection, keeper, name)
+        return self.crowds[name, by_tags]
 
     async def assert_neighbours_have_everything(self) -> None:
         """Nobody else's memory was deleted or changed by what a test did to its own."""

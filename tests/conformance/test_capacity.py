@@ -99,6 +99,52 @@ async def test_tags_make_no_scope_of_their_own(make_store: MakeStore) -> None:
     assert await contents(store, thread_id="t") == ["m2", "m3"]
 
 
+async def test_with_limits_by_tags_each_set_of_tags_has_its_own(make_store: MakeStore) -> None:
+    store = make_store(max_items_per_scope=2, limit_by_tags=True)
+    sets: list[list[str]] = [["a"], ["b", "a"], [], ["A"], ["c"]]
+    for tags in sets:
+        for number in range(3):
+            spelt = tags[::-1] if number % 2 else [*tags, *tags]
+            await store.remember(f"{tags} {number}", thread_id="t", tags=spelt, importance=number / 10)
+    assert await contents(store, thread_id="t") == sorted(f"{tags} {n}" for tags in sets for n in (1, 2))
+    assert (await store.stats()).evictions == 5
+
+
+async def test_with_limits_by_tags_memories_without_a_scope_are_limited_too(make_store: MakeStore) -> None:
+    store = make_store(max_items_per_scope=1, limit_by_tags=True)
+    for number in range(2):
+        await store.remember(f"tagged {number}", tags=["a"])
+        await store.remember(f"bare {number}")
+    assert await contents(store) == ["bare 0", "bare 1", "tagged 1"]
+
+
+@TWO_PLACES
+async def test_a_memory_that_gets_other_tags_counts_with_those(make_store: MakeStore, engine: Engine) -> None:
+    store = make_store(max_items_per_scope=3, limit_by_tags=True)
+    ids = [await store.remember(f"a{n}", thread_id="t", tags=["a"], importance=n / 10) for n in range(3)]
+    await store.remember_many([{"content": f"b{n}", "tags": ["b", "c"]} for n in range(3)], thread_id="t")
+    await store.update(ids[0], tags=["c", "b"])
+    await settles(store, 5)
+    # The one that has come last stays, whatever it is worth; there is room where it was.
+    assert await store.get(ids[0]) is not None
+    await store.remember("a3", thread_id="t", tags=["a"])
+    assert [name for name in await contents(store, thread_id="t") if name.startswith("a")] == ["a0", "a1", "a2", "a3"]
+    records = engine.records(record.memory_collection(store.name, by_tags=True))
+    sizes = [(await records.read_group(group_of(MemoryScope("t"), tags))).size for tags in (["a"], ["c", "b"])]
+    assert sizes == [3, 3]
+
+
+@TWO_PLACES
+async def test_what_others_write_counts_with_its_tags(make_store: MakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capacity, "RECOUNT_SECONDS", 0.1)
+    store, foreign = make_store(max_items_per_scope=4, limit_by_tags=True), make_store()
+    await store.remember("first", thread_id="t", tags=["a"])
+    await foreign.remember_many([{"content": f"other {n}", "tags": ["b"]} for n in range(6)], thread_id="t")
+    await foreign.remember_many([{"content": f"foreign {n}", "tags": ["a"]} for n in range(6)], thread_id="t")
+    await settles(store, 10)
+    assert len(await contents(store, thread_id="t", tags=["b"])) == 6
+
+
 async def test_a_wider_scope_has_its_own_limit(make_store: MakeStore) -> None:
     store = make_store(max_items_per_scope=2)
     for number in range(3):

@@ -33,9 +33,9 @@ DAY_MS = 86_400_000
 TEXTS = ("the bridge over the river is closed", "the bridge over the river was painted", "the ferry crosses the river")
 TERMS = {
     "composite": ["similarity", "recency", "importance"],
-    "activation": ["base_level", "similarity", "context", "importance"],
-    "chain": ["similarity", "strength", "importance"],
-    "retrievability": ["similarity", "retrievability", "importance"],
+    "activation": ["base_level", "similarity", "context", "importance", "doubt"],
+    "chain": ["similarity", "strength", "importance", "doubt"],
+    "retrievability": ["similarity", "retrievability", "importance", "doubt"],
 }
 
 
@@ -110,6 +110,37 @@ async def test_the_stability_of_a_kind_stands_for_a_memory_that_has_none(
     assert hits["lasting"].score > hits["passing"].score + 0.01
     by_recency = {hit.item.id: hit for hit in await store.recall("river", reinforce=False)}
     assert by_recency["lasting"].score == pytest.approx(by_recency["passing"].score)
+
+
+@pytest.mark.parametrize("scoring", ["activation", "chain", "retrievability"])
+async def test_what_is_doubted_comes_behind_what_is_not(make_store: MakeStore, engine: Engine, scoring: str) -> None:
+    store = make_store(default_threshold=2)
+    for id in ("doubted", "trusted"):
+        await store.remember("the river", id=id, kind="factual")
+    records = engine.records(record.memory_collection(store.name))
+    # As far as its kind is trusted is no doubt, and below that it is one.
+    await records.change_many(
+        [RecordChange("doubted", sets={"reliability": b"0.25"}), RecordChange("trusted", sets={"reliability": b"0.85"})]
+    )
+    first, second = await store.recall("river", reinforce=False, scoring=scoring)  # type: ignore[arg-type]
+    assert (first.item.id, second.item.id) == ("trusted", "doubted")
+    assert first.explain is not None
+    assert next(part for part in first.explain.components if part.name == "doubt").value == 0
+
+
+async def test_weights_of_the_call_weigh_strength(make_store: MakeStore, clock: TestClock) -> None:
+    store = make_store(default_threshold=2, weights=RecallWeights(0, 0, 1))
+    await fill(store)
+    own, called = RecallWeights(0.85, 0.15, 0.05), RecallWeights(1, 0, 0)
+    for scoring in ("chain", "retrievability"):
+        for given, weights in ((None, own), (called, called)):
+            [hit] = await store.recall(TEXTS[0], k=1, scoring=scoring, weights=given)
+            assert hit.explain is not None
+            assert [part.weight for part in hit.explain.components][:3] == [
+                weights.similarity,
+                weights.recency,
+                weights.importance,
+            ]
 
 
 async def test_scoring_is_chosen_by_the_call_then_live_then_by_the_store(make_store: MakeStore, engine: Engine) -> None:

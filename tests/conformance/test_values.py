@@ -154,6 +154,15 @@ async def test_an_expiry_moves_only_from_where_it_was_seen(engine: Engine, key: 
     assert (ended.result(), twice.result(), unconditional.result()) == (True, False, True)
 
 
+async def test_a_field_that_is_there_is_not_added(engine: Engine, key: str) -> None:
+    batch = engine.values.batch()
+    added, again = batch.add_field(key, "model", b"one"), batch.add_field(key, "model", b"two")
+    beside = batch.add_field(key, "other", b"")
+    await batch.send()
+    assert (added.result(), again.result(), beside.result()) == (True, False, True)
+    assert await engine.values.read_map(key) == {"model": b"one", "other": b""}
+
+
 async def test_a_map_outlives_what_it_must(engine: Engine, key: str) -> None:
     async def never_expires() -> bool:
         batch = engine.values.batch()

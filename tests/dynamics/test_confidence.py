@@ -52,8 +52,17 @@ def test_each_success_raises_and_each_failure_lowers_belief(base, uses, successe
 
 
 def test_evidence_outweighs_the_kind_in_the_end():
-    assert believed(0.6, 0.6, OURS, uses=400, successes=380) == pytest.approx(0.95, abs=0.01)
-    assert believed(0.95, 0.95, OURS, uses=400, successes=40) == pytest.approx(0.1, abs=0.01)
+    assert believed(0.6, 0.6, OURS, uses=400, successes=400) > 0.98
+    assert believed(0.95, 0.95, OURS, uses=4_000, successes=0) < 0.05
+
+
+def test_a_failure_says_less_of_the_content_than_a_success():
+    before = believed(0.5, 0.5, OURS)
+    gained = believed(0.5, 0.5, OURS, uses=1, successes=1) - before
+    lost = before - believed(0.5, 0.5, OURS, uses=1, successes=0)
+    assert gained > 4 * lost > 0
+    whole = ConfidenceParameters(blame=1)
+    assert believed(0.9, 0.9, whole, uses=10, successes=5) == pytest.approx((0.9 * 4 + 5) / 14)
 
 
 @given(shares, shares, shares)

@@ -79,6 +79,8 @@ def test_strong_words_say_more_than_weak_ones():
     values = [feedback_value(said) or 0 for said in ("completely wrong", "not quite", "okay", "good", "perfect")]
     assert values == sorted(values)
     assert len(set(values)) == 5
+    assert (feedback_value("really useful") or 0) > (feedback_value("useful") or 0)
+    assert (feedback_value("echt schlecht") or 0) < (feedback_value("schlecht") or 0)
 
 
 some_words = st.sampled_from(["not", "no", "very", "good", "but", "wrong", "nicht", "sehr", "gut", "aber", ",", "."])

@@ -90,6 +90,13 @@ def test_a_good_outcome_strengthens_and_a_bad_one_weakens(traces, importance, la
     assert after.core >= 0
 
 
+def test_a_bad_outcome_takes_its_share_of_both_traces():
+    before = ahead(Traces(1.0, 0.4), 0.5, 3.0, DEFAULT_CHAIN)
+    after = rewarded(Traces(1.0, 0.4), 0.5, 3.0, -0.25, DEFAULT_CHAIN)
+    assert (after.working, after.core) == pytest.approx((0.75 * before.working, 0.75 * before.core))
+    assert rewarded(Traces(1.0, 0.4), 0.5, 3.0, -1.0, DEFAULT_CHAIN).strength == 0
+
+
 def test_many_memories_are_rewarded_as_each_by_itself():
     traces, share = Traces(np.array([1.0, 1.0]), np.array([0.2, 0.2])), np.array([0.4, -0.4])
     together = rewarded(traces, 0.5, 3.0, share, DEFAULT_CHAIN)

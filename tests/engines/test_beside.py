@@ -226,6 +226,59 @@ async def test_a_count_follows_what_is_written_changed_and_deleted(
     assert await records.read_group(B) == (1, "r1")
 
 
+@pytest.fixture
+async def by_tags(engine: Engine, watcher: Watcher, store_name: str) -> Records:
+    """Records whose groups are a thread and a set of tags, the group of thread `a` and tag `x` counted."""
+    counted = replace(
+        collection(store_name), group_fields=("threadId", "tags"), group_sets=1, counts_key=f"{store_name}:__counts"
+    )
+    records = engine.records(counted, watcher)
+    await records.prepare(4)
+    held = await fence(engine, store_name)
+    for tags in (b"x", b"x,y", None):
+        await records.correct_group(group_name([b"a", tags]), 0, fence=held)
+    return records
+
+
+async def test_a_group_of_tags_is_the_set_of_them(by_tags: Records, watcher: Watcher) -> None:
+    spelt = [("x", "x"), ("x,x", "x"), ("y,x", "x,y"), ("x,y,x", "x,y"), ("", None), ("Z,é,a", "Z,a,é"), (",x,", ",x")]
+    for number, (stored, name) in enumerate(spelt):
+        await by_tags.write_many([record(f"r{number}", threadId="a", tags=stored)])
+        group = group_name([b"a", None if name is None else name.encode()])
+        assert watcher.told[-1][0] == group
+        assert (await by_tags.read_group(group)).last_id == f"r{number}"
+    sizes = [(await by_tags.read_group(group_name([b"a", tags]))).size for tags in (b"x", b"x,y", None, b",x")]
+    assert sizes == [2, 2, 1, None]
+
+
+async def test_a_record_whose_tags_change_is_of_another_group_and_somebody_is_told(
+    by_tags: Records, watcher: Watcher
+) -> None:
+    x, xy, none = (group_name([b"a", tags]) for tags in (b"x", b"x,y", None))
+
+    async def counts() -> list[int | None]:
+        return [(await by_tags.read_group(group)).size for group in (x, xy, none)]
+
+    await by_tags.write_many([record(f"r{number}", threadId="a", tags="x") for number in range(4)])
+    watcher.told.clear()
+    await by_tags.change_many([RecordChange("r0", unions={"tags": b"y,x"})])
+    assert await counts() == [3, 1, 0]
+    assert watcher.told.pop() == (xy, 1)
+    await by_tags.change_many([RecordChange("r1", removes=("tags",)), RecordChange("r2", sets={"tags": b"y,x"})])
+    assert await counts() == [1, 2, 1]
+    assert sorted(watcher.told) == sorted([(none, 1), (xy, 2)])
+    # One that adds tags to what is there, and the same tags in another order, which is no change of group.
+    merge = RecordChange("r3", unions={"tags": b"y"})
+    await by_tags.write_many([replace(record("r3", threadId="a", tags="y"), if_exists=merge)])
+    assert await counts() == [None, 3, 1]
+    assert watcher.told[-1] == (xy, 3)
+    await by_tags.change_many([RecordChange("r0", sets={"tags": b"y,x,y"})])
+    assert (await counts())[1] == 3
+    assert (await by_tags.read_group(xy)).last_id == "r3"
+    await by_tags.delete_many(["r2"])
+    assert (await counts())[1] == 2
+
+
 async def test_a_later_write_of_a_batch_sees_the_earlier_one(engine: Engine, records: Records, store_name: str) -> None:
     held = await fence(engine, store_name)
     for group in (A, B):

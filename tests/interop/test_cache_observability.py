@@ -40,6 +40,8 @@ OUR_METRICS = {
     "agent_cache_single_flight_total": ("counter", {"cache_name", "role"}),
     "agent_cache_ignored_parameters_total": ("counter", {"cache_name", "parameter"}),
     "agent_cache_background_failures_total": ("counter", {"cache_name", "work"}),
+    "agent_cache_session_near_lookups_total": ("counter", {"cache_name", "result"}),
+    "agent_cache_session_near_dropped_total": ("counter", {"cache_name", "why"}),
 }
 """Metrics that the published packages do not have."""
 
@@ -217,6 +219,8 @@ def test_metrics_have_the_published_names_types_labels_and_buckets(
     watch.embedding_lookup(hits=1, misses=1)
     watch.single_flight("leader")
     watch.ignored_parameters(["top_k"])
+    watch.session_near_lookup(is_hit=True)
+    watch.session_near_dropped("written", 1)
 
     ours = {name: seen for name, seen in collected(registry).items() if name.startswith(PREFIX)}
     for metric in OBSERVED[writer]["metrics"]:

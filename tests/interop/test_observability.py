@@ -40,6 +40,8 @@ OUR_METRICS = {
     "agent_memory_reinforcements_lost_total": ("counter", {"store_name"}),
     "agent_memory_changes_read_total": ("counter", {"store_name", "kind"}),
     "agent_memory_changes_missed_total": ("counter", {"store_name"}),
+    "agent_memory_near_cache_lookups_total": ("counter", {"store_name", "result"}),
+    "agent_memory_near_cache_dropped_total": ("counter", {"store_name", "why"}),
 }
 """Metrics that the published packages do not have."""
 
@@ -155,6 +157,8 @@ def test_metrics_have_the_published_names_types_labels_and_buckets(
     metrics.background_failures.labels(store_name=store_name, work="eviction")
     metrics.config_values_ignored.labels(store_name=store_name, field="recall.threshold")
     metrics.changes_read.labels(store_name=store_name, kind="remembered")
+    metrics.near_cache_lookups.labels(store_name=store_name, result="hit")
+    metrics.near_cache_dropped.labels(store_name=store_name, why="written")
 
     ours = {name: seen for name, seen in collected(registry).items() if name.startswith(PREFIX)}
     for metric in OBSERVED[writer]["metrics"]:

@@ -15,6 +15,7 @@ from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from betterdb_agent_memory.memory import evicting, record
 from betterdb_agent_memory.memory.evicting import Evictor
+from betterdb_agent_memory.memory.scope import MemoryScope, group_of
 from betterdb_agent_memory.memory.victims import EvictionCandidate, Retention, select_victims
 from betterdb_agent_memory.options import CONTRACT_WEIGHTS, DEFAULT_HALF_LIFE_SECONDS
 from tests.embedding import embed
@@ -50,7 +51,7 @@ class Scope:
         self.group = record_group("t")
         self.held: dict[str, tuple[str, int]] = {}
 
-    async def add(self, count: int, *, spelling: str = "{!r}") -> None:
+    async def add(self, count: int, *, spelling: str = "{!r}", tags: bytes | None = None) -> None:
         """Put memories in, written as others may spell their numbers."""
         writes = []
         for number in range(len(self.held), len(self.held) + count):
@@ -69,6 +70,8 @@ class Scope:
                 record.ACCESS_COUNT: b"0",
                 record.THREAD: b"t",
             }
+            if tags is not None:
+                fields[record.TAGS] = tags
             writes.append(RecordWrite(id, fields, is_new=True))
         await self.store._records.write_many(writes)
 
@@ -94,13 +97,13 @@ def record_group(thread: str) -> str:
     return f"{len(thread)}:{thread}--"
 
 
-async def trim(store: MemoryStore, group: str) -> int:
+async def trim(store: MemoryStore, group: str, limit: int = LIMIT) -> int:
     """Trim the scope; how many left."""
     evictor: Evictor = store._capacity._evictor
     retention = Retention(NOW_MS, CONTRACT_WEIGHTS, DEFAULT_HALF_LIFE_SECONDS)
     async with evictor.alone(group) as lease:
-        size, evicted = await evictor.trim(group, LIMIT, retention, lease)
-    assert size == LIMIT
+        size, evicted = await evictor.trim(group, limit, retention, lease)
+    assert size == limit
     return evicted
 
 
@@ -114,6 +117,26 @@ async def test_exactly_the_lowest_leave_time_after_time(store: MemoryStore, spel
         assert await trim(store, scope.group) == EXTRA
         scope.leave(EXTRA)
         assert await scope.there() == set(scope.held)
+
+
+@pytest.mark.parametrize("tags", [None, b"y,x"], ids=["none", "some"])
+async def test_of_a_set_of_tags_exactly_the_lowest_leave(
+    engine: Engine, store_name: str, monkeypatch: pytest.MonkeyPatch, tags: bytes | None
+) -> None:
+    monkeypatch.setattr(evicting, "_FEW", 10)  # as a large scope is trimmed
+    store = MemoryStore(client=engine, name=store_name, embed_fn=embed, clock=lambda: NOW_MS, limit_by_tags=True)
+    await store.ensure_index()
+    scope = Scope(store, seed=7)
+    for others in (b"x", b"x,y,z", b"X,y", b"x,y" if tags is None else None):
+        await scope.add(60, tags=others)
+    neighbours, scope.held = scope.held, {}
+    group = group_of(MemoryScope("t"), ["x", "y"] if tags else [])
+    await scope.add(200, tags=tags)
+    for _ in range(3):
+        await scope.add(15, tags=tags)
+        assert await trim(store, group, limit=200) == 15
+        scope.leave(15)
+        assert await scope.there() == {*scope.held, *neighbours}
 
 
 async def test_only_the_first_trim_looks_at_the_whole_scope(valkey_server: ValkeyServer, store_name: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,14 +63,17 @@ def test_nothing_unseen_is_worth_less_than_the_ends_of_both_orders(
             assert weighs.worth(float(row.fields[IMPORTANCE]), float(row.fields[LAST_ACCESSED_AT])) >= least
 
 
-@given(scope=SCOPES, weights=WEIGHTS, count=st.integers(1, 60))
+EDGES = st.lists(st.floats(NOW_MS - 100 * 86_400_000, NOW_MS + 7_200_000), max_size=8)
+
+
+@given(scope=SCOPES, weights=WEIGHTS, count=st.integers(1, 60), edges=st.none() | EDGES)
 def test_the_corner_below_a_score_has_all_that_score_less(
-    scope: list[tuple[float, int]], weights: tuple[float, float], count: int
+    scope: list[tuple[float, int]], weights: tuple[float, float], count: int, edges: list[float] | None
 ) -> None:
     weighs = retention(weights)
     worst = weighs.lowest(candidates(scope), min(count, len(scope)))[-1]
     limit = weighs.worth(worst.importance, worst.last_accessed_at).score
-    corner = weighs.corner(limit)
+    corner = weighs.corner(limit, weighs.edges(candidates(scope)) if edges is None else edges)
     for row, (importance, accessed) in zip(rows(scope), scope, strict=True):
         if weighs.worth(importance, accessed).score <= limit:
             assert corner.accepts(row.id, row.fields)
@@ -83,6 +88,16 @@ def test_a_corner_leaves_most_of_a_scope_out() -> None:
     assert 100 <= inside <= 200
 
 
+@pytest.mark.parametrize("minutes", [5, 60 * 24 * 40])
+def test_a_corner_cut_where_memories_are_has_hardly_more_than_those_that_leave(minutes: int) -> None:
+    weighs, chance = retention((0.15, 0.25)), random.Random(1)
+    scope = [(chance.random(), NOW_MS - chance.randrange(60_000 * minutes)) for _ in range(3_000)]
+    lowest = weighs.lowest(candidates(scope), 300)
+    limit = weighs.worth(lowest[-1].importance, lowest[-1].last_accessed_at).score
+    corner = weighs.corner(limit, weighs.edges(lowest))
+    assert 300 <= sum(corner.accepts(row.id, row.fields) for row in rows(scope)) <= 400
+
+
 @given(scope=SCOPES, weights=WEIGHTS, count=st.integers(1, 30))
 def test_the_next_limit_is_beyond_those_that_leave(
     scope: list[tuple[float, int]], weights: tuple[float, float], count: int
@@ -91,9 +106,20 @@ def test_the_next_limit_is_beyond_those_that_leave(
     ordered = weighs.lowest(there, len(there))
     limit = weighs.worth(ordered[-1].importance, ordered[-1].last_accessed_at).score
     worst = ordered[min(count, len(ordered)) - 1]
-    found = weighs.next_limit(there, count, limit)
+    found = weighs.next_limit(there, count, limit, following=count)
     assert math.isfinite(found)
     assert found >= weighs.worth(worst.importance, worst.last_accessed_at).score
+
+
+@given(scope=SCOPES, weights=WEIGHTS, count=st.integers(1, 30), following=st.integers(1, 60))
+def test_the_next_limit_has_those_that_leave_the_time_after(
+    scope: list[tuple[float, int]], weights: tuple[float, float], count: int, following: int
+) -> None:
+    weighs, there = retention(weights), candidates(scope)
+    ordered = weighs.ordered(there)
+    found = weighs.next_limit(there, count, ordered[-1][0].score, following=following)
+    last = min(count + following, len(ordered)) - 1
+    assert found >= ordered[last][0].score
 
 
 @given(scope=SCOPES, weights=WEIGHTS, count=st.integers(1, 30))

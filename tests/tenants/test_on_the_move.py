@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from betterdb_agent_memory.engines.base import (
     Answers,
     Collection,
     Engine,
+    Expiry,
     Outcome,
     Position,
     RecordChange,
@@ -98,6 +100,16 @@ BOTH = pytest.mark.parametrize("moves", [False, True], ids=["announced", "moving
 
 async def walked(records: Records, filter: Filter = EVERYTHING, **how: int) -> list[str]:
     return [row.id async for rows in records.walk(filter, fields=FIELDS, **how) for row in rows]  # type: ignore[arg-type]
+
+
+@BOTH
+async def test_lifetimes_are_told_wherever_a_record_is(two: Two, moves: bool) -> None:
+    await two.former.change_many([RecordChange("1", expiry=Expiry(60))])
+    await two.later.change_many([RecordChange("2", expiry=Expiry(60))])
+    odd, even, *rest = await two.both(moves=moves).read_lifetimes(["1", "2", "3", "4", "gone"])
+    assert rest == [math.inf, math.inf, 0]
+    assert 0 < odd < 60_000
+    assert 0 < even < 60_000
 
 
 @BOTH

@@ -25,6 +25,7 @@ from betterdb_agent_memory.engines.base import Outcome, RecordChange, RecordWrit
 from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.engines.partitioned import PartitionedRecords
 from betterdb_agent_memory.leasing import HeldLease
+from betterdb_agent_memory.tenants.promotion import tenant_lease
 from tests.embedding import embed
 from tests.tenants.conftest import PLACEMENT_SECONDS, MakeAgent
 from tests.waiting import until
@@ -221,7 +222,9 @@ async def test_what_was_written_while_others_are_told_stays_where_they_look(
     monkeypatch.setattr(PartitionedRecords, "write_many", late_write)
     late = asyncio.create_task(memory.remember("came late"))
     await is_waiting.wait()
-    await operator.tenant("acme").keeper.step("announced")
+    acme = operator.tenant("acme")
+    async with tenant_lease(operator._engine, acme.name, "half a promotion") as lease:
+        await acme.keeper.step("announced", lease)
     await asyncio.sleep(PLACEMENT_SECONDS * 1.1)
     going_on.set()
     await late

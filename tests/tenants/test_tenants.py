@@ -231,6 +231,12 @@ async def test_names_and_options_are_checked(make_agent: MakeAgent) -> None:
         make_agent().tenant("a:b")
     with pytest.raises(ConfigurationError, match=r"TenantsOptions\.place must be 'own' or 'pool'"):
         TenantsOptions(place="shared")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"TenantsOptions\.limits must be TenantLimits\(\.\.\.\).*got None"):
+        TenantsOptions(limits=None)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"TenantLimits\.max_memories must be a whole number from 1, got 0"):
+        TenantsOptions(limits={"max_memories": 0})  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"TenantLimits\.burst .* calls_per_second.*burst=3"):
+        TenantLimits(burst=3)
     with pytest.raises(ConfigurationError, match="tenants must be TenantsOptions"):
         AgentMemory.open(":memory:", embedder=embed, tenants={"place": "own"})  # type: ignore[arg-type]
 

@@ -20,6 +20,7 @@ from betterdb_agent_memory.apps.cli import (
     forgetting,
     keeping,
     pinning,
+    tenanting,
     transferring,
 )
 from betterdb_agent_memory.apps.cli.session import Session
@@ -70,7 +71,7 @@ def session(
 
 
 _MODULES: Final = (
-    *(changing, asking, configuring, forgetting, following, keeping, pinning, dynamics, transferring),
+    *(changing, asking, configuring, forgetting, following, keeping, pinning, dynamics, tenanting, transferring),
     *(calibrating, evaluating, demonstration),
 )
 for _module in _MODULES:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
 import platformdirs
 import typer
@@ -42,6 +42,7 @@ class Session:
     json: bool = False
     debug: bool = False
     tenant: str | None = None
+    placement_seconds: float | None = None
     _embedders: list[Embedder] = field(default_factory=list)
 
     @property
@@ -74,9 +75,16 @@ class Session:
         A command is no worker: it does not announce itself to the Monitor, and what it changes is
         written before it ends.
         """
-        from betterdb_agent_memory import AgentMemory, CacheOptions, MemoryConfigRefreshConfig, MemoryOptions
+        from betterdb_agent_memory import (
+            AgentMemory,
+            CacheOptions,
+            MemoryConfigRefreshConfig,
+            MemoryOptions,
+            TenantsOptions,
+        )
         from betterdb_agent_memory.options.environment import with_environment
 
+        heard: dict[str, Any] = {} if self.placement_seconds is None else {"placement_seconds": self.placement_seconds}
         return AgentMemory.open(
             self.url,
             name=self.settings["name"].value,
@@ -91,6 +99,7 @@ class Session:
                 {name: setting.value for name, setting in self.settings.items()},
             ),
             caches=CacheOptions(discovery=False, config_refresh=False),
+            tenants=TenantsOptions(**heard),
         )
 
     def run(self, work: Work, *, next_embedder: str | None = None, reads: bool = False) -> NoReturn:

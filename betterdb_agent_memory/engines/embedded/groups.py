@@ -14,7 +14,7 @@ from betterdb_agent_memory.engines.embedded.queries import first
 from betterdb_agent_memory.engines.embedded.reading import read_fields
 from betterdb_agent_memory.engines.embedded.tables import Tables
 from betterdb_agent_memory.engines.filters import Fields
-from betterdb_agent_memory.engines.groups import LAST_WRITTEN, REACH, group_name, sizes_in
+from betterdb_agent_memory.engines.groups import LAST_WRITTEN, REACH, record_group, sizes_in
 from betterdb_agent_memory.errors import InvalidInputError
 
 
@@ -29,12 +29,13 @@ class Groups:
             raise InvalidInputError(f"no groups are counted in the collection {collection.key_prefix}")
         self._connection = connection
         self._fields = collection.group_fields
+        self._sets = collection.group_sets
         self._key = collection.counts_key
         self._now_ms = now_ms
 
     def name_of(self, fields: Fields) -> str:
         """The group of a record."""
-        return group_name(map(fields.get, self._fields))
+        return record_group(fields, self._fields, self._sets)
 
     def stored_name(self, tables: Tables, id: str) -> str | None:
         """The group of the record that is there, None where there is none that has not expired."""

@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import apsw
 
-from betterdb_agent_memory.engines.base import Collection, IndexState
+from betterdb_agent_memory.engines.base import Collection, Fence, IndexState
 from betterdb_agent_memory.engines.embedded import rebuilding, schema
 from betterdb_agent_memory.engines.embedded.database import Database
+from betterdb_agent_memory.engines.embedded.fencing import refuse_late
 from betterdb_agent_memory.engines.embedded.lookup import Lookup
 from betterdb_agent_memory.engines.embedded.queries import scalar
 from betterdb_agent_memory.engines.embedded.tables import Tables
@@ -49,7 +50,7 @@ class Index:
         """
         return (await self._database.read(self._state))[1]
 
-    async def rebuild(self, dimensions: int) -> IndexState:
+    async def rebuild(self, dimensions: int, *, fence: Fence | None = None) -> IndexState:
         """Make the index anew, for vectors of this length, over the records that are there.
 
         One transaction: another process sees the collection as it was, or rebuilt. Others can read
@@ -60,6 +61,7 @@ class Index:
         _check_dimensions(dimensions)
 
         def remake(connection: apsw.Connection) -> IndexState:
+            refuse_late(connection, fence)
             tables = self._lookup.find(connection)
             if tables is None:
                 schema.create_tables(connection, self._collection, dimensions)
@@ -69,13 +71,14 @@ class Index:
 
         return await self._database.write(remake)
 
-    async def drop(self) -> int:
+    async def drop(self, *, fence: Fence | None = None) -> int:
         """Delete the collection with every record, in one transaction; how many there were.
 
         Then it is as before the first `prepare`, for every process that has the file open.
         """
 
         def remove(connection: apsw.Connection) -> int:
+            refuse_late(connection, fence)
             tables = self._lookup.find(connection)
             return 0 if tables is None else rebuilding.drop(connection, tables, self._now_ms())
 

@@ -24,8 +24,10 @@ from betterdb_agent_memory.engines.filters import (
     HasTag,
     IdIn,
     Not,
+    TagsAre,
     leading_number,
 )
+from betterdb_agent_memory.engines.groups import set_value
 
 Parameter = str | bytes | int | float | None
 
@@ -58,6 +60,7 @@ def is_indexed(filter: Filter, tables: Tables) -> bool:
     return filter.required_ids is not None or any(
         (isinstance(clause, Equals) and clause.field in tables.whole_tags)
         or (isinstance(clause, HasTag) and clause.field in tables.multiple_tags)
+        or (isinstance(clause, TagsAre) and clause.tags and clause.field in tables.multiple_tags)
         for clause in filter.clauses
     )
 
@@ -92,6 +95,11 @@ class _Translation:
                 return f"{stored} = ?"
             case HasTag(field=field, value=value):
                 return self._has_tag(field, value.encode())
+            case TagsAre(field=field):
+                having = [self._has_tag(field, tag.encode()) for tag in clause.tags]
+                stored = self._stored(field)
+                self.parameters.append(set_value(TAG_SEPARATOR.join(clause.tags).encode()))
+                return _joined([*having, f"tag_set({stored}) IS ?"], "AND")
             case Absent(field=field):
                 return f"({self._stored(field)} IS NULL)"
             case Between():
@@ -146,6 +154,7 @@ def register_functions(connection: apsw.Connection) -> None:
     """Make the exact comparisons with fields that have no column known to `connection`."""
     connection.create_scalar_function("field_value", _field_value, 2, deterministic=True)
     connection.create_scalar_function("has_tag", _has_tag, 2, deterministic=True)
+    connection.create_scalar_function("tag_set", _tag_set, 1, deterministic=True)
     connection.create_scalar_function("leading_number", _leading_number, 1, deterministic=True)
 
 
@@ -157,6 +166,10 @@ def _field_value(*arguments: Any) -> bytes | None:
 def _has_tag(*arguments: Any) -> bool:
     stored, value = arguments
     return stored is not None and value in stored.split(TAG_SEPARATOR.encode())
+
+
+def _tag_set(*arguments: Any) -> bytes | None:
+    return set_value(arguments[0])
 
 
 def _leading_number(*arguments: Any) -> float | None:

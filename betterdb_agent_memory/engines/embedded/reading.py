@@ -3,6 +3,7 @@
 # ruff: noqa: S608 - table names are made of our own numbers, values are always bound
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import apsw
@@ -10,7 +11,7 @@ import apsw
 from betterdb_agent_memory.engines.base import Page, Row
 from betterdb_agent_memory.engines.embedded.body import unpack
 from betterdb_agent_memory.engines.embedded.matching import Condition
-from betterdb_agent_memory.engines.embedded.queries import rows, scalar
+from betterdb_agent_memory.engines.embedded.queries import first, rows, scalar
 from betterdb_agent_memory.engines.embedded.tables import Tables, column
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.errors import InvalidInputError
@@ -47,6 +48,14 @@ def read_expiries(connection: apsw.Connection, tables: Tables, ids: Iterable[str
     """When each record expires; None for never, for no record and for one that has expired."""
     sql = f"SELECT expires_at_ms FROM {tables.record} WHERE id = ? AND expires_at_ms > ?"
     return [scalar(connection, sql, (id, now_ms)) for id in ids]
+
+
+def read_lifetimes(connection: apsw.Connection, tables: Tables, ids: Iterable[str], now_ms: int) -> list[float]:
+    """How many ms each record has left; infinity for ever, 0 for no record and for one that has expired."""
+    sql = f"SELECT expires_at_ms FROM {tables.record} WHERE id = ?"
+    found = [first(connection, sql, (id,)) for id in ids]
+    # Up to a millisecond of now has passed.
+    return [0 if row is None else math.inf if row[0] is None else max(0, row[0] - now_ms - 1) for row in found]
 
 
 def scan_page(

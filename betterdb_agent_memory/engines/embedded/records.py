@@ -119,16 +119,20 @@ class EmbeddedRecords:
             )
             announced.look(connection, tables, now_ms)
             announced.tell(connection, outcomes, now_ms)
-            written = dict.fromkeys(groups.name_of(write.fields) for write in writes) if groups else ()
-            return outcomes, groups.sizes(list(written)) if groups else {}
+            if groups is None:
+                return outcomes, {}
+            # One that was there and has been changed may be of another group than the one that was to be stored.
+            found = [
+                groups.stored_name(tables, write.id) if outcome is Outcome.CHANGED else groups.name_of(write.fields)
+                for write, outcome in zip(writes, outcomes, strict=True)
+            ]
+            return outcomes, groups.sizes([group for group in dict.fromkeys(found) if group is not None])
 
         if not writes:
             return []
         announced = Announced(self._announcing, "write", [write.id for write in writes])
         outcomes, sizes = await self._database.write(write)
-        for group, size in sizes.items():
-            if self._counting is not None:
-                self._counting.counted(group, size)
+        self._tell(sizes)
         return outcomes
 
     async def read_many(self, ids: Sequence[str], fields: Sequence[str] | None) -> list[Fields | None]:
@@ -152,6 +156,17 @@ class EmbeddedRecords:
             if tables is None:
                 return [None] * len(ids)
             return reading.read_expiries(connection, tables, ids, self._now_ms())
+
+        return await self._database.read(read) if ids else []
+
+    async def read_lifetimes(self, ids: Sequence[str]) -> list[float]:
+        """For how many ms each record will still be there: infinity for ever, 0 for no record."""
+
+        def read(connection: apsw.Connection) -> list[float]:
+            tables = self._lookup.find(connection)
+            if tables is None:
+                return [0.0] * len(ids)
+            return reading.read_lifetimes(connection, tables, ids, self._now_ms())
 
         return await self._database.read(read) if ids else []
 
@@ -205,29 +220,36 @@ class EmbeddedRecords:
             LeaseLostError: somebody else has the lease of `fence`; nothing was changed.
         """
 
-        def change(connection: apsw.Connection) -> list[Outcome]:
+        def change(connection: apsw.Connection) -> tuple[list[Outcome], dict[str, int | None]]:
             tables = self._lookup.find(connection)
             if tables is None:
-                return [Outcome.MISSING] * len(changes)
+                return [Outcome.MISSING] * len(changes), {}
             check_changes(tables, changes)
             refuse_late(connection, fence, refused=len(changes))
             now_ms = self._now_ms()
             groups, fields = self._groups(connection, now_ms), self._collection.group_fields
             updates = Updates(connection, tables, now_ms, whole_field=self._whole_field)
             outcomes = []
+            reached: dict[str, None] = {}
             for change in changes:
-                moves = groups is not None and any(name in change.sets or name in change.removes for name in fields)
+                moves = groups is not None and change.may_change(fields)
                 before = groups.stored_name(tables, change.id) if groups is not None and moves else None
                 outcomes.append(updates.change(change))
-                if groups is not None and moves:
-                    groups.move(change.id, before, groups.stored_name(tables, change.id))
+                if groups is not None and moves and outcomes[-1] is Outcome.CHANGED:
+                    after = groups.stored_name(tables, change.id)
+                    groups.move(change.id, before, after)
+                    reached |= {} if after is None else {after: None}
             updates.finish()
             announced.look(connection, tables, now_ms)
             announced.tell(connection, outcomes, now_ms)
-            return outcomes
+            return outcomes, {} if groups is None else groups.sizes(list(reached))
 
+        if not changes:
+            return []
         announced = Announced(self._announcing, "change", [change.id for change in changes])
-        return await self._database.write(change) if changes else []
+        outcomes, sizes = await self._database.write(change)
+        self._tell(sizes)
+        return outcomes
 
     async def read_group(self, group: str) -> GroupCount:
         """How many records of `group` were counted, and which was written last."""
@@ -253,6 +275,12 @@ class EmbeddedRecords:
             Groups(connection, self._collection, self._now_ms()).correct(group, difference)
 
         await self._database.write(correct)
+
+    def _tell(self, sizes: Mapping[str, int | None]) -> None:
+        """Tell whoever has groups counted how many records these have."""
+        if self._counting is not None:
+            for group, size in sizes.items():
+                self._counting.counted(group, size)
 
     def _groups(self, connection: apsw.Connection, now_ms: int) -> Groups | None:
         """The counts to keep with what is written; None while nobody has anything counted."""
@@ -394,7 +422,7 @@ class EmbeddedRecords:
             if page:
                 yield page
 
-    async def rebuild(self, dimensions: int) -> IndexState:
+    async def rebuild(self, dimensions: int, *, fence: Fence | None = None) -> IndexState:
         """Make the index anew, for vectors of this length, over the records that are there.
 
         One transaction: another process sees the collection as it was, or rebuilt. Others can read
@@ -402,14 +430,14 @@ class EmbeddedRecords:
         stay where they are, out of every search, until they are replaced; `IndexState.failures` counts
         them. Creates what was never prepared.
         """
-        return await self._index.rebuild(dimensions)
+        return await self._index.rebuild(dimensions, fence=fence)
 
-    async def drop(self) -> int:
+    async def drop(self, *, fence: Fence | None = None) -> int:
         """Delete the collection with every record, in one transaction; how many there were.
 
         Then it is as before the first `prepare`, for every process that has the file open.
         """
-        return await self._index.drop()
+        return await self._index.drop(fence=fence)
 
 
 def _neighbours(rows: Sequence[Found], count: int, stored: Mapping[int, Fields]) -> Neighbours:

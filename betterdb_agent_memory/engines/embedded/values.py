@@ -161,6 +161,18 @@ class EmbeddedBatch(ValueBatch):
 
         return self._tell(write)
 
+    def add_field(self, key: str, field: str, value: bytes) -> Reply[bool]:
+        """Set a field that the map does not have; false, and nothing is set, where it has."""
+
+        def add(connection: apsw.Connection, now_ms: int) -> bool:
+            _refuse_string(connection, key, now_ms)
+            if _fields(connection, key, now_ms, (field,)):
+                return False
+            put_fields(connection, key, {field: value}, now_ms)
+            return True
+
+        return self._tell(add)
+
     def persist(self, key: str) -> Reply[bool]:
         """Take the expiry of a string or map away; false when it has none or is not there."""
         return self._tell(lambda connection, now_ms: persist_key(connection, key, now_ms))

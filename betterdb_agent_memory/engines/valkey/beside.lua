@@ -4,7 +4,8 @@
 -- ARGV[1]    letters that say what there is beside the record, each with arguments of its own from ARGV[2] on:
 --   F  a lease:            the token that it must still have
 --   f  no key:             a field of the record and a token; a record with a larger one is of a later holder
---   G  the map of counts:  the record's id, n, and the n fields whose values make its group
+--   G  the map of counts:  the record's id, n, the n fields whose values make its group, and how many of these, the
+--                          last ones, hold comma-separated values
 --   g  no key:             the same, where that map is elsewhere: the groups are part of the answer
 --   C  a map:              its field that goes up by one when a record is deleted
 --   L  a log:              how many entries it keeps, how old they may be in ms ('' for any age), and three lists, each
@@ -31,6 +32,7 @@ do
     beside.id = take()
     beside.group_fields = {}
     for i = 1, tonumber(take()) do beside.group_fields[i] = take() end
+    beside.group_sets = tonumber(take())
   end
 
   local function take_list()
@@ -61,11 +63,35 @@ do
   end
 end
 
+local function is_before(one, other)
+  -- By their bytes: Lua's own comparison goes by the server's locale.
+  for i = 1, math.min(#one, #other) do
+    local a, b = string.byte(one, i), string.byte(other, i)
+    if a ~= b then return a < b end
+  end
+  return #one < #other
+end
+
+-- Comma-separated values, each once and in order; false where there are none.
+local function set_of(stored)
+  if not stored or stored == '' then return false end
+  local values, seen = {}, {}
+  for value in string.gmatch(stored .. ',', '([^,]*),') do
+    if not seen[value] then
+      seen[value] = true
+      values[#values + 1] = value
+    end
+  end
+  table.sort(values, is_before)
+  return table.concat(values, ',')
+end
+
 -- The name of the record's group as it is now, see engines/groups.py; nil where no groups are asked for.
 local function group_now()
   if not beside.group_fields then return nil end
   local values = redis.call('HMGET', KEYS[1], unpack(beside.group_fields))
   for i = 1, #beside.group_fields do
+    if i > #beside.group_fields - beside.group_sets then values[i] = set_of(values[i]) end
     values[i] = values[i] and (#values[i] .. ':' .. values[i]) or '-'
   end
   return table.concat(values)
@@ -102,8 +128,10 @@ local function stored(outcome, before, is_whole)
   if before ~= after then leave(before) end
   -- Also where nobody counts yet: whoever begins to wants to know it.
   if is_whole or before ~= after then redis.call('HSET', beside.counts_key, '@' .. after, beside.id) end
-  if redis.call('HEXISTS', beside.counts_key, after) == 0 then return {outcome} end
-  return {outcome, redis.call('HINCRBY', beside.counts_key, after, before == after and 0 or 1)}
+  local size = redis.call('HEXISTS', beside.counts_key, after) == 1
+    and redis.call('HINCRBY', beside.counts_key, after, before == after and 0 or 1)
+  -- Who stores a record knows its group.
+  return is_whole and {outcome, size} or {outcome, size, after}
 end
 
 -- A record that was of the group `before` has been deleted; the script's answer.

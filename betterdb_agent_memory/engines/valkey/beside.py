@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from betterdb_agent_memory.engines.base import Collection, Counter, Fence
+from betterdb_agent_memory.engines.base import Collection, Counter, Fence, Outcome
 from betterdb_agent_memory.engines.event_log import Announcement, Retention
 from betterdb_agent_memory.engines.valkey.command_client import CommandClient
 from betterdb_agent_memory.engines.valkey.packing import Argument, Command
@@ -111,7 +111,7 @@ class Besides:
                 keys.append(counts_key)
             else:
                 letters += "g"
-            arguments += [id, str(len(fields)), *fields]
+            arguments += [id, str(len(fields)), *fields, str(self._collection.group_sets)]
         if counter is not None and self.are_together(key, counter.key):
             letters += "C"
             keys.append(counter.key)
@@ -125,7 +125,7 @@ class Besides:
     def after(self, id: str, answer: Any) -> list[Command]:
         """What is left to be counted once a script has answered with the groups that a record was of and is of."""
         counts_key = self._collection.counts_key
-        if counts_key is None or not isinstance(answer, list) or len(answer) < 2 or isinstance(answer[1], int):
+        if counts_key is None or not isinstance(answer, list) or len(answer) < 2 or isinstance(answer[1], int | None):
             return []
         before, now = answer[1], (answer[2] if len(answer) > 2 else None)
         script = load_script("correct_count")
@@ -133,7 +133,9 @@ class Besides:
         if before != now:
             commands.append(script.call(counts_key, [before, -1, ""]))
         if now is not None:
-            commands.append(script.call(counts_key, [now, 0 if before == now else 1, "", "", id]))
+            is_last = before != now or answer[0] == Outcome.WRITTEN
+            counting: list[Argument] = [now, 0 if before == now else 1, ""]
+            commands.append(script.call(counts_key, [*counting, "", id] if is_last else counting))
         return commands
 
 
@@ -171,4 +173,11 @@ def outcome_in(answer: Any) -> Any:
 
 def size_in(answer: Any) -> int | None:
     """How many records the group of the one just written has, where the script told it."""
-    return answer[1] if isinstance(answer, list) and len(answer) == 2 and isinstance(answer[1], int) else None
+    return answer[1] if isinstance(answer, list) and len(answer) > 1 and isinstance(answer[1], int) else None
+
+
+def group_in(answer: Any) -> str | None:
+    """The group that a record is of by now, where the script told it."""
+    if not isinstance(answer, list) or len(answer) < 3:
+        return None
+    return answer[2].decode(errors="replace") if isinstance(answer[2], bytes) else str(answer[2])

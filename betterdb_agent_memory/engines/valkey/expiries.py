@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from betterdb_agent_memory.engines.valkey import reply
 from betterdb_agent_memory.engines.valkey.command_client import CommandClient
+
+_NO_EXPIRY: Final = -1
+"""What PTTL says of a key that has none."""
 
 
 async def read_expiries(client: CommandClient, keys: Sequence[str]) -> list[int | None]:
@@ -18,6 +22,13 @@ async def read_expiries(client: CommandClient, keys: Sequence[str]) -> list[int 
     if any(isinstance(answer, Exception) and "unknown command" in str(answer).lower() for answer in answers):
         return await _by_time_left(client, keys)
     return [None if (at_ms := _number(answer)) < 0 else at_ms for answer in answers]
+
+
+async def read_lifetimes(client: CommandClient, keys: Sequence[str]) -> list[float]:
+    """How many ms each key has left: infinity for one without an expiry, 0 for no key. One round trip per 500."""
+    left_ms = [_number(answer) for answer in await client.ask_many([("PTTL", key) for key in keys])]
+    # The server rounds, and looks at its clock now and then.
+    return [math.inf if left == _NO_EXPIRY else max(0, left - 1) for left in left_ms]
 
 
 async def _by_time_left(client: CommandClient, keys: Sequence[str]) -> list[int | None]:

@@ -6,6 +6,8 @@ raises its own; so what they mean is told by class name and text.
 
 from __future__ import annotations
 
+import re
+
 from redis.exceptions import RedisError
 from valkey.exceptions import ValkeyError
 
@@ -31,7 +33,10 @@ _AUTHENTICATION_TEXTS = (
     *("wrongpass", "noauth", "noperm", "invalid password", "invalid username-password"),
     "acl failure",  # of a command within a script
 )
-_CONNECTION_CLASSES = frozenset({"ConnectionError", "TimeoutError", "MasterNotFoundError"})
+_CONNECTION_CLASSES = frozenset({"ConnectionError", "TimeoutError"})
+_NO_PRIMARY_CLASS = "MasterNotFoundError"
+_SILENT_SENTINEL = re.compile(r"host=([^\s,()<>]+),port=([0-9]+).*? - (?:\w+:)?([A-Z]\w+)")
+_SOUGHT_PRIMARY = re.compile(r"for '([^']*)'")
 _UNWELL_CLASSES = frozenset({"ClusterDownError", "TryAgainError"})
 _UNWELL_TEXTS = ("clusterdown ", "tryagain ", "masterdown ")
 
@@ -64,6 +69,8 @@ def translate(error: Exception, command: str, *, write_sent: bool = False) -> Ag
             f"{command} was not sent: the client's connections belong to an event loop that has ended; open one client "
             "per event loop"
         )
+    if _NO_PRIMARY_CLASS in names:
+        return _no_primary(command, text)
     # AuthenticationError and BusyLoadingError are connection errors by inheritance: ask for them first.
     if names & _AUTHENTICATION_CLASSES or any(part in lowered for part in _AUTHENTICATION_TEXTS):
         return AuthenticationFailedError(f"the server refused the user, password or permission for {command}: {text}")
@@ -81,6 +88,26 @@ def translate(error: Exception, command: str, *, write_sent: bool = False) -> Ag
             )
         return EngineUnavailableError(f"no answer to {command} from the server: {text}")
     return _refusal(command, text, lowered)
+
+
+def _no_primary(command: str, text: str) -> EngineError:
+    """What it means that no sentinel names a primary. The library quotes clients and connections, whatever they show;
+    of that only hosts, ports and kinds of errors are taken.
+    """
+    silent = _SILENT_SENTINEL.findall(text)
+    sought = _SOUGHT_PRIMARY.search(text)
+    name = repr(sought[1]) if sought is not None else "of that name"
+    listed = ", ".join(f"{host}:{port} ({kind})" for host, port, kind in silent)
+    if any(kind in _AUTHENTICATION_CLASSES for _, _, kind in silent):
+        return AuthenticationFailedError(
+            f"sentinels refused the user or password with which they were asked for the primary {name}: {listed}; they "
+            "have their own (sentinel_username and sentinel_password in a URL)"
+        )
+    why = f"no answer from {listed}; any other knows" if silent else "each knows"
+    return EngineUnavailableError(
+        f"{command} was not sent, no sentinel names a primary {name} that is up: {why} no such name, or holds it to be "
+        "down"
+    )
 
 
 def _not_done(names: set[str], lowered: str) -> str | None:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from betterdb_agent_memory.engines.base import Collection, Fence, GroupCount, GroupCounting, RecordWrite
-from betterdb_agent_memory.engines.groups import LAST_WRITTEN, group_name, sizes_in
+from betterdb_agent_memory.engines.groups import LAST_WRITTEN, record_group, sizes_in
 from betterdb_agent_memory.engines.valkey import reply
-from betterdb_agent_memory.engines.valkey.beside import Besides, size_in
+from betterdb_agent_memory.engines.valkey.beside import Besides, group_in, size_in
 from betterdb_agent_memory.engines.valkey.command_client import CommandClient
 from betterdb_agent_memory.engines.valkey.scripts import load_script, run_many
 from betterdb_agent_memory.errors import InvalidInputError
@@ -37,11 +37,21 @@ class Groups:
         if self._counting is None:
             return
         sizes: dict[str, int | None] = {}
+        names, sets = self._collection.group_fields, self._collection.group_sets
         for write, answer in zip(writes, answers, strict=True):
-            group = group_name(map(write.fields.get, self._collection.group_fields))
+            # One that was there and has been changed may be of another group than the one that was to be stored.
+            group = group_in(answer) or record_group(write.fields, names, sets)
             sizes[group] = apart.get(group, size_in(answer))
         for group, size in sizes.items():
             self._counting.counted(group, size)
+
+    def tell_moves(self, answers: Sequence[Any], apart: Mapping[str, int]) -> None:
+        """Tell it of the groups of records that were changed in what makes their group."""
+        if self._counting is None:
+            return
+        sizes = {group: size_in(answer) for answer in answers if (group := group_in(answer)) is not None}
+        for group, size in sizes.items():
+            self._counting.counted(group, apart.get(group, size))
 
     async def count_apart(self, ids: Sequence[str], answers: Sequence[Any]) -> dict[str, int]:
         """Count what no script could count in the same step, on a cluster; the sizes of groups. None or one round trip.

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Any
 
-from betterdb_agent_memory.engines.base import Collection, IndexState
+from betterdb_agent_memory.engines.base import Collection, Fence, IndexState
 from betterdb_agent_memory.engines.valkey import commands, reply
 from betterdb_agent_memory.engines.valkey.command_client import CommandClient
 from betterdb_agent_memory.engines.valkey.faults import is_lost_race
 from betterdb_agent_memory.engines.valkey.index_info import IndexInfo, parse_info
+from betterdb_agent_memory.engines.valkey.leases import refuse_late
 from betterdb_agent_memory.engines.valkey.packing import Command
 from betterdb_agent_memory.errors import EngineError, IndexMissingError, InvalidInputError
 
@@ -151,15 +152,23 @@ class Index:
         """The state now, not compared with anything. One round trip."""
         return self._state(await self._look(), created=False)
 
-    async def rebuild(self, dimensions: int) -> IndexState:
-        """Drop the index and make it anew; whoever makes one in between wins. Three round trips."""
+    async def rebuild(self, dimensions: int, *, fence: Fence | None = None) -> IndexState:
+        """Drop the index and make it anew; who makes one in between wins. Three round trips, with a `fence` four."""
         if dimensions < 1:
             raise InvalidInputError(f"a vector has at least one dimension, not {dimensions}")
-        await self.drop()
+        await self.drop(fence=fence)
         return await self._made(dimensions)
 
-    async def drop(self) -> None:
-        """Drop the index and leave the records; a missing one is fine. One round trip."""
+    async def drop(self, *, fence: Fence | None = None) -> None:
+        """Drop the index and leave the records; a missing one is fine. One round trip, with a `fence` two.
+
+        The look at the lease and the drop are two steps: who stands still between them drops it late.
+
+        Raises:
+            LeaseLostError: somebody else has the lease of `fence`; the index is as it was.
+        """
+        if fence is not None:
+            await refuse_late(self._client, fence)
         self._info = None
         [outcome] = await self._client.tell_many([("FT.DROPINDEX", self._collection.index_name)])
         if isinstance(outcome, Exception) and not isinstance(outcome, IndexMissingError):

@@ -12,6 +12,16 @@ from betterdb_agent_memory.engines.valkey.scripts import load_script, run_many
 from betterdb_agent_memory.errors import InvalidInputError
 
 
+async def refuse_late(client: CommandClient, fence: Fence) -> None:
+    """Nothing while nobody else has taken the lease of `fence`: for what cannot be one step with that. One round trip.
+
+    Raises:
+        LeaseLostError: somebody has.
+    """
+    if reply.as_int(await client.ask("HGET", fence.key, "token") or 0) != fence.token:
+        raise fence.lost()
+
+
 class ValkeyLeases:
     """The `Leases` protocol on a server; every verb is one round trip.
 
@@ -53,8 +63,7 @@ class ValkeyLeases:
                 if reply.as_int(outcome) == 0:
                     raise fence.lost()
                 return
-        if reply.as_int(await self._client.ask("HGET", fence.key, "token") or 0) != fence.token:
-            raise fence.lost()
+        await refuse_late(self._client, fence)
         [outcome] = await run_many(self._client, [("HSET", key, *pairs)])
         if isinstance(outcome, Exception):
             raise outcome

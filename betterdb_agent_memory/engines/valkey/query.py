@@ -31,6 +31,7 @@ from betterdb_agent_memory.engines.filters import (
     IdIn,
     Leaf,
     Not,
+    TagsAre,
     escape_tag,
 )
 
@@ -162,7 +163,7 @@ class Wording:
         match leaf:
             case Between():
                 return self._range(leaf, negated=negated) is not None
-            case Equals() | HasTag():
+            case Equals() | HasTag() | TagsAre():
                 return not negated and leaf.field in self._tags
             case IdIn() | Absent():
                 return False
@@ -204,7 +205,7 @@ class Wording:
             case Between():
                 text = self._range(clause, negated=negated)
                 return () if text is None else (Piece(text),)
-            case Equals() | HasTag():
+            case Equals() | HasTag() | TagsAre():
                 return () if negated or clause.field not in self._tags else [Piece(text) for text in tag_texts(clause)]
             case AllOf(clauses=parts) if not negated:
                 return self.all_of(parts, room)
@@ -252,9 +253,10 @@ def _as_double(value: float) -> float:
         return math.nan
 
 
-def tag_texts(clause: Equals | HasTag) -> list[str]:
+def tag_texts(clause: Equals | HasTag | TagsAre) -> list[str]:
     """What is searched for where `clause` shall hold; empty where nothing can be."""
-    return [f"@{clause.field}:{{{escaped(piece)}}}" for piece in tag_pieces(clause.value)]
+    values = clause.tags if isinstance(clause, TagsAre) else [clause.value]
+    return [f"@{clause.field}:{{{escaped(piece)}}}" for value in values for piece in tag_pieces(value)]
 
 
 def tag_pieces(value: str) -> Iterator[str]:

@@ -32,7 +32,7 @@ from betterdb_agent_memory.engines.valkey.by_key import ByKey
 from betterdb_agent_memory.engines.valkey.choosing import Choosing
 from betterdb_agent_memory.engines.valkey.command_client import CommandClient
 from betterdb_agent_memory.engines.valkey.effort import MAX_NEIGHBOURS
-from betterdb_agent_memory.engines.valkey.expiries import read_expiries
+from betterdb_agent_memory.engines.valkey.expiries import read_expiries, read_lifetimes
 from betterdb_agent_memory.engines.valkey.groups import Groups
 from betterdb_agent_memory.engines.valkey.index import Index
 from betterdb_agent_memory.engines.valkey.keyspace import own_ids
@@ -45,7 +45,6 @@ from betterdb_agent_memory.engines.valkey.search import Selection
 from betterdb_agent_memory.engines.valkey.walk import Walk
 from betterdb_agent_memory.engines.valkey.writing import (
     change_command,
-    concerns_group,
     delete_command,
     outcome_of,
     settle,
@@ -125,29 +124,34 @@ class ValkeyRecords:
         """The state of the index now; `dimensions` is None when it does not exist. One round trip."""
         return await self._index.inspect()
 
-    async def rebuild(self, dimensions: int) -> IndexState:
-        """Drop the index and make it anew over the records that are there. Three round trips.
+    async def rebuild(self, dimensions: int, *, fence: Fence | None = None) -> IndexState:
+        """Drop the index and make it anew over the records that are there. Three round trips, one more with a `fence`.
 
         The server takes the records in while this returns: `IndexState.indexed_fraction`. Whoever
         makes the index in between wins the race.
 
         Raises:
             IndexMismatchError: somebody made it in between, for vectors of another length.
+            LeaseLostError: somebody else has the lease of `fence`; the index is as it was.
         """
-        return await self._index.rebuild(dimensions)
+        return await self._index.rebuild(dimensions, fence=fence)
 
-    async def drop(self) -> int:
+    async def drop(self, *, fence: Fence | None = None) -> int:
         """Delete the index and every record; how many there were.
 
         One round trip, then one per 1,000 keys of the server's database and one per 500 records.
 
         Raises:
+            LeaseLostError: somebody else has the lease of `fence`; records may have been deleted before.
             OutcomeUnknownError: the connection broke; dropping again is harmless.
             PartialBatchError: some of a page were deleted; it says which.
         """
-        await self._index.drop()
+        await self._index.drop(fence=fence)
         dropped = 0
         async for ids in own_ids(self._client, self._collection.key_prefix, page_size=_PAGE):
+            if fence is not None:
+                dropped += sum(await self.delete_many(ids, fence=fence))
+                continue
             answers: list[Any] = await run_many(self._client, [("UNLINK", self._key(id)) for id in ids])
             gone = sum(not isinstance(answer, Exception) and reply.as_int(answer) > 0 for answer in answers)
             self._index.note_deleted(gone)
@@ -201,6 +205,15 @@ class ValkeyRecords:
         own = [id for id in ids if is_own(id)]
         expiries = dict(zip(own, await read_expiries(self._client, [self._key(id) for id in own]), strict=True))
         return [expiries.get(id) for id in ids]
+
+    async def read_lifetimes(self, ids: Sequence[str]) -> list[float]:
+        """For how many ms each record will still be there: infinity for ever, 0 for no record.
+
+        One round trip per 500.
+        """
+        own = [id for id in ids if is_own(id)]
+        lifetimes = dict(zip(own, await read_lifetimes(self._client, [self._key(id) for id in own]), strict=True))
+        return [lifetimes.get(id, 0) for id in ids]
 
     async def delete_many(
         self,
@@ -257,13 +270,15 @@ class ValkeyRecords:
         counted, fields = self._groups.are_counted, self._collection.group_fields
 
         def command(change: RecordChange, announced: Announcement | None) -> Command:
-            key, is_counted = self._key(change.id), counted and concerns_group(change, fields)
+            key, is_counted = self._key(change.id), counted and change.may_change(fields)
             beside = self._besides.of(key, change.id, fence=fence, counted=is_counted, announced=announced)
             return change_command(key, change, self._whole_field, beside)
 
         ids = [change.id for change in own]
         sent, answers = await self._sent("change", command, own, ids)
-        await self._groups.count_apart(ids, answers)
+        apart = await self._groups.count_apart(ids, answers)
+        if counted:
+            self._groups.tell_moves(answers, apart)
         settle(ids, answers, fence)
         outcomes = iter([outcome_of(one, answer) for one, answer in zip(sent, answers, strict=True)])
         return [next(outcomes) if is_own(change.id) else Outcome.MISSING for change in changes]

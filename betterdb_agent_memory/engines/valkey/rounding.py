@@ -7,6 +7,7 @@ was found does: whatever the stored number is, the query must have let it throug
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import product
@@ -24,6 +25,7 @@ from betterdb_agent_memory.engines.filters import (
     IdIn,
     Leaf,
     Not,
+    TagsAre,
     leading_number,
     leaves,
 )
@@ -59,10 +61,13 @@ def in_doubt(
         for clause in query.conjuncts(filter.clauses)
     }
     by_id = any(isinstance(leaf, IdIn) for leaf in filter.leaves)
+    limits = _limits(filter)
     # Many rows have the same few values.
     verdicts: dict[tuple[str | bytes | None, ...], bool] = {}
     doubtful = []
     for index, row in enumerate(rows):
+        if not any(_is_next_to_any(beside, row.fields.get(field)) for field, beside in limits.items()):
+            continue  # as nearly always: what was returned tells
         values = (row.id if by_id else None, *map(row.fields.get, filter.field_names))
         undecided = verdicts.get(values)
         if undecided is None:
@@ -77,12 +82,29 @@ def range_fields(filter: Filter) -> tuple[str, ...]:
     return tuple(dict.fromkeys(leaf.field for leaf in filter.leaves if isinstance(leaf, Between)))
 
 
+def _limits(filter: Filter) -> dict[str, list[float]]:
+    """The ends of all the ranges of each field, in order."""
+    limits: dict[str, set[float]] = {}
+    for leaf in filter.leaves:
+        if isinstance(leaf, Between):
+            limits.setdefault(leaf.field, set()).update(end for end in (leaf.low, leaf.high) if end is not None)
+    return {field: sorted(ends) for field, ends in limits.items()}
+
+
 def _is_next_to_a_limit(range: Between, text: bytes | None) -> bool:
+    return _is_next_to_any(sorted(end for end in (range.low, range.high) if end is not None), text)
+
+
+def _is_next_to_any(limits: Sequence[float], text: bytes | None) -> bool:
+    """Whether the number that was returned as `text` may be on the other side of one of `limits` in truth."""
+    if text is None or (len(text) >= _EXACT_DIGITS and text.lstrip(b"-").isdigit()):
+        return False
     number = leading_number(text)
-    if text is None or not number or (text.lstrip(b"-").isdigit() and len(text) >= _EXACT_DIGITS):
+    if not number:
         return False
     low, high = sorted((number * (1 - _ERROR), number * (1 + _ERROR)))
-    return any(limit is not None and low <= limit <= high for limit in (range.low, range.high))
+    place = bisect_left(limits, low)
+    return place < len(limits) and limits[place] <= high
 
 
 def _is_undecided(asked: Mapping[Clause, query.Wording | None], row: Row | Neighbour) -> bool:
@@ -147,6 +169,8 @@ def _may_be_found(
             return True
         case Equals(field=field, value=value) | HasTag(field=field, value=value):
             return _may_have_tag(value, row.fields.get(field))
+        case TagsAre(field=field):
+            return all(_may_have_tag(tag, row.fields.get(field)) for tag in clause.tags)
         case _:
             return _holds(clause, known, row) != negated
 

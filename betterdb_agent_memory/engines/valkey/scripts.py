@@ -13,6 +13,7 @@ from betterdb_agent_memory.engines.valkey.command_client import CommandClient
 from betterdb_agent_memory.engines.valkey.packing import Argument, Command
 
 _PARTS = {
+    "add_field": (),
     "change": ("appending", "beside", "expecting", "changing"),
     "choose": (),
     "correct_count": (),

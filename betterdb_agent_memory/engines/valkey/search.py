@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.engines.base import Page, Row
-from betterdb_agent_memory.engines.filters import Absent, Equals, Filter, HasTag
+from betterdb_agent_memory.engines.filters import Absent, Equals, Filter, HasTag, TagsAre
 from betterdb_agent_memory.engines.valkey import commands, query, reply
 from betterdb_agent_memory.engines.valkey.by_key import ByKey
 from betterdb_agent_memory.engines.valkey.doubts import exact_rows
@@ -96,9 +96,9 @@ class Selection:
         if not all(part in text for part in ranges.values()):
             return None
         for clause in tags:
-            if not isinstance(clause, Equals | HasTag | Absent) or clause.field not in searchable:
+            if not isinstance(clause, Equals | HasTag | TagsAre | Absent) or clause.field not in searchable:
                 return None
-            if isinstance(clause, Absent):
+            if isinstance(clause, Absent) or (isinstance(clause, TagsAre) and not clause.tags):
                 continue  # its groups are those without a value
             if not any(piece in text for piece in query.tag_texts(clause)):
                 return None

@@ -96,6 +96,10 @@ class ValkeyBatch(ValueBatch):
             return self._tell(_nothing, ("HSET", key, *parts))
         return self._tell(_nothing, load_script("write_map").call(key, [checked_ttl(outlive_seconds), *parts]))
 
+    def add_field(self, key: str, field: str, value: bytes) -> Reply[bool]:
+        """Set a field that the map does not have; false, and nothing is set, where it has."""
+        return self._tell(_as_bool, load_script("add_field").call(key, [field, value]))
+
     def persist(self, key: str) -> Reply[bool]:
         """Take the expiry of a string or map away; false when it has none or is not there."""
         return self._tell(_as_bool, ("PERSIST", key))

@@ -44,13 +44,6 @@ def delete_command(key: str, expected: Expected | None, beside: Beside = NOTHING
     return beside.call(load_script("delete"), key, _expected_arguments(expected or {}))
 
 
-def concerns_group(change: RecordChange | None, group_fields: Sequence[str]) -> bool:
-    """Whether a change may move a record into another group."""
-    return change is not None and any(
-        name in change.sets or name in change.removes or name in change.copies for name in group_fields
-    )
-
-
 def _expected_arguments(expected: Expected) -> list[Argument]:
     arguments: list[Argument] = [len(expected)]
     for field, value in expected.items():

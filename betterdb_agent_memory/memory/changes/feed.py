@@ -49,6 +49,11 @@ class _Noted:
             return None
 
 
+def feed_key(name: str) -> str:
+    """Where the changes of the store called `name` are told."""
+    return f"{name}:__changes"
+
+
 class Feed:
     """Tells what happens to memories, while the feed is on; `Announcing` for the store's records.
 
@@ -64,7 +69,7 @@ class Feed:
         options: ChangeFeedOptions | None,
         sample: Callable[[], float] = random.random,
     ) -> None:
-        self.key = f"{name}:__changes"
+        self.key = feed_key(name)
         self.log: EventLog = engine.event_log(self.key)
         self._values = engine.values
         self._name = name

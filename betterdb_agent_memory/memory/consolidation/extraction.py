@@ -184,7 +184,7 @@ async def _carry_out(
     with because("superseded"):
         deleted = await _write_and_delete(workshop, request, curation, memories, lease)
     if memories:
-        await workshop.make_room(request.candidates.scope)
+        await workshop.make_room(request.candidates.scope, request.candidates.tags)
     return _Changed(created, deleted)
 
 

@@ -126,7 +126,7 @@ async def _summarize(
         return unwritten
     request.conduct.report("deleting", 0, len(sources.seen))
     deleted = await journal.finish(lambda done: request.conduct.report("deleting", done, len(sources.seen)))
-    await workshop.make_room(request.candidates.scope)
+    await workshop.make_room(request.candidates.scope, request.candidates.tags)
     return ConsolidateResult(len(sources.seen), [summary.id], deleted, calls, expires_at_ms)
 
 

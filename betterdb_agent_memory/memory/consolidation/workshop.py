@@ -59,7 +59,7 @@ class Workshop:
     searched: Callable[[], Awaitable[SearchedRecords | None]]
     write: WriteMemories
     keep_in_step: Callable[[Sequence[str]], Awaitable[None]]
-    make_room: Callable[[MemoryScope], Awaitable[None]]
+    make_room: Callable[[MemoryScope, Sequence[str]], Awaitable[None]]
     fact_source: str
     fact_importance: float
     max_content_bytes: int

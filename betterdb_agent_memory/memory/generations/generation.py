@@ -35,21 +35,24 @@ def generation_collection(name: str, number: int) -> Collection:
     return Collection(key_prefix=f"{name}:gen{number}:", index_name=f"{name}:gen{number}:idx", schema=SCHEMA)
 
 
-async def drop_generation(engine: Engine, name: str, number: int) -> None:
+async def drop_generation(engine: Engine, name: str, number: int, fence: Fence) -> None:
     """Delete generation `number` of the store called `name`: its index, and its records.
 
     Others' keys below its prefix stay: a record is a generation's if it says what it stands for. In a file
     nobody else can have any. On a server one round trip per 1,000 keys of the database, twice where an index is there.
+
+    Raises:
+        LeaseLostError: somebody else has the lease of `fence`, and may be filling a generation of this number.
     """
     collection = generation_collection(name, number)
     records = engine.records(collection)
     if not engine.round_trips:
-        await records.drop()
+        await records.drop(fence=fence)
         return
     if (await records.inspect()).dimensions is not None:
-        await engine.records(replace(collection, key_prefix=collection.index_name + _IN_NO_NAME)).drop()
+        await engine.records(replace(collection, key_prefix=collection.index_name + _IN_NO_NAME)).drop(fence=fence)
     async for rows in records.scan((EMBEDDED,)):
-        await records.delete_many([row.id for row in rows])
+        await records.delete_many([row.id for row in rows], fence=fence)
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,7 +129,7 @@ class EmbeddingMigration:
             number = state.number + 1
             lease.check()
             for leftover in (state.number, number):
-                await self._dropped(leftover)
+                await self._dropped(leftover, lease)
             await self._records(number).prepare(dimensions)
             lease.check()
             await self._models.state.write(
@@ -218,7 +218,7 @@ class EmbeddingMigration:
                 await asyncio.sleep(_GRACE_SECONDS)
             if state.phase != "none":
                 await self._closed(state, lease)
-            await self._dropped(state.number)
+            await self._dropped(state.number, lease)
         return await self.status()
 
     async def finish(
@@ -236,11 +236,11 @@ class EmbeddingMigration:
         async with self._lease() as lease:
             state = await self._models.state.current(look=True)
             if state.phase == "none" and state.finished and self._models.has(state.embedder):
-                await self._dropped(state.number)  # one that was killed right at its end
+                await self._dropped(state.number, lease)  # one that was killed right at its end
                 return await self.status()
             if state.phase == "closing":
                 await self._closed(state, lease)
-                await self._dropped(state.number)
+                await self._dropped(state.number, lease)
                 return await self.status()
             generation, state = await self._opened("switched", "finishing")
             if state.phase == "switched":
@@ -252,7 +252,7 @@ class EmbeddingMigration:
             lease.check()
             moved = replace(state, phase="closing", embedder=state.next_embedder, finished=True)
             await self._closed(await self._moved(moved, lease), lease)
-            await self._dropped(state.number)
+            await self._dropped(state.number, lease)
         return await self.status()
 
     async def _past_return(self) -> GenerationState:
@@ -359,7 +359,7 @@ class EmbeddingMigration:
             changed += await self._adopt(generation, lease, on_progress, batch_size)
             if await self._has_another_index(expected):
                 lease.check()
-                changed += await self._rebuilt(expected)
+                changed += await self._rebuilt(expected, lease)
             await self._indexed(on_progress)
             if not changed and not await self._has_another_index(expected):
                 return
@@ -374,18 +374,18 @@ class EmbeddingMigration:
 
     async def _rebuilt_while_writers_wait(self, dimensions: int, lease: HeldLease) -> None:
         state = self._models.state
-        await state.note_rebuilding("now", system_clock())
+        await state.note_rebuilding("now", system_clock(), lease)
         try:
             await asyncio.sleep(_GRACE_SECONDS)  # by then those that were writing have written
             lease.check()
-            await self._memories.rebuild(dimensions)
+            await self._memories.rebuild(dimensions, fence=lease.fence)
         finally:
-            await state.note_rebuilding("", 0)
+            await state.note_rebuilding("", 0, lease)
 
-    async def _rebuilt(self, dimensions: int) -> int:
+    async def _rebuilt(self, dimensions: int, lease: HeldLease) -> int:
         """Whether it has to be looked at again: 0 or 1."""
         try:
-            await self._memories.rebuild(dimensions)
+            await self._memories.rebuild(dimensions, fence=lease.fence)
         except (IndexMismatchError, IndexMissingError):
             return 1  # somebody made another one, or dropped it, in the instant between: once more
         return 0
@@ -441,13 +441,16 @@ class EmbeddingMigration:
             )
 
     async def _count(self, records: Records) -> int:
-        return await records.count(Filter()) if (await records.prepare(None)).dimensions is not None else 0
+        try:
+            return await records.count(Filter()) if (await records.prepare(None)).dimensions is not None else 0
+        except IndexMissingError:
+            return 0  # dropped between the two, by whoever has brought the change to its end
 
     def _records(self, number: int) -> Records:
         return self._engine.records(generation_collection(self._name, number))
 
-    async def _dropped(self, number: int) -> None:
-        await drop_generation(self._engine, self._name, number)
+    async def _dropped(self, number: int, lease: HeldLease) -> None:
+        await drop_generation(self._engine, self._name, number, lease.fence)
 
     def _lease(self) -> HeldLease:
         return model_lease(self._engine, self._name)

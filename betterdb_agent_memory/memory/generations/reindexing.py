@@ -108,27 +108,27 @@ class Reindexing:
     ) -> IndexState:
         # An engine without a network swaps the index in one transaction.
         if not self._engine.round_trips:
-            await self._models.index.rebuild(dimensions)
+            await self._models.index.rebuild(dimensions, fence=lease.fence)
             return await self._memories.inspect()
         total = await self._memories.count(Filter()) if is_seen_by_others else 0
         try:
             if is_seen_by_others:
-                await self._models.state.note_rebuilding("soon", system_clock())
+                await self._models.state.note_rebuilding("soon", system_clock(), lease)
                 await asyncio.sleep(_HEARD_SECONDS)
-            await self._models.state.note_rebuilding("now", system_clock())
+            await self._models.state.note_rebuilding("now", system_clock(), lease)
             if is_seen_by_others:
                 await asyncio.sleep(_HELD_SECONDS)
             lease.check()
-            await self._models.index.rebuild(dimensions)
-            return await self._complete(total, on_progress)
+            await self._models.index.rebuild(dimensions, fence=lease.fence)
+            return await self._complete(total, lease, on_progress)
         finally:
-            await self._models.state.note_rebuilding("", 0)
+            await self._models.state.note_rebuilding("", 0, lease)
 
-    async def _complete(self, total: int, on_progress: ProgressFn | None) -> IndexState:
+    async def _complete(self, total: int, lease: HeldLease, on_progress: ProgressFn | None) -> IndexState:
         polls_until_said = 0
         while (state := await self._memories.inspect()).indexing:
             if not polls_until_said:
-                await self._models.state.note_rebuilding("now", system_clock())
+                await self._models.state.note_rebuilding("now", system_clock(), lease)
                 polls_until_said = round(_SAY_AGAIN_SECONDS / _POLL_SECONDS)
             polls_until_said -= 1
             _tell(on_progress, round(total * state.indexed_fraction), total)

@@ -175,17 +175,23 @@ class StateKeeper:
         self._state = replace(self._state, phase=phase)
 
     async def note_embedder(self, name: str) -> None:
-        """The memories' own vectors are made with `name`: said when their index is created."""
-        await self._note({"embedder": name.encode()})
-        self._state = replace(self._state, embedder=name)
+        """The memories' own vectors are made with `name`: said when their index is created. One round trip.
 
-    async def note_rebuilding(self, rebuilding: Rebuilding, at_ms: int) -> None:
-        """Say that the memories' own index is being made anew, or no longer."""
-        if rebuilding:
-            await self._note({"rebuilding": rebuilding.encode(), "rebuilding_at": b"%d" % at_ms})
+        Whoever creates it holds no lease, and may come late with that: what another one has said since stays.
+        """
+        seen = self._state.embedder
+        batch = self._values.batch()
+        if seen is not None:
+            batch.remove_field_if(self.key, "embedder", seen.encode())
+        noted = batch.add_field(self.key, "embedder", name.encode())
+        await batch.send()
+        if noted.result():
+            self._state = replace(self._state, embedder=name)
         else:
-            await self._values.remove_fields(self.key, ("rebuilding", "rebuilding_at"))
-        self._state = replace(self._state, rebuilding=rebuilding, rebuilding_at_ms=at_ms)
+            self._read_at = None
 
-    async def _note(self, fields: Mapping[str, bytes]) -> None:
-        await self._values.write_map(self.key, fields)
+    async def note_rebuilding(self, rebuilding: Rebuilding, at_ms: int, lease: HeldLease) -> None:
+        """Say that the memories' own index is being made anew, or is complete again. One round trip."""
+        said_at = b"%d" % at_ms if rebuilding else b""
+        await lease.write_map(self.key, {"rebuilding": rebuilding.encode(), "rebuilding_at": said_at})
+        self._state = replace(self._state, rebuilding=rebuilding, rebuilding_at_ms=at_ms)

@@ -7,16 +7,15 @@ from typing import Final, TypeAlias
 
 from betterdb_agent_memory.errors import ConfigurationError, InvalidInputError
 from betterdb_agent_memory.memory.scoring.activation import DEFAULT_ACTIVATION, Activation, ActivationParameters
-from betterdb_agent_memory.memory.scoring.base import ScoringModel
+from betterdb_agent_memory.memory.scoring.base import STRENGTH_WEIGHTS, ScoringModel
 from betterdb_agent_memory.memory.scoring.chain import DEFAULT_CHAIN, Chain, ChainParameters
 from betterdb_agent_memory.memory.scoring.retrievability import Retrievability, StabilityParameters
 from betterdb_agent_memory.options import SCORINGS, RecallWeights, Scoring
 
 ScoringChoice: TypeAlias = Scoring | ScoringModel
-"""A name, for the model as it comes, weighed by the weights in force; or a model, which brings its own."""
+"""A name, for the model as it comes; or a model with parameters and weights of its own."""
 
 COMPOSITE: Final[Scoring] = "composite"
-
 
 _DEFAULT_STABILITY: Final = StabilityParameters()
 
@@ -43,6 +42,12 @@ def checked_scoring(value: object) -> ScoringChoice:
         if value == known:
             return known
     if isinstance(value, ScoringModel) and not isinstance(value, type):
+        try:
+            hash(value)
+        except TypeError:
+            raise InvalidInputError(
+                f"a ScoringModel must be hashable, as a frozen dataclass is: answers are kept by it. Got {value!r:.80}"
+            ) from None
         return value
     raise InvalidInputError(
         f"scoring must be one of {', '.join(map(repr, SCORINGS))} or a ScoringModel, got {value!r:.80}"
@@ -62,17 +67,19 @@ def configured_scoring(value: object) -> ScoringChoice:
 
 
 def model_for(
-    choice: ScoringChoice, weights: RecallWeights, parameters: ScoringParameters = DEFAULT_SCORING_PARAMETERS
+    choice: ScoringChoice, weights: RecallWeights | None, parameters: ScoringParameters = DEFAULT_SCORING_PARAMETERS
 ) -> ScoringModel | None:
-    """The model of a choice, by its name with these weights and parameters; None for the composite by its name, which
-    needs none.
+    """The model of a choice, by its name with these parameters; None for the composite by its name, which needs none.
+
+    `weights` are those of the call. Those in force are the composite's, and would weigh something else here: what is
+    left of a memory counts for more than how fresh it is.
     """
     if not isinstance(choice, str):
         return choice
     if choice == "activation":
         return Activation(parameters.activation)
     if choice == "chain":
-        return Chain(parameters.chain, weights=weights)
+        return Chain(parameters.chain, weights=weights or STRENGTH_WEIGHTS)
     if choice == "retrievability":
-        return Retrievability(base_days=parameters.stability.base_days, weights=weights)
+        return Retrievability(base_days=parameters.stability.base_days, weights=weights or STRENGTH_WEIGHTS)
     return None

@@ -176,7 +176,7 @@ class ConsolidateVerbs(StoreParts):
             searched=self._searched_records,
             write=self._write_products,
             keep_in_step=self._changed,
-            make_room=lambda scope: self._capacity.make_room([scope]),
+            make_room=lambda scope, tags: self._capacity.make_room([(scope, tags)]),
             fact_source=self._fact_source,
             fact_importance=self._fact_importance,
             max_content_bytes=self._max_content_bytes,

@@ -56,6 +56,7 @@ class PromptVerbs(RecallVerbs):
         exact: bool | None = None,
         diversity: float | None = None,
         rerank: bool | None = None,
+        fresh: bool | None = None,
         scoring: ScoringChoice | None = None,
     ) -> MemoryContext:
         """What is remembered about `query`, as a text for a prompt of at most `budget_tokens` (2,000 by default).
@@ -105,6 +106,7 @@ class PromptVerbs(RecallVerbs):
             diversity=diversity,
             scoring=scoring,
             rerank=rerank,
+            fresh=fresh,
         )
         beside = await self._beside([hit.item for hit in hits], reach)
         told = [*(hit.item for hit in hits), *(item for items in beside.values() for item in items)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from opentelemetry.trace import Span
 
@@ -14,6 +15,7 @@ from betterdb_agent_memory.memory.drafts import checked_content
 from betterdb_agent_memory.memory.embedding import given_vector
 from betterdb_agent_memory.memory.kinds import MemoryKind
 from betterdb_agent_memory.memory.listing import list_matching
+from betterdb_agent_memory.memory.near.answers import Asked
 from betterdb_agent_memory.memory.parts import StoreParts
 from betterdb_agent_memory.memory.recalling.explaining import MemoryHit
 from betterdb_agent_memory.memory.recalling.recaller import NOTHING
@@ -23,6 +25,7 @@ from betterdb_agent_memory.memory.requests import (
     ListRequest,
     MemoryListOptions,
     RecallRequest,
+    checked_fresh,
     checked_integer,
     exact_filter,
 )
@@ -59,6 +62,7 @@ class RecallVerbs(StoreParts):
         exact: bool | None = None,
         diversity: float | None = None,
         rerank: bool | None = None,
+        fresh: bool | None = None,
         scoring: ScoringChoice | None = None,
     ) -> builtins.list[MemoryHit]:
         """Return the `k` memories that matter most for `query`, best first.
@@ -73,13 +77,15 @@ class RecallVerbs(StoreParts):
         as by likeness, "vector" by likeness alone. `exact` searches on until no better memory can be left, or the
         budget is used up; `hit.explain.exact` says whether that is so (docs/recall.md says what it rests on).
         `diversity` (0 to 1, 1 is the score alone) chooses hits that are unlike each other. `rerank=False` leaves the
-        store's reranker out. `scoring` is the model by which relevance is weighed against the rest: "composite",
-        "activation", "chain", "retrievability" or a `ScoringModel` (docs/dynamics.md).
+        store's reranker out. `fresh=True` asks the engine also where the store has a near-cache (docs/near-cache.md).
+        `scoring` is the model by which relevance is weighed against the rest: "composite", "activation", "chain",
+        "retrievability" or a `ScoringModel` (docs/dynamics.md).
 
         One round trip, in hybrid retrieval two while it is not known how frequent the words are, and one more each
         for immediate reinforcement and for diversity; more if `exact` needs them, if a number lies at the very limit
         of a condition that the index cannot tell from it, or if the index returned memories that are not asked
         for: those of other scopes, or those that a condition excludes which it cannot tell (a negated tag or label).
+        From the near-cache none but for immediate reinforcement; what is put there takes one more.
 
         Raises:
             InvalidInputError: something is refused, before the embedder was called.
@@ -92,8 +98,9 @@ class RecallVerbs(StoreParts):
         request = RecallRequest.validated(
             filter, k, threshold, weights, reinforce, now, retrieval, exact, diversity, rerank, scoring
         )
+        may_be_near = not checked_fresh(fresh)
 
-        async def search(space: VectorSpace) -> builtins.list[MemoryHit]:
+        async def search(space: VectorSpace, request: RecallRequest) -> builtins.list[MemoryHit]:
             dimensions = await space.index.find(space.embedder.dimensions)
             vector = await space.embedder.embed_query(query, dimensions)
             await space.index.ensure(len(vector) // 4)
@@ -101,7 +108,7 @@ class RecallVerbs(StoreParts):
 
         with self._watch.recalling(request.k, query) as span:
             self._embedder.require("recall by text")
-            return await self._searcher.within(recall_space, search)
+            return await self._answered(query, request, search, span, may_be_near=may_be_near)
 
     async def recall_by_vector(
         self,
@@ -125,6 +132,7 @@ class RecallVerbs(StoreParts):
         exact: bool | None = None,
         diversity: float | None = None,
         rerank: bool | None = None,
+        fresh: bool | None = None,
         scoring: ScoringChoice | None = None,
     ) -> builtins.list[MemoryHit]:
         """`recall` for a vector that you have already: no embedder is needed. The same otherwise.
@@ -142,8 +150,9 @@ class RecallVerbs(StoreParts):
         request = RecallRequest.validated(
             filter, k, threshold, weights, reinforce, now, retrieval, exact, diversity, rerank, scoring
         )
+        may_be_near = not checked_fresh(fresh)
 
-        async def search(space: VectorSpace) -> builtins.list[MemoryHit]:
+        async def search(space: VectorSpace, request: RecallRequest) -> builtins.list[MemoryHit]:
             dimensions = await space.index.find(space.embedder.dimensions)
             wanted = dimensions or space.embedder.dimensions
             if wanted is not None and len(given) != 4 * wanted:
@@ -151,7 +160,7 @@ class RecallVerbs(StoreParts):
             return await self._recall(space, given, text, request, span)
 
         with self._watch.recalling(request.k, query) as span:
-            return await self._searcher.within(recall_space, search)
+            return await self._answered((given, text), request, search, span, may_be_near=may_be_near)
 
     async def get(self, id: str) -> MemoryItem | None:
         """The memory with this id, or None. One round trip; the vector is not read."""
@@ -207,6 +216,55 @@ class RecallVerbs(StoreParts):
                 if item is not None:
                     yield item
 
+    async def _answered(
+        self,
+        question: str | tuple[bytes, str],
+        request: RecallRequest,
+        search: Callable[[VectorSpace, RecallRequest], Awaitable[builtins.list[MemoryHit]]],
+        span: Span,
+        *,
+        may_be_near: bool,
+    ) -> builtins.list[MemoryHit]:
+        """What the near-cache has, or else what `search` finds, kept there for the next one."""
+        near = self._near if may_be_near else None
+        if near is not None and self._models.plain() is None:
+            await self._models.layout(to_write=False)
+        asked = None if near is None else self._asked(question, request)
+        if near is None or asked is None:
+            return await self._searcher.within(recall_space, lambda space: search(space, request))
+        answer = near.find(asked)
+        self._watch.near_lookup(answer is not None)
+        wanted = request
+        if answer is not None:
+            if request.reinforce and answer.value:
+                await self._reinforced(answer.value, self._clock())
+            hits = await near.hits_of(answer)
+            if hits is not None:
+                self._watch.recalled_near(span, hits)
+                return hits
+            # Too old by now, since the engine was slow to reinforce: that has been done.
+            wanted = replace(request, reinforce=False)
+        return await near.read(
+            asked,
+            lambda: self._searcher.within(recall_space, lambda space: search(space, wanted)),
+            asked_now=lambda: self._asked(question, request),
+        )
+
+    def _asked(self, question: str | tuple[bytes, str], request: RecallRequest) -> Asked | None:
+        """What the hits depend on beside the memories; None for a question about another time than now, and while
+        models are being changed.
+        """
+        layout = self._models.plain()
+        if layout is None or request.now_ms is not None:
+            return None
+        space = layout.recall
+        settings = request.in_force(self._config_for(space), self._scoring, self._scoring_parameters, clock_ms=0)
+        return Asked(question, request.filter, request.k, request.rerank, settings, (space.embedder, space.index))
+
+    async def _reinforced(self, hits: Sequence[MemoryHit], now_ms: int) -> None:
+        await self._reinforcer.reinforce([hit.item.id for hit in hits], now_ms)
+        self._watch.reinforcements(self._reinforcer.statistics())
+
     async def _recall(
         self, space: VectorSpace, vector: bytes, text: str, request: RecallRequest, span: Span
     ) -> builtins.list[MemoryHit]:
@@ -226,6 +284,5 @@ class RecallVerbs(StoreParts):
         )
         if request.reinforce and hits:
             # A question about the future is asked today: a later access would outrank everything until then.
-            await self._reinforcer.reinforce([hit.item.id for hit in hits], min(settings.now_ms, clock_ms))
-            self._watch.reinforcements(self._reinforcer.statistics())
+            await self._reinforced(hits, min(settings.now_ms, clock_ms))
         return hits

@@ -13,32 +13,43 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from betterdb_agent_memory.caches.deferred import DeferredWrites
+from betterdb_agent_memory.caches.deferred import FLUSH_SECONDS, DeferredWrites
 from betterdb_agent_memory.caches.keys import session_key, session_prefix
 from betterdb_agent_memory.caches.session import SessionCache
 from betterdb_agent_memory.caches.session_index import index_key
 from betterdb_agent_memory.caches.statistics import stats_key
 from betterdb_agent_memory.caches.watch import CacheWatch
 from betterdb_agent_memory.engines.base import Engine
-from betterdb_agent_memory.options import TelemetryOptions
+from betterdb_agent_memory.options import NearCacheOptions, TelemetryOptions
 
 ROOT = Path(__file__).resolve().parents[3]
 PEER = ROOT / ".peers" / "betterdb-0.7.0"
 
 
 class Session:
-    """A session cache with what it is made of."""
+    """A session cache with what it is made of; what it puts off is written after `flush_seconds`."""
 
-    def __init__(self, engine: Engine, name: str, ttl_seconds: int | None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        name: str,
+        ttl_seconds: int | None,
+        near: NearCacheOptions | None = None,
+        *,
+        flush_seconds: float = FLUSH_SECONDS,
+    ) -> None:
         self.engine = engine
         self.name = name
         self.registry = CollectorRegistry()
         self.watch = CacheWatch(name, TelemetryOptions(registry=self.registry))
         self.deferred = DeferredWrites(
-            engine.values, stats_key(name), on_failure=lambda: self.watch.background_failed("statistics")
+            engine.values,
+            stats_key(name),
+            interval_seconds=flush_seconds,
+            on_failure=lambda: self.watch.background_failed("statistics"),
         )
         self.cache = SessionCache(
-            name, engine=engine, watch=self.watch, deferred=self.deferred, ttl_seconds=ttl_seconds
+            name, engine=engine, watch=self.watch, deferred=self.deferred, ttl_seconds=ttl_seconds, near=near
         )
 
     async def store(self, thread: str, field: str, value: bytes, ttl_seconds: int | None = None) -> None:
@@ -91,8 +102,14 @@ async def opening(engine: Engine, name: str) -> AsyncIterator[Open]:
     """Makes sessions of one name; `ttl_seconds` is the tier's."""
     made: list[Session] = []
 
-    def make(ttl_seconds: int | None = None, *, on: Engine = engine) -> Session:
-        made.append(Session(on, name, ttl_seconds))
+    def make(
+        ttl_seconds: int | None = None,
+        *,
+        on: Engine = engine,
+        near: NearCacheOptions | None = None,
+        flush_seconds: float = FLUSH_SECONDS,
+    ) -> Session:
+        made.append(Session(on, name, ttl_seconds, near, flush_seconds=flush_seconds))
         return made[-1]
 
     yield make
@@ -145,6 +162,7 @@ async def worker(whose: str, place: str, name: str, ttl_seconds: int | None = No
 
 
 async def trips(engine: Engine, call: Any, expected: object) -> int:
+    """The round trips of a call. Its session is opened with `flush_seconds=NEVER_SECONDS`."""
     before = engine.round_trips
     assert await call == expected
     return engine.round_trips - before

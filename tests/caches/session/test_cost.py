@@ -7,10 +7,11 @@ from contextlib import AsyncExitStack
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from tests.caches.session.support import Open, trips, worker
 from tests.servers import ValkeyServer
+from tests.waiting import NEVER_SECONDS
 
 
 async def test_what_a_call_costs(served: Open, on_server: ValkeyEngine) -> None:
-    session = served(300)
+    session = served(300, flush_seconds=NEVER_SECONDS)
     cache = session.cache
     await cache.set_many("t", {f"f{number}": "v" for number in range(20)})
     await cache.touch("t")
@@ -43,7 +44,7 @@ async def test_f36_reading_a_thread_costs_the_same_whatever_else_there_is(served
     """Also with a foreign field in it. 50,000 keys are 50 round trips to a scan."""
     with ValkeyServer(search=False, arguments=("--enable-debug-command", "yes")) as server:
         engine = ValkeyEngine.from_url(server.url)
-        session = served(on=engine)
+        session = served(on=engine, flush_seconds=NEVER_SECONDS)
         fields = {f"f{number}": str(number) for number in range(20)}
         async with AsyncExitStack() as stack:
             theirs = await stack.enter_async_context(worker("published", str(server.port), store_name))

@@ -15,6 +15,7 @@ from betterdb_agent_memory.caches.session_index import Entry
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from betterdb_agent_memory.errors import InvalidInputError
 from tests.caches.session.support import Open, Session, trips
+from tests.waiting import NEVER_SECONDS
 
 MANY = {f"f{number}": str(number) for number in range(5_000)}
 
@@ -62,7 +63,7 @@ async def test_other_tasks_go_on_while_a_large_thread_is_written_and_read(
 
 
 async def test_a_large_thread_costs_one_round_trip_a_page(served: Open, on_server: ValkeyEngine) -> None:
-    cache = served().cache
+    cache = served(flush_seconds=NEVER_SECONDS).cache
     await cache.set("warm", "f", "v")
     pages = math.ceil(len(MANY) / FIELDS_TOGETHER)
     assert await trips(on_server, cache.set_many("t", MANY), None) == pages

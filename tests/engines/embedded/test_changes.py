@@ -282,6 +282,14 @@ async def test_an_empty_change_leaves_the_record_as_it_is(records: EmbeddedRecor
     assert await records.read_expiries(["1", "2"]) == [expires, None]
 
 
+async def test_lifetimes_are_told_to_the_last_millisecond(records: EmbeddedRecords, clock: Clock) -> None:
+    now_ms = int(clock.seconds * 1000)
+    await records.write_many([dataclasses.replace(record("1"), expires_at_ms=now_ms + 500), record("2")])
+    assert await records.read_lifetimes(["2", "1", "gone", "1"]) == [math.inf, 499, 0, 499]
+    clock.seconds += 0.6
+    assert await records.read_lifetimes(["1", "2"]) == [0, math.inf]
+
+
 async def test_a_past_expiry_leaves_nothing_behind(records: EmbeddedRecords, clock: Clock) -> None:
     now_ms = int(clock.seconds * 1000)
     await records.write_many([record("1", tags="a"), record("2", tags="a")])
@@ -303,6 +311,7 @@ async def test_nothing_can_be_changed_before_prepare(engine: EmbeddedEngine) -> 
     records = engine.records(collection())
     assert await records.change_many([RecordChange("1", sets={"x": b""})]) == [MISSING]
     assert await records.read_expiries(["1"]) == [None]
+    assert await records.read_lifetimes(["1"]) == [0]
     assert await records.read_many(["1"], None) == [None]
     assert await records.delete_many(["1"], expected=[{}]) == [False]
     assert [page async for page in records.scan([])] == []

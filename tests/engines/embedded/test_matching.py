@@ -23,6 +23,7 @@ from betterdb_agent_memory.engines.filters import (
     HasTag,
     IdIn,
     Not,
+    TagsAre,
     leading_number,
 )
 from betterdb_agent_memory.errors import InvalidInputError
@@ -58,6 +59,7 @@ sides = st.none() | st.sampled_from([0, 1, -1, 2, 2.5, 5.0, 1000, 16, float("inf
 leaves: st.SearchStrategy[Clause] = st.one_of(
     st.builds(Equals, st.sampled_from(FIELDS), st.sampled_from(TEXTS + NUMBERS)),
     st.builds(HasTag, st.sampled_from(FIELDS), st.sampled_from(TEXTS)),
+    st.builds(TagsAre, st.sampled_from(FIELDS), st.frozensets(st.sampled_from(TEXTS), max_size=3)),
     st.builds(Between, st.sampled_from(FIELDS), sides, sides),
     st.builds(IdIn, st.frozensets(st.sampled_from((*IDS, "absent", "\ud800")))),
 )

@@ -23,6 +23,7 @@ from betterdb_agent_memory.engines.filters import (
     HasTag,
     IdIn,
     Not,
+    TagsAre,
 )
 from betterdb_agent_memory.engines.valkey import ValkeyEngine, query
 from betterdb_agent_memory.engines.valkey.records import ValkeyRecords
@@ -67,6 +68,7 @@ RECORDS = stored()
 leaf = st.one_of(
     st.builds(Equals, st.sampled_from(["threadId", "subject", "agentId", "date", "content"]), st.sampled_from(THREADS)),
     st.builds(HasTag, st.sampled_from(["tags", "threadId"]), st.sampled_from([*TAGS, *THREADS])),
+    st.builds(TagsAre, st.just("tags"), st.frozensets(st.sampled_from(TAGS), max_size=3)),
     st.builds(
         Between,
         st.sampled_from(["importance", "access_count", "date"]),
@@ -125,6 +127,8 @@ UNMET_BELOW = AnyOf((Equals("threadId", "é"), AllOf((UNMET, either(HasTag("tags
 @example(Filter((Between("importance", 0.50000000000039, 1),)))
 @example(Filter((AnyOf((Between("importance", 0.50000000000039, 1), HasTag("tags", "ui"))),)))
 @example(Filter((AnyOf(()),)))
+@example(Filter((TagsAre("tags", frozenset()),)))
+@example(Filter((TagsAre("tags", frozenset(["ui"])), Equals("threadId", "a"))))
 @example(Filter((Not(AllOf(())),)))
 @example(Filter((Not(Not(AnyOf((Equals("threadId", "\0a"), Equals("threadId", "é"))))),)))
 @example(Filter((Not(Between("importance", 2**53 + 1, None)),)))

@@ -8,15 +8,21 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 
 import pytest
 import redis.asyncio
+import valkey.asyncio
 
 from betterdb_agent_memory import MemoryStore
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from betterdb_agent_memory.engines.values import Reply
-from betterdb_agent_memory.errors import EngineError, EngineUnavailableError, OutcomeUnknownError
+from betterdb_agent_memory.errors import (
+    AuthenticationFailedError,
+    EngineError,
+    EngineUnavailableError,
+    OutcomeUnknownError,
+)
 from tests.clusters import MASTER, SentinelSet, ValkeyCluster, tell, wait_for
 from tests.embedding import AHEAD, at_angle, embed
 from tests.engines.valkey.test_watching import Ear
-from tests.servers import ValkeyServer
+from tests.servers import ValkeyServer, free_port
 from tests.waiting import until
 
 AGAIN_SECONDS = 20.0
@@ -240,7 +246,7 @@ async def test_sentinels_have_a_password_of_their_own(store_name: str) -> None:
         await engine.values.set(store_name, b"1")
         await engine.close()
         refused = ValkeyEngine.from_url(servers.url.replace("s3cr3t", "SeCrEt"))
-        with pytest.raises(EngineError) as refusal:
+        with pytest.raises(AuthenticationFailedError, match="sentinel_password in a URL") as refusal:
             await refused.values.set(store_name, b"1")
         assert "SeCrEt" not in f"{refusal.value!r} {refusal.value.__cause__!r} {refused!r}"
         await refused.close()
@@ -248,6 +254,23 @@ async def test_sentinels_have_a_password_of_their_own(store_name: str) -> None:
 
 async def test_sentinels_that_do_not_know_the_name_are_told(sentinel_set: SentinelSet) -> None:
     engine = ValkeyEngine.from_url(sentinel_set.url.replace(MASTER, "others"))
-    with pytest.raises(EngineUnavailableError, match="others"):
+    with pytest.raises(EngineUnavailableError, match="'others' that is up: each knows no such name"):
         await engine.values.get("x")
     await engine.close()
+
+
+@pytest.mark.parametrize("library", ["valkey", "redis"])
+async def test_sentinels_that_are_away_are_named_and_nothing_else_is(library: str) -> None:
+    """In our words: the libraries show clients and connections, each with most of its settings."""
+    away = [("127.0.0.1", free_port()) for _ in range(2)]
+    made = {"valkey": valkey.asyncio.Sentinel, "redis": redis.asyncio.Sentinel}[library]
+    sentinel = made(away, username="somebody", sentinel_kwargs={"client_name": "worker-7"})
+    clients = [*sentinel.sentinels, sentinel.master_for(MASTER)]
+    with pytest.raises(EngineUnavailableError) as refusal:
+        await ValkeyEngine(clients[-1]).values.set("x", b"1")
+    named = ", ".join(f"127.0.0.1:{port} (ConnectionError)" for _, port in away)
+    said = str(refusal.value)
+    assert f"no sentinel names a primary '{MASTER}' that is up: no answer from {named}; " in said
+    assert not [part for part in ("<", "somebody", "worker-7", "0x") if part in said]
+    for client in clients:
+        await client.aclose()

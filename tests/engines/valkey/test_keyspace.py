@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from typing import Any
 
 import pytest
@@ -161,6 +163,15 @@ async def test_expiries_are_told_to_the_millisecond(
     before = engine.round_trips
     assert await records.read_expiries(["2", "1", "gone", "a:b", "2"]) == [at_ms, None, None, None, at_ms]
     assert engine.round_trips - before == 1
+
+
+async def test_lifetimes_are_told_in_one_round_trip(engine: ValkeyEngine, records: ValkeyRecords) -> None:
+    await records.write_many([record("1"), record("2", expires_at_ms=4_000_000_000_123)])
+    before = engine.round_trips
+    some, never, gone, strange = await records.read_lifetimes(["2", "1", "gone", "a:b"])
+    assert engine.round_trips - before == 1
+    assert (never, gone, strange) == (math.inf, 0, 0)
+    assert 0 < some < 4_000_000_000_123 - 1000 * time.time() + 60_000
 
 
 async def test_expiries_are_told_by_servers_that_know_only_the_time_left(store_name: str) -> None:

@@ -210,25 +210,12 @@ async def test_a_server_that_comes_up_later_is_listened_to(operator: Any) -> Non
         ear = Ear()
         engine.watch(["a:__mem_config"], ear)
         assert not await ear.hears(0.3)
-        with ValkeyServer(search=False) as up, _forwarded(port, up.port):
+        with ValkeyServer(search=False) as up, Proxy(up.port, port=port):
             assert await ear.hears(3)
             client: Any = up.client()
             await client.hset("a:__mem_config", "recall.threshold", "0.5")
             assert await ear.hears()
             await client.aclose()
-
-
-class _forwarded(Proxy):  # noqa: N801
-    """A proxy on a port that is given."""
-
-    def __init__(self, port: int, server_port: int) -> None:
-        super().__init__(server_port)
-        self._wanted = port
-
-    async def _open(self) -> None:
-        self._released = asyncio.Event()
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._wanted)
-        self.port = self._wanted
 
 
 @pytest.mark.parametrize("library", [valkey.asyncio.Valkey, redis.asyncio.Redis])

@@ -17,6 +17,7 @@ import pytest
 from betterdb_agent_memory import MemoryStore
 from betterdb_agent_memory.engines import open_engine
 from tests.embedding import embed
+from tests.stopping import stop_between_writes
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -105,7 +106,7 @@ async def test_every_change_is_seen_in_order_though_a_consumer_is_killed(
         assert len(repeated) < 3 * 100
         # One that is stopped for longer than its share is held for, and goes on, does no harm.
         stopped = next(process for process in processes if process.returncode is None)
-        stopped.send_signal(signal.SIGSTOP)
+        await stop_between_writes(stopped.pid, url)
         more = [await store.remember(f"more {n}", id=f"s{n}") for n in range(30)]
         last = status.told + len(more)
         await until(lambda: last in {number for number, _, _ in lines(seen)}, seconds=30)

@@ -19,12 +19,14 @@ from betterdb_agent_memory.embedders.function import FunctionEmbedder
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.errors import LeaseLostError
+from betterdb_agent_memory.memory.generations import layout as layout_module
 from betterdb_agent_memory.memory.generations import migration as migration_module
-from betterdb_agent_memory.memory.generations.generation import generation_collection
+from betterdb_agent_memory.memory.generations.generation import drop_generation, generation_collection
 from betterdb_agent_memory.memory.generations.state import GenerationState
 from betterdb_agent_memory.options import checked_name
 from tests.memory.generations.conftest import Workers
 from tests.memory.generations.words import NAME, WordEmbedder, following, former
+from tests.waiting import NEVER_SECONDS
 
 SLOWLY = 1.2
 """Longer than anybody is waited for in these tests."""
@@ -390,8 +392,12 @@ def test_other_names_with_gen_are_fine(name: str) -> None:
     assert checked_name(name) == name
 
 
-async def test_with_one_model_nothing_is_worked_out_anew_for_each_call(worker: Workers) -> None:
+async def test_with_one_model_nothing_is_worked_out_anew_for_each_call(
+    worker: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No layout, no question about the state: neither for a recall, nor for what follows a write."""
+    for seconds in ("STATE_SECONDS", "QUIET_SECONDS"):
+        monkeypatch.setattr(layout_module, seconds, NEVER_SECONDS)
     for store in (worker(), worker(next_embed_fn=following())):
         await store.remember("first")
         await store._models.layout()
@@ -423,11 +429,46 @@ async def test_a_worker_that_lost_its_lease_moves_nothing_back(worker: Workers) 
         late._models.state.note_position("1:a", lost),
         late._models.state.note_phase("ready", lost),
         late._models.state.write(state, lost),
+        late._models.state.note_rebuilding("now", 0, lost),
     ):
         with pytest.raises(LeaseLostError):
             await say
     status = await operator.migration.status()
     assert (status.phase, (await operator._models.state.current(look=True)).position) == ("switched", None)
+
+
+async def test_a_worker_that_lost_its_lease_drops_nothing(engine: Engine, worker: Workers) -> None:
+    """It stood still right before it would have deleted what a start has left, or made an index anew."""
+    late, operator = (worker(next_embed_fn=following()) for _ in range(2))
+    ids = {await operator.remember(f"text {number}") for number in range(3)}
+    lost = late.migration._lease()
+    async with lost:
+        pass
+    await operator.migration.start()
+    await operator.migration.run()
+    await operator.migration.switch()
+    for drop in (
+        drop_generation(engine, NAME, 1, lost.fence),
+        late._models.index.rebuild(24, fence=lost.fence),
+        late._records.drop(fence=lost.fence),
+    ):
+        with pytest.raises(LeaseLostError):
+            await drop
+    assert await mirrored(engine) == ids
+    assert (await late._records.inspect()).dimensions == 16
+    assert await found(operator, "text 1")
+
+
+async def test_a_word_about_the_first_model_that_comes_late_is_no_more_believed(worker: Workers) -> None:
+    """Who made the index stood still before it said for which model, and the model was changed meanwhile."""
+    creator, operator = worker(), worker(next_embed_fn=following())
+    assert (await creator._models.state.current(look=True)).embedder is None
+    await operator.remember("something")
+    for step in ("start", "run", "switch", "finish"):
+        await getattr(operator.migration, step)()
+    await creator._models.state.note_embedder("former")
+    assert (await operator.migration.status()).embedder == "following"
+    assert await found(worker(embed_fn=following()), "something")
 
 
 async def test_an_index_that_others_make_meanwhile_is_made_again(

@@ -225,11 +225,12 @@ async def test_one_that_was_killed_stops_nobody_for_long(
     with pytest.raises(asyncio.CancelledError):
         await reindexed
     # As it leaves the state when it is killed and cannot clean up, its index dropped and not made.
-    await store._models.state.note_rebuilding("now", 0)
+    async with store.migration._lease() as lease:
+        await store._models.state.note_rebuilding("now", 0, lease)
     with server.blocking_client() as client:
         client.execute_command("FT.DROPINDEX", f"{NAME}:mem:idx")
     await asyncio.sleep(0.2)
     assert len(await other.recall("text 1", k=20)) == 20
     assert (await store.reindex()).indexed == 20
     state = await engine.values.read_map(f"{NAME}:__mem_generation")
-    assert "rebuilding" not in state
+    assert state["rebuilding"] == b""

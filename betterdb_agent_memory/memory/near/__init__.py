@@ -1,0 +1,1 @@
+"""Answers to recalls in the memory of this process: never staler than a stated bound."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -13,6 +15,7 @@ from betterdb_agent_memory import (
     DynamicsParameters,
     InvalidInputError,
     LeaseHeldError,
+    LeaseLostError,
     MaintenanceResult,
     MemoryHit,
     MemoryItem,
@@ -21,9 +24,11 @@ from betterdb_agent_memory import (
     Replay,
     preset,
 )
+from betterdb_agent_memory.dynamics.maintaining import Maintenance
 from betterdb_agent_memory.dynamics.maintenance import Plan
+from betterdb_agent_memory.dynamics.parameters import DEFAULT_PARAMETERS
 from betterdb_agent_memory.dynamics.state import PASS, Unfinished, encode_unfinished
-from betterdb_agent_memory.engines.base import Engine, Position, RecordChange
+from betterdb_agent_memory.engines.base import Engine, Expected, Fence, Position, RecordChange
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.scoring.chain import DEFAULT_CHAIN, Traces, ahead
 from betterdb_agent_memory.options import Scoring
@@ -385,19 +390,40 @@ async def test_one_worker_at_a_time_maintains(make_store: MakeStore, store: Memo
     assert (await Dynamics(make_store()).maintain(wait_seconds=5)).looked_at == 1
 
 
-async def test_what_is_used_between_reading_and_forgetting_stays(
-    store: MemoryStore, dynamics: Dynamics, clock: TestClock
-) -> None:
+async def test_what_is_used_between_reading_and_forgetting_stays(store: MemoryStore, clock: TestClock) -> None:
     await store.remember("the river", id="m", importance=0.0)
     clock.now_ms += 700 * DAY_MS
     workplace = await store.workplace()
-    [row] = await workplace.read(["m"])
-    await store.recall("river")
+
+    async def forget(ids: Sequence[str], expected: Sequence[Expected], fence: Fence) -> list[bool]:
+        await store.recall("river")
+        return await workplace.forget(ids, expected, fence)
+
     async with workplace.alone(0, 30) as lease:
-        assert await workplace.forget(["m"], [{"last_accessed_at": row.fields["last_accessed_at"]}], lease.fence) == [
-            False
-        ]
+        late = replace(workplace, forget=forget)
+        result = await Maintenance(late, DEFAULT_PARAMETERS, lease, clock.now_ms, None).run(Plan(forget_below=0.01))
+    assert (result.forgotten, result.used_kept) == (0, 1)
     assert await left(store) == {"m"}
+
+
+async def test_a_worker_whose_lease_has_passed_on_forgets_and_writes_nothing(
+    store: MemoryStore, clock: TestClock
+) -> None:
+    await store.remember("the river", id="faded", importance=0.0)
+    await store.remember("the ferry", id="weighty", importance=1.0)
+    clock.now_ms += 700 * DAY_MS
+    workplace = await store.workplace()
+    before = await stored(store, "weighty")
+    async with workplace.alone(0, 30) as lease:
+        # It stood still meanwhile, and does not know.
+        await lease._give_back()
+        async with workplace.alone(0, 30):
+            for plan, downscales in ((Plan(forget_below=0.01), False), (Plan(replay=Replay()), False), (Plan(), True)):
+                late = Maintenance(workplace, DEFAULT_PARAMETERS, lease, clock.now_ms, None)
+                with pytest.raises(LeaseLostError):
+                    await late.run(plan, downscales=downscales, factor=0.5 if downscales else None)
+    assert await left(store) == {"faded", "weighty"}
+    assert await stored(store, "weighty") == before
 
 
 async def test_memories_are_counted_by_kind_and_layer(store: MemoryStore, dynamics: Dynamics, clock: TestClock) -> None:

@@ -138,11 +138,13 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.memory.kinds import KINDS as KINDS
     from betterdb_agent_memory.memory.kinds import KindProfile as KindProfile
     from betterdb_agent_memory.memory.kinds import MemoryKind as MemoryKind
+    from betterdb_agent_memory.memory.linking import Link as Link
     from betterdb_agent_memory.memory.near_misses import NearMisses as NearMisses
     from betterdb_agent_memory.memory.progress import Progress as Progress
     from betterdb_agent_memory.memory.progress import ProgressFn as ProgressFn
     from betterdb_agent_memory.memory.prompting import CountTokens as CountTokens
     from betterdb_agent_memory.memory.prompting import MemoryContext as MemoryContext
+    from betterdb_agent_memory.memory.recalling.expanding import LinkedBy as LinkedBy
     from betterdb_agent_memory.memory.recalling.explaining import Component as Component
     from betterdb_agent_memory.memory.recalling.explaining import Explanation as Explanation
     from betterdb_agent_memory.memory.recalling.explaining import MemoryHit as MemoryHit
@@ -288,9 +290,11 @@ _PLACES: Final = {
     "memory.dynamics_fields": "MemoryDynamics",
     "memory.generations.migration": "EmbeddingMigration MigrationStatus",
     "memory.kinds": "KINDS KindProfile MemoryKind",
+    "memory.linking": "Link",
     "memory.near_misses": "NearMisses",
     "memory.progress": "Progress ProgressFn",
     "memory.prompting": "CountTokens MemoryContext",
+    "memory.recalling.expanding": "LinkedBy",
     "memory.recalling.explaining": "Component Explanation MemoryHit Relevance",
     "memory.record": "MATCH_ALL_MEMORY_QUERY MemoryItem",
     "memory.requests": "MemoryListOptions",

@@ -173,6 +173,7 @@ class AgentMemory(Caches):
             max_content_bytes=options.max_content_bytes,
             change_feed=options.change_feed,
             near_cache=options.near_cache,
+            link_recalled=options.link_recalled,
             clock=clock,
             cache_options=caches,
             tenants=tenants,

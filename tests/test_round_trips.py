@@ -244,3 +244,27 @@ async def test_a_range_costs_no_further_round_trip(warm_store: MemoryStore, coun
     found = await warm_store.recall(AHEAD, where=Importance.between(0.4, 0.6) & Tag.none("x"), reinforce=False)
     assert len(found) == 8
     assert counted() == 1
+
+
+async def test_links_and_what_they_add_to_a_recall(warm_store: MemoryStore, counted: Callable[..., int]) -> None:
+    store = MemoryStore(
+        client=warm_store._engine, name=warm_store.name, embed_fn=embed, default_threshold=0.1, link_recalled=True
+    )
+    far = await store.remember(at_angle(-1.0), thread_id="t")
+    [near] = await store.recall(AHEAD, thread_id="t", k=1, expand=True)
+    await store.link(near.item.id, far)
+    await store.recall(AHEAD, thread_id="t", k=2, expand=True)  # loads what it needs
+    counted(begin=True)
+    assert len(await store.recall(AHEAD, thread_id="t", k=2)) == 2
+    assert counted() == 2  # links gain with the write that reinforces
+    assert len(await store.recall(AHEAD, thread_id="t", k=2, expand=True)) == 3
+    assert counted() == 4
+    await store.link(near.item.id, far, 0.5)
+    assert counted() == 1
+    assert await store.links(near.item.id, least_weight=0)
+    assert counted() == 2
+    assert await store.unlink(near.item.id, far)
+    assert counted() == 1
+    assert await store.forget(far)
+    assert counted() == 1
+    await store.close()

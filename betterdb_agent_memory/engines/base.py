@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from betterdb_agent_memory.engines.event_log import Announcing, EventLog
 from betterdb_agent_memory.engines.filters import Fields, Filter
+from betterdb_agent_memory.engines.links import LinkKeys, Links, Strength
 from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.engines.watching import Watch
 from betterdb_agent_memory.errors import LeaseLostError
@@ -57,6 +58,7 @@ class Collection:
     `group_fields` hold the same values, or lack the same ones, are a group; how many there are of those that
     somebody counts stands in the map `counts_key` (`engines/groups.py`). The last `group_sets` of these fields hold
     comma-separated values: which ones counts, in any order and however often, and none is as good as no field.
+    Where their links are, if they may have some, `link_keys` says (`engines/links.py`).
     """
 
     key_prefix: str
@@ -65,6 +67,7 @@ class Collection:
     group_fields: tuple[str, ...] = ()
     group_sets: int = 0
     counts_key: str | None = None
+    link_keys: LinkKeys | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +175,8 @@ class RecordChange:
     whose value, as it was before the change, it gets. `newest` adds integers to comma-separated ones, in order, and
     keeps the largest; what is there and no integer goes. When one of sets, removes,
     raises, unions and copies made a difference, the integer in `revision_field` goes up by one (missing
-    counts as 1, so the first difference makes it 2). `expiry` None leaves the expiry alone.
+    counts as 1, so the first difference makes it 2). `expiry` None leaves the expiry alone. `links` are strengths that
+    its links to other records of the collection gain in the same step; those to records that are not there gain none.
     """
 
     id: str
@@ -187,6 +191,7 @@ class RecordChange:
     expiry: Expiry | None = None
     copies: Mapping[str, str] = field(default_factory=dict)
     newest: Mapping[str, Newest] = field(default_factory=dict)
+    links: Mapping[str, Strength] = field(default_factory=dict)
 
     def may_change(self, fields: Iterable[str]) -> bool:
         """Whether one of these `fields` may have another value, or be gone, afterwards."""
@@ -426,7 +431,7 @@ class Records(Protocol):
         fence: Fence | None = None,
         counter: Counter | None = None,
     ) -> list[bool]:
-        """Delete records; true where there was one.
+        """Delete records; true where there was one. Their links go with them, on a cluster where they share its slot.
 
         With `expected` (one for each id) only those that hold these values, each in one atomic step. `counter` goes
         up by one with each record deleted.
@@ -542,6 +547,23 @@ class Leases(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class LinkedRecords:
+    """Whose links are meant: those at `prefix` + id, of records of these collections.
+
+    Each collection comes with what the ids begin with there. A record that is in one of them can be linked.
+    """
+
+    prefix: str
+    places: tuple[tuple[Collection, str], ...]
+
+    @classmethod
+    def of(cls, collection: Collection) -> LinkedRecords:
+        """All records of a collection that has `link_keys`."""
+        assert collection.link_keys is not None
+        return cls(collection.link_keys.place_of("")[0], ((collection, ""),))
+
+
 @dataclass(slots=True)
 class Traffic:
     """What an engine has exchanged with a server so far; a file exchanges nothing.
@@ -581,6 +603,9 @@ class Engine(Protocol):
 
     def event_log(self, key: str) -> EventLog:
         """The event log at `key`, which may be there or not; no I/O."""
+
+    def links(self, linked: LinkedRecords) -> Links:
+        """The links between these records; no I/O."""
 
     async def move_many(
         self, source: Collection, target: Collection, ids: Mapping[str, str], *, without: Sequence[str] = ()

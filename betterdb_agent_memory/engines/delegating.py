@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from betterdb_agent_memory.engines.base import Collection, Engine, GroupCounting, Leases, Records, Traffic
+from betterdb_agent_memory.engines.base import (
+    Collection,
+    Engine,
+    GroupCounting,
+    Leases,
+    LinkedRecords,
+    Records,
+    Traffic,
+)
 from betterdb_agent_memory.engines.event_log import Announcing, EventLog
+from betterdb_agent_memory.engines.links import Links
 from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.engines.watching import Watch
 
@@ -45,6 +54,10 @@ class DelegatingEngine:
     def event_log(self, key: str) -> EventLog:
         """See `Engine.event_log`."""
         return self._engine.event_log(key)
+
+    def links(self, linked: LinkedRecords) -> Links:
+        """See `Engine.links`."""
+        return self._engine.links(linked)
 
     async def move_many(
         self, source: Collection, target: Collection, ids: Mapping[str, str], *, without: Sequence[str] = ()

@@ -38,6 +38,7 @@ from betterdb_agent_memory.engines.base import (
 from betterdb_agent_memory.engines.event_log import Announcement, Announcing, Deed
 from betterdb_agent_memory.engines.filters import AllOf, AnyOf, Clause, Equals, Fields, Filter, IdIn, Not
 from betterdb_agent_memory.engines.groups import group_name, group_values
+from betterdb_agent_memory.engines.links import LinkKeys
 from betterdb_agent_memory.errors import (
     AgentMemoryError,
     ConfigurationError,
@@ -59,10 +60,18 @@ _SIZED_SECONDS = 60.0
 """How long an owner's number of records is believed, by which the engine chooses how to search."""
 
 
-def shared_collection(collection: Collection, field: str) -> Collection:
-    """`collection` for many owners: the field with their marks is indexed, too, and sets groups of owners apart."""
+def shared_collection(collection: Collection, field: str, *, links: str | None = None) -> Collection:
+    """`collection` for many owners: the field with their marks is indexed, too, and sets groups of owners apart.
+
+    `links` is what the keys of links begin with, before the owner; None where there are none.
+    """
     schema = replace(collection.schema, own=(*collection.schema.own, SchemaField(field, "tag")))
-    return replace(collection, schema=schema, group_fields=(field, *collection.group_fields))
+    return replace(
+        collection,
+        schema=schema,
+        group_fields=(field, *collection.group_fields),
+        link_keys=None if links is None else LinkKeys(links, is_shared=True),
+    )
 
 
 def mark_of(owner: str) -> str:

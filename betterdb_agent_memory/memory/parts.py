@@ -17,7 +17,7 @@ from betterdb_agent_memory.embedders import CoalescingEmbedder, coalesced
 from betterdb_agent_memory.embedders.base import Embedder, EmbedFn
 from betterdb_agent_memory.embedders.function import DEFAULT_THRESHOLD, as_embedder
 from betterdb_agent_memory.engines import engine_for
-from betterdb_agent_memory.engines.base import Counter, Engine, Records
+from betterdb_agent_memory.engines.base import Counter, Engine, LinkedRecords, Records
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.errors import AgentMemoryError
 from betterdb_agent_memory.live_config import LiveConfig, MemoryConfigSnapshot
@@ -32,10 +32,12 @@ from betterdb_agent_memory.memory.embedding import CheckedEmbedder
 from betterdb_agent_memory.memory.evicting import Evictor
 from betterdb_agent_memory.memory.generations.following import Follower
 from betterdb_agent_memory.memory.generations.layout import Models, state_key
+from betterdb_agent_memory.memory.linking import Linker
 from betterdb_agent_memory.memory.mending import Mender
 from betterdb_agent_memory.memory.near.recalls import NearRecalls
 from betterdb_agent_memory.memory.pinning import Pinner
 from betterdb_agent_memory.memory.reaches import Reaches
+from betterdb_agent_memory.memory.recalling.linked import Expander
 from betterdb_agent_memory.memory.recalling.recaller import Recaller
 from betterdb_agent_memory.memory.record import MemoryItem
 from betterdb_agent_memory.memory.reinforcement import reinforcer_for
@@ -135,6 +137,7 @@ class StoreParts:
         max_content_bytes: int = DEFAULT_MAX_CONTENT_BYTES,
         change_feed: bool | ChangeFeedOptions = False,
         near_cache: bool | NearCacheOptions = False,
+        link_recalled: bool = False,
         clock: Clock = system_clock,
         new_id: Callable[[], str] = random_id,
         on_use: Callable[[], None] | None = None,
@@ -215,6 +218,9 @@ class StoreParts:
             exact_budget=count_of_at_least_one("exact_budget", exact_budget),
         )
         self._clock = checked_callable("clock", clock)
+        self._linker = Linker(self._engine.links(LinkedRecords.of(collection)), self._records, self._clock)
+        self._expander = Expander(self._linker)
+        self._links_recalled = bool(checked_type("link_recalled", link_recalled, bool))
         self._new_id = checked_callable("new_id", new_id)
         self._on_use = on_use
         self._capacity = Capacity(

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from betterdb_agent_memory.engines.base import Collection, IndexSchema, Position, SchemaField
 from betterdb_agent_memory.engines.filters import TAG_SEPARATOR, Fields, leading_number
+from betterdb_agent_memory.engines.links import LinkKeys
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.memory.dynamics_fields import (
     CORE,
@@ -115,6 +116,7 @@ def memory_collection(name: str, *, by_tags: bool = False) -> Collection:
         group_fields=(*SCOPE_FIELDS, TAGS) if by_tags else SCOPE_FIELDS,
         group_sets=int(by_tags),
         counts_key=f"{name}:__mem_counts",
+        link_keys=LinkKeys(f"{name}:link:"),
     )
 
 

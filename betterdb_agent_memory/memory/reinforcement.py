@@ -10,14 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from time import monotonic
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from betterdb_agent_memory.background import LoopLock, end_between_writes
 from betterdb_agent_memory.engines.base import Newest, RecordChange, Records
+from betterdb_agent_memory.engines.links import MAX_LINKS, Strength
 from betterdb_agent_memory.errors import (
     AgentMemoryError,
     ConfigurationError,
@@ -40,11 +41,17 @@ class ReinforcementStatistics:
     lost: int = 0
 
 
+Gains: TypeAlias = Mapping[str, Mapping[str, Strength]]
+"""What links of memories gain: by the id of one, then of the other, each link once."""
+
+_NO_GAINS: Gains = {}
+
+
 class Reinforcer(Protocol):
     """When recalled memories are touched."""
 
-    async def reinforce(self, ids: Sequence[str], now_ms: int) -> None:
-        """Touch memories, or take note of it. Best effort: never raises for a failed write."""
+    async def reinforce(self, ids: Sequence[str], now_ms: int, gains: Gains = _NO_GAINS) -> None:
+        """Touch memories and let links gain, or take note of it. Best effort: never raises for a failed write."""
 
     async def flush(self) -> None:
         """Write what waits; raises when that fails, and what can be tried again still waits."""
@@ -63,10 +70,16 @@ class _Touch:
     accesses: int
     latest_ms: int
     recent: tuple[int, ...] = ()
+    gains: Mapping[str, Strength] = field(default_factory=dict)
 
     def merged(self, other: _Touch) -> _Touch:
         recent = tuple(sorted(self.recent + other.recent)[-RECENT_TIMES:]) if self.recent or other.recent else ()
-        return _Touch(self.accesses + other.accesses, max(self.latest_ms, other.latest_ms), recent)
+        gains = {**self.gains}
+        for id, strength in other.gains.items():
+            gains[id] = strength.joined(gains[id]) if id in gains else strength
+        if len(gains) > MAX_LINKS:
+            gains = dict(sorted(gains.items(), key=lambda gain: -gain[1].score)[:MAX_LINKS])
+        return _Touch(self.accesses + other.accesses, max(self.latest_ms, other.latest_ms), recent, gains)
 
     def change(self, id: str) -> RecordChange:
         return RecordChange(
@@ -74,7 +87,13 @@ class _Touch:
             maxima={LAST_ACCESSED_AT: self.latest_ms},
             increments={ACCESS_COUNT: self.accesses},
             newest=accessed_at(self.recent),
+            links=self.gains,
         )
+
+
+def _touches(ids: Sequence[str], now_ms: int, gains: Gains, *, keeps_times: bool) -> list[tuple[str, _Touch]]:
+    recent = (now_ms,) if keeps_times else ()
+    return [(id, _Touch(1, now_ms, recent, gains.get(id, {}))) for id in ids]
 
 
 def accessed_at(times_ms: tuple[int, ...]) -> dict[str, Newest]:
@@ -92,12 +111,12 @@ class ImmediateReinforcer:
         self._lost = 0
         self._has_warned = False
 
-    async def reinforce(self, ids: Sequence[str], now_ms: int) -> None:
+    async def reinforce(self, ids: Sequence[str], now_ms: int, gains: Gains = _NO_GAINS) -> None:
         """Touch now. A failure leaves the recall's answer as it is and is counted."""
-        touch = _Touch(1, now_ms, (now_ms,) if self._keeps_times else ())
+        touches = _touches(ids, now_ms, gains, keeps_times=self._keeps_times)
         try:
             with because("reinforced"):
-                await self._records.change_many([touch.change(id) for id in ids])
+                await self._records.change_many([touch.change(id) for id, touch in touches])
         except AgentMemoryError as error:
             self._on_failure()
             self._lost += len(ids)
@@ -150,14 +169,13 @@ class DeferredReinforcer:
         self._is_closed = False
         self._lost = 0
 
-    async def reinforce(self, ids: Sequence[str], now_ms: int) -> None:
+    async def reinforce(self, ids: Sequence[str], now_ms: int, gains: Gains = _NO_GAINS) -> None:
         """Take note; no round trip, unless `max_pending` is reached or the store was closed meanwhile.
 
         While writing fails up to twice `max_pending` wait; then the oldest is given up and counted.
         """
         self._leave_to_parent()
-        touch = _Touch(1, now_ms, (now_ms,) if self._keeps_times else ())
-        self._add((id, touch) for id in ids)
+        self._add(_touches(ids, now_ms, gains, keeps_times=self._keeps_times))
         if self._is_closed or len(self._pending) >= self._max_pending:
             await self._flush_quietly()
         elif self._task is None or self._task.done() or self._task.get_loop() is not asyncio.get_running_loop():

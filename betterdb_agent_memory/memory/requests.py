@@ -98,6 +98,7 @@ class RecallRequest:
     diversity: float | None = None
     rerank: bool = True
     scoring: ScoringChoice | None = None
+    expand: bool = False
 
     @classmethod
     def validated(
@@ -113,6 +114,7 @@ class RecallRequest:
         diversity: object = None,
         rerank: object = None,
         scoring: object = None,
+        expand: object = False,
     ) -> RecallRequest:
         """Check everything that could be wrong with a question, apart from its text or vector."""
         if weights is not None and not isinstance(weights, RecallWeights):
@@ -133,6 +135,7 @@ class RecallRequest:
             diversity=None if diversity is None else float(diversity),
             rerank=_flag("rerank", rerank),
             scoring=None if scoring is None else checked_scoring(scoring),
+            expand=expand is not None and _flag("expand", expand),
         )
 
     def in_force(

@@ -12,6 +12,7 @@ from betterdb_agent_memory.memory.parts import EVICTIONS
 from betterdb_agent_memory.memory.results import MemoryStats
 from betterdb_agent_memory.memory.verbs.changes import ChangeVerbs
 from betterdb_agent_memory.memory.verbs.forget import ForgetVerbs
+from betterdb_agent_memory.memory.verbs.link import LinkVerbs
 from betterdb_agent_memory.memory.verbs.maintain import MaintainVerbs
 from betterdb_agent_memory.memory.verbs.pin import PinVerbs
 from betterdb_agent_memory.memory.verbs.prompt import PromptVerbs
@@ -21,7 +22,9 @@ from betterdb_agent_memory.memory.verbs.workplace import WorkplaceVerbs
 _log = logging.getLogger(__name__)
 
 
-class MemoryStore(RememberVerbs, PinVerbs, PromptVerbs, ForgetVerbs, WorkplaceVerbs, MaintainVerbs, ChangeVerbs):
+class MemoryStore(
+    RememberVerbs, PinVerbs, PromptVerbs, ForgetVerbs, LinkVerbs, WorkplaceVerbs, MaintainVerbs, ChangeVerbs
+):
     """Long-term memory under one name: remember, recall, list, forget.
 
     `client` is a `valkey.asyncio` or `redis.asyncio` client, or an engine of this library; it stays
@@ -40,6 +43,7 @@ class MemoryStore(RememberVerbs, PinVerbs, PromptVerbs, ForgetVerbs, WorkplaceVe
     be moved to: see `migration`.
     `change_feed` has every change of a memory told in a log, from the first write on: see `changes`. `near_cache` has a
     recall that is asked again within a moment answered from the memory of this process (docs/near-cache.md).
+    `link_recalled` links memories that are recalled together: see `links`.
     `analytics` is accepted as published and means nothing: no usage data is collected, whatever its value.
     `on_use` is called within each call that reaches the index, before work in the background begins.
 

@@ -260,6 +260,8 @@ class MemoryOptions(OptionsModel):
     """Whether every change of a memory is told in a log, for `changes`, and what that keeps."""
     near_cache: Near = False
     """Whether a recall that is asked again within a moment is answered from the memory of this process."""
+    link_recalled: Switch = False
+    """Whether memories that are recalled together are linked, with the write that reinforces them."""
     discovery: Discovery | None = None
     """Whether the Monitor is told; None means on a server yes, on a file no."""
     telemetry: MemoryTelemetryOptions | None = None

@@ -109,6 +109,8 @@ from betterdb_agent_memory import (
     LeaseLostError,
     Lesson,
     LineError,
+    Link,
+    LinkedBy,
     LlmAnswer,
     LlmCacheMessage,
     LlmCacheParams,
@@ -240,6 +242,7 @@ from betterdb_agent_memory.memory.consolidation.facts import Undated
 from betterdb_agent_memory.memory.consolidation.request import Mode
 from betterdb_agent_memory.memory.generations.migration import DEFAULT_BATCH
 from betterdb_agent_memory.memory.generations.migration import EmbeddingMigration as AsyncEmbeddingMigration
+from betterdb_agent_memory.memory.linking import LINKED
 from betterdb_agent_memory.memory.parts import random_id
 from betterdb_agent_memory.memory.prompting import DEFAULT_HEADING
 from betterdb_agent_memory.memory.scoring.choice import COMPOSITE, ScoringChoice
@@ -373,6 +376,8 @@ __all__ = [
     "LeaseLostError",
     "Lesson",
     "LineError",
+    "Link",
+    "LinkedBy",
     "LlmAnswer",
     "LlmCache",
     "LlmCacheMessage",
@@ -703,6 +708,7 @@ class MemoryStore(Bridged):
     be moved to: see `migration`.
     `change_feed` has every change of a memory told in a log, from the first write on: see `changes`. `near_cache` has a
     recall that is asked again within a moment answered from the memory of this process (docs/near-cache.md).
+    `link_recalled` links memories that are recalled together: see `links`.
     `analytics` is accepted as published and means nothing: no usage data is collected, whatever its value.
     `on_use` is called within each call that reaches the index, before work in the background begins.
 
@@ -751,6 +757,7 @@ class MemoryStore(Bridged):
         max_content_bytes: int = DEFAULT_MAX_CONTENT_BYTES,
         change_feed: bool | ChangeFeedOptions = False,
         near_cache: bool | NearCacheOptions = False,
+        link_recalled: bool = False,
         clock: Clock = system_clock,
         new_id: Callable[[], str] = random_id,
         on_use: Callable[[], None] | None = None,
@@ -786,6 +793,7 @@ class MemoryStore(Bridged):
             max_content_bytes=max_content_bytes,
             change_feed=change_feed,
             near_cache=near_cache,
+            link_recalled=link_recalled,
             clock=clock,
             new_id=new_id,
             on_use=on_use,
@@ -1150,6 +1158,33 @@ class MemoryStore(Bridged):
             )
         )
 
+    def link(self, one: str, other: str, weight: float = 1.0) -> None:
+        """Link two memories, both ways: each then leads to the other in `recall(..., expand=True)`.
+
+        `weight` is 0.01 to 1,000,000 and what the link has from now on, whatever it had; it halves every 30 days, and
+        counts down to 0.3. A memory keeps its 32 strongest links. One round trip.
+
+        Raises:
+            InvalidInputError: the ids are the same, or something is out of range.
+            MemoryNotFoundError: one of the memories is not there; nothing was done.
+        """
+        wait(self._inner.link(one, other, weight))
+
+    def unlink(self, one: str, other: str) -> bool:
+        """Take the link between two memories away; true when there was one. One round trip."""
+        return wait(self._inner.unlink(one, other))
+
+    def links(self, id: str, *, least_weight: float = LINKED) -> builtins.list[Link]:
+        """What a memory is linked to, strongest first; empty for a memory that is not there.
+
+        Links with a weight of `least_weight` or more now: by default those that count. Only to memories that are there:
+        a link to another one is removed. Two round trips, one for a memory without links.
+
+        Raises:
+            InvalidInputError: `least_weight` is no number from 0 on.
+        """
+        return wait(self._inner.links(id, least_weight=least_weight))
+
     def forget(self, id: str) -> bool:
         """Delete one memory; true when there was one. One round trip, for a turn of a conversation six.
 
@@ -1229,6 +1264,7 @@ class MemoryStore(Bridged):
         rerank: bool | None = None,
         fresh: bool | None = None,
         scoring: ScoringChoice | None = None,
+        expand: bool = False,
     ) -> builtins.list[MemoryHit]:
         """Return the `k` memories that matter most for `query`, best first.
 
@@ -1244,13 +1280,17 @@ class MemoryStore(Bridged):
         `diversity` (0 to 1, 1 is the score alone) chooses hits that are unlike each other. `rerank=False` leaves the
         store's reranker out. `fresh=True` asks the engine also where the store has a near-cache (docs/near-cache.md).
         `scoring` is the model by which relevance is weighed against the rest: "composite", "activation", "chain",
-        "retrievability" or a `ScoringModel` (docs/dynamics.md).
+        "retrievability" or a `ScoringModel` (docs/dynamics.md). `expand` adds up to five memories that the question
+        did not find and that are linked to its first three hits, or about the same entities, below all hits
+        (docs/links.md): of the same scope and conditions; `hit.explain.link` says by which link. They are not
+        reinforced, and no near-cache has them.
 
         One round trip, in hybrid retrieval two while it is not known how frequent the words are, and one more each
-        for immediate reinforcement and for diversity; more if `exact` needs them, if a number lies at the very limit
-        of a condition that the index cannot tell from it, or if the index returned memories that are not asked
-        for: those of other scopes, or those that a condition excludes which it cannot tell (a negated tag or label).
-        From the near-cache none but for immediate reinforcement; what is put there takes one more.
+        for immediate reinforcement and for diversity, and two for `expand`, three where hits are about entities; more
+        if `exact` needs them, if a number lies at the very limit of a condition that the index cannot tell from it, or
+        if the index returned memories that are not asked for: those of other scopes, or those that a condition
+        excludes which it cannot tell (a negated tag or label). From the near-cache none but for immediate
+        reinforcement; what is put there takes one more.
 
         Raises:
             InvalidInputError: something is refused, before the embedder was called.
@@ -1280,6 +1320,7 @@ class MemoryStore(Bridged):
                 rerank=rerank,
                 fresh=fresh,
                 scoring=scoring,
+                expand=expand,
             )
         )
 
@@ -1307,6 +1348,7 @@ class MemoryStore(Bridged):
         rerank: bool | None = None,
         fresh: bool | None = None,
         scoring: ScoringChoice | None = None,
+        expand: bool = False,
     ) -> builtins.list[MemoryHit]:
         """`recall` for a vector that you have already: no embedder is needed. The same otherwise.
 
@@ -1340,6 +1382,7 @@ class MemoryStore(Bridged):
                 rerank=rerank,
                 fresh=fresh,
                 scoring=scoring,
+                expand=expand,
             )
         )
 

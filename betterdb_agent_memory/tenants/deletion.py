@@ -76,6 +76,9 @@ class Deletion:
             deleted += await self._records.pooled(pool).drop(fence=lease.fence)
             await forget_counts(self._engine, self._records, pool, self._tenant)
         deleted += await self._records.own(pool).drop(fence=lease.fence)
+        if pool is not None:
+            # Links of memories that have expired. Those of a tenant that was in no pool are below its name.
+            await self._delete_below(self._records.linked(pool).prefix, lease)
         fields = await self._engine.values.read_map(state_key(self._name))
         number = GenerationState.decoded(state_key(self._name), fields).number
         # The next one may have been begun, and not yet noted.
@@ -88,7 +91,9 @@ class Deletion:
     async def _delete_entries(self, lease: HeldLease) -> int:
         """Strings and maps below the tenant's name, but for leases, and for what says that it is being deleted."""
         prefix = f"{self._name}:"
-        kept = tuple(prefix + begin for begin in _LEASES)
+        return await self._delete_below(prefix, lease, kept=tuple(prefix + begin for begin in _LEASES))
+
+    async def _delete_below(self, prefix: str, lease: HeldLease, *, kept: tuple[str, ...] = ()) -> int:
         deleted = 0
         async for keys in self._engine.values.scan_keys(prefix):
             lease.check()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from betterdb_agent_memory.engines.base import (
@@ -15,6 +15,7 @@ from betterdb_agent_memory.engines.base import (
     GroupCount,
     GroupCounting,
     IndexState,
+    LinkedRecords,
     Outcome,
     Page,
     Position,
@@ -28,6 +29,7 @@ from betterdb_agent_memory.engines.base import (
 from betterdb_agent_memory.engines.delegating import DelegatingEngine
 from betterdb_agent_memory.engines.event_log import Announcing
 from betterdb_agent_memory.engines.filters import Fields, Filter
+from betterdb_agent_memory.engines.links import LinkChange, LinkEnd, Links
 from betterdb_agent_memory.engines.on_the_move import RecordsOnTheMove, order_field, position_of
 from betterdb_agent_memory.engines.partitioned import PartitionedRecords, SharedRecords, shared_collection
 from betterdb_agent_memory.memory.record import TENANT, memory_collection
@@ -52,7 +54,9 @@ class Pools:
 
     def collection(self, number: int) -> Collection:
         """Where the memories of a pool live."""
-        return shared_collection(self.own(pool_name(self._name, number)), TENANT)
+        return shared_collection(
+            self.own(pool_name(self._name, number)), TENANT, links=promoted_name(self._name, number, "")
+        )
 
     def promoted(self, number: int, tenant: str) -> Collection:
         """Where the memories of a tenant live that has left a pool."""
@@ -134,6 +138,19 @@ class TenantRecords:
                 self.own_collection(number), self._counting, self._announcing
             )
         return self._own_records[number]
+
+    def linked(self, number: int | None) -> LinkedRecords:
+        """Whose links are the tenant's, by the pool that its memories are or were in."""
+        own = LinkedRecords.of(self.own_collection(number))
+        if number is None:
+            return own
+        return LinkedRecords(
+            own.prefix, (*own.places, (self._pools.collection(number), self.pooled(number).shared_id("")))
+        )
+
+    def links(self) -> TenantLinks:
+        """The links between the tenant's memories; no I/O."""
+        return TenantLinks(self._engine, self, self._keeper)
 
     def attach(self, counting: GroupCounting | None, announcing: Announcing | None) -> None:
         """Count and tell writes as these say, wherever the memories are."""
@@ -359,6 +376,48 @@ class TenantRecords:
         )
 
 
+class TenantLinks:
+    """The links between the memories of one tenant; the verbs are those of `Links`.
+
+    They are in one place for good, beside the pool that the memories are or were in: a promotion moves none of them.
+    """
+
+    def __init__(self, engine: Engine, records: TenantRecords, keeper: TenantKeeper) -> None:
+        self._engine = engine
+        self._records = records
+        self._keeper = keeper
+
+    async def strengthen(self, changes: Sequence[LinkChange], *, now_ms: int) -> list[bool]:
+        """See `Links.strengthen`."""
+        return await (await self._links()).strengthen(changes, now_ms=now_ms)
+
+    async def put(self, changes: Sequence[LinkChange], *, now_ms: int) -> list[bool]:
+        """See `Links.put`."""
+        return await (await self._links()).put(changes, now_ms=now_ms)
+
+    async def remove(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
+        """See `Links.remove`."""
+        return await (await self._links()).remove(pairs)
+
+    async def forget(self, ids: Sequence[str]) -> None:
+        """See `Links.forget`."""
+        await (await self._links()).forget(ids)
+
+    async def neighbours(self, ids: Sequence[str], *, now_ms: int) -> list[tuple[LinkEnd, ...]]:
+        """See `Links.neighbours`."""
+        return await (await self._links()).neighbours(ids, now_ms=now_ms)
+
+    async def around(
+        self, ids: Sequence[str], *, now_ms: int, least_weight: float, most: int
+    ) -> Mapping[str, tuple[LinkEnd, ...]]:
+        """See `Links.around`."""
+        links = await self._links()
+        return await links.around(ids, now_ms=now_ms, least_weight=least_weight, most=most)
+
+    async def _links(self) -> Links:
+        return self._engine.links(self._records.linked((await self._keeper.current()).pool))
+
+
 def _with(row: Row, fields: Sequence[str]) -> Row:
     return Row(row.id, {name: row.fields[name] for name in fields if name in row.fields})
 
@@ -382,6 +441,11 @@ class TenantEngine(DelegatingEngine):
             return self._engine.records(collection, counting, announcing)
         self._records.attach(counting, announcing)
         return self._records
+
+    def links(self, linked: LinkedRecords) -> Links:
+        """The tenant's links, or the engine's own."""
+        is_own = linked == LinkedRecords.of(self._collection)
+        return self._records.links() if is_own else self._engine.links(linked)
 
     async def close(self) -> None:
         """Nothing: the engine is everybody's."""

@@ -6,9 +6,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from uuid import uuid4
 
-from betterdb_agent_memory.engines.base import Collection, Engine, Fence, GroupCounting, Outcome, Records, RecordWrite
+from betterdb_agent_memory.engines.base import (
+    Collection,
+    Engine,
+    Fence,
+    GroupCounting,
+    LinkedRecords,
+    Outcome,
+    Records,
+    RecordWrite,
+)
 from betterdb_agent_memory.engines.event_log import Announcing
 from betterdb_agent_memory.engines.filters import Fields
+from betterdb_agent_memory.engines.links import Links
 from betterdb_agent_memory.engines.partitioned import PartitionedRecords
 from betterdb_agent_memory.memory.record import MEMORY_SCHEMA, memory_collection
 from betterdb_agent_memory.options import TenantLimits
@@ -67,6 +77,10 @@ class PooledEngine(TenantEngine):
         if counting is not None or announcing is not None:
             crowd.attach(counting, announcing)
         return crowd
+
+    def links(self, linked: LinkedRecords) -> Links:
+        collection = linked.places[0][0]
+        return self._of(collection.key_prefix.removesuffix(":mem:"), collection).links()
 
     def _of(self, name: str, collection: Collection) -> CrowdedRecords:
         by_tags = bool(collection.group_sets)

@@ -303,3 +303,23 @@ async def test_scopes_keep_to_their_limit_in_a_pool_and_out_of_it(url: str, stor
         await agent.tenants.promote("acme")
         assert len(await agent.memory._engine.values.read_map(counts)) == 2
         assert [await crowd("acme"), await crowd("globex")] == [5, 5]
+
+
+async def test_links_stay_while_a_tenant_moves(make_agent: MakeAgent) -> None:
+    agent = make_agent(place="pool", pools=1)
+    memory, others = agent.tenant("acme").memory, agent.tenant("acm").memory
+    for store in (memory, others):
+        for id in "abcd":
+            await store.remember(f"memory {id}", id=id)
+        await store.link("a", "b")
+        await store.link("b", "c")
+    assert await memory.forget("b")
+    assert await memory.links("a") == []
+    assert [link.id for link in await others.links("a")] == ["b"]
+    await memory.link("a", "c", 2.0)
+    await agent.tenants.promote("acme")
+    assert [link.id for link in await memory.links("c")] == ["a"]
+    await memory.link("a", "d")
+    assert [hit.item.id for hit in await memory.recall("memory a", k=1, expand=True)] == ["a", "c", "d"]
+    assert await memory.forget("c")
+    assert [link.id for link in await memory.links("a", least_weight=0)] == ["d"]

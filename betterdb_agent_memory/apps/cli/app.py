@@ -71,8 +71,8 @@ def session(
 
 
 _MODULES: Final = (
-    *(changing, asking, configuring, forgetting, following, keeping, pinning, dynamics, tenanting, transferring),
-    *(calibrating, evaluating, demonstration),
+    *(changing, asking, configuring, forgetting, following, keeping, pinning, tenanting, transferring),
+    *(calibrating, evaluating, demonstration, dynamics),
 )
 for _module in _MODULES:
     _module.add_to(app)

@@ -31,6 +31,7 @@ def recall(
     exact: Annotated[
         bool | None, typer.Option("--exact/--no-exact", help="Search on until no better memory can be left.")
     ] = None,
+    expand: Annotated[bool, typer.Option("--expand", help="Add what the best are linked to.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Show what each score is made of.")] = False,
     reinforce: Annotated[bool, typer.Option("--reinforce", help="Let it count as a use of what is found.")] = False,
     subject: options.Subject = None,
@@ -56,6 +57,7 @@ def recall(
             threshold=threshold,
             reinforce=reinforce,
             subject=subject,
+            expand=expand,
             **said,
             **options.scope(thread, agent, namespace, tag, where, kind),
         )

@@ -62,6 +62,7 @@ def hit_json(hit: MemoryHit) -> dict[str, Any]:
             "matched": [] if explain.relevance is None else list(explain.relevance.matched),
             "age_seconds": explain.age_seconds,
             "half_life_seconds": explain.half_life_seconds,
+            "link": None if explain.link is None else plain(explain.link),
             "components": [
                 {"name": part.name, "value": part.value, "weight": part.weight} for part in explain.components
             ],
@@ -167,15 +168,20 @@ def hits_table(hits: Sequence[MemoryHit], now_ms: int, *, explain: bool) -> None
         rows.append(
             (
                 f"{hit.score:.3f}",
-                *[added[part] for part in parts],
+                *[added.get(part, "") for part in parts],
                 f"{hit.distance:.3f}",
                 _age_of(hit.item, now_ms),
                 *(() if explain else (hit.item.id,)),
-                hit.item.content,
+                _content_of(hit),
             )
         )
     numbers = ("score", *parts, "distance", "age")
     print_table((*numbers, *(() if explain else ("id",)), "content"), rows, numbers=numbers)
+
+
+def _content_of(hit: MemoryHit) -> str:
+    link = None if hit.explain is None else hit.explain.link
+    return hit.item.content if link is None else f"(linked to {link.via or link.start}) {hit.item.content}"
 
 
 def pairs_table(pairs: Mapping[str, object]) -> None:

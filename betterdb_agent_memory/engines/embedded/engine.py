@@ -8,10 +8,11 @@ from pathlib import Path
 
 import apsw
 
-from betterdb_agent_memory.engines.base import Collection, GroupCounting, Traffic
+from betterdb_agent_memory.engines.base import Collection, GroupCounting, LinkedRecords, Traffic
 from betterdb_agent_memory.engines.embedded.database import Database
 from betterdb_agent_memory.engines.embedded.event_log import EmbeddedEventLog
 from betterdb_agent_memory.engines.embedded.leases import EmbeddedLeases
+from betterdb_agent_memory.engines.embedded.links import EmbeddedLinks
 from betterdb_agent_memory.engines.embedded.moving import move_many
 from betterdb_agent_memory.engines.embedded.place import IN_MEMORY
 from betterdb_agent_memory.engines.embedded.records import EmbeddedRecords
@@ -85,6 +86,10 @@ class EmbeddedEngine:
     def event_log(self, key: str) -> EmbeddedEventLog:
         """The event log at `key`; no I/O."""
         return EmbeddedEventLog(self._database, self._now_ms, key)
+
+    def links(self, linked: LinkedRecords) -> EmbeddedLinks:
+        """The links between these records; no I/O."""
+        return EmbeddedLinks(self._database, linked, self._now_ms)
 
     async def move_many(
         self, source: Collection, target: Collection, ids: Mapping[str, str], *, without: Sequence[str] = ()

@@ -12,6 +12,7 @@ from betterdb_agent_memory.engines.base import Collection, Fence, IndexState
 from betterdb_agent_memory.engines.embedded import rebuilding, schema
 from betterdb_agent_memory.engines.embedded.database import Database
 from betterdb_agent_memory.engines.embedded.fencing import refuse_late
+from betterdb_agent_memory.engines.embedded.linking import drop_links
 from betterdb_agent_memory.engines.embedded.lookup import Lookup
 from betterdb_agent_memory.engines.embedded.queries import scalar
 from betterdb_agent_memory.engines.embedded.tables import Tables
@@ -79,6 +80,8 @@ class Index:
 
         def remove(connection: apsw.Connection) -> int:
             refuse_late(connection, fence)
+            # A tenant's may be there without a collection: they stay where they are when it leaves a pool.
+            drop_links(connection, self._collection.link_keys)
             tables = self._lookup.find(connection)
             return 0 if tables is None else rebuilding.drop(connection, tables, self._now_ms())
 

@@ -36,6 +36,7 @@ from betterdb_agent_memory.engines.embedded.fencing import refuse_late
 from betterdb_agent_memory.engines.embedded.groups import Groups
 from betterdb_agent_memory.engines.embedded.index import Index
 from betterdb_agent_memory.engines.embedded.keys import live_fields, put_fields, total_of
+from betterdb_agent_memory.engines.embedded.linking import gain_links, remove_links_of
 from betterdb_agent_memory.engines.embedded.lookup import Lookup
 from betterdb_agent_memory.engines.embedded.matching import matching
 from betterdb_agent_memory.engines.embedded.search import Found, Surroundings
@@ -201,6 +202,8 @@ class EmbeddedRecords:
                 connection, tables, ids, now_ms, expected=expected, groups=self._groups(connection, now_ms)
             )
             announced.tell(connection, [Outcome.WRITTEN if one else Outcome.MISSING for one in gone], now_ms)
+            deleted = [id for id, was_there in zip(ids, gone, strict=True) if was_there]
+            remove_links_of(connection, self._collection.link_keys, deleted)
             if counter is not None and any(gone):
                 total = total_of(live_fields(connection, counter.key, now_ms, (counter.field,)), *astuple(counter))
                 put_fields(connection, counter.key, {counter.field: b"%d" % (total + sum(gone))}, now_ms)
@@ -235,6 +238,9 @@ class EmbeddedRecords:
                 moves = groups is not None and change.may_change(fields)
                 before = groups.stored_name(tables, change.id) if groups is not None and moves else None
                 outcomes.append(updates.change(change))
+                keys = self._collection.link_keys
+                if change.links and keys is not None and outcomes[-1] is Outcome.CHANGED:
+                    gain_links(connection, keys, tables.record, change.id, change.links, now_ms)
                 if groups is not None and moves and outcomes[-1] is Outcome.CHANGED:
                     after = groups.stored_name(tables, change.id)
                     groups.move(change.id, before, after)

@@ -14,6 +14,7 @@ from betterdb_agent_memory.engines.base import Collection, SchemaField
 from betterdb_agent_memory.engines.embedded import words
 from betterdb_agent_memory.engines.embedded.coarse import slots_per_block
 from betterdb_agent_memory.engines.embedded.indexing import reindex
+from betterdb_agent_memory.engines.embedded.linking import create_link_table
 from betterdb_agent_memory.engines.embedded.logs import create_log_tables
 from betterdb_agent_memory.engines.embedded.queries import rows, scalar
 from betterdb_agent_memory.engines.embedded.tables import Tables
@@ -83,6 +84,7 @@ MIGRATIONS: tuple[Callable[[apsw.Connection], None], ...] = (
     _unreleased,
     _words,
     create_log_tables,
+    create_link_table,
 )
 """One function for each version of the format: the n-th makes version n out of version n - 1."""
 

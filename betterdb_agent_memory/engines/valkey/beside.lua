@@ -11,6 +11,10 @@
 --   L  a log:              how many entries it keeps, how old they may be in ms ('' for any age), and three lists, each
 --                          behind its length: fields and values in turn of the entry about a record that is stored or
 --                          deleted, the same for one that is changed, and fields that the entry has of the record
+--   K  its links:          how many bytes at the end of that key are the record's id: they go with a deleted record
+--   N  its links:          the same, the time in ms now, what links are measured by (linking.lua), what the keys of other
+--                          records begin with, and n, then n times: the id of one, a score and the time in ms since when:
+--                          what the links to these gain where the record is changed
 -- To keep something else beside the records, add a letter here, read its arguments in the loop, and do it in
 -- `stored` (a record was stored or changed) or `deleted`.
 -- beside.next is the index of the first argument behind these; a script answers LOST if beside.is_lost, and does nothing.
@@ -41,6 +45,17 @@ do
     return list
   end
 
+  local function take_links()
+    local key, size = take_key(), tonumber(take())
+    beside.links, beside.links_id = string.sub(key, 1, -size - 1), string.sub(key, -size)
+  end
+
+  local function take_gains()
+    local gains = {}
+    for i = 1, tonumber(take()) do gains[i] = {other = take(), score = take(), since = take()} end
+    return gains
+  end
+
   for letter in string.gmatch(ARGV[1], '.') do
     if letter == 'F' then
       if redis.call('HGET', take_key(), 'token') ~= take() then beside.is_lost = true end
@@ -59,6 +74,13 @@ do
       beside.log_key, beside.log_entries, beside.log_age_ms = take_key(), take(), take()
       beside.said, beside.said_if_changed, beside.copied = take_list(), take_list(), take_list()
       beside.copies = redis.call('HMGET', KEYS[1], unpack(beside.copied))
+    elseif letter == 'K' then
+      take_links()
+    elseif letter == 'N' then
+      take_links()
+      beside.now_ms = take()
+      measure(take)
+      beside.records, beside.gains = take(), take_gains()
     end
   end
 end
@@ -122,6 +144,11 @@ local function stored(outcome, before, is_whole)
     beside.copies = redis.call('HMGET', KEYS[1], unpack(beside.copied))
     announce(is_whole and beside.said or beside.said_if_changed)
   end
+  for _, gain in ipairs(beside.gains or {}) do
+    if redis.call('EXISTS', beside.records .. gain.other) == 1 then
+      link(beside.links, beside.links_id, gain.other, gain.score, gain.since, beside.now_ms, false)
+    end
+  end
   if not beside.group_fields then return outcome end
   local after = group_now()
   if not beside.counts_key then return {outcome, before, after} end
@@ -136,6 +163,7 @@ end
 
 -- A record that was of the group `before` has been deleted; the script's answer.
 local function deleted(before)
+  if beside.links then unlink_all(beside.links, beside.links_id) end
   if beside.log_key then announce(beside.said) end
   if beside.counter_key then redis.call('HINCRBY', beside.counter_key, beside.counter_field, 1) end
   if not beside.group_fields then return 1 end

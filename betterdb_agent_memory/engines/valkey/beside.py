@@ -13,9 +13,13 @@ from typing import Any
 
 from betterdb_agent_memory.engines.base import Collection, Counter, Fence, Outcome
 from betterdb_agent_memory.engines.event_log import Announcement, Retention
+from betterdb_agent_memory.engines.links import HALF_LIFE_MS, KEPT_HALVINGS, MAX_LINKS, Strength
 from betterdb_agent_memory.engines.valkey.command_client import CommandClient
 from betterdb_agent_memory.engines.valkey.packing import Argument, Command
 from betterdb_agent_memory.engines.valkey.scripts import Script, load_script
+
+LINK_MEASURES = (MAX_LINKS, HALF_LIFE_MS, KEPT_HALVINGS)
+"""What linking.lua measures links by."""
 
 LOST = 4
 """What a script answers that came too late for its fence."""
@@ -56,6 +60,12 @@ class Beside:
 NOTHING = Beside()
 
 
+def share_a_slot(client: CommandClient, *keys: str, prefix: str) -> bool:
+    """Whether one script may touch these keys and all that begin with `prefix`, as far as is known."""
+    # Two keys may lie in one slot by chance, all that begin alike only by a hash tag.
+    return client.are_together(*keys, prefix, f"{prefix}0", f"{prefix}1")
+
+
 class Besides:
     """What goes with the writes of one collection."""
 
@@ -87,23 +97,23 @@ class Besides:
         counted: bool = False,
         counter: Counter | None = None,
         announced: Announcement | None = None,
+        deletes: bool = False,
+        links: Mapping[str, Strength] | None = None,
     ) -> Beside:
-        """What goes with a write of the record `id` at `key`: a fence, its group's count, a counter of deletions, and
-        an entry in a log.
+        """What goes with a write of the record `id` at `key`: a fence, its group's count, a counter of deletions, an
+        entry in a log, its links where it `deletes` the record, and what `links` gain.
         """
-        if fence is None and not counted and counter is None and announced is None:
-            return NOTHING
+        place = self._links_of(key, id) if deletes or links else None
         letters, keys, marks = "", [], []
         arguments: list[Argument] = []
-        if fence is not None:
-            if self.are_together(key, fence.key):
-                letters += "F"
-                keys.append(fence.key)
-                arguments += [str(fence.token)]
-            else:
-                letters += "f"
-                arguments += [mark_of(fence), str(fence.token)]
-                marks.append((mark_of(fence), fence.token))
+        if fence is not None and self.are_together(key, fence.key):
+            letters += "F"
+            keys.append(fence.key)
+            arguments += [str(fence.token)]
+        elif fence is not None:
+            letters += "f"
+            arguments += [mark_of(fence), str(fence.token)]
+            marks.append((mark_of(fence), fence.token))
         fields, counts_key = self._collection.group_fields, self._collection.counts_key
         if counted and fields and counts_key is not None:
             if self.are_together(key, counts_key):
@@ -120,7 +130,28 @@ class Besides:
             letters += "L"
             keys.append(announced.log_key)
             arguments += _announcement(id, announced)
-        return Beside(letters, tuple(keys), tuple(arguments), tuple(marks))
+        if place is not None:
+            letters += "N" if links else "K"
+            keys.append("".join(place))
+            arguments += (len(place[1].encode()), *_gains(key.removesuffix(place[1]), links or {}))
+        return Beside(letters, tuple(keys), tuple(arguments), tuple(marks)) if letters else NOTHING
+
+    def may_link(self, key: str, id: str) -> bool:
+        """Whether a script about the record `id` at `key` may touch its links."""
+        return self._links_of(key, id) is not None
+
+    def keys_of(self, key: str, id: str) -> tuple[str, ...]:
+        """The keys to delete with the whole collection, as far as one command may: the record's and its links'."""
+        place = self._links_of(key, id)
+        return (key,) if place is None else (key, "".join(place))
+
+    def _links_of(self, key: str, id: str) -> tuple[str, str] | None:
+        """Where the links of a record are, if a script about the record may touch them."""
+        if self._collection.link_keys is None:
+            return None
+        prefix, own = self._collection.link_keys.place_of(id)
+        is_together = not self._are_apart and share_a_slot(self._client, key, prefix + own, prefix=prefix)
+        return (prefix, own) if is_together else None
 
     def after(self, id: str, answer: Any) -> list[Command]:
         """What is left to be counted once a script has answered with the groups that a record was of and is of."""
@@ -137,6 +168,17 @@ class Besides:
             counting: list[Argument] = [now, 0 if before == now else 1, ""]
             commands.append(script.call(counts_key, [*counting, "", id] if is_last else counting))
         return commands
+
+
+def _gains(records: str, links: Mapping[str, Strength]) -> list[Argument]:
+    """What links to other records, whose keys begin with `records`, gain."""
+    if not links:
+        return []
+    now_ms = max(strength.since_ms for strength in links.values())
+    gains: list[Argument] = [now_ms, *LINK_MEASURES, records, len(links)]
+    for other, strength in links.items():
+        gains += (other, f"{strength.score:.17g}", strength.since_ms)
+    return gains
 
 
 def _announcement(id: str, announced: Announcement) -> list[Argument]:

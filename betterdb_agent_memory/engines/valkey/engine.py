@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from betterdb_agent_memory.engines.base import Collection, GroupCounting, Traffic
+from betterdb_agent_memory.engines.base import Collection, GroupCounting, LinkedRecords, Traffic
 from betterdb_agent_memory.engines.event_log import Announcing
 from betterdb_agent_memory.engines.valkey.clients import client_for
 from betterdb_agent_memory.engines.valkey.event_log import ValkeyEventLog
 from betterdb_agent_memory.engines.valkey.leases import ValkeyLeases
+from betterdb_agent_memory.engines.valkey.links import ValkeyLinks
 from betterdb_agent_memory.engines.valkey.moving import move_many
 from betterdb_agent_memory.engines.valkey.records import ValkeyRecords
 from betterdb_agent_memory.engines.valkey.urls import client_from_url
@@ -106,6 +107,10 @@ class ValkeyEngine:
     def event_log(self, key: str) -> ValkeyEventLog:
         """The event log at `key`; no I/O."""
         return ValkeyEventLog(self._client, self._watching, key)
+
+    def links(self, linked: LinkedRecords) -> ValkeyLinks:
+        """The links between these records; no I/O."""
+        return ValkeyLinks(self._client, linked)
 
     def watch(self, keys: Sequence[str], on_change: Callable[[], None]) -> Watch:
         """Call `on_change` soon after strings or maps at these keys were changed, by whomever.

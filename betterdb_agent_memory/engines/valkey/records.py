@@ -14,6 +14,7 @@ from betterdb_agent_memory.engines.base import (
     GroupCount,
     GroupCounting,
     IndexState,
+    LinkedRecords,
     Outcome,
     Page,
     Position,
@@ -25,6 +26,7 @@ from betterdb_agent_memory.engines.base import (
 )
 from betterdb_agent_memory.engines.event_log import Announcement, Announcing, Deed
 from betterdb_agent_memory.engines.filters import Fields, Filter
+from betterdb_agent_memory.engines.links import LinkChange
 from betterdb_agent_memory.engines.valkey import query, reply
 from betterdb_agent_memory.engines.valkey.apart import Apart, Telling
 from betterdb_agent_memory.engines.valkey.beside import Besides, outcome_in
@@ -37,6 +39,7 @@ from betterdb_agent_memory.engines.valkey.groups import Groups
 from betterdb_agent_memory.engines.valkey.index import Index
 from betterdb_agent_memory.engines.valkey.keyspace import own_ids
 from betterdb_agent_memory.engines.valkey.limits import MAX_POSITION, check_change, check_write, is_own
+from betterdb_agent_memory.engines.valkey.links import ValkeyLinks
 from betterdb_agent_memory.engines.valkey.nearest import Nearest
 from betterdb_agent_memory.engines.valkey.packing import Command
 from betterdb_agent_memory.engines.valkey.questions import Questions
@@ -152,7 +155,9 @@ class ValkeyRecords:
             if fence is not None:
                 dropped += sum(await self.delete_many(ids, fence=fence))
                 continue
-            answers: list[Any] = await run_many(self._client, [("UNLINK", self._key(id)) for id in ids])
+            answers: list[Any] = await run_many(
+                self._client, [("UNLINK", *self._besides.keys_of(self._key(id), id)) for id in ids]
+            )
             gone = sum(not isinstance(answer, Exception) and reply.as_int(answer) > 0 for answer in answers)
             self._index.note_deleted(gone)
             settle(ids, answers)
@@ -241,7 +246,9 @@ class ValkeyRecords:
 
         def command(item: tuple[str, Expected | None], announced: Announcement | None) -> Command:
             key = self._key(item[0])
-            beside = self._besides.of(key, item[0], fence=fence, counted=counted, counter=counter, announced=announced)
+            beside = self._besides.of(
+                key, item[0], fence=fence, counted=counted, counter=counter, announced=announced, deletes=True
+            )
             return delete_command(key, item[1], beside)
 
         _, answers = await self._sent("delete", command, own, [id for id, _ in own])
@@ -271,17 +278,33 @@ class ValkeyRecords:
 
         def command(change: RecordChange, announced: Announcement | None) -> Command:
             key, is_counted = self._key(change.id), counted and change.may_change(fields)
-            beside = self._besides.of(key, change.id, fence=fence, counted=is_counted, announced=announced)
+            beside = self._besides.of(
+                key, change.id, fence=fence, counted=is_counted, announced=announced, links=change.links
+            )
             return change_command(key, change, self._whole_field, beside)
 
         ids = [change.id for change in own]
         sent, answers = await self._sent("change", command, own, ids)
         apart = await self._groups.count_apart(ids, answers)
+        await self._link_apart(own, answers)
         if counted:
             self._groups.tell_moves(answers, apart)
         settle(ids, answers, fence)
         outcomes = iter([outcome_of(one, answer) for one, answer in zip(sent, answers, strict=True)])
         return [next(outcomes) if is_own(change.id) else Outcome.MISSING for change in changes]
+
+    async def _link_apart(self, changes: Sequence[RecordChange], answers: Sequence[Any]) -> None:
+        """What links gain that no script could touch beside their record, on a cluster. None, or up to three round
+        trips.
+        """
+        keys, gains = self._collection.link_keys, []
+        for change, answer in zip(changes, answers, strict=True):
+            if change.links and not self._besides.may_link(self._key(change.id), change.id):
+                is_changed = not isinstance(answer, Exception) and outcome_in(answer) == Outcome.CHANGED
+                gains += [LinkChange(change.id, *gain) for gain in change.links.items() if is_changed]
+        if keys is not None and gains:
+            links = ValkeyLinks(self._client, LinkedRecords.of(self._collection))
+            await links.strengthen(gains, now_ms=max(gain.strength.since_ms for gain in gains))
 
     async def read_group(self, group: str) -> GroupCount:
         """How many records of `group` were counted, and which was written last. One round trip."""

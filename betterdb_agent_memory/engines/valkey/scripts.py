@@ -14,14 +14,17 @@ from betterdb_agent_memory.engines.valkey.packing import Argument, Command
 
 _PARTS = {
     "add_field": (),
-    "change": ("appending", "beside", "expecting", "changing"),
+    "change": ("appending", "linking", "beside", "expecting", "changing"),
     "choose": (),
     "correct_count": (),
-    "delete": ("appending", "beside", "expecting"),
+    "delete": ("appending", "linking", "beside", "expecting"),
     "delete_value": (),
     "expire_value": (),
     "increment": (),
     "lease": (),
+    "link": ("linking",),
+    "link_around": ("linking",),
+    "link_end": ("linking",),
     "log_append": ("appending",),
     "log_head": (),
     "log_open": (),
@@ -29,7 +32,7 @@ _PARTS = {
     "log_share": (),
     "move": (),
     "remove_field": (),
-    "write": ("appending", "beside", "expecting", "changing", "storing"),
+    "write": ("appending", "linking", "beside", "expecting", "changing", "storing"),
     "write_fenced_map": (),
     "write_map": (),
 }

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from betterdb_agent_memory.memory.recalling.expanding import LinkedBy
 from betterdb_agent_memory.memory.record import MemoryItem
+from betterdb_agent_memory.memory.scoring.base import Term
 from betterdb_agent_memory.memory.scoring.composite import recency_decay, similarity_from_distance
 from betterdb_agent_memory.options import HybridOptions, RecallWeights
 
@@ -21,6 +24,11 @@ class Component:
     def contribution(self) -> float:
         """What the term adds to the score; nothing without a weight, whatever the value."""
         return self.value * self.weight if self.weight else 0.0
+
+
+def components_at(terms: Sequence[Term], place: int) -> tuple[Component, ...]:
+    """The terms of one candidate's score."""
+    return tuple(Component(term.name, float(term.values[place]), term.weight) for term in terms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +80,9 @@ class Explanation:
     vector retrieval. `exact` tells whether no memory beside those looked at could have been among the hits, given
     importances from 0 to 1 and clocks that agree. `rerank_score` is the reranker's, by which the hits are ordered
     where there is one. `scoring` is the model that scored, and `terms` what it made its score of, none for the
-    composite: `weights` and `half_life_seconds` are the composite's alone.
+    composite: `weights` and `half_life_seconds` are the composite's alone. `link` says by which link a
+    memory was added to the hits that the question had found: its score is below theirs then, whatever the terms come
+    to.
     """
 
     distance: float
@@ -86,6 +96,7 @@ class Explanation:
     rerank_score: float | None = None
     scoring: str = "composite"
     terms: tuple[Component, ...] = ()
+    link: LinkedBy | None = None
 
     @property
     def components(self) -> tuple[Component, ...]:
@@ -134,3 +145,11 @@ class MemoryHit:
     def distance(self) -> float:
         """Cosine distance to the query, 0 to 2."""
         return self.similarity
+
+    @property
+    def relevance(self) -> float:
+        """How well it answers the query, 0 to 1, whatever else the score weighs: in hybrid retrieval the mean of its
+        signs, else 1 - distance / 2.
+        """
+        signs = None if self.explain is None else self.explain.relevance
+        return float(similarity_from_distance(self.distance)) if signs is None else signs.value

@@ -11,7 +11,7 @@ import numpy as np
 
 from betterdb_agent_memory.engines.base import Neighbour
 from betterdb_agent_memory.engines.filters import Fields
-from betterdb_agent_memory.memory.recalling.explaining import Component, Explanation, MemoryHit
+from betterdb_agent_memory.memory.recalling.explaining import Explanation, MemoryHit, components_at
 from betterdb_agent_memory.memory.recalling.gathering import Gathered
 from betterdb_agent_memory.memory.recalling.question import Question
 from betterdb_agent_memory.memory.recalling.reading import TextReader
@@ -126,7 +126,7 @@ def rank(
                 None if signs is None else signs.of(i, question),
                 is_exact,
                 scoring="composite" if rules.model is None else rules.model.name,
-                terms=tuple(Component(term.name, float(term.values[i]), term.weight) for term in scored.terms),
+                terms=components_at(scored.terms, i),
             )
             hits.append(MemoryHit(item, row.distance, scored.scores[i], explain))
     count = len(related) if gathered.chosen is None else gathered.chosen.chosen_from.related

@@ -7,11 +7,12 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 from betterdb_agent_memory.clock import system_clock
-from betterdb_agent_memory.engines.base import Position
+from betterdb_agent_memory.engines.base import Position, Row
 from betterdb_agent_memory.engines.filters import AllOf, AnyOf, Clause, Filter, IdIn, Not
+from betterdb_agent_memory.engines.links import LinkEnd
 from betterdb_agent_memory.errors import ConfigurationError, InvalidInputError
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.progress import Progress, ProgressFn
@@ -38,7 +39,8 @@ async def export_jsonl(
 
     A path is written as `<path>.part` and renamed when complete; `resume` continues one that an
     earlier run of the same export left. A stream gets the lines and stays open. Memory for one
-    page of 250, four round trips for each, three without vectors.
+    page of 250, five round trips for each, four without vectors, and one more where only a part of the store is
+    exported and memories have links.
 
     Raises:
         InvalidInputError: an argument is of another type.
@@ -66,10 +68,20 @@ async def export_jsonl(
     )
     sink = await asyncio.to_thread(_opened, path, target, resume=resume)
     try:
-        after, done = await asyncio.to_thread(_begin, sink, header, resume=resume)
-        run = _Export(place, sink, filter, model, vectors=vectors, resumed=done, total=total, on_progress=on_progress)
+        begun = await asyncio.to_thread(_begin, sink, header, resume=resume)
+        run = _Export(
+            place,
+            sink,
+            filter,
+            model,
+            vectors=vectors,
+            at_ms=begun.at_ms,
+            resumed=begun.done,
+            total=total,
+            on_progress=on_progress,
+        )
         if space is not None and not (await place.records.inspect()).failures:
-            await run.pages(space.records, after)
+            await run.pages(space.records, begun.after)
         elif space is not None:
             await run.with_stragglers(space.records, await asyncio.to_thread(_ids_in, sink))
         await run.check_model()
@@ -79,7 +91,7 @@ async def export_jsonl(
         raise
     finally:
         sink.close()
-    return ExportResult(_name(target), run.done, done, run.skipped)
+    return ExportResult(_name(target), run.done, begun.done, run.skipped)
 
 
 def filter_digest(filter: Filter) -> str | None:
@@ -109,8 +121,15 @@ def _opened(path: Path | None, target: object, *, resume: bool) -> Sink:
     return StreamSink(cast("BinaryIO", target)) if path is None else PartFile(path, resume=resume)
 
 
-def _begin(sink: Sink, header: form.Header, *, resume: bool) -> tuple[Position | None, int]:
-    """Where to go on, and how many memories are written already."""
+class _Begun(NamedTuple):
+    """Where to go on, how many memories are written already, and the time in the file's header."""
+
+    after: Position | None
+    done: int
+    at_ms: int
+
+
+def _begin(sink: Sink, header: form.Header, *, resume: bool) -> _Begun:
     if isinstance(sink, PartFile) and sink.found.count:
         try:
             found = form.decode_header(sink.found.first)
@@ -119,19 +138,19 @@ def _begin(sink: Sink, header: form.Header, *, resume: bool) -> tuple[Position |
         _require_same_export(found, header)
         sink.go_on()
         if sink.found.count == 1:
-            return None, 0
+            return _Begun(None, 0, found.exported_at)
         try:
             last = form.decode_memory_line(sink.found.last)
         except InvalidInputError:
             sink.clear()  # a hole that a power failure left: no line of it can be trusted
         else:
-            return Position(form.order_of(last.fields), last.id), sink.found.count - 1
+            return _Begun(Position(form.order_of(last.fields), last.id), sink.found.count - 1, found.exported_at)
     elif isinstance(sink, PartFile):
         if resume and not sink.begins_with(form.BEGINNING):
             raise ConfigurationError(_FOREIGN.format("is no export"))
         sink.clear()
     sink.append(form.encode_header(header))
-    return None, 0
+    return _Begun(None, 0, header.exported_at)
 
 
 def _ids_in(sink: Sink) -> set[str]:
@@ -161,12 +180,14 @@ class _Export:
         model: SettledModel | None,
         *,
         vectors: bool,
+        at_ms: int,
         resumed: int,
         total: int,
         on_progress: ProgressFn | None,
     ) -> None:
         self._place = place
         self._records = place.records
+        self._at_ms = at_ms
         self._model = model
         self._sink = sink
         self._filter = filter
@@ -224,14 +245,27 @@ class _Export:
         """
         expiries = await self._records.read_expiries(ids)
         found = await self._records.read_many(ids, None)
+        links = await self._links(ids)
         there = [
-            form.Exported(id, fields, expires_at_ms)
+            form.Exported(id, fields, expires_at_ms, links[id])
             for id, fields, expires_at_ms in zip(ids, found, expiries, strict=True)
             if fields
         ]
         memories = [memory for memory in there if record.is_memory(memory.fields)]
         self.skipped += len(there) - len(memories)
         return memories
+
+    async def _links(self, ids: Sequence[str]) -> dict[str, tuple[LinkEnd, ...]]:
+        """The links of these memories, to such as are exported, too. One round trip, two for a part of a store."""
+        links = dict(zip(ids, await self._place.links.neighbours(ids, now_ms=self._at_ms), strict=True))
+        others = list(dict.fromkeys(end.id for ends in links.values() for end in ends))
+        if not others or not self._filter.clauses:
+            return links
+        fields = tuple(dict.fromkeys((record.CREATED_AT, *self._filter.field_names)))
+        found = await self._records.read_many(others, fields)
+        rows = [Row(id, row) for id, row in zip(others, found, strict=True) if row is not None]
+        exported = {row.id for row in self._filter.accepted(rows)}
+        return {id: tuple(end for end in ends if end.id in exported) for id, ends in links.items()}
 
     def _append(self, memories: Sequence[form.Exported]) -> None:
         if memories:

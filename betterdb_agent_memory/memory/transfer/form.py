@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from betterdb_agent_memory.engines.filters import TAG_SEPARATOR, Fields, leading_number
+from betterdb_agent_memory.engines.links import LinkEnd
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.memory import dynamics_fields, record
 from betterdb_agent_memory.memory.spelling import joined_names, split_names
@@ -25,12 +26,14 @@ from betterdb_agent_memory.memory.times import MAX_TIME_MS
 FORMAT: Final = "betterdb-agent-memory"
 FORMAT_VERSION: Final = 1
 
-ID, EXPIRES_AT, OTHER_TEXT, OTHER_BYTES = "id", "expires_at", "fields", "bytes"
+ID, EXPIRES_AT, LINKS, OTHER_TEXT, OTHER_BYTES = "id", "expires_at", "links", "fields", "bytes"
 
 _SHOWN: Final = 10**20
 
 LATEST_MS: Final = 10**14
 """The latest expiry that every engine takes, in the year 5138."""
+
+_HEAVIEST: Final = 1e300
 
 BEGINNING: Final = json.dumps({"format": FORMAT})[:-1].encode()
 """What every file of ours begins with."""
@@ -57,11 +60,15 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A memory as a file carries it: all fields of its hash, and when it expires (ms since the epoch)."""
+    """A memory as a file carries it: all fields of its hash, and when it expires (ms since the epoch).
+
+    `links` have the weights that they had at the time in the file's header.
+    """
 
     id: str
     fields: Fields
     expires_at_ms: int | None = None
+    links: tuple[LinkEnd, ...] = ()
 
 
 def encode_header(header: Header) -> bytes:
@@ -130,12 +137,14 @@ def encode_memory_line(memory: Exported, *, vector: bool = True) -> bytes:
             texts[field] = value.decode()
         except UnicodeDecodeError:
             other[field] = b64encode(value).decode()
-    if texts:
-        line[OTHER_TEXT] = texts
-    if other:
-        line[OTHER_BYTES] = other
-    if memory.expires_at_ms is not None:
-        line[EXPIRES_AT] = memory.expires_at_ms
+    links = {end.id: [end.weight, end.since_ms] for end in memory.links}
+    beside = {
+        OTHER_TEXT: texts or None,
+        OTHER_BYTES: other or None,
+        EXPIRES_AT: memory.expires_at_ms,
+        LINKS: links or None,
+    }
+    line.update({name: value for name, value in beside.items() if value is not None})
     if vector and held_vector is not None:
         line[record.VECTOR] = b64encode(held_vector).decode()
     return _line(line)
@@ -155,14 +164,14 @@ def decode_memory_line(line: bytes) -> Exported:
         raise InvalidInputError(f"a line is one JSON object, got {type(values).__name__}")
     fields: dict[str, bytes] = {}
     for key, value in values.items():
-        if key in (ID, EXPIRES_AT, OTHER_TEXT, OTHER_BYTES):
+        if key in (ID, EXPIRES_AT, LINKS, OTHER_TEXT, OTHER_BYTES):
             continue
         if key == record.VECTOR:
             fields[key] = _unpacked(key, value)
             continue
         readable = _BY_NAME.get(key)
         if readable is None:
-            known = ", ".join([ID, *_BY_NAME, EXPIRES_AT, OTHER_TEXT, OTHER_BYTES, record.VECTOR])
+            known = ", ".join([ID, *_BY_NAME, EXPIRES_AT, LINKS, OTHER_TEXT, OTHER_BYTES, record.VECTOR])
             raise InvalidInputError(f"{key!r:.60} is no field of an export; known are {known}")
         if value is not None:
             fields[readable.field] = readable.stored(key, value)
@@ -170,7 +179,12 @@ def decode_memory_line(line: bytes) -> Exported:
         _add(fields, field, _text_bytes(field, value))
     for field, value in _other(OTHER_BYTES, values):
         _add(fields, field, _unpacked(field, value))
-    return Exported(record.checked_id(values.get(ID)), _whole(fields), _expiry(values.get(EXPIRES_AT)))
+    return Exported(
+        record.checked_id(values.get(ID)),
+        _whole(fields),
+        _expiry(values.get(EXPIRES_AT)),
+        _links(values.get(LINKS, {})),
+    )
 
 
 def order_of(fields: Fields) -> int:
@@ -190,6 +204,18 @@ def _expiry(value: object) -> int | None:
     if type(value) is not int or not 0 <= value <= LATEST_MS:
         raise InvalidInputError(f"expires_at is {_shown(value)}, not milliseconds since the epoch up to {LATEST_MS}")
     return value
+
+
+def _links(links: object) -> tuple[LinkEnd, ...]:
+    if not isinstance(links, dict):
+        raise InvalidInputError(f"{LINKS} is {type(links).__name__}, not an object of ids with [weight, since]")
+    ends = []
+    for id, end in links.items():
+        weight, since_ms = end if isinstance(end, list) and len(end) == 2 else (0, None)
+        if type(weight) not in (int, float) or not 0 < weight <= _HEAVIEST or type(since_ms) is not int:
+            raise InvalidInputError(f"the link to {id!r:.60} is {end!r:.60}, not [weight above 0, since in ms]")
+        ends.append(LinkEnd(record.checked_id(id), float(weight), since_ms))
+    return tuple(ends)
 
 
 def _other(key: str, values: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -13,6 +13,7 @@ from typing import BinaryIO, Final, Literal, TypeAlias
 from betterdb_agent_memory.clock import system_clock
 from betterdb_agent_memory.engines.base import Outcome, RecordChange, Records, RecordWrite
 from betterdb_agent_memory.engines.filters import Fields
+from betterdb_agent_memory.engines.links import LinkChange, Strength, score_of
 from betterdb_agent_memory.errors import (
     AgentMemoryError,
     EngineUnavailableError,
@@ -104,7 +105,7 @@ async def _import(
     if resumed is not None and resumed.offset > done.offset:
         await asyncio.to_thread(reader.seek, resumed.offset, resumed.line)
         done = resumed
-    run = _Import(place, plan, done, replaces=on_existing == "replace")
+    run = _Import(place, plan, done, replaces=on_existing == "replace", at_ms=header.exported_at)
     while batch := await asyncio.to_thread(_read_batch, reader, header, place.stored_words):
         await run.take_in(batch)
         run.done = replace(run.done, line=reader.number, offset=reader.offset)
@@ -192,8 +193,9 @@ class _Written:
 
 
 class _Import:
-    def __init__(self, place: TransferPlace, plan: Planning, done: Done, *, replaces: bool) -> None:
+    def __init__(self, place: TransferPlace, plan: Planning, done: Done, *, replaces: bool, at_ms: int) -> None:
         self._place = place
+        self._at_ms = at_ms
         self._plan = plan
         self._replaces = replaces
         self._edges: set[str] = set()
@@ -221,6 +223,7 @@ class _Import:
         await self._into_sessions(
             [ready[line] for line in written.lines], [ready[line].id for line in made.vectors.keys() & written.lines]
         )
+        await self._link([ready[line] for line in written.lines])
         if made.given_up is not None:
             raise made.given_up
         done = self.done
@@ -257,6 +260,20 @@ class _Import:
         self._edges -= frozenset(unmixed)
         if unmixed:
             await self._place.mender.mend_or_note(unmixed, raises=bool(embedded))
+
+    async def _link(self, written: Sequence[form.Exported]) -> None:
+        """Link memories as they were. None where they had no links, else a round trip per 500 links.
+
+        A line knows the links of its memory, and so does that of the other end: whichever comes later finds both there.
+        """
+        changes = [
+            LinkChange(memory.id, end.id, Strength(score_of(end.weight, self._at_ms), end.since_ms))
+            for memory in written
+            for end in memory.links
+            if end.id != memory.id
+        ]
+        if changes:
+            await self._place.links.put(changes, now_ms=system_clock())
 
     async def _seams(self, turns: Sequence[str]) -> list[str]:
         """Turns on both sides of where imported ones stand next to others. One round trip, none without an embedder.

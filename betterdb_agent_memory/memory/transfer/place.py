@@ -8,6 +8,7 @@ from typing import Final
 
 from betterdb_agent_memory.embedders.function import ANONYMOUS
 from betterdb_agent_memory.engines.base import Records
+from betterdb_agent_memory.engines.links import Links
 from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.errors import ConfigurationError, IndexNotReadyError
 from betterdb_agent_memory.memory.generations.generation import Generation
@@ -43,6 +44,7 @@ class TransferPlace:
 
     name: str
     records: Records
+    links: Links
     values: Values
     models: Models
     searcher: Searcher

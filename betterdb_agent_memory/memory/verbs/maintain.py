@@ -195,6 +195,7 @@ class MaintainVerbs(StoreParts):
         return TransferPlace(
             name=self.name,
             records=self._records,
+            links=self._linker.ends,
             values=self._engine.values,
             models=self._models,
             searcher=self._searcher,

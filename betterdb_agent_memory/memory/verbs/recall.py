@@ -14,6 +14,7 @@ from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.drafts import checked_content
 from betterdb_agent_memory.memory.embedding import given_vector
 from betterdb_agent_memory.memory.kinds import MemoryKind
+from betterdb_agent_memory.memory.linking import strengthen_recalled
 from betterdb_agent_memory.memory.listing import list_matching
 from betterdb_agent_memory.memory.near.answers import Asked
 from betterdb_agent_memory.memory.parts import StoreParts
@@ -64,6 +65,7 @@ class RecallVerbs(StoreParts):
         rerank: bool | None = None,
         fresh: bool | None = None,
         scoring: ScoringChoice | None = None,
+        expand: bool = False,
     ) -> builtins.list[MemoryHit]:
         """Return the `k` memories that matter most for `query`, best first.
 
@@ -79,13 +81,17 @@ class RecallVerbs(StoreParts):
         `diversity` (0 to 1, 1 is the score alone) chooses hits that are unlike each other. `rerank=False` leaves the
         store's reranker out. `fresh=True` asks the engine also where the store has a near-cache (docs/near-cache.md).
         `scoring` is the model by which relevance is weighed against the rest: "composite", "activation", "chain",
-        "retrievability" or a `ScoringModel` (docs/dynamics.md).
+        "retrievability" or a `ScoringModel` (docs/dynamics.md). `expand` adds up to five memories that the question
+        did not find and that are linked to its first three hits, or about the same entities, below all hits
+        (docs/links.md): of the same scope and conditions; `hit.explain.link` says by which link. They are not
+        reinforced, and no near-cache has them.
 
         One round trip, in hybrid retrieval two while it is not known how frequent the words are, and one more each
-        for immediate reinforcement and for diversity; more if `exact` needs them, if a number lies at the very limit
-        of a condition that the index cannot tell from it, or if the index returned memories that are not asked
-        for: those of other scopes, or those that a condition excludes which it cannot tell (a negated tag or label).
-        From the near-cache none but for immediate reinforcement; what is put there takes one more.
+        for immediate reinforcement and for diversity, and two for `expand`, three where hits are about entities; more
+        if `exact` needs them, if a number lies at the very limit of a condition that the index cannot tell from it, or
+        if the index returned memories that are not asked for: those of other scopes, or those that a condition
+        excludes which it cannot tell (a negated tag or label). From the near-cache none but for immediate
+        reinforcement; what is put there takes one more.
 
         Raises:
             InvalidInputError: something is refused, before the embedder was called.
@@ -96,7 +102,7 @@ class RecallVerbs(StoreParts):
         checked_content("query", query, self._max_content_bytes)
         filter = exact_filter(scope, thread_id, agent_id, namespace, tags, subject, where, kind)
         request = RecallRequest.validated(
-            filter, k, threshold, weights, reinforce, now, retrieval, exact, diversity, rerank, scoring
+            filter, k, threshold, weights, reinforce, now, retrieval, exact, diversity, rerank, scoring, expand
         )
         may_be_near = not checked_fresh(fresh)
 
@@ -134,6 +140,7 @@ class RecallVerbs(StoreParts):
         rerank: bool | None = None,
         fresh: bool | None = None,
         scoring: ScoringChoice | None = None,
+        expand: bool = False,
     ) -> builtins.list[MemoryHit]:
         """`recall` for a vector that you have already: no embedder is needed. The same otherwise.
 
@@ -148,7 +155,7 @@ class RecallVerbs(StoreParts):
         text = "" if query is None else checked_content("query", query, self._max_content_bytes)
         filter = exact_filter(scope, thread_id, agent_id, namespace, tags, subject, where, kind)
         request = RecallRequest.validated(
-            filter, k, threshold, weights, reinforce, now, retrieval, exact, diversity, rerank, scoring
+            filter, k, threshold, weights, reinforce, now, retrieval, exact, diversity, rerank, scoring, expand
         )
         may_be_near = not checked_fresh(fresh)
 
@@ -251,18 +258,19 @@ class RecallVerbs(StoreParts):
         )
 
     def _asked(self, question: str | tuple[bytes, str], request: RecallRequest) -> Asked | None:
-        """What the hits depend on beside the memories; None for a question about another time than now, and while
-        models are being changed.
+        """What the hits depend on beside the memories; None for a question about another time than now or one that
+        follows links, which change without the memories, and while models are being changed.
         """
         layout = self._models.plain()
-        if layout is None or request.now_ms is not None:
+        if layout is None or request.now_ms is not None or request.expand:
             return None
         space = layout.recall
         settings = request.in_force(self._config_for(space), self._scoring, self._scoring_parameters, clock_ms=0)
         return Asked(question, request.filter, request.k, request.rerank, settings, (space.embedder, space.index))
 
     async def _reinforced(self, hits: Sequence[MemoryHit], now_ms: int) -> None:
-        await self._reinforcer.reinforce([hit.item.id for hit in hits], now_ms)
+        gains = strengthen_recalled(hits, now_ms) if self._links_recalled else {}
+        await self._reinforcer.reinforce([hit.item.id for hit in hits], now_ms, gains)
         self._watch.reinforcements(self._reinforcer.statistics())
 
     async def _recall(
@@ -278,6 +286,7 @@ class RecallVerbs(StoreParts):
             filter=request.filter,
         )
         hits = found.ranking.hits
+        linked = await self._expander.expand(space, vector, hits, request, settings) if request.expand else []
         self._watch.refilled(found.refills)
         self._watch.recalled(
             span, found.ranking, nearest_distance=found.nearest_distance, threshold=settings.rules.threshold
@@ -285,4 +294,4 @@ class RecallVerbs(StoreParts):
         if request.reinforce and hits:
             # A question about the future is asked today: a later access would outrank everything until then.
             await self._reinforced(hits, min(settings.now_ms, clock_ms))
-        return hits
+        return hits + linked

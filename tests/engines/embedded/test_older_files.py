@@ -188,7 +188,7 @@ async def test_words_that_format_4_left_behind_are_gone(path: Path) -> None:
     database = apsw.Connection(str(path))
     database.execute("INSERT INTO word_1 (rowid, text) VALUES (7, 'secret')")
     database.execute("UPDATE collection SET fields = ?", (fields,))
-    for table in ("log", "log_entry", "log_partition", "log_consumer"):
+    for table in ("log", "log_entry", "log_partition", "log_consumer", "link"):
         database.execute(f"DROP TABLE {table}")
     database.execute("PRAGMA user_version = 4")
     database.close()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from betterdb_agent_memory import MemoryStore
+from betterdb_agent_memory.engines.links import LinkEnd
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.transfer import form
 from betterdb_agent_memory.memory.transfer.exporting import PAGE
@@ -48,9 +49,8 @@ def test_the_lines() -> None:
     rows = table(DOCS, "line")
     readable = {row[0]: row[1] for row in rows if row[0] in form.READABLE_NAMES}
     stored = dict.fromkeys(readable.values(), b"1")
-    whole = form.Exported(
-        "i", {**stored, record.METADATA: b"{}", record.VECTOR: b"\0" * 4, "own": b"x", "raw": b"\xff"}, 1
-    )
+    stored_fields = {**stored, record.METADATA: b"{}", record.VECTOR: b"\0" * 4, "own": b"x", "raw": b"\xff"}
+    whole = form.Exported("i", stored_fields, 1, (LinkEnd("j", 1.0, 1),))
     assert [row[0] for row in rows] == list(json.loads(form.encode_memory_line(whole)))
     assert readable == {"thread_id": record.THREAD, "agent_id": record.AGENT} | {
         name: name for name in form.READABLE_NAMES if name not in ("thread_id", "agent_id")

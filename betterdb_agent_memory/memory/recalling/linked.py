@@ -1,0 +1,172 @@
+"""The memories that hits are linked to, read and held against what was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from betterdb_agent_memory.background import off_loop
+from betterdb_agent_memory.engines.base import Row
+from betterdb_agent_memory.engines.filters import Fields, Filter
+from betterdb_agent_memory.engines.links import LinkEnd
+from betterdb_agent_memory.memory.diversity import unit_rows
+from betterdb_agent_memory.memory.linking import Linker
+from betterdb_agent_memory.memory.recalling.expanding import (
+    FOLLOWED,
+    MOST_ACQUAINTED,
+    MOST_ADDED,
+    MOST_ENTITIES,
+    MOST_LOOKED_AT,
+    STARTS,
+    LinkedBy,
+    acquaintances,
+    scores_below,
+    spread,
+)
+from betterdb_agent_memory.memory.recalling.explaining import Component, MemoryHit, components_at
+from betterdb_agent_memory.memory.record import (
+    CREATED_AT,
+    ENTITIES,
+    ITEM_FIELDS,
+    VECTOR,
+    MemoryItem,
+    decode_memory,
+    is_memory,
+    scoring_candidates,
+)
+from betterdb_agent_memory.memory.requests import RecallRequest, RecallSettings
+from betterdb_agent_memory.memory.scoring.base import ScoringModel
+from betterdb_agent_memory.memory.scoring.composite import similarity_from_distance
+from betterdb_agent_memory.memory.spaces import VectorSpace
+from betterdb_agent_memory.memory.where import Entity
+
+
+class Expander:
+    """Adds to the hits of a recall what they are linked to, and what is about the same."""
+
+    def __init__(self, linker: Linker) -> None:
+        self._linker = linker
+
+    async def expand(
+        self,
+        space: VectorSpace,
+        vector: bytes,
+        hits: Sequence[MemoryHit],
+        request: RecallRequest,
+        settings: RecallSettings,
+    ) -> list[MemoryHit]:
+        """Up to `MOST_ADDED` memories that the first hits lead to, most active first; none of the hits.
+
+        Only such as `request.filter` accepts, and only along such. Two round trips, one where they lead nowhere; one
+        more where they are about entities. The links of a memory that is gone are removed, which takes another one.
+        """
+        starts = hits[:STARTS]
+        if not starts:
+            return []
+        around = await self._linker.around([hit.item.id for hit in starts], FOLLOWED)
+        about, fan = await _about_the_same(space, starts, request.filter)
+        found = {hit.item.id for hit in hits}
+        linked = [id for id in spread(_active(starts), around) if id not in found][:MOST_LOOKED_AT]
+        reached = list(dict.fromkeys((*linked, *(id for id in about if id not in found))))
+        if not reached:
+            return []
+        fields = tuple(dict.fromkeys((*ITEM_FIELDS, VECTOR, *request.filter.field_names)))
+        stored = await space.records.read_many(reached, fields)
+        rows = [Row(id, row) for id, row in zip(reached, stored, strict=True) if row is not None]
+        there = {row.id for row in rows}
+        await self._linker.forget([id for id in linked if id not in there])
+        return await off_loop(len(rows), _linked_hits, rows, vector, hits, around, fan, request, settings)
+
+
+async def _about_the_same(space: VectorSpace, starts: Sequence[MemoryHit], filter: Filter) -> tuple[list[str], int]:
+    """The newest memories about one of the entities that these are about, and how many there are. None or one round
+    trip.
+    """
+    entities = list(dict.fromkeys(entity for hit in starts for entity in hit.item.entities))[:MOST_ENTITIES]
+    if not entities or ENTITIES in space.index.unindexed:
+        return [], 0
+    page = await space.records.select(
+        Filter((*filter.clauses, Entity.any(*entities).clause)),
+        fields=tuple(dict.fromkeys((ENTITIES, CREATED_AT, *filter.field_names))),
+        limit=MOST_ACQUAINTED,
+        order_by=CREATED_AT,
+        descending=True,
+    )
+    return [row.id for row in page.rows], page.total
+
+
+def _active(starts: Sequence[MemoryHit]) -> list[tuple[str, float]]:
+    return [(hit.item.id, hit.relevance) for hit in starts]
+
+
+def _linked_hits(
+    rows: Sequence[Row],
+    vector: bytes,
+    hits: Sequence[MemoryHit],
+    around: Mapping[str, Sequence[LinkEnd]],
+    fan: int,
+    request: RecallRequest,
+    settings: RecallSettings,
+) -> list[MemoryHit]:
+    starts, found = hits[:STARTS], {hit.item.id for hit in hits}
+    accepted = {row.id: row.fields for row in request.filter.accepted(rows) if is_memory(row.fields)}
+    decoded = {id: decode_memory(id, fields)[0] for id, fields in accepted.items()}
+    items = {id: item for id, item in decoded.items() if item is not None}
+    acquainted = acquaintances(
+        {hit.item.id: hit.item.entities for hit in starts}, {id: item.entities for id, item in items.items()}, fan
+    )
+    allowed = {*found, *items}
+    linked = spread(_active(starts), around, hidden=_hidden(around, allowed), acquainted=acquainted)
+    chosen = [(items[id], by) for id, by in linked.items() if id not in found][:MOST_ADDED]
+    scores = scores_below(min(hit.score for hit in hits), [by.activation for _, by in chosen])
+    return [
+        _hit(item, by, accepted[item.id], vector, score, hits[-1], settings)
+        for (item, by), score in zip(chosen, scores, strict=True)
+    ]
+
+
+def _hidden(around: Mapping[str, Sequence[LinkEnd]], allowed: Collection[str]) -> frozenset[str]:
+    """What was reached and is not to be seen: of another scope, gone, or not asked for."""
+    return frozenset(end.id for ends in around.values() for end in ends if end.id not in allowed)
+
+
+def _hit(
+    item: MemoryItem,
+    by: LinkedBy,
+    fields: Fields,
+    vector: bytes,
+    score: float,
+    last: MemoryHit,
+    settings: RecallSettings,
+) -> MemoryHit:
+    distance = _distance(vector, fields.get(VECTOR, b""))
+    age_seconds = (settings.now_ms - max(item.created_at, item.last_accessed_at)) / 1000
+    explain = last.explain and replace(
+        last.explain,
+        distance=distance,
+        age_seconds=max(age_seconds, 0.0) if settings.rules.clamps_age else age_seconds,
+        importance=item.importance,
+        relevance=None,
+        rerank_score=None,
+        terms=_terms(settings.rules.model, fields, distance, settings.now_ms),
+        link=by,
+    )
+    return MemoryHit(item, distance, score, explain)
+
+
+def _terms(model: ScoringModel | None, fields: Fields, distance: float, now_ms: int) -> tuple[Component, ...]:
+    """What the model makes of one memory that was not among its candidates; none of the composite's."""
+    if model is None:
+        return ()
+    candidates = scoring_candidates([fields], np.array([similarity_from_distance(distance)]), model.needs)
+    return components_at(model.score(candidates, now_ms).terms, 0)
+
+
+def _distance(vector: bytes, stored: bytes) -> float:
+    """The cosine distance; 1 to a memory without a vector of this length."""
+    if len(stored) != len(vector):
+        return 1.0
+    one, other = unit_rows([vector, stored])
+    return float(1.0 - one @ other)

@@ -57,6 +57,19 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.discovery import MEMORY_CACHE_TYPE as MEMORY_CACHE_TYPE
     from betterdb_agent_memory.discovery import MEMORY_CAPABILITIES as MEMORY_CAPABILITIES
     from betterdb_agent_memory.discovery import MemoryDiscovery as MemoryDiscovery
+    from betterdb_agent_memory.dynamics.dynamics import Dynamics as Dynamics
+    from betterdb_agent_memory.dynamics.learning import Lesson as Lesson
+    from betterdb_agent_memory.dynamics.maintenance import MaintenanceResult as MaintenanceResult
+    from betterdb_agent_memory.dynamics.maintenance import Replay as Replay
+    from betterdb_agent_memory.dynamics.parameters import DynamicsParameters as DynamicsParameters
+    from betterdb_agent_memory.dynamics.presets import PRESETS as PRESETS
+    from betterdb_agent_memory.dynamics.presets import preset as preset
+    from betterdb_agent_memory.dynamics.reporting import DynamicsHealth as DynamicsHealth
+    from betterdb_agent_memory.dynamics.reporting import DynamicsStats as DynamicsStats
+    from betterdb_agent_memory.dynamics.reporting import GroupStats as GroupStats
+    from betterdb_agent_memory.dynamics.reporting import MetricHealth as MetricHealth
+    from betterdb_agent_memory.dynamics.standing import Standing as Standing
+    from betterdb_agent_memory.dynamics.teaching import OutcomeResult as OutcomeResult
     from betterdb_agent_memory.embedders.base import Embedder as Embedder
     from betterdb_agent_memory.embedders.base import EmbedFn as EmbedFn
     from betterdb_agent_memory.embedders.cached import CachedEmbedder as CachedEmbedder
@@ -153,6 +166,7 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.memory.scoring.base import Term as Term
     from betterdb_agent_memory.memory.scoring.chain import Chain as Chain
     from betterdb_agent_memory.memory.scoring.chain import ChainParameters as ChainParameters
+    from betterdb_agent_memory.memory.scoring.choice import ScoringParameters as ScoringParameters
     from betterdb_agent_memory.memory.scoring.composite import Composite as Composite
     from betterdb_agent_memory.memory.scoring.composite import composite_score as composite_score
     from betterdb_agent_memory.memory.scoring.composite import recency_decay as recency_decay
@@ -243,6 +257,14 @@ _PLACES: Final = {
     "caches.shapes": "cached_anthropic cached_openai_chat cached_openai_responses is_cached",
     "caches.tool": "ToolCache",
     "discovery": "MEMORY_CACHE_TYPE MEMORY_CAPABILITIES MemoryDiscovery",
+    "dynamics.dynamics": "Dynamics",
+    "dynamics.learning": "Lesson",
+    "dynamics.maintenance": "MaintenanceResult Replay",
+    "dynamics.parameters": "DynamicsParameters",
+    "dynamics.presets": "PRESETS preset",
+    "dynamics.reporting": "DynamicsHealth DynamicsStats GroupStats MetricHealth",
+    "dynamics.standing": "Standing",
+    "dynamics.teaching": "OutcomeResult",
     "embedders.base": "EmbedFn Embedder",
     "embedders.cached": "CachedEmbedder",
     "embedders.coalescing": "CoalescingEmbedder",
@@ -284,6 +306,7 @@ _PLACES: Final = {
     "memory.scoring.activation": "Activation ActivationParameters",
     "memory.scoring.base": "Candidates Scored ScoringModel Term",
     "memory.scoring.chain": "Chain ChainParameters",
+    "memory.scoring.choice": "ScoringParameters",
     "memory.scoring.composite": "Composite composite_score recency_decay similarity_from_distance",
     "memory.scoring.retrievability": "Retrievability",
     "memory.store": "MemoryStore",

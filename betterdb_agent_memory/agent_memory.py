@@ -15,6 +15,9 @@ from betterdb_agent_memory.agent_cache import Caches
 from betterdb_agent_memory.agent_config import AgentConfig
 from betterdb_agent_memory.caches.tiers import CacheTiers
 from betterdb_agent_memory.clock import Clock, system_clock
+from betterdb_agent_memory.dynamics.dynamics import Dynamics
+from betterdb_agent_memory.dynamics.parameters import DEFAULT_PARAMETERS, DynamicsParameters
+from betterdb_agent_memory.dynamics.presets import Preset, parameters_of
 from betterdb_agent_memory.embedders.base import Embedder, EmbedFn
 from betterdb_agent_memory.embedders.cached import CachedEmbedder, cached, has_identity, is_worth_caching
 from betterdb_agent_memory.embedders.coalescing import CoalescingEmbedder, coalesced
@@ -51,7 +54,8 @@ class AgentMemory(Caches):
     """One object that gives a worker its long-term memory and its caches, over one connection.
 
     `agent.memory` is what is remembered; `agent.llm`, `agent.tool`, `agent.session` and `agent.embeddings` are
-    exact and expire; `agent.config` is what operators change while it runs. `agent.tenant("acme")` has the same for one
+    exact and expire; `agent.dynamics` is how memories strengthen, fade and learn; `agent.config` is what operators
+    change while it runs. `agent.tenant("acme")` has the same for one
     tenant, and `agent.tenants` what is done about tenants. Three ways in:
     `AgentMemory.open(url)` makes everything, `AgentMemory.from_env()` as the environment says, and
     `AgentMemory(AgentMemoryOptions(...))` takes your own client, as published. Use it with `async with`, or
@@ -59,6 +63,7 @@ class AgentMemory(Caches):
     """
 
     memory: MemoryStore
+    dynamics: Dynamics
     config: AgentConfig
     tenants: Tenants
 
@@ -106,6 +111,7 @@ class AgentMemory(Caches):
         memory: MemoryOptions | None = None,
         caches: CacheOptions | None = None,
         tenants: TenantsOptions | None = None,
+        dynamics: Preset | DynamicsParameters | None = None,
         clock: Clock = system_clock,
     ) -> AgentMemory:
         """Open a server or a file; no I/O happens before the first call.
@@ -115,7 +121,9 @@ class AgentMemory(Caches):
         (`valkey+sentinel://host:port/name`); a file path, or `:memory:`. None reads the environment
         variable BETTERDB_URL, else takes a file in the user's data directory. `embedder` defaults to
         the offline one (extra `local`); `next_embedder` is the model that the store is to be moved to
-        (`agent.memory.migration`). `tenants` says how `agent.tenant(...)` keeps those it is asked for.
+        (`agent.memory.migration`). `tenants` says how `agent.tenant(...)` keeps those it is asked for. `dynamics` is
+        the name of a preset ("chatbot", "task_agent" ...) or `DynamicsParameters`: what `agent.dynamics` goes by, and
+        recalls whose scoring is chosen by name.
 
         Differs from a bare `MemoryStore`: recency and importance only break ties, recalled memories are
         written back later and merged, live configuration is re-read every 30 s, questions that were embedded
@@ -127,6 +135,7 @@ class AgentMemory(Caches):
         options = _checked("memory", memory, MemoryOptions) or MemoryOptions()
         caches = _checked("caches", caches, CacheOptions) or CacheOptions()
         tenants = _checked("tenants", tenants, TenantsOptions)
+        parameters = parameters_of(dynamics)
         place = url if url is not None else os.environ.get(URL_VARIABLE) or default_file()
         engine = open_engine(place, search_timeout_ms=options.search_timeout_ms, minimum_ef=options.minimum_ef)
         on_server = isinstance(place, str) and is_server_url(place)
@@ -169,6 +178,7 @@ class AgentMemory(Caches):
             clock=clock,
             cache_options=caches,
             tenants=tenants,
+            dynamics=parameters,
         )
         return agent
 
@@ -180,6 +190,7 @@ class AgentMemory(Caches):
         memory: MemoryOptions | None = None,
         caches: CacheOptions | None = None,
         tenants: TenantsOptions | None = None,
+        dynamics: Preset | DynamicsParameters | None = None,
         clock: Clock = system_clock,
     ) -> AgentMemory:
         """Open what the environment names: BETTERDB_URL, BETTERDB_NAME, BETTERDB_EMBEDDER, BETTERDB_THRESHOLD,
@@ -202,6 +213,7 @@ class AgentMemory(Caches):
             memory=options,
             caches=caches,
             tenants=tenants,
+            dynamics=dynamics,
             clock=clock,
         )
         if embedder is not None:
@@ -218,8 +230,10 @@ class AgentMemory(Caches):
         cache_options: CacheOptions,
         tenants: TenantsOptions | None,
         next_embedder: Embedder | EmbedFn | None = None,
+        dynamics: DynamicsParameters = DEFAULT_PARAMETERS,
         **store: Any,
     ) -> None:
+        store["scoring_parameters"] = dynamics.scoring
         self._engine = engine
         self._hold(tiers)
         self._own_embedders: list[Embedder] = []
@@ -230,6 +244,7 @@ class AgentMemory(Caches):
             ),
         }
         self.memory = MemoryStore(client=engine, on_use=tiers.start, **embedders, **store)
+        self.dynamics = Dynamics(self.memory, dynamics)
         self.config = AgentConfig(engine.values, self.memory.live_config, tiers.policies)
         self.tenants = Tenants(
             engine,
@@ -237,6 +252,7 @@ class AgentMemory(Caches):
             options=tenants or TenantsOptions(),
             store={**store, **embedders},
             caches=cache_options,
+            dynamics=dynamics,
         )
 
     def tenant(self, tenant: str) -> Tenant:

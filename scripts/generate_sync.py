@@ -31,6 +31,7 @@ CLASSES = {
     "EmbeddingMigration": f"{PACKAGE}.memory.generations.migration",
     "AgentCache": f"{PACKAGE}.agent_cache",
     "AgentConfig": f"{PACKAGE}.agent_config",
+    "Dynamics": f"{PACKAGE}.dynamics.dynamics",
     "Tenant": f"{PACKAGE}.tenants.tenant",
     "Tenants": f"{PACKAGE}.tenants.tenants",
     "LlmCache": f"{PACKAGE}.caches.llm",
@@ -43,7 +44,7 @@ CLASSES = {
 INTERNAL = {
     "EmbeddingCache": {"failed", "forget_local", "keep", "look_up"},
     "LlmCache": {"close"},
-    "MemoryStore": {"live_config"},
+    "MemoryStore": {"live_config", "workplace"},
     "Tenant": {"close", "write_pending"},
     "Tenants": {"close"},
 }
@@ -61,8 +62,21 @@ WITHOUT_TWIN = {
 }
 """What the asynchronous core itself waits for, and what means nothing: handed over as it is."""
 
-FUNCTIONS = {"embed_fn", "next_embed_fn", "embedder", "next_embedder", "summarize", "extract_facts", "call", "reranker"}
+FUNCTIONS = {
+    "embed_fn",
+    "next_embed_fn",
+    "embedder",
+    "next_embedder",
+    "summarize",
+    "extract_facts",
+    "call",
+    "reranker",
+    "detector",
+}
 """Parameters that take an asynchronous function: a plain one is taken too, and run in a thread."""
+
+AROUND = {"store"}
+"""Parameters that take an object that has a twin."""
 
 OPTION_CLASSES = {"AgentMemoryOptions": f"{PACKAGE}.options"}
 """Options that hold asynchronous functions: the twin's take plain ones, as type checkers shall know."""
@@ -344,6 +358,8 @@ HIDDEN = {"deferred", "engine", "keeper", "models", "memories", "tiers", "values
 
 def converted(parameter: str) -> str:
     """What is passed on for a parameter."""
+    if parameter in AROUND:
+        return f"{parameter}._inner"
     return f"as_async({parameter})" if parameter in FUNCTIONS else parameter
 
 

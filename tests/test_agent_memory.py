@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import valkey.asyncio
@@ -21,6 +22,7 @@ from betterdb_agent_memory import (
     CacheOptions,
     ConfigurationError,
     DiscoveryOptions,
+    DynamicsParameters,
     EmbeddingCacheOptions,
     FunctionEmbedder,
     MemoryDiscovery,
@@ -29,6 +31,7 @@ from betterdb_agent_memory import (
     RecallWeights,
     TelemetryOptions,
     TierDefaults,
+    preset,
 )
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from tests.embedding import AHEAD, embed
@@ -537,3 +540,28 @@ def test_every_tier_serves_several_event_loops(tmp_path: Path) -> None:
     assert [asyncio.run(work()) for _ in range(3)] == [1, 2, 3]
     assert model.questions == ["a question"]
     asyncio.run(agent.close())
+
+
+async def test_a_preset_of_dynamics_counts_for_the_agent_its_recalls_and_its_tenants(tmp_path: Path) -> None:
+    now = [1_790_000_000_000]
+    strengths: list[float] = []
+    bundles: tuple[DynamicsParameters | Literal["task_agent"] | None, ...] = (None, "task_agent", preset("task_agent"))
+    for dynamics in bundles:
+        place = tmp_path / f"{len(strengths)}.db"
+        agent = AgentMemory.open(place, embedder=embed, dynamics=dynamics, clock=lambda: now[0])
+        found = []
+        for owner in (agent, agent.tenant("acme")):
+            id = await owner.memory.remember("tea", importance=0.5)
+            now[0] += 30 * 86_400_000
+            [hit] = await owner.memory.recall("tea", scoring="chain", threshold=2, reinforce=False)
+            [standing] = await owner.dynamics.standing([id])
+            assert hit.explain is not None
+            terms = {term.name: term.value for term in hit.explain.terms}
+            assert terms["strength"] == pytest.approx(1 - math.exp(-standing.strength))
+            found.append(standing.strength)
+        assert found[0] == pytest.approx(found[1])
+        strengths.append(found[0])
+        await agent.close()
+    assert strengths[1] == strengths[2] < strengths[0] - 0.05
+    with pytest.raises(ConfigurationError, match="there is no preset 'best'"):
+        AgentMemory.open(":memory:", embedder=embed, dynamics="best")  # type: ignore[arg-type]

@@ -365,3 +365,18 @@ def test_changes_are_followed_without_await(agent: AgentMemory) -> None:
     assert status is not None
     assert [(group.name, group.consumers) for group in status.groups] == [("g", 0)]
     assert agent.memory.wait_for(next(agent.memory.changes(since="oldest")).memory_id).content == "coffee"
+
+
+def test_dynamics_without_await(agent: AgentMemory) -> None:
+    agent.memory.remember("tea", id="m")
+    [hit] = agent.dynamics.recall("tea")
+    assert agent.dynamics.standing([hit])[0].id == "m"
+    learnt = agent.dynamics.reward("that was exactly it")
+    assert learnt is not None
+    assert [lesson.id for lesson in learnt.lessons] == ["m"]
+    own = sync.Dynamics(agent.memory, "chatbot", detector=lambda said: -1.0)
+    blamed = own.reward("hm", ["m"])
+    assert blamed is not None
+    assert blamed.value == -1.0
+    assert own.maintain().looked_at == 1
+    assert agent.tenant("acme").dynamics.stats().all.memories == 0

@@ -9,6 +9,7 @@ from pydantic import Field
 from betterdb_agent_memory.errors import ConfigurationError
 from betterdb_agent_memory.memory.scoring.activation import ActivationParameters
 from betterdb_agent_memory.memory.scoring.chain import ChainParameters
+from betterdb_agent_memory.memory.scoring.choice import ScoringParameters
 from betterdb_agent_memory.memory.scoring.retrievability import StabilityParameters
 from betterdb_agent_memory.options.checks import number, options, whole_number
 
@@ -119,6 +120,11 @@ class DynamicsParameters:
     links: LinkParameters = LinkParameters()
     anomalies: AnomalyParameters = AnomalyParameters()
     downscaling: DownscalingParameters = DownscalingParameters()
+
+    @property
+    def scoring(self) -> ScoringParameters:
+        """Those that a recall ranks by, for a store: `MemoryStore(scoring_parameters=...)`."""
+        return ScoringParameters(self.activation, self.chain, self.stability)
 
 
 DEFAULT_PARAMETERS: Final = DynamicsParameters()

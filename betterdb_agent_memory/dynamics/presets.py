@@ -76,3 +76,20 @@ def preset(name: str) -> DynamicsParameters:
         if name == known:
             return PRESETS[known]
     raise ConfigurationError(f"there is no preset {name!r:.80} of dynamics; there are {', '.join(PRESETS)}")
+
+
+def parameters_of(dynamics: object) -> DynamicsParameters:
+    """Those of a preset by its name, or the ones given; None is the default.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    if dynamics is None:
+        return DEFAULT_PARAMETERS
+    if isinstance(dynamics, DynamicsParameters):
+        return dynamics
+    if isinstance(dynamics, str):
+        return preset(dynamics)
+    raise ConfigurationError(
+        f"dynamics must be the name of a preset ({', '.join(PRESETS)}) or DynamicsParameters(...), got {dynamics!r:.80}"
+    )

@@ -65,7 +65,8 @@ class MemoryDynamics:
 
     `stability` is the time constant of forgetting in days. `working` and `core` are the two traces of strength as they
     were at `strength_at`. `reliability` is 0 to 1. `recent` are the times of the last four recalls, ascending, kept
-    where the store was asked to. `uses` and `successes` count the outcomes told of it, and those that were good.
+    where the store was asked to. `uses` and `successes` count the outcomes told of it, and those that were good, one
+    that belongs to it in part as a part.
     `supersedes` are the ids of the memories that this one replaced, `superseded_by` is that of the one that replaced
     it, and `contradicted_by` are those that say otherwise. What it says held from `valid_from` until before
     `valid_until`. `unpinned_importance` is what a pinned memory's importance will be once it is unpinned.
@@ -78,8 +79,8 @@ class MemoryDynamics:
     strength_at: int | None = None
     reliability: float | None = None
     recent: tuple[int, ...] = ()
-    uses: int = 0
-    successes: int = 0
+    uses: float = 0.0
+    successes: float = 0.0
     supersedes: tuple[str, ...] = ()
     valid_from: int | None = None
     valid_until: int | None = None
@@ -167,8 +168,8 @@ _CODECS: Final[tuple[tuple[str, str, Callable[[bytes], Any], Callable[[Any], str
     (STRENGTH_AT, "strength_at", decode_whole, str),
     (RELIABILITY, "reliability", leading_number, number_text),
     (RECENT, "recent", decode_times, encode_times),
-    (USES, "uses", decode_whole, str),
-    (SUCCESSES, "successes", decode_whole, str),
+    (USES, "uses", leading_number, number_text),
+    (SUCCESSES, "successes", leading_number, number_text),
     (SUPERSEDES, "supersedes", decode_names, joined_names),
     (VALID_FROM, "valid_from", decode_whole, str),
     (VALID_UNTIL, "valid_until", decode_whole, str),

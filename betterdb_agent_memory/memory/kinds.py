@@ -75,6 +75,25 @@ KINDS: Final[Mapping[MemoryKind, KindProfile]] = MappingProxyType(
 """Every kind and its profile."""
 
 
+DEFAULT_RELIABILITY: Final = 0.8
+"""How often a memory of no kind turns out right."""
+
+
+def reliability_of_kind(kind: str | None) -> float:
+    """How often a memory of this kind, or of none, or of one that is not known, turns out right."""
+    profile = _PROFILES.get(kind or "")
+    return DEFAULT_RELIABILITY if profile is None else profile.reliability
+
+
+def stability_of_kind(kind: str | None) -> float | None:
+    """The time constant of forgetting of this kind, in days; None for none and for one that is not known."""
+    profile = _PROFILES.get(kind or "")
+    return None if profile is None else profile.stability_days
+
+
+_PROFILES: Final = {str(name): profile for name, profile in KINDS.items()}
+
+
 def checked_kind(kind: object) -> MemoryKind:
     """A known kind.
 

@@ -47,7 +47,13 @@ from betterdb_agent_memory.memory.record import MemoryItem
 from betterdb_agent_memory.memory.reinforcement import reinforcer_for
 from betterdb_agent_memory.memory.remembering import Remembering
 from betterdb_agent_memory.memory.scope_counts import ScopeCounts
-from betterdb_agent_memory.memory.scoring.choice import COMPOSITE, ScoringChoice, configured_scoring
+from betterdb_agent_memory.memory.scoring.choice import (
+    COMPOSITE,
+    DEFAULT_SCORING_PARAMETERS,
+    ScoringChoice,
+    ScoringParameters,
+    configured_scoring,
+)
 from betterdb_agent_memory.memory.searching import Searcher
 from betterdb_agent_memory.memory.sessions import Sessions
 from betterdb_agent_memory.memory.settings import (
@@ -126,6 +132,7 @@ class StoreParts:
         recent_accesses: bool = False,
         retrieval: Retrieval = "vector",
         scoring: ScoringChoice = COMPOSITE,
+        scoring_parameters: ScoringParameters | None = None,
         hybrid: HybridOptions | None = None,
         language: str = DEFAULT_LANGUAGE,
         exact: bool = False,
@@ -288,6 +295,9 @@ class StoreParts:
         )
         self._states_threshold = default_threshold is not None
         self._scoring = configured_scoring(scoring)
+        self._scoring_parameters = (
+            checked_type("scoring_parameters", scoring_parameters, ScoringParameters) or DEFAULT_SCORING_PARAMETERS
+        )
         interval_seconds = refresh_interval_seconds(config_refresh)
         self._refreshes_config = interval_seconds is not None
         self._live_config = LiveConfig(

@@ -39,7 +39,7 @@ from betterdb_agent_memory.memory.dynamics_fields import (
     decode_times,
     encode_dynamics,
 )
-from betterdb_agent_memory.memory.kinds import KINDS
+from betterdb_agent_memory.memory.kinds import DEFAULT_RELIABILITY, KINDS
 from betterdb_agent_memory.memory.scoring.base import Candidates, Need
 from betterdb_agent_memory.memory.spelling import joined_names, number_text, split_names
 from betterdb_agent_memory.memory.times import MAX_TIME_MS
@@ -486,7 +486,7 @@ def _trust(records: Sequence[Fields]) -> NDArray[np.float64] | None:
     if not any(RELIABILITY in fields for fields in records):
         return None
     found = (leading_number(fields.get(RELIABILITY)) for fields in records)
-    kinds = (_KIND_RELIABILITY.get(fields.get(KIND, b""), 1.0) for fields in records)
+    kinds = (_KIND_RELIABILITY.get(fields.get(KIND, b""), DEFAULT_RELIABILITY) for fields in records)
     return np.array([math.nan if own is None else min(own / kind, 1.0) for own, kind in zip(found, kinds, strict=True)])
 
 

@@ -18,7 +18,7 @@ from betterdb_agent_memory.memory.kinds import MemoryKind
 from betterdb_agent_memory.memory.recalling.question import Reach
 from betterdb_agent_memory.memory.recalling.ranking import RankingRules
 from betterdb_agent_memory.memory.scope import MemoryScope, checked_scope, checked_tags, optional_text, scope_filter
-from betterdb_agent_memory.memory.scoring.choice import ScoringChoice, checked_scoring, model_for
+from betterdb_agent_memory.memory.scoring.choice import ScoringChoice, ScoringParameters, checked_scoring, model_for
 from betterdb_agent_memory.memory.times import MAX_TIME_MS, checked_time_ms
 from betterdb_agent_memory.memory.where import Where, of_kind
 from betterdb_agent_memory.options import MAX_THRESHOLD, RETRIEVALS, HybridOptions, RecallWeights, Retrieval, is_number
@@ -150,9 +150,11 @@ class RecallRequest:
             with_superseded=include_superseded or as_of is not None,
         )
 
-    def in_force(self, config: MemoryConfigSnapshot, own_scoring: ScoringChoice, *, clock_ms: int) -> RecallSettings:
+    def in_force(
+        self, config: MemoryConfigSnapshot, own_scoring: ScoringChoice, parameters: ScoringParameters, *, clock_ms: int
+    ) -> RecallSettings:
         """What an argument of the call says, else the live configuration, which may leave scoring to the store's own;
-        `clock_ms` is the time of the clock.
+        a model that is named has the store's `parameters`. `clock_ms` is the time of the clock.
         """
         threshold = config.threshold if self.threshold is None else self.threshold
         retrieval = self.retrieval or config.retrieval
@@ -167,7 +169,7 @@ class RecallRequest:
                 weights=self.weights or config.weights,
                 half_life_seconds=config.half_life_seconds,
                 clamps_age=self.now_ms is not None,
-                model=model_for(self.scoring or config.scoring or own_scoring, self.weights),
+                model=model_for(self.scoring or config.scoring or own_scoring, self.weights, parameters),
             ),
             reach=Reach(
                 nearest=nearest,

@@ -11,7 +11,6 @@ from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.memory.parts import EVICTIONS
 from betterdb_agent_memory.memory.results import MemoryStats
 from betterdb_agent_memory.memory.verbs.changes import ChangeVerbs
-from betterdb_agent_memory.memory.verbs.consolidate import ConsolidateVerbs
 from betterdb_agent_memory.memory.verbs.correct import CorrectVerbs
 from betterdb_agent_memory.memory.verbs.forget import ForgetVerbs
 from betterdb_agent_memory.memory.verbs.link import LinkVerbs
@@ -19,6 +18,7 @@ from betterdb_agent_memory.memory.verbs.maintain import MaintainVerbs
 from betterdb_agent_memory.memory.verbs.pin import PinVerbs
 from betterdb_agent_memory.memory.verbs.prompt import PromptVerbs
 from betterdb_agent_memory.memory.verbs.remember import RememberVerbs
+from betterdb_agent_memory.memory.verbs.workplace import WorkplaceVerbs
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class MemoryStore(
     PromptVerbs,
     ForgetVerbs,
     LinkVerbs,
-    ConsolidateVerbs,
+    WorkplaceVerbs,
     MaintainVerbs,
     ChangeVerbs,
 ):
@@ -44,7 +44,9 @@ class MemoryStore(
     604,800 s; `max_items_per_scope` to no limit, with `limit_by_tags` one for each set of tags in a scope
     (docs/capacity.md). `reinforcement` says when recalled memories are touched: "immediate" (before recall returns) or
     "deferred"; with `recent_accesses` they keep the times of their last four recalls. `consolidation` sets label and
-    importance of facts. How recall finds and orders memories (docs/recall.md): `retrieval`, "vector" or "hybrid", which
+    importance of facts. `scoring` is the model by which recalls are ranked, `scoring_parameters` what those models are
+    made of that are chosen by name (docs/dynamics.md).
+    How recall finds and orders memories (docs/recall.md): `retrieval`, "vector" or "hybrid", which
     looks at words, dates and persons as well; its weights `hybrid`, the `language` of the memories, `exact` with its
     `exact_budget`, `diversity`, `reranker` with its `rerank_depth`. `next_embed_fn` is the model that the store is to
     be moved to: see `migration`.

@@ -20,6 +20,7 @@ from betterdb_agent_memory import (
     MATCH_ALL_MEMORY_QUERY,
     MEMORY_CACHE_TYPE,
     MEMORY_CAPABILITIES,
+    PRESETS,
     AccessCount,
     Activation,
     ActivationParameters,
@@ -71,6 +72,9 @@ from betterdb_agent_memory import (
     DeletedTenant,
     DeleteOp,
     DiscoveryOptions,
+    DynamicsHealth,
+    DynamicsParameters,
+    DynamicsStats,
     Embedder,
     EmbedderOverloadedError,
     EmbedderUnavailableError,
@@ -88,6 +92,7 @@ from betterdb_agent_memory import (
     FactOp,
     FunctionEmbedder,
     FunctionReranker,
+    GroupStats,
     HybridOptions,
     Id,
     Importance,
@@ -102,6 +107,7 @@ from betterdb_agent_memory import (
     LastAccessedAt,
     LeaseHeldError,
     LeaseLostError,
+    Lesson,
     LineError,
     Link,
     LinkedBy,
@@ -110,6 +116,7 @@ from betterdb_agent_memory import (
     LlmCacheParams,
     LlmCacheResult,
     LlmStoreOptions,
+    MaintenanceResult,
     MemoryConfigRefreshConfig,
     MemoryConfigSnapshot,
     MemoryContext,
@@ -133,6 +140,7 @@ from betterdb_agent_memory import (
     MemoryTelemetry,
     MemoryTelemetryOptions,
     MemoryVersion,
+    MetricHealth,
     MigrationStatus,
     ModelCost,
     NearCacheOptions,
@@ -142,6 +150,7 @@ from betterdb_agent_memory import (
     NormalizerConfig,
     OccurredAt,
     OnDuplicate,
+    OutcomeResult,
     OutcomeUnknownError,
     PartialBatchError,
     Patience,
@@ -153,12 +162,14 @@ from betterdb_agent_memory import (
     ReindexResult,
     Relevance,
     RememberResult,
+    Replay,
     Reranker,
     RerankFn,
     RerankingError,
     Retrievability,
     Scored,
     ScoringModel,
+    ScoringParameters,
     SearchModuleMissingError,
     SearchTimeoutError,
     Session,
@@ -166,6 +177,7 @@ from betterdb_agent_memory import (
     SettingInForce,
     Source,
     Speaker,
+    Standing,
     Subject,
     SummarizeFn,
     SupersededError,
@@ -202,6 +214,7 @@ from betterdb_agent_memory import (
     hash_url,
     is_cached,
     passthrough,
+    preset,
     recency_decay,
     reconcile,
     reranker_from_name,
@@ -219,6 +232,10 @@ from betterdb_agent_memory.caches.session import SessionCache as AsyncSessionCac
 from betterdb_agent_memory.caches.single_flight import LEASE_SECONDS, WAIT_SECONDS
 from betterdb_agent_memory.caches.tool import ToolCache as AsyncToolCache
 from betterdb_agent_memory.clock import Clock, system_clock
+from betterdb_agent_memory.dynamics.arguments import MAINTENANCE_LEASE_SECONDS
+from betterdb_agent_memory.dynamics.dynamics import Dynamics as AsyncDynamics
+from betterdb_agent_memory.dynamics.feedback import FeedbackDetector
+from betterdb_agent_memory.dynamics.presets import Preset
 from betterdb_agent_memory.embedders.base import VectorLike
 from betterdb_agent_memory.embedders.cached import TextKind
 from betterdb_agent_memory.engines.base import Engine
@@ -266,6 +283,7 @@ __all__ = [
     "MATCH_ALL_MEMORY_QUERY",
     "MEMORY_CACHE_TYPE",
     "MEMORY_CAPABILITIES",
+    "PRESETS",
     "AccessCount",
     "Activation",
     "ActivationParameters",
@@ -321,6 +339,10 @@ __all__ = [
     "DeleteOp",
     "DeletedTenant",
     "DiscoveryOptions",
+    "Dynamics",
+    "DynamicsHealth",
+    "DynamicsParameters",
+    "DynamicsStats",
     "EmbedFn",
     "Embedder",
     "EmbedderOverloadedError",
@@ -340,6 +362,7 @@ __all__ = [
     "FactOp",
     "FunctionEmbedder",
     "FunctionReranker",
+    "GroupStats",
     "HybridOptions",
     "Id",
     "ImportResult",
@@ -354,6 +377,7 @@ __all__ = [
     "LastAccessedAt",
     "LeaseHeldError",
     "LeaseLostError",
+    "Lesson",
     "LineError",
     "Link",
     "LinkedBy",
@@ -363,6 +387,7 @@ __all__ = [
     "LlmCacheParams",
     "LlmCacheResult",
     "LlmStoreOptions",
+    "MaintenanceResult",
     "MemoryConfigRefreshConfig",
     "MemoryConfigSnapshot",
     "MemoryContext",
@@ -387,6 +412,7 @@ __all__ = [
     "MemoryTelemetry",
     "MemoryTelemetryOptions",
     "MemoryVersion",
+    "MetricHealth",
     "MigrationStatus",
     "ModelCost",
     "NearCacheOptions",
@@ -396,6 +422,7 @@ __all__ = [
     "NormalizerConfig",
     "OccurredAt",
     "OnDuplicate",
+    "OutcomeResult",
     "OutcomeUnknownError",
     "PartialBatchError",
     "Patience",
@@ -407,12 +434,14 @@ __all__ = [
     "ReindexResult",
     "Relevance",
     "RememberResult",
+    "Replay",
     "RerankFn",
     "Reranker",
     "RerankingError",
     "Retrievability",
     "Scored",
     "ScoringModel",
+    "ScoringParameters",
     "SearchModuleMissingError",
     "SearchTimeoutError",
     "Session",
@@ -421,6 +450,7 @@ __all__ = [
     "SettingInForce",
     "Source",
     "Speaker",
+    "Standing",
     "Subject",
     "SummarizeFn",
     "SupersededError",
@@ -460,6 +490,7 @@ __all__ = [
     "hash_url",
     "is_cached",
     "passthrough",
+    "preset",
     "recency_decay",
     "reconcile",
     "reranker_from_name",
@@ -472,7 +503,8 @@ class AgentMemory(Bridged):
     """One object that gives a worker its long-term memory and its caches, over one connection.
 
     `agent.memory` is what is remembered; `agent.llm`, `agent.tool`, `agent.session` and `agent.embeddings` are
-    exact and expire; `agent.config` is what operators change while it runs. `agent.tenant("acme")` has the same for one
+    exact and expire; `agent.dynamics` is how memories strengthen, fade and learn; `agent.config` is what operators
+    change while it runs. `agent.tenant("acme")` has the same for one
     tenant, and `agent.tenants` what is done about tenants. Three ways in:
     `AgentMemory.open(url)` makes everything, `AgentMemory.from_env()` as the environment says, and
     `AgentMemory(AgentMemoryOptions(...))` takes your own client, as published. Use it with `with`, or
@@ -505,6 +537,11 @@ class AgentMemory(Bridged):
     def memory(self) -> MemoryStore:
         """The `memory` of the asynchronous object."""
         return MemoryStore._around(self._inner.memory)
+
+    @property
+    def dynamics(self) -> Dynamics:
+        """The `dynamics` of the asynchronous object."""
+        return Dynamics._around(self._inner.dynamics)
 
     @property
     def config(self) -> AgentConfig:
@@ -549,6 +586,7 @@ class AgentMemory(Bridged):
         memory: MemoryOptions | None = None,
         caches: CacheOptions | None = None,
         tenants: TenantsOptions | None = None,
+        dynamics: Preset | DynamicsParameters | None = None,
         clock: Clock = system_clock,
     ) -> AgentMemory:
         """Open a server or a file; no I/O happens before the first call.
@@ -558,7 +596,9 @@ class AgentMemory(Bridged):
         (`valkey+sentinel://host:port/name`); a file path, or `:memory:`. None reads the environment
         variable BETTERDB_URL, else takes a file in the user's data directory. `embedder` defaults to
         the offline one (extra `local`); `next_embedder` is the model that the store is to be moved to
-        (`agent.memory.migration`). `tenants` says how `agent.tenant(...)` keeps those it is asked for.
+        (`agent.memory.migration`). `tenants` says how `agent.tenant(...)` keeps those it is asked for. `dynamics` is
+        the name of a preset ("chatbot", "task_agent" ...) or `DynamicsParameters`: what `agent.dynamics` goes by, and
+        recalls whose scoring is chosen by name.
 
         Differs from a bare `MemoryStore`: recency and importance only break ties, recalled memories are
         written back later and merged, live configuration is re-read every 30 s, questions that were embedded
@@ -577,6 +617,7 @@ class AgentMemory(Bridged):
                 memory=memory,
                 caches=caches,
                 tenants=tenants,
+                dynamics=dynamics,
                 clock=clock,
             )
         )
@@ -589,6 +630,7 @@ class AgentMemory(Bridged):
         memory: MemoryOptions | None = None,
         caches: CacheOptions | None = None,
         tenants: TenantsOptions | None = None,
+        dynamics: Preset | DynamicsParameters | None = None,
         clock: Clock = system_clock,
     ) -> AgentMemory:
         """Open what the environment names: BETTERDB_URL, BETTERDB_NAME, BETTERDB_EMBEDDER, BETTERDB_THRESHOLD,
@@ -602,7 +644,15 @@ class AgentMemory(Bridged):
             ConfigurationError: a variable cannot be used; the message names it.
         """
         return cls._around(
-            call(AsyncAgentMemory.from_env, environment, memory=memory, caches=caches, tenants=tenants, clock=clock)
+            call(
+                AsyncAgentMemory.from_env,
+                environment,
+                memory=memory,
+                caches=caches,
+                tenants=tenants,
+                dynamics=dynamics,
+                clock=clock,
+            )
         )
 
     def tenant(self, tenant: str) -> Tenant:
@@ -655,7 +705,9 @@ class MemoryStore(Bridged):
     604,800 s; `max_items_per_scope` to no limit, with `limit_by_tags` one for each set of tags in a scope
     (docs/capacity.md). `reinforcement` says when recalled memories are touched: "immediate" (before recall returns) or
     "deferred"; with `recent_accesses` they keep the times of their last four recalls. `consolidation` sets label and
-    importance of facts. How recall finds and orders memories (docs/recall.md): `retrieval`, "vector" or "hybrid", which
+    importance of facts. `scoring` is the model by which recalls are ranked, `scoring_parameters` what those models are
+    made of that are chosen by name (docs/dynamics.md).
+    How recall finds and orders memories (docs/recall.md): `retrieval`, "vector" or "hybrid", which
     looks at words, dates and persons as well; its weights `hybrid`, the `language` of the memories, `exact` with its
     `exact_budget`, `diversity`, `reranker` with its `rerank_depth`. `next_embed_fn` is the model that the store is to
     be moved to: see `migration`.
@@ -700,6 +752,7 @@ class MemoryStore(Bridged):
         recent_accesses: bool = False,
         retrieval: Retrieval = "vector",
         scoring: ScoringChoice = COMPOSITE,
+        scoring_parameters: ScoringParameters | None = None,
         hybrid: HybridOptions | None = None,
         language: str = DEFAULT_LANGUAGE,
         exact: bool = False,
@@ -736,6 +789,7 @@ class MemoryStore(Bridged):
             recent_accesses=recent_accesses,
             retrieval=retrieval,
             scoring=scoring,
+            scoring_parameters=scoring_parameters,
             hybrid=hybrid,
             language=language,
             exact=exact,
@@ -2117,8 +2171,251 @@ class AgentConfig(Bridged):
         return wait(self._inner.remove_tool_policy(tool))
 
 
+class Dynamics(Bridged):
+    """How the memories of a store strengthen, fade and are believed: `agent.dynamics`, or around any `MemoryStore`.
+
+    `parameters` are the name of a preset ("chatbot", "task_agent", "personal_assistant", "researcher", "default") or
+    `DynamicsParameters`. A store of your own ranks recalls by them if it is made with
+    `scoring_parameters=parameters.scoring`; an agent does that by itself. `detector` reads an outcome from what a
+    person says, in place of `feedback_value`: text to a number from -1 to 1 or None, plain or async.
+
+    It works on memories that any client wrote, and many workers may do it at once: what one learns, none loses.
+
+    Raises:
+        ConfigurationError: there is no such preset, or an argument is of another type.
+    """
+
+    _inner: AsyncDynamics
+
+    def __init__(
+        self,
+        store: MemoryStore,
+        parameters: Preset | DynamicsParameters | None = None,
+        *,
+        detector: FeedbackDetector | Callable[..., Any] | None = None,
+    ) -> None:
+        self._inner = call(AsyncDynamics, store._inner, parameters, detector=as_async(detector))
+
+    @property
+    def parameters(self) -> DynamicsParameters:
+        """What it goes by."""
+        return call(lambda: self._inner.parameters)
+
+    def recall(
+        self, query: str, *, k: int | None = None, min_confidence: float | None = None, **options: Any
+    ) -> list[MemoryHit]:
+        """`recall` of the store with its options, of which the last in each scope is kept in mind for `reward`.
+
+        With `min_confidence` (0 to 1) only memories that are believed that far: of four times `k` candidates, and only
+        those that are returned count as recalled. The round trips of the store's `recall`; then one more where
+        recalled memories are touched at once.
+
+        Raises:
+            InvalidInputError: an argument is refused, before the embedder was called.
+        """
+        return wait(self._inner.recall(query, k=k, min_confidence=min_confidence, **options))
+
+    def standing(self, hits: Sequence[MemoryHit | str]) -> list[Standing]:
+        """How memories stand, hits or ids, in their order; those that are gone are left out.
+
+        No round trip for hits, which are taken as they were read; one per 500 ids.
+
+        Raises:
+            InvalidInputError: one is neither a hit nor an id.
+        """
+        return wait(self._inner.standing(hits))
+
+    def outcome(
+        self, hits: Sequence[MemoryHit | str], value: float, *, recalled_at: int | None = None
+    ) -> OutcomeResult:
+        """Learn how good an answer was that rests on these hits, best first: `value` from -1 (it did harm) to 1.
+
+        The outcome belongs to the hits by rank, and the less, the longer ago they were recalled (`recalled_at`, ms, now
+        by default). What surprises teaches: counts of uses and successes, the traces of strength, and, for a success,
+        stability, which grows with what had been forgotten. Two round trips and one for the statistics; two more
+        each time that somebody else taught one of the memories at the same moment. A memory that was deleted
+        meanwhile is not brought back.
+
+        Raises:
+            InvalidInputError: a hit, the value or the time is refused.
+            VersionConflictError: others taught a memory without a pause; the lessons of the others are learnt.
+        """
+        return wait(self._inner.outcome(hits, value, recalled_at=recalled_at))
+
+    def reward(
+        self,
+        feedback: str,
+        hits: Sequence[MemoryHit | str] | None = None,
+        *,
+        recalled_at: int | None = None,
+        thread_id: str | None = None,
+        agent_id: str | None = None,
+        namespace: str | None = None,
+        scope: MemoryScope | None = None,
+    ) -> OutcomeResult | None:
+        """Learn from what a person says of an answer, such as "that was exactly it"; None where it says nothing of it.
+
+        It is about `hits`, or, without them, about those of the last `recall` of this object in exactly this scope. The
+        round trips of `outcome`.
+
+        Raises:
+            InvalidInputError: nothing was recalled in this scope, or the detector's answer is no outcome.
+        """
+        return wait(
+            self._inner.reward(
+                feedback,
+                hits,
+                recalled_at=recalled_at,
+                thread_id=thread_id,
+                agent_id=agent_id,
+                namespace=namespace,
+                scope=scope,
+            )
+        )
+
+    def maintain(
+        self,
+        *,
+        forget_below: float | None = None,
+        replay: Replay | None = None,
+        dry_run: bool = False,
+        wait_seconds: float = 0.0,
+        lease_seconds: float = MAINTENANCE_LEASE_SECONDS,
+        on_progress: ProgressFn | None = None,
+    ) -> MaintenanceResult:
+        """All that should be done now and then, as one call for a scheduler; once a day is enough.
+
+        Memories with less strength than `forget_below` (the chain's parameter by default) are forgotten, weak ones
+        that are important gone through again (`replay`), strengths scaled down where their mean is above its bound,
+        and metrics observed for `health`. Pinned memories are spared, and so is what is used while it goes on.
+
+        One worker at a time does it, for which others wait up to `wait_seconds`; what a worker that died had done is
+        gone on with. Numbers are read, no texts and no vectors: four round trips per 1,000 memories, and as many as
+        changes need. Every memory of the store is looked at.
+
+        Raises:
+            InvalidInputError: an argument is refused.
+            LeaseHeldError: another worker is at it.
+            LeaseLostError: this one stood still for longer than `lease_seconds`.
+        """
+        return wait(
+            self._inner.maintain(
+                forget_below=forget_below,
+                replay=replay,
+                dry_run=dry_run,
+                wait_seconds=wait_seconds,
+                lease_seconds=lease_seconds,
+                on_progress=on_progress,
+            )
+        )
+
+    def consolidate(
+        self,
+        *,
+        days: float = 0.0,
+        forget_below: float | None = None,
+        dry_run: bool = False,
+        wait_seconds: float = 0.0,
+        lease_seconds: float = MAINTENANCE_LEASE_SECONDS,
+        on_progress: ProgressFn | None = None,
+    ) -> MaintenanceResult:
+        """Look `days` (0 to 36,500) ahead, and forget what will have faded by then if nobody uses it.
+
+        What comes to the core, leaves it or comes to the archive by then is counted. Since strength is a closed form,
+        seven days ahead are what one day ahead is on each of seven days. Otherwise as `maintain`.
+        """
+        return wait(
+            self._inner.consolidate(
+                days=days,
+                forget_below=forget_below,
+                dry_run=dry_run,
+                wait_seconds=wait_seconds,
+                lease_seconds=lease_seconds,
+                on_progress=on_progress,
+            )
+        )
+
+    def forget(
+        self,
+        threshold: float | None = None,
+        *,
+        dry_run: bool = False,
+        wait_seconds: float = 0.0,
+        lease_seconds: float = MAINTENANCE_LEASE_SECONDS,
+        on_progress: ProgressFn | None = None,
+    ) -> MaintenanceResult:
+        """Delete memories with less strength than `threshold` (the chain's `forget_below`), but no pinned ones.
+
+        `dry_run` counts and writes nothing. Otherwise as `maintain`.
+        """
+        return wait(
+            self._inner.forget(
+                threshold,
+                dry_run=dry_run,
+                wait_seconds=wait_seconds,
+                lease_seconds=lease_seconds,
+                on_progress=on_progress,
+            )
+        )
+
+    def replay(
+        self,
+        replay: Replay | None = None,
+        *,
+        dry_run: bool = False,
+        wait_seconds: float = 0.0,
+        lease_seconds: float = MAINTENANCE_LEASE_SECONDS,
+        on_progress: ProgressFn | None = None,
+    ) -> MaintenanceResult:
+        """Go through weak memories that are important again, as in sleep: worth a share of a use each.
+
+        Otherwise as `maintain`.
+        """
+        return wait(
+            self._inner.replay(
+                replay, dry_run=dry_run, wait_seconds=wait_seconds, lease_seconds=lease_seconds, on_progress=on_progress
+            )
+        )
+
+    def downscale(
+        self,
+        factor: float | None = None,
+        *,
+        dry_run: bool = False,
+        wait_seconds: float = 0.0,
+        lease_seconds: float = MAINTENANCE_LEASE_SECONDS,
+        on_progress: ProgressFn | None = None,
+    ) -> MaintenanceResult:
+        """Multiply all strengths with `factor` (above 0, at most 1); by default with what brings their mean down to
+        its bound, which is 1 where it is not above.
+
+        The traces of every memory are written, so that every reader finds them; nothing where the factor is 1.
+        Otherwise as `maintain`.
+        """
+        return wait(
+            self._inner.downscale(
+                factor, dry_run=dry_run, wait_seconds=wait_seconds, lease_seconds=lease_seconds, on_progress=on_progress
+            )
+        )
+
+    def stats(self) -> DynamicsStats:
+        """How the memories stand, in all and by kind: numbers by layer, mean strength and confidence.
+
+        A pass over all memories, as `maintain`, that writes nothing and holds no lease.
+        """
+        return wait(self._inner.stats())
+
+    def health(self) -> DynamicsHealth:
+        """What the last maintenance observed, and what of it is out of the ordinary. One round trip.
+
+        A metric is judged once it was observed as often as the parameters' `warm_up`.
+        """
+        return wait(self._inner.health())
+
+
 class Tenant(Bridged):
-    """What an agent has, for one tenant: `memory`, the caches `llm`, `tool`, `session` and `embeddings`, and `config`.
+    """What an agent has, for one tenant: `memory`, `dynamics`, the caches `llm`, `tool`, `session` and `embeddings`,
+    and `config`.
 
     Made by `agent.tenant(name)`; nothing has to be closed, the agent does that. All of them share the agent's
     connections and its embedder, and none has work in the background while it is not used.
@@ -2140,6 +2437,11 @@ class Tenant(Bridged):
     def memory(self) -> MemoryStore:
         """Its memories: every verb of a store."""
         return MemoryStore._around(call(lambda: self._inner.memory))
+
+    @property
+    def dynamics(self) -> Dynamics:
+        """How its memories strengthen, fade and learn, by the agent's parameters."""
+        return Dynamics._around(call(lambda: self._inner.dynamics))
 
     @property
     def llm(self) -> LlmCache:

@@ -20,6 +20,7 @@ from betterdb_agent_memory.tenants.state import TenantKeeper
 _MARGIN = 1.1
 _LEASES = (
     *("__tenant_lease", "__mem_generation_lease", "__mem_generation_turn", "__mem_consolidation_lease"),
+    "__mem_dynamics_lease",
     "__mem_eviction_lease:",
 )
 """What the keys of leases begin with behind the tenant's name. They stay, with the last token in them: one that began

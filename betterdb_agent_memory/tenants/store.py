@@ -23,7 +23,7 @@ _WRITING = frozenset(("remember", "remember_many", "remember_conversation", "imp
 _CALLS = (
     *("remember", "remember_many", "remember_conversation", "update", "forget", "forget_many", "forget_by_scope"),
     *("recall", "recall_by_vector", "context", "get", "get_many", "list", "consolidate", "consolidate_facts"),
-    *("export_to", "import_from", "calibrate", "link", "unlink", "links"),
+    *("export_to", "import_from", "calibrate", "link", "unlink", "links", "workplace"),
 )
 """Verbs that count as calls; `iterate` is one, too."""
 

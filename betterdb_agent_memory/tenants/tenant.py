@@ -19,6 +19,8 @@ from betterdb_agent_memory.caches.session import SessionCache
 from betterdb_agent_memory.caches.tiers import CacheTiers
 from betterdb_agent_memory.caches.tool import ToolCache
 from betterdb_agent_memory.caches.waking import WakingEngine
+from betterdb_agent_memory.dynamics.dynamics import Dynamics
+from betterdb_agent_memory.dynamics.parameters import DynamicsParameters
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.memory.store import MemoryStore
 from betterdb_agent_memory.options import CacheOptions, MemoryTelemetryOptions, TelemetryOptions, TenantsOptions
@@ -48,10 +50,12 @@ class TenantParts:
     policies_seconds: float | None
     on_growth: Callable[[str, int], None]
     on_use: Callable[[str], object]
+    dynamics: DynamicsParameters
 
 
 class Tenant:
-    """What an agent has, for one tenant: `memory`, the caches `llm`, `tool`, `session` and `embeddings`, and `config`.
+    """What an agent has, for one tenant: `memory`, `dynamics`, the caches `llm`, `tool`, `session` and `embeddings`,
+    and `config`.
 
     Made by `agent.tenant(name)`; nothing has to be closed, the agent does that. All of them share the agent's
     connections and its embedder, and none has work in the background while it is not used.
@@ -68,6 +72,7 @@ class Tenant:
         self.records = TenantRecords(parts.engine, parts.pools, parts.pools.own(name), keeper, tenant, self.accounts)
         self.accounts.records = self.records
         self._memory: TenantStore | None = None
+        self._dynamics: Dynamics | None = None
         self._tiers: CacheTiers | None = None
         self._config: AgentConfig | None = None
         self._policies_read_at = -float("inf")
@@ -89,6 +94,13 @@ class Tenant:
         if self._memory is None:
             self._memory = self._made_store()
         return self._memory
+
+    @property
+    def dynamics(self) -> Dynamics:
+        """How its memories strengthen, fade and learn, by the agent's parameters."""
+        if self._dynamics is None:
+            self._dynamics = Dynamics(self.memory, self._parts.dynamics)
+        return self._dynamics
 
     @property
     def llm(self) -> LlmCache:

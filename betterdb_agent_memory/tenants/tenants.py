@@ -13,6 +13,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from betterdb_agent_memory.clock import system_clock
+from betterdb_agent_memory.dynamics.parameters import DEFAULT_PARAMETERS, DynamicsParameters
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.errors import AgentMemoryError, ConfigurationError, LeaseHeldError
@@ -59,7 +60,14 @@ class Tenants:
     """
 
     def __init__(
-        self, engine: Engine, name: str, *, options: TenantsOptions, store: Mapping[str, Any], caches: CacheOptions
+        self,
+        engine: Engine,
+        name: str,
+        *,
+        options: TenantsOptions,
+        store: Mapping[str, Any],
+        caches: CacheOptions,
+        dynamics: DynamicsParameters = DEFAULT_PARAMETERS,
     ) -> None:
         self._engine = engine
         self._name = name
@@ -79,6 +87,7 @@ class Tenants:
             policies_seconds=refresh.interval_seconds if refresh.enabled else None,
             on_growth=self._grown,
             on_use=self.get,
+            dynamics=dynamics,
         )
         self._kept: OrderedDict[str, Tenant] = OrderedDict()
         self._alive: WeakValueDictionary[str, Tenant] = WeakValueDictionary()

@@ -374,3 +374,25 @@ def test_a_tenant_has_memories_and_settings_of_its_own(run: Run, place: list[str
     refused = run(*place, "--tenant", "a:b", "list")
     assert refused.code != 0
     assert "name of a tenant" in refused.err
+
+
+def test_dynamics(run: Run, place: list[str]) -> None:
+    run(*place, "remember", "Maya likes tea", "--id", "m", "--kind", "preference")
+    run(*place, "remember", "It rains", "--id", "n", "--importance", "0")
+    assert run(*place, "dynamics", "health").code == 1
+    learnt = run(*place, "dynamics", "reward", "that was exactly it", "m", "gone", "--json")
+    assert (learnt.code, learnt.json["missing"], learnt.json["lessons"][0]["id"]) == (5, ["gone"], "m")
+    assert run(*place, "dynamics", "reward", "I know", "m").code == 1
+    stats = run(*place, "dynamics", "stats", "--json").json
+    assert (stats["all"]["memories"], sorted(stats["by_kind"])) == (2, ["none", "preference"])
+    planned = run(*place, "dynamics", "forget", "--below", "1.05", "--dry-run", "--json").json
+    assert (planned["forgotten"], planned["dry_run"]) == (1, True)
+    assert run(*place, "dynamics", "consolidate", "--days", "30", "--json").json["archived"] == 1
+    scaled = run(*place, "dynamics", "downscale", "--factor", "0.5", "--json").json
+    assert scaled["downscaled"] == 0.5
+    # Half of what it was is below, and nobody is there to be asked.
+    assert run(*place, "dynamics", "maintain", "--below", "0.55").code != 0
+    assert run(*place, "dynamics", "maintain", "--below", "0.55", "--yes", "--json").json["forgotten"] == 1
+    assert [metric["name"] for metric in run(*place, "dynamics", "health", "--json").json["metrics"]]
+    assert "preference" in run(*place, "dynamics", "stats").out
+    assert "there is no preset" in run(*place, "dynamics", "stats", "--preset", "best").err

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from betterdb_agent_memory.apps.cli import linking
+from betterdb_agent_memory.apps.cli import linking, strengthening
 
-group = typer.Typer(no_args_is_help=True, help="How memories change and are linked.")
-for _module in (linking,):
+group = typer.Typer(no_args_is_help=True, help="How memories strengthen, fade, learn and are linked.")
+for _module in (strengthening, linking):
     _module.add_to(group)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from betterdb_agent_memory.errors import ConfigurationError, InvalidInputError
-from betterdb_agent_memory.memory.scoring.activation import Activation
-from betterdb_agent_memory.memory.scoring.base import ScoringModel
-from betterdb_agent_memory.memory.scoring.chain import Chain
-from betterdb_agent_memory.memory.scoring.retrievability import Retrievability
+from betterdb_agent_memory.memory.scoring.activation import DEFAULT_ACTIVATION, Activation, ActivationParameters
+from betterdb_agent_memory.memory.scoring.base import STRENGTH_WEIGHTS, ScoringModel
+from betterdb_agent_memory.memory.scoring.chain import DEFAULT_CHAIN, Chain, ChainParameters
+from betterdb_agent_memory.memory.scoring.retrievability import Retrievability, StabilityParameters
 from betterdb_agent_memory.options import SCORINGS, RecallWeights, Scoring
 
 ScoringChoice: TypeAlias = Scoring | ScoringModel
@@ -17,9 +17,19 @@ ScoringChoice: TypeAlias = Scoring | ScoringModel
 
 COMPOSITE: Final[Scoring] = "composite"
 
-_ACTIVATION: Final = Activation()
-_CHAIN: Final = Chain()
-_RETRIEVABILITY: Final = Retrievability()
+_DEFAULT_STABILITY: Final = StabilityParameters()
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringParameters:
+    """What the models are made of that are chosen by name: those of a preset of dynamics, or the defaults."""
+
+    activation: ActivationParameters = DEFAULT_ACTIVATION
+    chain: ChainParameters = DEFAULT_CHAIN
+    stability: StabilityParameters = _DEFAULT_STABILITY
+
+
+DEFAULT_SCORING_PARAMETERS: Final = ScoringParameters()
 
 
 def checked_scoring(value: object) -> ScoringChoice:
@@ -56,8 +66,10 @@ def configured_scoring(value: object) -> ScoringChoice:
         raise ConfigurationError(str(error)) from None
 
 
-def model_for(choice: ScoringChoice, weights: RecallWeights | None) -> ScoringModel | None:
-    """The model of a choice; None for the composite by its name, which needs none.
+def model_for(
+    choice: ScoringChoice, weights: RecallWeights | None, parameters: ScoringParameters = DEFAULT_SCORING_PARAMETERS
+) -> ScoringModel | None:
+    """The model of a choice, by its name with these parameters; None for the composite by its name, which needs none.
 
     `weights` are those of the call. Those in force are the composite's, and would weigh something else here: what is
     left of a memory counts for more than how fresh it is.
@@ -65,9 +77,9 @@ def model_for(choice: ScoringChoice, weights: RecallWeights | None) -> ScoringMo
     if not isinstance(choice, str):
         return choice
     if choice == "activation":
-        return _ACTIVATION
+        return Activation(parameters.activation)
     if choice == "chain":
-        return _CHAIN if weights is None else replace(_CHAIN, weights=weights)
+        return Chain(parameters.chain, weights=weights or STRENGTH_WEIGHTS)
     if choice == "retrievability":
-        return _RETRIEVABILITY if weights is None else replace(_RETRIEVABILITY, weights=weights)
+        return Retrievability(base_days=parameters.stability.base_days, weights=weights or STRENGTH_WEIGHTS)
     return None

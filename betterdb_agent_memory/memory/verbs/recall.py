@@ -301,7 +301,7 @@ class RecallVerbs(StoreParts):
         if layout is None or request.now_ms is not None or request.expand or request.with_superseded:
             return None
         space = layout.recall
-        settings = request.in_force(self._config_for(space), self._scoring, clock_ms=0)
+        settings = request.in_force(self._config_for(space), self._scoring, self._scoring_parameters, clock_ms=0)
         return Asked(question, request.filter, request.k, request.rerank, settings, (space.embedder, space.index))
 
     async def _reinforced(self, hits: Sequence[MemoryHit], now_ms: int) -> None:
@@ -313,7 +313,7 @@ class RecallVerbs(StoreParts):
         self, space: VectorSpace, vector: bytes, text: str, request: RecallRequest, span: Span
     ) -> builtins.list[MemoryHit]:
         clock_ms = self._clock()
-        settings = request.in_force(self._config_for(space), self._scoring, clock_ms=clock_ms)
+        settings = request.in_force(self._config_for(space), self._scoring, self._scoring_parameters, clock_ms=clock_ms)
         question = await self._recaller.question(vector, text, settings)
         searched = await self._believing.space(space) if request.with_superseded else space
         found = await self._searcher.ask(

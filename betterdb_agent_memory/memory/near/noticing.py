@@ -88,17 +88,17 @@ class NoticedRecords:
         finally:
             self._near.drop(subjects_of_ids(ids), "written")
 
-    async def rebuild(self, dimensions: int) -> IndexState:
+    async def rebuild(self, dimensions: int, *, fence: Fence | None = None) -> IndexState:
         """See `Records.rebuild`."""
         try:
-            return await self._records.rebuild(dimensions)
+            return await self._records.rebuild(dimensions, fence=fence)
         finally:
             self._near.drop_all("written")
 
-    async def drop(self) -> int:
+    async def drop(self, *, fence: Fence | None = None) -> int:
         """See `Records.drop`."""
         try:
-            return await self._records.drop()
+            return await self._records.drop(fence=fence)
         finally:
             self._near.drop_all("written")
 

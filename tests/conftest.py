@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from uuid import uuid4
@@ -21,6 +22,13 @@ from tests.tls import Certificates
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in the background of a shell: the programs that tests interrupt would be deaf, too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Has what a module left open found with its own last test, not with whichever test runs at the next collection."""
+    if nextitem is None or nextitem.parent is not item.parent:
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -115,12 +115,19 @@ class Capacity:
 
     async def _settle(self, group: str, limit: int) -> None:
         """Trim a scope to its limit, unless somebody else has done it since our last write."""
-        self._counts.noted(group, await self._evictor.size(group))
+        await self._look(group)
         await self._trim_if_crowded(group, limit)
+
+    async def _look(self, group: str) -> int | None:
+        """The count of a scope as it stands by now. One round trip."""
+        since = self._counts.now()
+        size = await self._evictor.size(group)
+        self._counts.noted(group, size, since=since)
+        return size
 
     async def _make_room_early(self, group: str, limit: int) -> None:
         """Trim a scope that has a quarter of its slack left, unless somebody else is at it."""
-        self._counts.noted(group, await self._evictor.size(group))
+        await self._look(group)
         if self._counts.is_crowded(group, early_of(limit)):
             try:
                 async with self._evictor.alone(group) as lease:
@@ -182,7 +189,7 @@ class Capacity:
                 async with self._evictor.alone(group) as lease:
                     if self._counts.size_of(group) is None:
                         # Somebody else may have begun to count it while we waited.
-                        self._counts.noted(group, await self._evictor.size(group))
+                        await self._look(group)
                         if not self._counts.is_crowded(group, allowed):
                             return True
                     await self._trim(group, limit, lease)
@@ -192,8 +199,7 @@ class Capacity:
                     raise
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
-                now = await self._evictor.size(group)
-                self._counts.noted(group, now)
+                now = await self._look(group)
                 if found is not None and now is not None and now < found:
                     # What is too much by now others have written, who see to it, or we do once it is quiet.
                     return False
@@ -207,7 +213,7 @@ class Capacity:
             if limit is None:
                 return
             if slack_of(limit):
-                for group in list(self._counts.unsettled(early_of(limit), quiet_seconds=0)):
+                for group in list(self._counts.crowded(early_of(limit))):
                     await self._make_room_early(group, limit)
             for group in list(self._counts.unsettled(limit, quiet_seconds=SETTLE_SECONDS)):
                 await self._settle(group, limit)

@@ -14,9 +14,12 @@ MAX_SCOPES = 100_000
 
 @dataclass(slots=True)
 class _Known:
-    """A scope that was written to: its size, None where nobody counts it yet; times of this process's clock."""
+    """A scope that was written to: its size, None where nobody counts it yet, and the most that a write of ours has
+    told since somebody looked; times of this process's clock.
+    """
 
     size: int | None
+    most: int | None
     written_at: float
     recounted_at: float
 
@@ -43,7 +46,9 @@ class ScopeCounts:
             return
         now = self._now()
         known = self._known.pop(group, None)
-        self._known[group] = _Known(size, now, now if known is None else known.recounted_at)
+        # Answers to writes at the same time may come in another order than that in which they were counted.
+        most = size if known is None or known.most is None or size is None else max(size, known.most)
+        self._known[group] = _Known(size, most, now, now if known is None else known.recounted_at)
         if len(self._known) > MAX_SCOPES:
             del self._known[next(iter(self._known))]
 
@@ -68,24 +73,32 @@ class ScopeCounts:
             return
         known.recounted_at = since
         if known.written_at <= since:
-            known.size = size
+            known.size = known.most = size
 
-    def noted(self, group: str, size: int | None) -> None:
-        """The count of a scope as it stands by now."""
+    def noted(self, group: str, size: int | None, *, since: float) -> None:
+        """The count of a scope, asked for at `since`: what a write of ours has told meanwhile may be later."""
         known = self._known.get(group)
-        if known is not None:
-            known.size = size
+        if known is not None and (known.written_at <= since or known.size is None):
+            known.size = known.most = size
 
     def is_crowded(self, group: str, allowed: int) -> bool:
         """Whether the scope has more than `allowed`, or nobody knows."""
         known = self._known.get(group)
         return known is not None and (known.size is None or known.size > allowed)
 
+    def crowded(self, allowed: int) -> Iterator[str]:
+        """Scopes that have more than `allowed`, or of which nobody knows."""
+        for group, known in list(self._known.items()):
+            if known.size is None or known.size > allowed:
+                yield group
+
     def unsettled(self, limit: int, *, quiet_seconds: float) -> Iterator[str]:
-        """Scopes above the limit, or not counted yet, that this worker has not written to for a while."""
+        """Scopes that may be above the limit, or are not counted yet, and that this worker has not written to for a
+        while.
+        """
         until = self._now() - quiet_seconds
         for group, known in list(self._known.items()):
-            if known.written_at <= until and (known.size is None or known.size > limit):
+            if known.written_at <= until and (known.most is None or known.most > limit):
                 yield group
 
     def due(self, *, seconds: float) -> Iterator[str]:

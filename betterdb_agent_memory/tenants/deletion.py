@@ -42,10 +42,11 @@ class Deletion:
     1. Everybody is told (`deleting`), and refuses every call of the tenant's memories once he has heard.
     2. When all have heard, the memories go: those in the pool and those in an index of its own, with the index, their
        links, superseded versions, the vectors of a next model and the change feed.
-    3. Everything else below the tenant's name goes, and last of all where its memories were: from then on the name is
-       that of a tenant nobody has used yet.
+    3. Everything else below the tenant's name goes, and last of all where its memories were. That it was deleted stays:
+       a worker that has been busy since before then could otherwise write into what the next customer of that name has.
 
-    Until that last step the tenant is among `Tenants.names`, and whoever deletes it next goes on.
+    Until that last step the tenant is among `Tenants.names`, and whoever deletes it next goes on. The name of a tenant
+    whose memories nobody has ever asked for is as before.
     """
 
     def __init__(self, engine: Engine, name: str, tenant: str, keeper: TenantKeeper, records: TenantRecords) -> None:
@@ -58,14 +59,18 @@ class Deletion:
     async def run(self) -> DeletedTenant:
         """See `Tenants.delete`."""
         async with tenant_lease(self._engine, self._name, f"the deletion of tenant {self._tenant}") as lease:
+            was_used = await self._keeper.is_used()
             state = await self._keeper.current(look=True)
-            if state.phase != "deleting":
+            if state.phase not in ("deleting", "deleted"):
                 await self._keeper.step("deleting", lease)
             await asyncio.sleep(self._keeper.believed_seconds * _MARGIN)
             memories = await self._delete_memories(state.pool, lease)
             entries = await self._delete_entries(lease)
             lease.check()
-            await self._keeper.forget()
+            if was_used:
+                await self._keeper.end(lease)
+            else:
+                await self._keeper.forget()
         return DeletedTenant(self._tenant, memories, entries)
 
     async def _delete_memories(self, pool: int | None, lease: HeldLease) -> int:

@@ -372,7 +372,7 @@ class TenantRecords:
         records = self._records(state)
         answer = await write(records)
         now = await self._keeper.current()
-        if now.phase == "deleting":
+        if now.phase in ("deleting", "deleted"):
             # Nobody may come after this to take away what came too late.
             await records.delete_many(ids)
             now.refuse_deleted(self._tenant)

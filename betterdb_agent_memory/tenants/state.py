@@ -2,9 +2,9 @@
 
 Three keys below the tenant's name, written by whoever comes first and by operators:
 
-* `__tenant`, a string: `own`, or `pool:3`. It is written once and stays.
-* `__tenant_moves`, a map: how far the way out of the pool has come, or that the tenant is being deleted. Its fields are
-  set one after another and never taken away, so a worker that stood still cannot turn anything back.
+* `__tenant`, a string: `own`, or `pool:3`. It is written once and stays, unless the tenant is deleted.
+* `__tenant_moves`, a map: how far the way out of the pool has come, or the deletion of the tenant. Its fields are set
+  one after another and never taken away, so a worker that stood still cannot turn anything back; after a deletion, too.
 * `__tenant_limits`, a map: the fields of `TenantLimits`, and when everybody has heard of them.
 
 A worker believes what it has read for `placement_seconds`; whoever goes a step further waits so long before relying
@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from betterdb_agent_memory.clock import system_clock
 from betterdb_agent_memory.engines.filters import Fields
@@ -25,11 +25,13 @@ from betterdb_agent_memory.errors import ConfigurationError
 from betterdb_agent_memory.leasing import HeldLease
 from betterdb_agent_memory.options.tenants import TenantLimits
 
-Phase: TypeAlias = Literal["pooled", "announced", "moving", "own", "deleting"]
+Phase: TypeAlias = Literal["pooled", "announced", "moving", "own", "deleting", "deleted"]
 """`pooled`: in the pool. `announced`: everybody is being told to look in both places. `moving`: memories go from the
-pool into the tenant's own index. `own`: all are there. `deleting`: they and all else about the tenant are deleted."""
+pool into the tenant's own index. `own`: all are there. `deleting`: they and all else about the tenant are being
+deleted. `deleted`: they are, and the name is not used again."""
 
-_STEPS: tuple[Phase, ...] = ("announced", "moving", "own", "deleting")
+_STEPS: tuple[Phase, ...] = ("announced", "moving", "own", "deleting", "deleted")
+_DELETED: Final = "deleted"
 _HEARD = "heard_ms"
 _MARGIN = 1.1
 _OWN = b"own"
@@ -47,15 +49,20 @@ class TenantState:
     """When the limits were set, and everybody has heard of it: what was counted before is not to be relied on."""
 
     def refuse_deleted(self, tenant: str) -> None:
-        """Nothing, unless the tenant is being deleted.
+        """Nothing, unless the tenant is being deleted, or was.
 
         Raises:
-            ConfigurationError: it is.
+            ConfigurationError: it is, or was.
         """
         if self.phase == "deleting":
             raise ConfigurationError(
-                f"tenant {tenant} is being deleted; when that is done the name stands for a tenant nobody has used yet "
-                f'(a deletion that was killed goes on with agent.tenants.delete("{tenant}"))'
+                f"tenant {tenant} is being deleted (a deletion that was killed goes on with "
+                f'agent.tenants.delete("{tenant}"))'
+            )
+        if self.phase == "deleted":
+            raise ConfigurationError(
+                f"tenant {tenant} was deleted, and its name is not used again: a worker that has been busy since could "
+                "write what was deleted into it; give a customer who comes back another name"
             )
 
 
@@ -97,7 +104,7 @@ class TenantKeeper:
             return self._state
         asked_at = monotonic()
         place, moves, limits = await self._read()
-        if place is None:
+        if place is None and _DELETED not in moves:
             await self._values.set(self._place_key, self._default, only_if_absent=True)
             asked_at = monotonic()
             place, moves, limits = await self._read()
@@ -123,11 +130,25 @@ class TenantKeeper:
 
     @property
     def last_keys(self) -> tuple[str, str]:
-        """What says where the memories are, and that they are being deleted: of all keys the last to go."""
+        """What says where the memories are, and how far their deletion has come: of all keys the last to go."""
         return self._moves_key, self._place_key
 
+    async def is_used(self) -> bool:
+        """Whether anybody has ever asked for the tenant's memories. One round trip."""
+        place, moves, _ = await self._read()
+        return place is not None or bool(moves)
+
+    async def end(self, lease: HeldLease) -> None:
+        """The last step of a deletion: of what says where the memories are that there are none stays. Two round trips.
+
+        Raises:
+            LeaseLostError: somebody else has the lease by now; nothing was written.
+        """
+        await self.step(_DELETED, lease)
+        await self._values.delete(self._place_key)
+
     async def forget(self) -> None:
-        """Nobody has used the tenant: the last step of a deletion. One round trip."""
+        """The last step of the deletion of a tenant that nobody has used: its name is as before. One round trip."""
         batch = self._values.batch()
         gone = [batch.delete(key) for key in self.last_keys]
         await batch.send()
@@ -183,6 +204,8 @@ def _number(key: str, name: str, text: bytes) -> Any:
 
 
 def _phase_of(key: str, place: bytes | None, moves: Mapping[str, bytes]) -> Phase:
+    if _DELETED in moves:
+        return _DELETED
     if place == _OWN:
         return "deleting" if "deleting" in moves else "own"
     if place is None or not place.startswith(_POOL):

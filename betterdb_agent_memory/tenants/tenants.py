@@ -111,7 +111,7 @@ class Tenants:
         """Where the tenant's memories are and how much it uses: a walk over all its memories.
 
         Raises:
-            ConfigurationError: it is being deleted.
+            ConfigurationError: it is being deleted, or was.
         """
         known = self.get(tenant)
         state = await known.keeper.current(look=True)
@@ -150,8 +150,9 @@ class Tenants:
 
         No other tenant is touched, nor the pool's index. First all workers are told, for `placement_seconds`, and
         refuse what is asked of its memories. Then everything goes, by two looks at all keys of a server. One that was
-        killed is gone on with by the next `delete`. Afterwards the name is that of a tenant nobody has used yet. Of
-        the tenant's caches nobody is kept away: what is stored in them meanwhile may stay.
+        killed is gone on with by the next `delete`, once its lease has run out (30 s). The name is not used again: its
+        memories are refused for good, so that no worker that was busy all the time brings anything back. Of the
+        tenant's caches nobody is kept away: what is stored in them meanwhile may stay.
 
         Raises:
             LeaseHeldError: another worker is deleting or promoting it.

@@ -8,6 +8,7 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
 import typer
 
 from betterdb_agent_memory.apps.cli.app import app
@@ -51,11 +52,12 @@ def run_session(folder: Path) -> list[str]:
     marked = "".join(f"{block.text}\nprintf '\\036'\n" for block in session())
     finished = subprocess.run(
         ["sh"], cwd=folder, env=settings, input=marked, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        encoding="utf-8", timeout=110, check=False,
+        encoding="utf-8", timeout=270, check=False,
     )  # fmt: skip
     return finished.stdout.split("\036")[:-1]
 
 
+@pytest.mark.timeout(300)
 def test_the_session_prints_what_it_shows(tmp_path: Path) -> None:
     shown = session()
     assert len(shown) >= 8

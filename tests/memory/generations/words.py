@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from betterdb_agent_memory import LeaseHeldError, MemoryStore, Progress
+from betterdb_agent_memory import LeaseHeldError, LeaseLostError, MemoryStore, Progress
 from betterdb_agent_memory.engines import open_engine
 from betterdb_agent_memory.memory.generations import migration as migration_module
 
@@ -67,7 +67,7 @@ async def _step(url: str, step: str, dimensions: int) -> None:
         try:
             await getattr(store.migration, step)(on_progress=tell, batch_size=10)
             break
-        except LeaseHeldError:
+        except (LeaseHeldError, LeaseLostError):  # on a busy machine a second goes by without its renewal
             await asyncio.sleep(0.1)
     await engine.close()
 

@@ -76,6 +76,10 @@ ABOVE_THE_ENGINES = {
 }
 """Modules about what is the same over any connection, and where they are run; what is not listed is run everywhere."""
 
+WAITING = (FILE, MEMORY, URL, EVERYWHERE[1], CLUSTER)
+"""Where a test is run that is marked with `waits`, since it lets a second pass: time is kept by the engine, not by the
+connection."""
+
 CONFIGURATIONS = [
     *(FILE, MEMORY, URL, SINGLE, POOLED, CLUSTER),
     *EVERYWHERE,
@@ -95,6 +99,8 @@ def _is_wanted(item: pytest.Item) -> bool:
     # The feed has keys and commands of its own, which a user has to have a right to.
     wants_rights = configuration == RESTRICTED and module == "test_changes"
     if not EVERY_WAY and configuration not in ABOVE_THE_ENGINES.get(module, CONFIGURATIONS):
+        return configuration is None
+    if not EVERY_WAY and item.get_closest_marker("waits") and configuration not in WAITING:
         return configuration is None
     return EVERY_WAY or configuration not in ONCE_OVER or module in ONCE_OVER_MODULES or wants_rights
 

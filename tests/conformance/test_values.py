@@ -9,11 +9,11 @@ import pytest
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.engines.values import ExpiresAt, Stored
 from betterdb_agent_memory.errors import EngineError, InvalidInputError
-from tests.conformance.conftest import CLUSTER, FILE, MEMORY, ONCE_OVER, SINGLE, URL
+from tests.conformance.conftest import CLUSTER, EVERYWHERE, FILE, MEMORY, ONCE_OVER, SINGLE, URL
 
 pytestmark = pytest.mark.parametrize(
     "configuration",
-    [FILE, MEMORY, URL, SINGLE, "valkey-resp3-decoded", "redis-resp2-decoded", CLUSTER, *ONCE_OVER],
+    [FILE, MEMORY, URL, SINGLE, *EVERYWHERE, CLUSTER, *ONCE_OVER],
     indirect=True,
 )
 

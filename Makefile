@@ -16,6 +16,9 @@ SOURCES  := betterdb_agent_memory $(sort $(dir $(wildcard tests/*.py benchmarks/
 # The published package that some tests and benchmarks run beside ours reports home unless told not to.
 export BETTERDB_TELEMETRY := false
 
+# Tests start hundreds of interpreters, each of which would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 
 .PHONY: help

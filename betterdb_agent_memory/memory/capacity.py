@@ -32,6 +32,10 @@ SETTLE_SECONDS = 0.5
 RECOUNT_SECONDS = 30.0
 """How often a scope that is written to is counted anew, for what others than our writers do to it."""
 
+CLOSING_SECONDS = 60.0
+"""How long the close of a store goes on trimming at most, as long as it gets on: 10,000 memories too many take a few
+seconds on a server that has nothing else to do."""
+
 _QUIET_SECONDS = 0.05
 """After so long without a write by this worker there is none to wait for."""
 
@@ -43,6 +47,10 @@ _LOOKS = 10
 """How often a writer has its scope trimmed, at most, while others go on writing into it."""
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.002, 0.05
+
+
+def _nobody_asks() -> None:
+    """Nobody waits for a trimming to get on."""
 
 
 class Capacity:
@@ -77,6 +85,7 @@ class Capacity:
         self._background = Periodic(self._look_after, SETTLE_SECONDS, at_once=False)
         self._last_limit: int | None = None
         self._has_begun = False
+        self._gets_on: Callable[[], None] = _nobody_asks
 
     @property
     def limit(self) -> int | None:
@@ -105,13 +114,23 @@ class Capacity:
             if slack_of(limit) and self._counts.is_crowded(group, early_of(limit)):
                 self._background.wake()
 
-    async def close(self) -> None:
-        """Stop looking after scopes, and trim those that this worker has left above their limit."""
+    async def close(self, *, gets_on: Callable[[], None] | None = None) -> None:
+        """Stop looking after scopes, and trim those that this worker has left above their limit.
+
+        `gets_on` is called whenever an answer has brought this nearer to its end: at each scope, and before each
+        request for memories to leave.
+        """
         await self._background.stop()
         limit = self.limit
-        if limit is not None:
+        if limit is None:
+            return
+        self._gets_on = gets_on or _nobody_asks
+        try:
             for group in list(self._counts.unsettled(limit, quiet_seconds=0)):
+                self._gets_on()
                 await self._settle(group, limit)
+        finally:
+            self._gets_on = _nobody_asks
 
     async def _settle(self, group: str, limit: int) -> None:
         """Trim a scope to its limit, unless somebody else has done it since our last write."""
@@ -155,6 +174,7 @@ class Capacity:
 
     def _pace(self, group: str, limit: int, seconds: float) -> int:
         """How many memories leave with the next request: few where a write of ours would wait for it."""
+        self._gets_on()
         size = self._counts.size_of(group)
         if size is None or self._counts.is_quiet(group, _QUIET_SECONDS):
             return MOST_AT_ONCE

@@ -8,6 +8,7 @@ import logging
 from betterdb_agent_memory.discovery import WITHDRAWAL_SECONDS
 from betterdb_agent_memory.engines import CLOSE_SECONDS
 from betterdb_agent_memory.engines.filters import Filter
+from betterdb_agent_memory.memory.capacity import CLOSING_SECONDS
 from betterdb_agent_memory.memory.parts import EVICTIONS
 from betterdb_agent_memory.memory.results import MemoryStats
 from betterdb_agent_memory.memory.verbs.changes import ChangeVerbs
@@ -128,17 +129,14 @@ class MemoryStore(
     async def close(self) -> None:
         """Write what waits and stop background work. The client stays open; it is yours.
 
-        A server that does not answer is waited for 5 s, and 2 s more to take the name off the Monitor's list.
+        A server that does not answer is waited for 5 s, and 2 s more to take the name off the Monitor's list. Scopes
+        that this worker has left above their limit are trimmed first, for a minute at most while it gets on.
         """
         self._is_closed = True
         await self._live_config.stop()
         if self._near is not None:
             await self._near.close()
-        try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await self._capacity.close()
-        except TimeoutError:
-            _log.warning("a scope of store %s was left above its limit at close: no answer in time", self.name)
+        await self._trim_at_last()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._reinforcer.close()
@@ -156,3 +154,24 @@ class MemoryStore(
         if self._owns_engine:
             # Connections of its own beside those of a client, as to the nodes of a cluster.
             await self._engine.close()
+
+    async def _trim_at_last(self) -> None:
+        """Bring down the scopes that are above their limit, as long as that gets on."""
+        now = asyncio.get_running_loop().time
+        latest = now() + CLOSING_SECONDS
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS) as patience:
+
+                def wait_on() -> None:
+                    if not patience.expired():
+                        patience.reschedule(min(now() + CLOSE_SECONDS, latest))
+
+                await self._capacity.close(gets_on=wait_on)
+        except TimeoutError:
+            _log.warning(
+                "a scope of store %s was left above its limit at close: no answer in %g s, or more to trim than %g s "
+                "were enough for; the next worker that writes to it trims it",
+                self.name,
+                CLOSE_SECONDS,
+                CLOSING_SECONDS,
+            )

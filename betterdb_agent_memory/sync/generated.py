@@ -1919,7 +1919,8 @@ class MemoryStore(Bridged):
     def close(self) -> None:
         """Write what waits and stop background work. The client stays open; it is yours.
 
-        A server that does not answer is waited for 5 s, and 2 s more to take the name off the Monitor's list.
+        A server that does not answer is waited for 5 s, and 2 s more to take the name off the Monitor's list. Scopes
+        that this worker has left above their limit are trimmed first, for a minute at most while it gets on.
         """
         wait(self._inner.close())
 
@@ -2499,9 +2500,13 @@ class Tenants(Bridged):
         return wait(self._inner.status(tenant))
 
     def set_limits(self, tenant: str, limits: TenantLimits) -> None:
-        """Limit what a tenant may use; every worker goes by it within `placement_seconds`. Two round trips.
+        """Limit what a tenant may use; every worker goes by it within `placement_seconds`. Three round
+        trips.
 
         They stand in the store, in place of `TenantsOptions.limits`, until they are set again.
+
+        Raises:
+            ConfigurationError: it is being deleted, or was; `limits` are none.
         """
         wait(self._inner.set_limits(tenant, limits))
 

@@ -32,6 +32,7 @@ deleted. `deleted`: they are, and the name is not used again."""
 
 _STEPS: tuple[Phase, ...] = ("announced", "moving", "own", "deleting", "deleted")
 _DELETED: Final = "deleted"
+_ENDS: tuple[Phase, ...] = (_DELETED, "deleting")
 _HEARD = "heard_ms"
 _MARGIN = 1.1
 _OWN = b"own"
@@ -155,6 +156,18 @@ class TenantKeeper:
         for reply in gone:
             reply.result()
         self._state = None
+
+    async def refuse_deleted(self, tenant: str) -> None:
+        """Nothing, unless the tenant is being deleted, or was: by what is stored, not by what was believed. One round
+        trip, which leaves a tenant that nobody has used as it is.
+
+        Raises:
+            ConfigurationError: it is, or was.
+        """
+        _, moves, limits = await self._read()
+        for phase in _ENDS:
+            if phase in moves:
+                TenantState(phase, None, self._limits_of(limits)).refuse_deleted(tenant)
 
     async def set_limits(self, limits: TenantLimits) -> None:
         """Limits of this tenant, in place of those it had. Two round trips."""

@@ -125,7 +125,9 @@ class TenantMigration(EmbeddingMigration):
 
     async def start(self) -> MigrationStatus:
         """See `EmbeddingMigration.start`."""
-        if (await self._gate.keeper.current(look=True)).phase != "own":
+        state = await self._gate.keeper.current(look=True)
+        state.refuse_deleted(self._gate.tenant)
+        if state.phase != "own":
             raise ConfigurationError(
                 f"the memories of tenant {self._gate.tenant} share an index with others, and so a model; give them an "
                 f'index of their own first: await agent.tenants.promote("{self._gate.tenant}")'

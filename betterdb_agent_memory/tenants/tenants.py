@@ -122,13 +122,19 @@ class Tenants:
         return TenantStatus(tenant, known.name, state.phase, pool, store, memories, size_bytes, state.limits)
 
     async def set_limits(self, tenant: str, limits: TenantLimits) -> None:
-        """Limit what a tenant may use; every worker goes by it within `placement_seconds`. Two round trips.
+        """Limit what a tenant may use; every worker goes by it within `placement_seconds`. Three round
+        trips.
 
         They stand in the store, in place of `TenantsOptions.limits`, until they are set again.
+
+        Raises:
+            ConfigurationError: it is being deleted, or was; `limits` are none.
         """
         if not isinstance(limits, TenantLimits):
             raise ConfigurationError(f"limits must be TenantLimits(...), got {type(limits).__name__}")
-        await self.get(tenant).keeper.set_limits(limits)
+        keeper = self.get(tenant).keeper
+        await keeper.refuse_deleted(tenant)
+        await keeper.set_limits(limits)
 
     async def promote(self, tenant: str, *, on_progress: ProgressFn | None = None) -> TenantStatus:
         """Give a tenant of a pool an index of its own, while everybody goes on reading and writing.

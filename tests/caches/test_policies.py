@@ -27,7 +27,7 @@ from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from betterdb_agent_memory.errors import EngineUnavailableError, InvalidInputError
 from tests.proxy import Proxy
 from tests.servers import ValkeyServer, free_port
-from tests.waiting import until
+from tests.waiting import NEVER_SECONDS, until
 
 TOOLS = ["a", "b", "c"]
 
@@ -304,7 +304,8 @@ async def test_a_first_read_that_takes_too_long_is_not_waited_for_twice(
     await policies.wait_known()
     assert watch.background_failure_count == 1
     assert "not known yet" in caplog.text
-    async with asyncio.timeout(0.02):
+    monkeypatch.setattr("betterdb_agent_memory.caches.policies.FIRST_READ_SECONDS", NEVER_SECONDS)
+    async with asyncio.timeout(10):
         await policies.wait_known()
     await late.let_all()
     await policies.stop()

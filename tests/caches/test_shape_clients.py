@@ -663,7 +663,7 @@ ANSWERS: dict[str, tuple[Any, type[Any], dict[str, Any], dict[str, Any], Said]] 
 @pytest.mark.parametrize(("cached", "kind", "answer", "request_", "said"), ANSWERS.values(), ids=ANSWERS)
 @hypothesis.given(data=st.data())
 @hypothesis.settings(
-    max_examples=150, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
+    max_examples=75, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
 )
 async def test_whatever_a_response_holds_the_caller_gets_the_very_object(
     llm: LlmCache,

@@ -60,8 +60,25 @@ EVERY_WAY = bool(os.environ.get("BETTERDB_TEST_EVERY_WAY"))
 """Run the whole suite over all of them: four minutes more."""
 ONCE_OVER_MODULES = ("test_remember_recall", "test_list_stats_config", "test_values")
 
-ABOVE_THE_ENGINES = {"test_near_cache": (FILE, URL, POOLED, CLUSTER)}
-"""Modules about what is the same over any connection, and where they are run."""
+ALIKE = (FILE, EVERYWHERE[1], POOLED, CLUSTER)
+"""A file, a server, a tenant in a pool and a cluster; `EVERYWHERE[1]` differs most from the client behind a URL, which
+the last two have."""
+
+ABOVE_THE_ENGINES = {
+    # Nearly all is refused before an engine is asked.
+    "test_bad_input": (FILE, URL, POOLED),
+    "test_near_cache": (FILE, URL, POOLED, CLUSTER),
+    # Made of verbs of records, leases and links, over which other modules go everywhere.
+    "test_consolidation_facts": ALIKE,
+    "test_consolidation_summary": ALIKE,
+    "test_correction": ALIKE,
+    "test_linked_memories": ALIKE,
+}
+"""Modules about what is the same over any connection, and where they are run; what is not listed is run everywhere."""
+
+WAITING = (FILE, MEMORY, URL, EVERYWHERE[1], CLUSTER)
+"""Where a test is run that is marked with `waits`, since it lets a second pass: time is kept by the engine, not by the
+connection."""
 
 CONFIGURATIONS = [
     *(FILE, MEMORY, URL, SINGLE, POOLED, CLUSTER),
@@ -82,6 +99,8 @@ def _is_wanted(item: pytest.Item) -> bool:
     # The feed has keys and commands of its own, which a user has to have a right to.
     wants_rights = configuration == RESTRICTED and module == "test_changes"
     if not EVERY_WAY and configuration not in ABOVE_THE_ENGINES.get(module, CONFIGURATIONS):
+        return configuration is None
+    if not EVERY_WAY and item.get_closest_marker("waits") and configuration not in WAITING:
         return configuration is None
     return EVERY_WAY or configuration not in ONCE_OVER or module in ONCE_OVER_MODULES or wants_rights
 

@@ -175,6 +175,7 @@ async def test_an_id_of_ones_own(store: MemoryStore) -> None:
     assert (item.content, item.tags) == ("third", ["new"])
 
 
+@pytest.mark.waits
 async def test_a_replacement_is_another_version_and_keeps_nothing_of_the_old(store: MemoryStore) -> None:
     await store.remember("old", id="x", tags=["a"], source="chat", thread_id="t", metadata={"k": 1}, ttl=1)
     await store.recall("old")
@@ -325,6 +326,7 @@ async def test_update_of_nothing_and_of_nobody(store: MemoryStore) -> None:
         await store.update(id, importance=0.2, if_version=0)
 
 
+@pytest.mark.waits
 async def test_update_of_the_time_to_live(store: MemoryStore) -> None:
     id = await store.remember("x", ttl=1)
     await store.update(id, ttl=None)

@@ -160,6 +160,7 @@ async def test_two_workers_reinforcing_at_once_lose_no_count(make_store: MakeSto
     assert (await touched(first, id))[0] == 50
 
 
+@pytest.mark.waits
 async def test_a_touch_leaves_the_expiry_alone(make_store: MakeStore) -> None:
     store = make_store()
     id = await store.remember(AHEAD, ttl=1)

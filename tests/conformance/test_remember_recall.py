@@ -131,6 +131,7 @@ async def test_an_empty_store_answers_with_nothing(make_store: MakeStore) -> Non
     assert await store.forget_by_scope(thread_id="t") == 0
 
 
+@pytest.mark.waits
 async def test_an_expired_memory_is_gone_from_everywhere(store: MemoryStore) -> None:
     short = await store.remember(AHEAD, ttl=1, thread_id="t")
     long = await store.remember(AHEAD, ttl=timedelta(hours=1), thread_id="t")

@@ -148,6 +148,10 @@ async def test_the_name_is_refused_for_good_by_every_worker(make_agent: MakeAgen
             await agent.tenant("acme").memory.recall("note", thread_id="t")
         with pytest.raises(ConfigurationError, match="was deleted"):
             await agent.tenants.promote("acme")
+        with pytest.raises(ConfigurationError, match="was deleted"):
+            await agent.tenants.set_limits("acme", TenantLimits(max_memories=1))
+        with pytest.raises(ConfigurationError, match="was deleted"):
+            await agent.tenant("acme").memory.migration.start()
         assert await agent.tenants.names() == []
     with pytest.raises(ConfigurationError, match="was deleted"):
         await held.memory.remember("of the next customer")
@@ -240,6 +244,10 @@ async def test_one_that_ended_between_its_steps_is_gone_on_with(make_agent: Make
     pool = (await acme.keeper.current()).pool
     async with tenant_lease(agent._engine, acme.name, "half a deletion") as lease:
         await acme.keeper.step("deleting", lease)
+        with pytest.raises(ConfigurationError, match="being deleted"):
+            await agent.tenants.set_limits("acme", TenantLimits(max_memories=1))
+        with pytest.raises(ConfigurationError, match="being deleted"):
+            await acme.memory.migration.start()
         assert await half._delete_memories(pool, lease) == 5
     assert await agent.tenants.names() == ["acme"]
     deleted = await agent.tenants.delete("acme")

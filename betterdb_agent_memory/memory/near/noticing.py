@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from betterdb_agent_memory.engines.base import (
     Counter,
@@ -17,6 +17,7 @@ from betterdb_agent_memory.engines.base import (
     Retired,
     Retirement,
 )
+from betterdb_agent_memory.engines.delegating import DelegatingRecords
 from betterdb_agent_memory.memory.near.answers import Triple, scope_stored, subjects_of_ids, subjects_of_scope
 from betterdb_agent_memory.memory.near.scopes import scopes_of
 from betterdb_agent_memory.near_cache import NearCache
@@ -35,10 +36,10 @@ COUNTS: Final = frozenset({"correct_group"})
 
 def noticed(records: Records, near: NearCache[Any]) -> Records:
     """The same records; what is written through them leaves no answer behind that does not know of it."""
-    return cast("Records", NoticedRecords(records, near))
+    return NoticedRecords(records, near)
 
 
-class NoticedRecords:
+class NoticedRecords(DelegatingRecords):
     """`Records` that drop answers once a write has ended, however it ended: a failed one may have happened.
 
     A recall that began before that end finds perhaps what was there before the write; it is not kept. One that begins
@@ -46,11 +47,8 @@ class NoticedRecords:
     """
 
     def __init__(self, records: Records, near: NearCache[Any]) -> None:
-        self._records = records
+        super().__init__(records)
         self._near = near
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._records, name)
 
     async def write_many(self, writes: Sequence[RecordWrite], *, fence: Fence | None = None) -> list[Outcome]:
         """See `Records.write_many`. A record that was there and has been changed may be of another scope."""

@@ -180,7 +180,7 @@ async def assert_agrees(records: EmbeddedRecords, model: Model, start_ms: int) -
 
 @pytest.mark.parametrize("way", [0, 1_000_000], ids=["coarse", "one by one"])
 @given(batches=batches)
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_writes_and_changes_do_what_the_protocol_says(
     monkeypatch: pytest.MonkeyPatch, way: int, batches: list[Batch]
 ) -> None:

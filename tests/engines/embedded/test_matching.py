@@ -89,7 +89,7 @@ async def found(records: EmbeddedRecords, filter: Filter) -> set[str]:
     stored=st.fixed_dictionaries(dict.fromkeys(IDS, records_fields)),
     filters=st.lists(st.lists(clauses, max_size=3).map(lambda parts: Filter(tuple(parts))), min_size=1, max_size=6),
 )
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_sql_means_what_accepts_says(stored: dict[str, dict[str, bytes]], filters: list[Filter]) -> None:
     engine = EmbeddedEngine()
     records = engine.records(collection())

@@ -119,7 +119,7 @@ UNMET = either(Equals("threadId", "a"), HasTag("tags", "none"))
 UNMET_BELOW = AnyOf((Equals("threadId", "é"), AllOf((UNMET, either(HasTag("tags", "ui"), HasTag("tags", "none"))))))
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(filter=filters)
 @example(Filter((Not(Equals("threadId", "a")),)))
 @example(Filter((Not(Between("access_count", None, 1)),)))

@@ -132,7 +132,7 @@ def served(valkey_server: ValkeyServer) -> Iterator[tuple[asyncio.Runner, Valkey
         runner.run(engine.close())
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=hashes, change=changes, as_write=st.booleans())
 @example(
     {"content": b"x", "n1": b"0.3", "l1": b"1,3"},

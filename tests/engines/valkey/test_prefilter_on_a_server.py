@@ -49,7 +49,7 @@ async def search_for(records: ValkeyRecords, filter: Filter, **fields: str) -> N
     assert counted == 1
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(thread=VALUES, agent=VALUES)
 @example(thread="a,b", agent=" x ")
 @example(thread="", agent="\0")

@@ -67,8 +67,7 @@ async def follow_in_group(
                 continue
             page = await log.read(after, count=PAGE)
             if page is None:
-                # By saying that it is alive this consumer may have brought its group back.
-                await log.drop_group(group)
+                await consumer.drop_group()
             elif page.missed != 0:
                 consumer.cursors.reach(_behind_the_gap(page))
                 await consumer.share()
@@ -101,6 +100,7 @@ class _Consumer:
         self._held_until = -1.0
         self._moved_at = -hold_seconds
         self._since_told = 0
+        self._is_over = False
         # Answers about what is held are taken in the order in which they were asked for.
         self._turn = LoopLock()
 
@@ -118,9 +118,17 @@ class _Consumer:
                 async with self._turn:
                     await self._log.leave(self._group, self._name, self.cursors.handled)
 
+    async def drop_group(self) -> None:
+        """Forget the group, whose log is gone: by saying that it is alive this consumer may have brought it back."""
+        async with self._turn:
+            self._is_over = True
+            await self._log.drop_group(self._group)
+
     async def share(self, *, may_move: bool = True) -> None:
         """Tell the group what was handled; hold on, take over what is free, give up what is too much."""
         async with self._turn:
+            if self._is_over:
+                return
             now = monotonic()
             held = await self._log.share(
                 self._group,

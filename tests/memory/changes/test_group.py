@@ -12,6 +12,8 @@ import pytest
 from betterdb_agent_memory import Change, ChangesMissedError, MemoryStore
 from betterdb_agent_memory.engines import open_engine
 from betterdb_agent_memory.engines.base import Engine
+from betterdb_agent_memory.engines.event_log import BEGINNING
+from betterdb_agent_memory.memory.changes.reading import _Consumer
 from tests.embedding import embed
 from tests.waiting import until
 
@@ -114,3 +116,16 @@ async def test_nothing_is_left_of_a_group_when_the_feed_is_switched_off(store: M
         await consumer.task
     assert await store._feed.log.groups() == []
     assert await store.change_feed() is None
+
+
+async def test_a_sign_of_life_that_comes_too_late_brings_no_group_back(store: MemoryStore) -> None:
+    await store.remember("first")
+    log = store._feed.log
+    consumer = _Consumer(log, "g", start=BEGINNING, hold_seconds=60)
+    async with consumer.alive():
+        await consumer.share()
+        assert len(await log.groups()) == 1
+        await store.stop_change_feed()
+        await consumer.drop_group()
+        await consumer.share(may_move=False)
+    assert await log.groups() == []

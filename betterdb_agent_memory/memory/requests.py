@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -183,6 +183,7 @@ class RecallRequest:
             exact=exact,
             diversity=_below_1(config.diversity if self.diversity is None else self.diversity),
             now_ms=clock_ms if self.now_ms is None else self.now_ms,
+            parameters=parameters,
         )
 
 
@@ -190,7 +191,8 @@ class RecallRequest:
 class RecallSettings:
     """What one recall goes by: how it ranks, how far it looks, and what is done with what it found.
 
-    `hybrid` is None in vector retrieval, `diversity` None where the best are taken as they come.
+    `hybrid` is None in vector retrieval, `diversity` None where the best are taken as they come. `parameters` are the
+    store's, and so the same for all of its recalls.
     """
 
     rules: RankingRules
@@ -199,6 +201,7 @@ class RecallSettings:
     exact: bool
     diversity: float | None
     now_ms: int
+    parameters: ScoringParameters = field(compare=False)
 
 
 def exact_filter(

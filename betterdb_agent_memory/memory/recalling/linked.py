@@ -25,7 +25,7 @@ from betterdb_agent_memory.memory.recalling.expanding import (
     scores_below,
     spread,
 )
-from betterdb_agent_memory.memory.recalling.explaining import Component, MemoryHit, components_at
+from betterdb_agent_memory.memory.recalling.explaining import Component, MemoryHit, Vantage, components_at
 from betterdb_agent_memory.memory.record import (
     CREATED_AT,
     ENTITIES,
@@ -121,8 +121,9 @@ def _linked_hits(
     linked = spread(_active(starts), around, hidden=_hidden(around, allowed), acquainted=acquainted)
     chosen = [(items[id], by) for id, by in linked.items() if id not in found][:MOST_ADDED]
     scores = scores_below(min(hit.score for hit in hits), [by.activation for _, by in chosen])
+    vantage = Vantage(settings.now_ms, settings.parameters)
     return [
-        _hit(item, by, accepted[item.id], vector, score, hits[-1], settings)
+        _hit(item, by, accepted[item.id], vector, score, hits[-1], settings, vantage)
         for (item, by), score in zip(chosen, scores, strict=True)
     ]
 
@@ -140,6 +141,7 @@ def _hit(
     score: float,
     last: MemoryHit,
     settings: RecallSettings,
+    vantage: Vantage,
 ) -> MemoryHit:
     distance = _distance(vector, fields.get(VECTOR, b""))
     age_seconds = (settings.now_ms - max(item.created_at, item.last_accessed_at)) / 1000
@@ -153,7 +155,7 @@ def _hit(
         terms=_terms(settings.rules.model, fields, distance, settings.now_ms),
         link=by,
     )
-    return MemoryHit(item, distance, score, explain)
+    return vantage.hit(item, distance, score, explain)
 
 
 def _terms(model: ScoringModel | None, fields: Fields, distance: float, now_ms: int) -> tuple[Component, ...]:

@@ -12,7 +12,7 @@ import numpy as np
 from betterdb_agent_memory.engines.base import Neighbour
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.memory.recalling.corrections import rows_in_order
-from betterdb_agent_memory.memory.recalling.explaining import Explanation, MemoryHit, components_at
+from betterdb_agent_memory.memory.recalling.explaining import Explanation, MemoryHit, Vantage, components_at
 from betterdb_agent_memory.memory.recalling.gathering import Gathered
 from betterdb_agent_memory.memory.recalling.question import Question
 from betterdb_agent_memory.memory.recalling.reading import TextReader
@@ -72,7 +72,7 @@ class Ranking:
 
 
 def rank(
-    gathered: Gathered, question: Question, *, k: int, rules: RankingRules, now_ms: int, reader: TextReader
+    gathered: Gathered, question: Question, *, k: int, rules: RankingRules, vantage: Vantage, reader: TextReader
 ) -> Ranking:
     """The `k` best of the candidates that are related to the question.
 
@@ -104,7 +104,7 @@ def rank(
         related, similarity = [], []
     if not related:
         return Ranking([], 0, fragments, _none_unseen(gathered, question, signs, rules, unseen_lender))
-    scored = _scored(related, similarity, rules, now_ms)
+    scored = _scored(related, similarity, rules, vantage.now_ms)
     ranks = [
         (-score, -created, row.id) for score, created, row in zip(scored.scores, scored.created, related, strict=True)
     ]
@@ -131,7 +131,7 @@ def rank(
                 terms=components_at(scored.terms, i),
                 outranks=reordered.outranked.get(i, ()),
             )
-            hits.append(MemoryHit(item, row.distance, scored.scores[i], explain))
+            hits.append(vantage.hit(item, row.distance, scored.scores[i], explain))
     count = len(related) if gathered.chosen is None else gathered.chosen.chosen_from.related
     return Ranking(hits, count, unreadable, is_exact)
 

@@ -12,7 +12,7 @@ from betterdb_agent_memory.background import ROWS_ON_THE_LOOP, Together, off_loo
 from betterdb_agent_memory.engines.base import Neighbour, Selection, Tally, Worth
 from betterdb_agent_memory.memory.diversity import diversify, unit_rows
 from betterdb_agent_memory.memory.recalling.corrections import hits_in_order, lacks_corrections
-from betterdb_agent_memory.memory.recalling.explaining import MemoryHit
+from betterdb_agent_memory.memory.recalling.explaining import MemoryHit, Vantage
 from betterdb_agent_memory.memory.recalling.gathering import Gathered, Gatherer
 from betterdb_agent_memory.memory.recalling.question import UNDERSTOOD, Question, Reach
 from betterdb_agent_memory.memory.recalling.ranking import Ranking, rank, reordered
@@ -137,12 +137,13 @@ class Recaller:
     async def _ranked(self, gathered: Gathered, question: Question, pool: int, settings: RecallSettings) -> Ranking:
         effort = len(gathered.rows)
         now_ms = settings.now_ms if gathered.chosen is None else gathered.chosen.now_ms
+        vantage = Vantage(now_ms, settings.parameters)
         if question.hybrid is not None and effort <= ROWS_ON_THE_LOOP:
             contents = [row.fields.get(CONTENT, b"") for row in gathered.rows]
             effort += self._reader.effort(contents, stop_words=question.stop_words)
         return await off_loop(
             effort,
-            lambda: rank(gathered, question, k=pool, rules=settings.rules, now_ms=now_ms, reader=self._reader),
+            lambda: rank(gathered, question, k=pool, rules=settings.rules, vantage=vantage, reader=self._reader),
         )
 
     async def _widened(

@@ -101,6 +101,7 @@ class RecallRequest:
     scoring: ScoringChoice | None = None
     expand: bool = False
     with_superseded: bool = False
+    min_confidence: float | None = None
 
     @classmethod
     def validated(
@@ -119,6 +120,7 @@ class RecallRequest:
         expand: object = False,
         as_of: object = None,
         include_superseded: object = False,
+        min_confidence: object = None,
     ) -> RecallRequest:
         """Check everything that could be wrong with a question, apart from its text or vector."""
         if weights is not None and not isinstance(weights, RecallWeights):
@@ -127,6 +129,8 @@ class RecallRequest:
             raise InvalidInputError(f"threshold is a cosine distance from 0 to 2, got {threshold!r}")
         if diversity is not None and not (is_number(diversity) and 0 <= diversity <= 1):
             raise InvalidInputError(f"diversity is a number from 0 to 1 (1: by score alone), got {diversity!r:.80}")
+        if min_confidence is not None and not (is_number(min_confidence) and 0 <= min_confidence <= 1):
+            raise InvalidInputError(f"min_confidence is a number from 0 to 1, got {min_confidence!r:.80}")
         if not isinstance(include_superseded, bool):
             raise InvalidInputError(f"include_superseded must be true or false, got {include_superseded!r:.80}")
         if as_of is not None:
@@ -148,6 +152,7 @@ class RecallRequest:
             scoring=None if scoring is None else checked_scoring(scoring),
             expand=expand is not None and _flag("expand", expand),
             with_superseded=include_superseded or as_of is not None,
+            min_confidence=None if min_confidence is None else float(min_confidence),
         )
 
     def in_force(
@@ -170,6 +175,7 @@ class RecallRequest:
                 half_life_seconds=config.half_life_seconds,
                 clamps_age=self.now_ms is not None,
                 model=model_for(self.scoring or config.scoring or own_scoring, self.weights, parameters),
+                min_confidence=self.min_confidence,
             ),
             reach=Reach(
                 nearest=nearest,

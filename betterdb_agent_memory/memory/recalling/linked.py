@@ -12,6 +12,7 @@ from betterdb_agent_memory.engines.base import Row
 from betterdb_agent_memory.engines.filters import Fields, Filter
 from betterdb_agent_memory.engines.links import LinkEnd
 from betterdb_agent_memory.memory.diversity import unit_rows
+from betterdb_agent_memory.memory.figures import figures_of_rows
 from betterdb_agent_memory.memory.linking import Linker
 from betterdb_agent_memory.memory.recalling.expanding import (
     FOLLOWED,
@@ -40,6 +41,7 @@ from betterdb_agent_memory.memory.requests import RecallRequest, RecallSettings
 from betterdb_agent_memory.memory.scoring.base import ScoringModel
 from betterdb_agent_memory.memory.scoring.composite import similarity_from_distance
 from betterdb_agent_memory.memory.spaces import VectorSpace
+from betterdb_agent_memory.memory.standing.standing import confidences
 from betterdb_agent_memory.memory.where import Entity
 
 
@@ -59,7 +61,7 @@ class Expander:
     ) -> list[MemoryHit]:
         """Up to `MOST_ADDED` memories that the first hits lead to, most active first; none of the hits.
 
-        Only such as `request.filter` accepts, and only along such. Two round trips, one where they lead nowhere; one
+        Only such as `request.filter` accepts and are believed enough, and only along such. Two round trips, one where they lead nowhere; one
         more where they are about entities. The links of a memory that is gone are removed, which takes another one.
         """
         starts = hits[:STARTS]
@@ -111,7 +113,11 @@ def _linked_hits(
     settings: RecallSettings,
 ) -> list[MemoryHit]:
     starts, found = hits[:STARTS], {hit.item.id for hit in hits}
-    accepted = {row.id: row.fields for row in request.filter.accepted(rows) if is_memory(row.fields)}
+    rows = [row for row in request.filter.accepted(rows) if is_memory(row.fields)]
+    if (least := settings.rules.min_confidence) is not None:
+        sure = confidences(figures_of_rows(rows), settings.now_ms, settings.parameters) >= least
+        rows = [row for row, is_sure in zip(rows, sure.tolist(), strict=True) if is_sure]
+    accepted = {row.id: row.fields for row in rows}
     decoded = {id: decode_memory(id, fields)[0] for id, fields in accepted.items()}
     items = {id: item for id, item in decoded.items() if item is not None}
     acquainted = acquaintances(

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from betterdb_agent_memory.engines.base import Neighbour
+from betterdb_agent_memory.engines.base import Neighbour, Row
 from betterdb_agent_memory.engines.filters import Fields
+from betterdb_agent_memory.memory.figures import figures_of_rows
 from betterdb_agent_memory.memory.recalling.corrections import rows_in_order
 from betterdb_agent_memory.memory.recalling.explaining import Explanation, MemoryHit, Vantage, components_at
 from betterdb_agent_memory.memory.recalling.gathering import Gathered
@@ -26,6 +27,7 @@ from betterdb_agent_memory.memory.record import (
 )
 from betterdb_agent_memory.memory.scoring.base import ScoringModel, Term
 from betterdb_agent_memory.memory.scoring.composite import composite_score, similarity_from_distance
+from betterdb_agent_memory.memory.standing.standing import confidences
 from betterdb_agent_memory.options import RecallWeights
 
 _FEW = 128
@@ -41,6 +43,7 @@ class RankingRules:
 
     With `clamps_age` what was written after `now` is as new as can be: a question about the past would else rank by
     nothing but how far in its future a memory lies. Without, a clock ahead of ours gives an age below 0, as published.
+    With `min_confidence` what is believed less is no hit.
     """
 
     threshold: float
@@ -48,6 +51,7 @@ class RankingRules:
     half_life_seconds: float
     clamps_age: bool = False
     model: ScoringModel | None = None
+    min_confidence: float | None = None
 
     def ceiling(self, relevance: float) -> float:
         """No memory of at most this relevance scores more: none is fresher than just written, or more important than
@@ -78,7 +82,8 @@ def rank(
 
     Related is what lies within the threshold (equal to it is within), or in hybrid retrieval has a word of the
     question, stands beside a turn that has one, or is of a day that the question names. Order among equals:
-    score, then newer `created_at`, then id. What corrects another candidate comes directly before it.
+    score, then newer `created_at`, then id. What corrects another candidate comes directly before it. What is not
+    believed enough is related, and may lend its words to the turn beside it, but is no hit.
     """
     rows = [row for row in gathered.rows if is_memory(row.fields)]
     fragments = len(gathered.rows) - len(rows)
@@ -108,8 +113,9 @@ def rank(
     ranks = [
         (-score, -created, row.id) for score, created, row in zip(scored.scores, scored.created, related, strict=True)
     ]
-    order = sorted((i for i, score in enumerate(scored.scores) if math.isfinite(score)), key=ranks.__getitem__)
-    unreadable = fragments + len(related) - len(order)
+    finite = [i for i, score in enumerate(scored.scores) if math.isfinite(score)]
+    unreadable = fragments + len(related) - len(finite)
+    order = sorted(_believed(finite, related, rules, vantage), key=ranks.__getitem__)
     is_exact = _is_exact(gathered, question, signs, rules, unseen_lender, scored.scores, order, k)
     reordered = rows_in_order(order, related)
     hits = []
@@ -149,6 +155,17 @@ def reordered(
             for place, hit in zip(places, hits, strict=True)
         ]
     return replace(ranking, hits=hits)
+
+
+def _believed(
+    places: Sequence[int], related: Sequence[Neighbour], rules: RankingRules, vantage: Vantage
+) -> Sequence[int]:
+    """Those of the places whose memories are believed enough."""
+    if rules.min_confidence is None:
+        return places
+    rows = [Row(related[place].id, related[place].fields) for place in places]
+    sure = confidences(figures_of_rows(rows), vantage.now_ms, vantage.parameters) >= rules.min_confidence
+    return [place for place, is_sure in zip(places, sure.tolist(), strict=True) if is_sure]
 
 
 class _Scored(NamedTuple):

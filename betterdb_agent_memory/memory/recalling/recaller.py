@@ -77,7 +77,8 @@ class Recaller:
         """The hits in their final order. Callers who ask the same at the same time share the search.
 
         One search, or two in hybrid retrieval; for diversity one more round trip, and one where the engine has chosen a
-        memory that one which it has not chosen contradicts; more for `exact`.
+        memory that one which it has not chosen contradicts; more for `exact`, and where too few of the candidates are
+        believed.
         """
         pool = self._pool(request, settings, question)
         if pool > settings.reach.nearest:
@@ -100,7 +101,7 @@ class Recaller:
             gathered = await gatherer.gather(question, request.filter, settings.reach)
         ranking = await self._ranked(gathered, question, pool, settings)
         refills = gathered.refills
-        if settings.exact and not ranking.exact:
+        if not _suffices(ranking, request, settings):
             gathered, ranking = await self._widened(
                 space.records, gatherer, gathered, question, request, settings, pool
             )
@@ -156,14 +157,14 @@ class Recaller:
         settings: RecallSettings,
         pool: int,
     ) -> tuple[Gathered, Ranking]:
-        """The ranking once it is exact, or as exact as the budget allows: each search goes four times as far."""
+        """The ranking once it suffices, or as far as the budget allows: each search goes four times as far."""
         reach, ranking = settings.reach, await self._ranked(gathered, question, pool, settings)
         most = min(records.max_neighbours, self._exact_budget)
-        while not ranking.exact and reach.nearest < most:
+        while not _suffices(ranking, request, settings) and reach.nearest < most:
             reach = self._next(reach, request, most)
             gathered = await gatherer.gather(question, request.filter, reach)
             ranking = await self._ranked(gathered, question, pool, settings)
-        if not ranking.exact:
+        if settings.exact and not ranking.exact:
             every = await gatherer.gather_all(question, request.filter, most=self._exact_budget)
             if every is not None:
                 gathered, ranking = every, await self._ranked(every, question, pool, settings)
@@ -202,7 +203,7 @@ class Recaller:
 def _selection(pool: int, question: Question, settings: RecallSettings) -> Selection | None:
     """What an engine may leave out: by vector alone a memory's score is known without its text."""
     rules = settings.rules
-    if question.hybrid is not None or rules.model is not None:
+    if question.hybrid is not None or rules.model is not None or rules.min_confidence is not None:
         return None
     worth = Worth(
         likeness=rules.weights.similarity,
@@ -215,6 +216,15 @@ def _selection(pool: int, question: Question, settings: RecallSettings) -> Selec
         clamps_age=rules.clamps_age,
     )
     return Selection(pool, rules.threshold, worth)
+
+
+def _suffices(ranking: Ranking, request: RecallRequest, settings: RecallSettings) -> bool:
+    """Whether the search has gone far enough: until it is exact, if that is asked for; until there are `k` hits, where
+    candidates that are not believed took their places.
+    """
+    if ranking.exact or settings.exact:
+        return ranking.exact
+    return settings.rules.min_confidence is None or len(ranking.hits) >= request.k
 
 
 def _nearest_distance(gathered: Gathered) -> float | None:

@@ -15,10 +15,17 @@ from betterdb_agent_memory.live_config import MemoryConfigSnapshot
 from betterdb_agent_memory.memory.conditions import checked_where
 from betterdb_agent_memory.memory.correction.lineage import valid_at
 from betterdb_agent_memory.memory.kinds import MemoryKind
+from betterdb_agent_memory.memory.recalling.cues import checked_context
 from betterdb_agent_memory.memory.recalling.question import Reach
 from betterdb_agent_memory.memory.recalling.ranking import RankingRules
 from betterdb_agent_memory.memory.scope import MemoryScope, checked_scope, checked_tags, optional_text, scope_filter
-from betterdb_agent_memory.memory.scoring.choice import ScoringChoice, ScoringParameters, checked_scoring, model_for
+from betterdb_agent_memory.memory.scoring.choice import (
+    ScoringChoice,
+    ScoringParameters,
+    checked_scoring,
+    model_for,
+    reads_cues,
+)
 from betterdb_agent_memory.memory.times import MAX_TIME_MS, checked_time_ms
 from betterdb_agent_memory.memory.where import Where, of_kind
 from betterdb_agent_memory.options import MAX_THRESHOLD, RETRIEVALS, HybridOptions, RecallWeights, Retrieval, is_number
@@ -102,6 +109,7 @@ class RecallRequest:
     expand: bool = False
     with_superseded: bool = False
     min_confidence: float | None = None
+    context: tuple[str, ...] = ()
 
     @classmethod
     def validated(
@@ -121,6 +129,7 @@ class RecallRequest:
         as_of: object = None,
         include_superseded: object = False,
         min_confidence: object = None,
+        context: object = None,
     ) -> RecallRequest:
         """Check everything that could be wrong with a question, apart from its text or vector."""
         if weights is not None and not isinstance(weights, RecallWeights):
@@ -153,7 +162,27 @@ class RecallRequest:
             expand=expand is not None and _flag("expand", expand),
             with_superseded=include_superseded or as_of is not None,
             min_confidence=None if min_confidence is None else float(min_confidence),
+            context=checked_context(context),
         )
+
+    def check_context(self, config: MemoryConfigSnapshot, own_scoring: ScoringChoice) -> None:
+        """Refuse cues that nobody reads.
+
+        Where the store's own model reads them, and live configuration says another one, they are left aside: what an
+        operator sets makes no call fail.
+
+        Raises:
+            InvalidInputError: neither the model in force nor the store's own reads a context.
+        """
+        if not self.context:
+            return
+        choices = (config.scoring or own_scoring, own_scoring) if self.scoring is None else (self.scoring,)
+        if not any(map(reads_cues, choices)):
+            name = choices[0] if isinstance(choices[0], str) else choices[0].name
+            raise InvalidInputError(
+                f"context= is read by scoring 'activation', or by a model whose `needs` name 'cues'; this recall is "
+                f'scored by {name!r:.80}: pass scoring="activation", or leave context out'
+            )
 
     def in_force(
         self, config: MemoryConfigSnapshot, own_scoring: ScoringChoice, parameters: ScoringParameters, *, clock_ms: int
@@ -168,13 +197,14 @@ class RecallRequest:
         if hybrid is not None:
             nearest = max(nearest, hybrid.candidates)
         exact = config.exact if self.exact is None else self.exact
+        model = model_for(self.scoring or config.scoring or own_scoring, self.weights, parameters)
         return RecallSettings(
             rules=RankingRules(
                 threshold=threshold,
                 weights=self.weights or config.weights,
                 half_life_seconds=config.half_life_seconds,
                 clamps_age=self.now_ms is not None,
-                model=model_for(self.scoring or config.scoring or own_scoring, self.weights, parameters),
+                model=model,
                 min_confidence=self.min_confidence,
             ),
             reach=Reach(
@@ -190,6 +220,7 @@ class RecallRequest:
             diversity=_below_1(config.diversity if self.diversity is None else self.diversity),
             now_ms=clock_ms if self.now_ms is None else self.now_ms,
             parameters=parameters,
+            context=self.context if model is not None and "cues" in model.needs else (),
         )
 
 
@@ -198,7 +229,7 @@ class RecallSettings:
     """What one recall goes by: how it ranks, how far it looks, and what is done with what it found.
 
     `hybrid` is None in vector retrieval, `diversity` None where the best are taken as they come. `parameters` are the
-    store's, and so the same for all of its recalls.
+    store's, and so the same for all of its recalls. `context` are cues, none where the model reads none.
     """
 
     rules: RankingRules
@@ -208,6 +239,7 @@ class RecallSettings:
     diversity: float | None
     now_ms: int
     parameters: ScoringParameters = field(compare=False)
+    context: tuple[str, ...] = ()
 
 
 def exact_filter(

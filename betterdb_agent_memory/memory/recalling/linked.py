@@ -61,8 +61,9 @@ class Expander:
     ) -> list[MemoryHit]:
         """Up to `MOST_ADDED` memories that the first hits lead to, most active first; none of the hits.
 
-        Only such as `request.filter` accepts and are believed enough, and only along such. Two round trips, one where they lead nowhere; one
-        more where they are about entities. The links of a memory that is gone are removed, which takes another one.
+        Only such as `request.filter` accepts and are believed enough, and only along such. Two round trips, one where
+        they lead nowhere; one more where they are about entities. The links of a memory that is gone are removed, which
+        takes another one.
         """
         starts = hits[:STARTS]
         if not starts:

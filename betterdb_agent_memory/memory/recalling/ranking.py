@@ -13,6 +13,7 @@ from betterdb_agent_memory.engines.base import Neighbour, Row
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.memory.figures import figures_of_rows
 from betterdb_agent_memory.memory.recalling.corrections import rows_in_order
+from betterdb_agent_memory.memory.recalling.cues import Context, context_of
 from betterdb_agent_memory.memory.recalling.explaining import Explanation, MemoryHit, Vantage, components_at
 from betterdb_agent_memory.memory.recalling.gathering import Gathered
 from betterdb_agent_memory.memory.recalling.question import Question
@@ -109,7 +110,12 @@ def rank(
         related, similarity = [], []
     if not related:
         return Ranking([], 0, fragments, _none_unseen(gathered, question, signs, rules, unseen_lender))
-    scored = _scored(related, similarity, rules, vantage.now_ms)
+    context = None
+    if question.cues:
+        place_of = {row.id: place for place, row in enumerate(rows)}
+        whole = context_of([row.fields for row in rows], question.cues, gathered.fans, reader)
+        context = whole.at([place_of[row.id] for row in related])
+    scored = _scored(related, similarity, rules, vantage.now_ms, context)
     ranks = [
         (-score, -created, row.id) for score, created, row in zip(scored.scores, scored.created, related, strict=True)
     ]
@@ -179,10 +185,16 @@ class _Scored(NamedTuple):
     terms: Sequence[Term] = ()
 
 
-def _scored(rows: Sequence[Neighbour], similarity: Sequence[float], rules: RankingRules, now_ms: int) -> _Scored:
+def _scored(
+    rows: Sequence[Neighbour],
+    similarity: Sequence[float],
+    rules: RankingRules,
+    now_ms: int,
+    context: Context | None = None,
+) -> _Scored:
     records = [row.fields for row in rows]
     if rules.model is not None:
-        return _scored_by_model(rules.model, records, similarity, now_ms)
+        return _scored_by_model(rules.model, records, similarity, now_ms, context)
     numbers = plain_numbers(records) if len(rows) <= _FEW else None
     # For a few dozen rows numpy takes longer to be called than to compute.
     scored = None if numbers is None else _scored_one_by_one(numbers, similarity, rules, now_ms)
@@ -190,9 +202,11 @@ def _scored(rows: Sequence[Neighbour], similarity: Sequence[float], rules: Ranki
 
 
 def _scored_by_model(
-    model: ScoringModel, records: Sequence[Fields], similarity: Sequence[float], now_ms: int
+    model: ScoringModel, records: Sequence[Fields], similarity: Sequence[float], now_ms: int, context: Context | None
 ) -> _Scored:
     candidates = scoring_candidates(records, np.array(similarity), model.needs)
+    if context is not None:
+        candidates = replace(candidates, cues=context.held, fans=context.fans)
     scored = model.score(candidates, now_ms)
     ages = (now_ms - np.maximum(candidates.created_at_ms, candidates.last_accessed_at_ms)) / 1000
     return _Scored(scored.values.tolist(), ages.tolist(), candidates.created_at_ms.tolist(), scored.terms)

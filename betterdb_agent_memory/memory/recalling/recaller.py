@@ -12,6 +12,7 @@ from betterdb_agent_memory.background import ROWS_ON_THE_LOOP, Together, off_loo
 from betterdb_agent_memory.engines.base import Neighbour, Selection, Tally, Worth
 from betterdb_agent_memory.memory.diversity import diversify, unit_rows
 from betterdb_agent_memory.memory.recalling.corrections import hits_in_order, lacks_corrections
+from betterdb_agent_memory.memory.recalling.cues import cues_of
 from betterdb_agent_memory.memory.recalling.explaining import MemoryHit, Vantage
 from betterdb_agent_memory.memory.recalling.gathering import Gathered, Gatherer
 from betterdb_agent_memory.memory.recalling.question import UNDERSTOOD, Question, Reach
@@ -66,10 +67,12 @@ class Recaller:
         self._together: Together[Gathered] = Together()
 
     async def question(self, vector: bytes, text: str, settings: RecallSettings) -> Question:
-        """A question with what hybrid retrieval makes of its text. No round trip."""
+        """A question with what hybrid retrieval makes of its text, and with its cues. No round trip."""
         if settings.hybrid is None or not text:
-            return Question(vector, text, hybrid=settings.hybrid)
-        return await self._understood(vector, text, settings, settings.hybrid)
+            question = Question(vector, text, hybrid=settings.hybrid)
+        else:
+            question = await self._understood(vector, text, settings, settings.hybrid)
+        return replace(question, cues=cues_of(settings.context, self._analyzer)) if settings.context else question
 
     async def recall(
         self, space: VectorSpace, question: Question, request: RecallRequest, settings: RecallSettings
@@ -139,7 +142,7 @@ class Recaller:
         effort = len(gathered.rows)
         now_ms = settings.now_ms if gathered.chosen is None else gathered.chosen.now_ms
         vantage = Vantage(now_ms, settings.parameters)
-        if question.hybrid is not None and effort <= ROWS_ON_THE_LOOP:
+        if (question.hybrid is not None or question.cues) and effort <= ROWS_ON_THE_LOOP:
             contents = [row.fields.get(CONTENT, b"") for row in gathered.rows]
             effort += self._reader.effort(contents, stop_words=question.stop_words)
         return await off_loop(

@@ -70,6 +70,12 @@ def configured_scoring(value: object) -> ScoringChoice:
         raise ConfigurationError(str(error)) from None
 
 
+def reads_cues(choice: ScoringChoice) -> bool:
+    """Whether the context of a question changes its scores."""
+    model = model_for(choice, None)
+    return model is not None and "cues" in model.needs
+
+
 def model_for(
     choice: ScoringChoice, weights: RecallWeights | None, parameters: ScoringParameters = DEFAULT_SCORING_PARAMETERS
 ) -> ScoringModel | None:

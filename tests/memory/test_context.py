@@ -116,6 +116,20 @@ async def test_words_dates_and_diversity_of_recall_are_at_hand(engine: Engine, s
     assert at_angle(-0.9, "quinoa") in [hit.item.content for hit in diverse.hits]
 
 
+async def test_linked_memories_belief_and_context_are_at_hand(engine: Engine, store_name: str) -> None:
+    store = store_on(engine, store_name, scoring="activation")
+    for id, kind, about in (("rule", "rule", "tea"), ("opinion", "opinion", "green tea"), ("far", "rule", "rain")):
+        await store.remember(at_angle(0.9 if about != "rain" else -0.9, about), id=id, kind=kind)
+    await store.link("rule", "far")
+    arguments: dict[str, Any] = {"threshold": 0.5, "k": 2}
+    linked = await store.context(AHEAD, expand=True, min_confidence=0.9, **arguments)
+    assert {hit.item.id for hit in linked.hits} == {"rule", "far"}
+    counts = {id: item.access_count for id in ("rule", "far", "opinion") if (item := await store.get(id))}
+    assert counts == {"rule": 1, "far": 0, "opinion": 0}
+    [first] = (await store.context(AHEAD, context=["green"], **arguments | {"k": 1})).hits
+    assert first.item.id == "opinion"
+
+
 async def test_a_reranker_decides_what_the_budget_is_spent_on(engine: Engine, store_name: str) -> None:
     async def latest(query: str, texts: Any) -> list[float]:
         return [float(text.rsplit(" ", 1)[1]) for text in texts]

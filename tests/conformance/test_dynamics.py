@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import pickle
 from collections.abc import Sequence
-from dataclasses import replace
+from copy import deepcopy
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -105,6 +108,9 @@ async def test_every_hit_says_how_it_stands(make_store: MakeStore, clock: TestCl
     await store.correct("rule", at_angle(0.9, "narrow"))
     [past] = await store.recall(AHEAD, as_of=clock.now_ms - 2 * DAY_MS, k=1)
     assert (past.item.content[-4:], past.standing.age_days) == ("wide", 11)
+    for copied in (deepcopy(past), pickle.loads(pickle.dumps(past)), replace(past, score=1.0)):
+        assert copied.standing == past.standing
+    assert "far" not in json.dumps(asdict(expanded[0]))
     with pytest.raises(InvalidInputError, match="not given by a recall"):
         _ = MemoryHit(past.item, 0.1, 0.9).standing
 

@@ -133,29 +133,45 @@ class Explanation:
         return sum(component.contribution for component in self.components)
 
 
-@dataclass(slots=True, eq=False)
-class Vantage:
+class _Recalled:
+    """The memories of one recall, and how they stand once somebody has asked: no part of what a hit says of itself, so
+    that `asdict` of one hit does not tell the others.
+    """
+
+    __slots__ = ("items", "known")
+    items: list[MemoryItem]
+    known: dict[str, Standing]
+
+
+@dataclass(frozen=True, slots=True)
+class Vantage(_Recalled):
     """From where it is seen how the memories of one recall stand: its time, in ms, and the parameters of its store.
 
-    Nothing is computed before somebody asks, and then of all `items` at once: of eight it takes as long as of one.
+    Nothing is computed before somebody asks, and then of all hits at once: of eight it takes as long as of one.
     """
 
     now_ms: int
     parameters: ScoringParameters
-    items: list[MemoryItem] = field(default_factory=list)
-    _known: dict[str, Standing] = field(default_factory=dict)
 
     def hit(self, item: MemoryItem, distance: float, score: float, explain: Explanation | None) -> MemoryHit:
         """A hit that is seen from here."""
-        self.items.append(item)
+        self._all_items().append(item)
         return MemoryHit(item, distance, score, explain, self)
 
     def standing(self, item: MemoryItem) -> Standing:
         """How one of the memories stands."""
-        if item.id not in self._known:
-            items = [*self.items, item]
-            self._known = {one.id: one for one in standings(figures_of_items(items), self.now_ms, self.parameters)}
-        return self._known[item.id]
+        known: dict[str, Standing] = getattr(self, "known", {})
+        if item.id not in known:
+            figures = figures_of_items([*self._all_items(), item])
+            known = {one.id: one for one in standings(figures, self.now_ms, self.parameters)}
+            object.__setattr__(self, "known", known)
+        return known[item.id]
+
+    def _all_items(self) -> list[MemoryItem]:
+        """Empty at first, and in a copy."""
+        if not hasattr(self, "items"):
+            object.__setattr__(self, "items", [])
+        return self.items
 
 
 @dataclass(frozen=True, slots=True)

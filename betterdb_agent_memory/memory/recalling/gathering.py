@@ -100,7 +100,7 @@ class Gatherer:
         by_date = bool(question.periods) and not is_whole
         if by_date:
             searches.append(self._dated(question, filter, reach))
-        cued = () if is_whole else self._cued(question, filter, reach)
+        cued = () if is_whole or not question.cues else self._cued(question, filter, reach)
         first_cued = len(searches)
         searches += cued
         rare = () if unknown or is_whole else self._rare(question, tallies, reach)

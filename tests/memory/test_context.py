@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from betterdb_agent_memory import InvalidInputError, MemoryScope, MemoryStore, RecallWeights, Tag
+from betterdb_agent_memory import InvalidInputError, MemoryKind, MemoryScope, MemoryStore, RecallWeights, Tag
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
@@ -118,7 +118,12 @@ async def test_words_dates_and_diversity_of_recall_are_at_hand(engine: Engine, s
 
 async def test_linked_memories_belief_and_context_are_at_hand(engine: Engine, store_name: str) -> None:
     store = store_on(engine, store_name, scoring="activation")
-    for id, kind, about in (("rule", "rule", "tea"), ("opinion", "opinion", "green tea"), ("far", "rule", "rain")):
+    drafts: list[tuple[str, MemoryKind, str]] = [
+        ("rule", "rule", "tea"),
+        ("opinion", "opinion", "green tea"),
+        ("far", "rule", "rain"),
+    ]
+    for id, kind, about in drafts:
         await store.remember(at_angle(0.9 if about != "rain" else -0.9, about), id=id, kind=kind)
     await store.link("rule", "far")
     arguments: dict[str, Any] = {"threshold": 0.5, "k": 2}

@@ -68,7 +68,6 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.dynamics.reporting import DynamicsStats as DynamicsStats
     from betterdb_agent_memory.dynamics.reporting import GroupStats as GroupStats
     from betterdb_agent_memory.dynamics.reporting import MetricHealth as MetricHealth
-    from betterdb_agent_memory.dynamics.standing import Standing as Standing
     from betterdb_agent_memory.dynamics.teaching import OutcomeResult as OutcomeResult
     from betterdb_agent_memory.embedders.base import Embedder as Embedder
     from betterdb_agent_memory.embedders.base import EmbedFn as EmbedFn
@@ -172,6 +171,8 @@ if TYPE_CHECKING:
     from betterdb_agent_memory.memory.scoring.composite import recency_decay as recency_decay
     from betterdb_agent_memory.memory.scoring.composite import similarity_from_distance as similarity_from_distance
     from betterdb_agent_memory.memory.scoring.retrievability import Retrievability as Retrievability
+    from betterdb_agent_memory.memory.standing.confidence import ConfidenceParameters as ConfidenceParameters
+    from betterdb_agent_memory.memory.standing.standing import Standing as Standing
     from betterdb_agent_memory.memory.store import MemoryStore as MemoryStore
     from betterdb_agent_memory.memory.transfer.results import ExportResult as ExportResult
     from betterdb_agent_memory.memory.transfer.results import ImportResult as ImportResult
@@ -263,7 +264,6 @@ _PLACES: Final = {
     "dynamics.parameters": "DynamicsParameters",
     "dynamics.presets": "PRESETS preset",
     "dynamics.reporting": "DynamicsHealth DynamicsStats GroupStats MetricHealth",
-    "dynamics.standing": "Standing",
     "dynamics.teaching": "OutcomeResult",
     "embedders.base": "EmbedFn Embedder",
     "embedders.cached": "CachedEmbedder",
@@ -309,6 +309,8 @@ _PLACES: Final = {
     "memory.scoring.choice": "ScoringParameters",
     "memory.scoring.composite": "Composite composite_score recency_decay similarity_from_distance",
     "memory.scoring.retrievability": "Retrievability",
+    "memory.standing.confidence": "ConfidenceParameters",
+    "memory.standing.standing": "Standing",
     "memory.store": "MemoryStore",
     "memory.transfer.results": "ExportResult ImportResult LineError",
     "memory.where": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import pytest
 import redis.asyncio
@@ -74,6 +75,20 @@ async def test_recall_is_one_and_one_for_immediate_reinforcement(
     assert len(await warm_store.recall(AHEAD, thread_id="t")) == 8
     assert counted() == 2
     assert await warm_store.recall(AHEAD, thread_id="nobody") == []
+    assert counted() == 1
+
+
+async def test_what_is_talked_about_and_believed_costs_no_round_trip(
+    warm_store: MemoryStore, counted: Callable[..., int]
+) -> None:
+    asked: dict[str, Any] = {"thread_id": "t", "reinforce": False, "scoring": "activation", "retrieval": "vector"}
+    counted(begin=True)
+    for cues in (["river", "Maya Lind"], ["river", "ferry"], ["river"]):
+        hits = await warm_store.recall(AHEAD, context=cues, min_confidence=0.5, **asked)
+        assert len(hits) == 8
+        assert {hit.standing.label for hit in hits} == {"likely"}
+        assert counted() == 1
+    assert await warm_store.recall(AHEAD, context=["river"], min_confidence=0.99, **asked) == []
     assert counted() == 1
 
 

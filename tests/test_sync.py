@@ -370,7 +370,9 @@ def test_changes_are_followed_without_await(agent: AgentMemory) -> None:
 def test_dynamics_without_await(agent: AgentMemory) -> None:
     agent.memory.remember("tea", id="m")
     [hit] = agent.dynamics.recall("tea")
-    assert agent.dynamics.standing([hit])[0].id == "m"
+    assert agent.dynamics.standing([hit])[0].id == hit.standing.id == "m"
+    assert agent.memory.recall("tea", context=["tea"], min_confidence=0.5, scoring="activation")[0].item.id == "m"
+    assert agent.memory.recall("tea", min_confidence=0.99) == []
     learnt = agent.dynamics.reward("that was exactly it")
     assert learnt is not None
     assert [lesson.id for lesson in learnt.lessons] == ["m"]

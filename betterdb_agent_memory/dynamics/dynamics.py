@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.dynamics.arguments import (
@@ -13,7 +13,6 @@ from betterdb_agent_memory.dynamics.arguments import (
     checked_days,
     checked_hits,
     checked_replay,
-    checked_share,
     checked_strength,
     id_of,
     scope_of,
@@ -32,7 +31,6 @@ from betterdb_agent_memory.dynamics.reporting import (
     health_of,
     observations,
 )
-from betterdb_agent_memory.dynamics.standing import Standing, standings
 from betterdb_agent_memory.dynamics.state import OUTCOMES, OUTCOMES_THOUSANDTHS, RECALLS, RECALLS_EMPTY
 from betterdb_agent_memory.dynamics.teaching import OutcomeResult, teach
 from betterdb_agent_memory.engines.base import Row
@@ -41,15 +39,13 @@ from betterdb_agent_memory.memory.drafts import checked_content
 from betterdb_agent_memory.memory.figures import figures_of_items, figures_of_rows
 from betterdb_agent_memory.memory.progress import ProgressFn
 from betterdb_agent_memory.memory.recalling.explaining import MemoryHit
-from betterdb_agent_memory.memory.requests import DEFAULT_K, MAX_K, checked_integer
+from betterdb_agent_memory.memory.requests import checked_integer
 from betterdb_agent_memory.memory.scope import MemoryScope, checked_scope
+from betterdb_agent_memory.memory.standing.standing import Standing, standings
 from betterdb_agent_memory.memory.store import MemoryStore
 from betterdb_agent_memory.memory.times import MAX_TIME_MS
 from betterdb_agent_memory.memory.workplace import Workplace
 from betterdb_agent_memory.options import DEFAULT_MAX_CONTENT_BYTES, is_number
-
-_OVERFETCH: Final = 4
-"""Hits of which those are chosen that are believed enough."""
 
 
 class Dynamics:
@@ -89,24 +85,17 @@ class Dynamics:
         """What it goes by."""
         return self._parameters
 
-    async def recall(
-        self, query: str, *, k: int | None = None, min_confidence: float | None = None, **options: Any
-    ) -> list[MemoryHit]:
+    async def recall(self, query: str, **options: Any) -> list[MemoryHit]:
         """`recall` of the store with its options, of which the last in each scope is kept in mind for `reward`.
 
-        With `min_confidence` (0 to 1) only memories that are believed that far: of four times `k` candidates, and only
-        those that are returned count as recalled. The round trips of the store's `recall`; then one more where
-        recalled memories are touched at once.
+        The round trips of the store's `recall`.
 
         Raises:
             InvalidInputError: an argument is refused, before the embedder was called.
         """
         scope = scope_of(options)
         workplace = await self._store.workplace()
-        if min_confidence is None:
-            hits = await self._store.recall(query, k=k, **options)
-        else:
-            hits = await self._believed(workplace, query, k, checked_share("min_confidence", min_confidence), options)
+        hits = await self._store.recall(query, **options)
         self._recalls += 1
         self._recalls_empty += not hits
         self._recent.note(scope, [hit.item.id for hit in hits], workplace.clock())
@@ -115,7 +104,8 @@ class Dynamics:
     async def standing(self, hits: Sequence[MemoryHit | str]) -> list[Standing]:
         """How memories stand, hits or ids, in their order; those that are gone are left out.
 
-        No round trip for hits, which are taken as they were read; one per 500 ids.
+        By the parameters of this object, at the time of the call; `hit.standing` goes by those of the store, at the
+        time of the recall. No round trip for hits, which are taken as they were read; one per 500 ids.
 
         Raises:
             InvalidInputError: one is neither a hit nor an id.
@@ -125,10 +115,11 @@ class Dynamics:
         now_ms = workplace.clock()
         items = [hit.item for hit in checked if isinstance(hit, MemoryHit)]
         ids = [hit for hit in checked if isinstance(hit, str)]
-        known = {one.id: one for one in standings(figures_of_items(items), now_ms, self._parameters)}
+        parameters = self._parameters.scoring
+        known = {one.id: one for one in standings(figures_of_items(items), now_ms, parameters)}
         if ids:
             rows = await workplace.read(ids)
-            known |= {one.id: one for one in standings(figures_of_rows(rows), now_ms, self._parameters)}
+            known |= {one.id: one for one in standings(figures_of_rows(rows), now_ms, parameters)}
         wanted = [id_of(hit) for hit in checked]
         return [known[id] for id in wanted if id in known]
 
@@ -312,22 +303,6 @@ class Dynamics:
         """
         workplace = await self._store.workplace()
         return health_of(await workplace.values.read_map(workplace.state_key), self._parameters)
-
-    async def _believed(
-        self, workplace: Workplace, query: str, k: int | None, least: float, options: dict[str, Any]
-    ) -> list[MemoryHit]:
-        wanted = checked_integer("k", k, DEFAULT_K, 1, MAX_K)
-        reinforces = options.pop("reinforce", None)
-        if reinforces not in (None, True, False):
-            raise InvalidInputError(f"reinforce must be true or false, got {reinforces!r:.80}")
-        found = await self._store.recall(query, k=min(_OVERFETCH * wanted, MAX_K), reinforce=False, **options)
-        now_ms = workplace.clock()
-        figures = figures_of_items([hit.item for hit in found])
-        sure = [one.confidence >= least for one in standings(figures, now_ms, self._parameters)]
-        hits = [hit for hit, is_sure in zip(found, sure, strict=True) if is_sure][:wanted]
-        if hits and reinforces is not False:
-            await workplace.reinforce([hit.item.id for hit in hits], now_ms)
-        return hits
 
     async def _detected(self, feedback: str) -> float | None:
         found = feedback_value(feedback) if self._detector is None else self._detector(feedback)

@@ -9,7 +9,6 @@ import numpy as np
 
 from betterdb_agent_memory.dynamics.outcomes import credit, rewarded
 from betterdb_agent_memory.dynamics.parameters import DynamicsParameters
-from betterdb_agent_memory.dynamics.standing import stabilities, traces_at
 from betterdb_agent_memory.engines.base import RecordChange, Row
 from betterdb_agent_memory.memory.dynamics_fields import CORE, STABILITY, STRENGTH_AT, SUCCESSES, USES, WORKING
 from betterdb_agent_memory.memory.figures import LEARNT_FIELDS, figures_of_rows, seen
@@ -17,6 +16,7 @@ from betterdb_agent_memory.memory.scoring.base import elapsed_days
 from betterdb_agent_memory.memory.scoring.chain import Traces, current_traces
 from betterdb_agent_memory.memory.scoring.retrievability import Power, grown
 from betterdb_agent_memory.memory.spelling import number_text
+from betterdb_agent_memory.memory.standing.standing import stabilities, traces_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +59,12 @@ def lessons(
         parameters=parameters.outcomes,
     )
     before, days = current_traces(candidates, now_ms, chain)
-    strength_before = traces_at(figures, now_ms, parameters).strength
+    strength_before = traces_at(figures, now_ms, chain).strength
     after = rewarded(before, candidates.importance, days, given.share, chain)
     taught_ms = candidates.created_at_ms
     if candidates.strength_at_ms is not None:
         taught_ms = np.fmax(taught_ms, candidates.strength_at_ms)
-    stability = stabilities(figures, parameters)
+    stability = stabilities(figures, parameters.stability)
     left = Power().left(elapsed_days(taught_ms, now_ms), stability)
     stability = grown(stability, left, parameters.stability, share=np.maximum(given.share, 0.0))
     uses, successes = np.maximum(figures.uses, 0.0) + given.uses, np.maximum(figures.successes, 0.0) + given.successes

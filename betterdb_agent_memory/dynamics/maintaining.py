@@ -14,13 +14,14 @@ from betterdb_agent_memory.dynamics.downscaling import factor_needed
 from betterdb_agent_memory.dynamics.learning import traces_written
 from betterdb_agent_memory.dynamics.maintenance import MaintenanceResult, Plan, Verdict, verdict
 from betterdb_agent_memory.dynamics.parameters import DynamicsParameters
-from betterdb_agent_memory.dynamics.standing import traces_at
 from betterdb_agent_memory.dynamics.state import PASS, Unfinished, decode_unfinished, encode_unfinished
 from betterdb_agent_memory.engines.base import Fence, Outcome, Position, RecordChange, Row
 from betterdb_agent_memory.leasing import HeldLease
-from betterdb_agent_memory.memory.figures import USE_FIELDS, Figures, figures_of_rows, seen
+from betterdb_agent_memory.memory.figures import USE_FIELDS, figures_of_rows, seen
 from betterdb_agent_memory.memory.progress import Progress, ProgressFn
 from betterdb_agent_memory.memory.scoring.chain import Traces
+from betterdb_agent_memory.memory.standing.figures import Figures
+from betterdb_agent_memory.memory.standing.standing import traces_at
 from betterdb_agent_memory.memory.workplace import Workplace
 
 _ATTEMPTS = 5
@@ -148,7 +149,7 @@ class Maintenance:
         taught_ms = figures.candidates.created_at_ms
         if figures.candidates.strength_at_ms is not None:
             taught_ms = np.fmax(taught_ms, figures.candidates.strength_at_ms)
-        traces = traces_at(figures, now_ms, self._parameters)
+        traces = traces_at(figures, now_ms, self._parameters.chain)
         scaled = Traces(np.asarray(traces.working) * factor, np.asarray(traces.core) * factor)
         return traces_written(rows, scaled, np.flatnonzero(taught_ms < now_ms).tolist(), now_ms)
 

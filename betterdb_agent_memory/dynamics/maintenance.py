@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from betterdb_agent_memory.dynamics.parameters import DynamicsParameters
-from betterdb_agent_memory.memory.figures import Figures
 from betterdb_agent_memory.memory.scoring.base import BoolArray
 from betterdb_agent_memory.memory.scoring.chain import Traces, ahead, current_traces, layer_numbers, reinforced
+from betterdb_agent_memory.memory.standing.figures import Figures
 
 _ARCHIVE, _CORE = 0, 2
 

@@ -6,44 +6,15 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from betterdb_agent_memory.errors import ConfigurationError
 from betterdb_agent_memory.memory.scoring.activation import ActivationParameters
 from betterdb_agent_memory.memory.scoring.chain import ChainParameters
 from betterdb_agent_memory.memory.scoring.choice import ScoringParameters
 from betterdb_agent_memory.memory.scoring.retrievability import StabilityParameters
+from betterdb_agent_memory.memory.standing.confidence import ConfidenceParameters
 from betterdb_agent_memory.options.checks import number, options, whole_number
 
 _SHARE: Final = number(0, 1)
 _DAYS: Final = number(0, 36_500, above=True, unit=" of days")
-
-
-@options
-class ConfidenceParameters:
-    """What is believed of a memory, and what the belief is called.
-
-    A contradiction multiplies reliability by `contradicted`. Evidence weighs against `prior_weight` uses' worth of the
-    kind's reliability; a use that was not good counts `blame` of one that was. Of a memory that is wholly forgotten
-    `faded_share` of the reliability is left as confidence. Labels begin at `certain_from`, `likely_from` and
-    `uncertain_from`; below them a memory is vague.
-    """
-
-    contradicted: Annotated[float, _SHARE, Field(description="what a contradiction leaves of reliability")] = 0.3
-    pinned_at_least: Annotated[float, _SHARE, Field(description="reliability of a pinned memory, at least")] = 0.95
-    prior_weight: Annotated[
-        float, number(0.01, 1_000), Field(description="uses that the first belief is worth against evidence")
-    ] = 4.0
-    blame: Annotated[float, _SHARE, Field(description="how much a use that was not good says of the content")] = 0.1
-    faded_share: Annotated[float, _SHARE, Field(description="share of reliability that forgetting leaves")] = 0.5
-    certain_from: Annotated[float, _SHARE, Field(description="confidence called certain")] = 0.8
-    likely_from: Annotated[float, _SHARE, Field(description="confidence called likely")] = 0.6
-    uncertain_from: Annotated[float, _SHARE, Field(description="confidence called uncertain")] = 0.4
-
-    def __post_init__(self) -> None:
-        if not self.uncertain_from <= self.likely_from <= self.certain_from:
-            raise ConfigurationError(
-                "ConfidenceParameters.uncertain_from, likely_from and certain_from must not fall, "
-                f"got {self.uncertain_from:g}, {self.likely_from:g}, {self.certain_from:g}"
-            )
 
 
 @options
@@ -123,8 +94,8 @@ class DynamicsParameters:
 
     @property
     def scoring(self) -> ScoringParameters:
-        """Those that a recall ranks by, for a store: `MemoryStore(scoring_parameters=...)`."""
-        return ScoringParameters(self.activation, self.chain, self.stability)
+        """Those that a recall ranks by, and its hits stand by, for a store: `MemoryStore(scoring_parameters=...)`."""
+        return ScoringParameters(self.activation, self.chain, self.stability, self.confidence)
 
 
 DEFAULT_PARAMETERS: Final = DynamicsParameters()

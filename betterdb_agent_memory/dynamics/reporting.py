@@ -12,7 +12,6 @@ import numpy as np
 from betterdb_agent_memory.dynamics.anomalies import Moments, is_anomalous, observed, z_score
 from betterdb_agent_memory.dynamics.maintenance import MaintenanceResult
 from betterdb_agent_memory.dynamics.parameters import DynamicsParameters
-from betterdb_agent_memory.dynamics.standing import confidences, traces_at
 from betterdb_agent_memory.dynamics.state import (
     COUNTS,
     MAINTAINED_AT,
@@ -27,8 +26,9 @@ from betterdb_agent_memory.dynamics.state import (
     decode_metric,
     encode_metric,
 )
-from betterdb_agent_memory.memory.figures import Figures
 from betterdb_agent_memory.memory.scoring.chain import LAYERS, Layer, current_traces, layer_numbers
+from betterdb_agent_memory.memory.standing.figures import Figures
+from betterdb_agent_memory.memory.standing.standing import confidences, traces_at
 
 NO_KIND: Final = "none"
 """Under which memories stand that say no kind."""
@@ -118,8 +118,8 @@ class Tallying:
         """Take a page in."""
         before, days = current_traces(figures.candidates, self._now_ms, self._parameters.chain)
         layers = layer_numbers(before, figures.candidates.importance, days, self._parameters.chain)
-        strength = traces_at(figures, self._now_ms, self._parameters).strength
-        sure = confidences(figures, self._now_ms, self._parameters)
+        strength = traces_at(figures, self._now_ms, self._parameters.chain).strength
+        sure = confidences(figures, self._now_ms, self._parameters.scoring)
         kinds = np.array([kind or NO_KIND for kind in figures.kinds], dtype=object)
         for kind in (None, *dict.fromkeys(kinds)):
             chosen = np.ones(len(figures), dtype=bool) if kind is None else kinds == kind

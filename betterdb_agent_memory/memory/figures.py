@@ -1,10 +1,9 @@
-"""The numbers of many memories in columns: what is asked of a memory to say how it stands, and nothing of its text."""
+"""Reading the numbers by which memories stand, of records and of memories that were read whole."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -33,7 +32,8 @@ from betterdb_agent_memory.memory.record import (
     scoring_candidates,
 )
 from betterdb_agent_memory.memory.scoring.activation import RECENT as RECENT_TIMES
-from betterdb_agent_memory.memory.scoring.base import BoolArray, Candidates, FloatArray, Need
+from betterdb_agent_memory.memory.scoring.base import Candidates, FloatArray, Need
+from betterdb_agent_memory.memory.standing.figures import Figures
 
 FIGURE_FIELDS: Final = (
     *(IMPORTANCE, CREATED_AT, LAST_ACCESSED_AT, ACCESS_COUNT, KIND),
@@ -53,27 +53,6 @@ _NEEDS: Final[frozenset[Need]] = frozenset(
         *("reliability", "stability_days", "working", "core", "strength_at_ms"),
     )
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """Memories by their numbers, in one order. `candidates` has what scoring reads; its relevance is 0.
-
-    `reliability` is what a memory says of itself, NaN where nothing, `kind_reliability` what its kind promises. `uses`
-    and `successes` are 0 where no outcome was told.
-    """
-
-    ids: tuple[str, ...]
-    kinds: tuple[str | None, ...]
-    pinned: BoolArray
-    reliability: FloatArray
-    kind_reliability: FloatArray
-    uses: FloatArray
-    successes: FloatArray
-    candidates: Candidates
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
 
 def figures_of_rows(rows: Sequence[Row]) -> Figures:

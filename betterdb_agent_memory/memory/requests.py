@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -15,10 +15,17 @@ from betterdb_agent_memory.live_config import MemoryConfigSnapshot
 from betterdb_agent_memory.memory.conditions import checked_where
 from betterdb_agent_memory.memory.correction.lineage import valid_at
 from betterdb_agent_memory.memory.kinds import MemoryKind
+from betterdb_agent_memory.memory.recalling.cues import checked_context
 from betterdb_agent_memory.memory.recalling.question import Reach
 from betterdb_agent_memory.memory.recalling.ranking import RankingRules
 from betterdb_agent_memory.memory.scope import MemoryScope, checked_scope, checked_tags, optional_text, scope_filter
-from betterdb_agent_memory.memory.scoring.choice import ScoringChoice, ScoringParameters, checked_scoring, model_for
+from betterdb_agent_memory.memory.scoring.choice import (
+    ScoringChoice,
+    ScoringParameters,
+    checked_scoring,
+    model_for,
+    reads_cues,
+)
 from betterdb_agent_memory.memory.times import MAX_TIME_MS, checked_time_ms
 from betterdb_agent_memory.memory.where import Where, of_kind
 from betterdb_agent_memory.options import MAX_THRESHOLD, RETRIEVALS, HybridOptions, RecallWeights, Retrieval, is_number
@@ -101,6 +108,8 @@ class RecallRequest:
     scoring: ScoringChoice | None = None
     expand: bool = False
     with_superseded: bool = False
+    min_confidence: float | None = None
+    context: tuple[str, ...] = ()
 
     @classmethod
     def validated(
@@ -119,6 +128,8 @@ class RecallRequest:
         expand: object = False,
         as_of: object = None,
         include_superseded: object = False,
+        min_confidence: object = None,
+        context: object = None,
     ) -> RecallRequest:
         """Check everything that could be wrong with a question, apart from its text or vector."""
         if weights is not None and not isinstance(weights, RecallWeights):
@@ -127,6 +138,8 @@ class RecallRequest:
             raise InvalidInputError(f"threshold is a cosine distance from 0 to 2, got {threshold!r}")
         if diversity is not None and not (is_number(diversity) and 0 <= diversity <= 1):
             raise InvalidInputError(f"diversity is a number from 0 to 1 (1: by score alone), got {diversity!r:.80}")
+        if min_confidence is not None and not (is_number(min_confidence) and 0 <= min_confidence <= 1):
+            raise InvalidInputError(f"min_confidence is a number from 0 to 1, got {min_confidence!r:.80}")
         if not isinstance(include_superseded, bool):
             raise InvalidInputError(f"include_superseded must be true or false, got {include_superseded!r:.80}")
         if as_of is not None:
@@ -148,7 +161,28 @@ class RecallRequest:
             scoring=None if scoring is None else checked_scoring(scoring),
             expand=expand is not None and _flag("expand", expand),
             with_superseded=include_superseded or as_of is not None,
+            min_confidence=None if min_confidence is None else float(min_confidence),
+            context=checked_context(context),
         )
+
+    def check_context(self, config: MemoryConfigSnapshot, own_scoring: ScoringChoice) -> None:
+        """Refuse cues that nobody reads.
+
+        Where the store's own model reads them, and live configuration says another one, they are left aside: what an
+        operator sets makes no call fail.
+
+        Raises:
+            InvalidInputError: neither the model in force nor the store's own reads a context.
+        """
+        if not self.context:
+            return
+        choices = (config.scoring or own_scoring, own_scoring) if self.scoring is None else (self.scoring,)
+        if not any(map(reads_cues, choices)):
+            name = choices[0] if isinstance(choices[0], str) else choices[0].name
+            raise InvalidInputError(
+                f"context= is read by scoring 'activation', or by a model whose `needs` name 'cues'; this recall is "
+                f'scored by {name!r:.80}: pass scoring="activation", or leave context out'
+            )
 
     def in_force(
         self, config: MemoryConfigSnapshot, own_scoring: ScoringChoice, parameters: ScoringParameters, *, clock_ms: int
@@ -163,13 +197,15 @@ class RecallRequest:
         if hybrid is not None:
             nearest = max(nearest, hybrid.candidates)
         exact = config.exact if self.exact is None else self.exact
+        model = model_for(self.scoring or config.scoring or own_scoring, self.weights, parameters)
         return RecallSettings(
             rules=RankingRules(
                 threshold=threshold,
                 weights=self.weights or config.weights,
                 half_life_seconds=config.half_life_seconds,
                 clamps_age=self.now_ms is not None,
-                model=model_for(self.scoring or config.scoring or own_scoring, self.weights, parameters),
+                model=model,
+                min_confidence=self.min_confidence,
             ),
             reach=Reach(
                 nearest=nearest,
@@ -183,6 +219,8 @@ class RecallRequest:
             exact=exact,
             diversity=_below_1(config.diversity if self.diversity is None else self.diversity),
             now_ms=clock_ms if self.now_ms is None else self.now_ms,
+            parameters=parameters,
+            context=self.context if model is not None and "cues" in model.needs else (),
         )
 
 
@@ -190,7 +228,8 @@ class RecallRequest:
 class RecallSettings:
     """What one recall goes by: how it ranks, how far it looks, and what is done with what it found.
 
-    `hybrid` is None in vector retrieval, `diversity` None where the best are taken as they come.
+    `hybrid` is None in vector retrieval, `diversity` None where the best are taken as they come. `parameters` are the
+    store's, and so the same for all of its recalls. `context` are cues, none where the model reads none.
     """
 
     rules: RankingRules
@@ -199,6 +238,8 @@ class RecallSettings:
     exact: bool
     diversity: float | None
     now_ms: int
+    parameters: ScoringParameters = field(compare=False)
+    context: tuple[str, ...] = ()
 
 
 def exact_filter(

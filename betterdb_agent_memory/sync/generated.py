@@ -56,6 +56,7 @@ from betterdb_agent_memory import (
     CoalescingEmbedder,
     Component,
     Composite,
+    ConfidenceParameters,
     ConfigInForce,
     ConfigRefreshOptions,
     ConfigurationError,
@@ -323,6 +324,7 @@ __all__ = [
     "CoalescingEmbedder",
     "Component",
     "Composite",
+    "ConfidenceParameters",
     "ConfigInForce",
     "ConfigRefreshOptions",
     "ConfigurationError",
@@ -1281,6 +1283,8 @@ class MemoryStore(Bridged):
         expand: bool = False,
         as_of: Moment | None = None,
         include_superseded: bool = False,
+        min_confidence: float | None = None,
+        context: Sequence[str] | None = None,
     ) -> builtins.list[MemoryHit]:
         """Return the `k` memories that matter most for `query`, best first.
 
@@ -1306,12 +1310,17 @@ class MemoryStore(Bridged):
         superseded versions whenever they were valid. Neither touches a superseded version, and both cost one round trip
         more for each search; the first after a change of models has versions embedded anew.
 
-        One round trip, in hybrid retrieval two while it is not known how frequent the words are, and one more each
-        for immediate reinforcement and for diversity, and two for `expand`, three where hits are about entities; more
-        if `exact` needs them, if a number lies at the very limit of a condition that the index cannot tell from it, or
-        if the index returned memories that are not asked for: those of other scopes, or those that a condition
-        excludes which it cannot tell (a negated tag or label). From the near-cache none but for immediate
-        reinforcement; what is put there takes one more.
+        `context` are up to 16 words and names that are being talked about: by scoring "activation" memories that have
+        one of them, in text, entities or tags, come up, the more, the fewer have it (docs/dynamics.md#context).
+        With `min_confidence` (0 to 1) only memories that are believed that far are hits (`hit.standing.confidence`, by
+        the store's `scoring_parameters`); others neither take a place among the `k` nor are reinforced.
+
+        One round trip, in hybrid retrieval two while it is not known how frequent the words are, and one more each for
+        immediate reinforcement and for diversity, and two for `expand`, three where hits are about entities; more if
+        `exact` needs them, if fewer than `k` of the candidates are believed as far as is asked, if a number lies at the
+        very limit of a condition that the index cannot tell from it, or if the index returned memories that are not
+        asked for: those of other scopes, or those that a condition excludes which it cannot tell (a negated tag or
+        label). From the near-cache none but for immediate reinforcement; what is put there takes one more.
 
         Raises:
             InvalidInputError: something is refused, before the embedder was called.
@@ -1344,6 +1353,8 @@ class MemoryStore(Bridged):
                 expand=expand,
                 as_of=as_of,
                 include_superseded=include_superseded,
+                min_confidence=min_confidence,
+                context=context,
             )
         )
 
@@ -1374,6 +1385,8 @@ class MemoryStore(Bridged):
         expand: bool = False,
         as_of: Moment | None = None,
         include_superseded: bool = False,
+        min_confidence: float | None = None,
+        context: Sequence[str] | None = None,
     ) -> builtins.list[MemoryHit]:
         """`recall` for a vector that you have already: no embedder is needed. The same otherwise.
 
@@ -1410,6 +1423,8 @@ class MemoryStore(Bridged):
                 expand=expand,
                 as_of=as_of,
                 include_superseded=include_superseded,
+                min_confidence=min_confidence,
+                context=context,
             )
         )
 
@@ -1490,6 +1505,9 @@ class MemoryStore(Bridged):
         rerank: bool | None = None,
         fresh: bool | None = None,
         scoring: ScoringChoice | None = None,
+        expand: bool = False,
+        min_confidence: float | None = None,
+        context: Sequence[str] | None = None,
     ) -> MemoryContext:
         """What is remembered about `query`, as a text for a prompt of at most `budget_tokens` (2,000 by default).
 
@@ -1502,9 +1520,10 @@ class MemoryStore(Bridged):
         `"context": true`. They need not meet `tags`, `subject`, `kind` and `where`, and are not reinforced.
         `sources` are those of "id", "time", "date", "session", "turn", "speaker", "agent", "source" and "tags" that a
         line tells, by default all but session and turn.
-        `count_tokens` is the model's tokenizer, a function from a text to a number; without one tokens are
-        estimated. The budget holds for the whole text. Only hits that are in it are reinforced. The
-        rest is as for `recall`, round trips included; turns around hits are one more per 500.
+        `count_tokens` is the model's tokenizer, a function from a text to a number; without one tokens are estimated.
+        The budget holds for the whole text. Only hits that are in it are reinforced, and none that was added by a link
+        (`expand`), which come last. The rest is as for `recall`, round trips included; turns around hits are one more
+        per 500.
 
         Raises:
             InvalidInputError: something is refused, before the embedder was called; or `count_tokens` failed.
@@ -1539,6 +1558,9 @@ class MemoryStore(Bridged):
                 rerank=rerank,
                 fresh=fresh,
                 scoring=scoring,
+                expand=expand,
+                min_confidence=min_confidence,
+                context=context,
             )
         )
 
@@ -2202,24 +2224,21 @@ class Dynamics(Bridged):
         """What it goes by."""
         return call(lambda: self._inner.parameters)
 
-    def recall(
-        self, query: str, *, k: int | None = None, min_confidence: float | None = None, **options: Any
-    ) -> list[MemoryHit]:
+    def recall(self, query: str, **options: Any) -> list[MemoryHit]:
         """`recall` of the store with its options, of which the last in each scope is kept in mind for `reward`.
 
-        With `min_confidence` (0 to 1) only memories that are believed that far: of four times `k` candidates, and only
-        those that are returned count as recalled. The round trips of the store's `recall`; then one more where
-        recalled memories are touched at once.
+        The round trips of the store's `recall`.
 
         Raises:
             InvalidInputError: an argument is refused, before the embedder was called.
         """
-        return wait(self._inner.recall(query, k=k, min_confidence=min_confidence, **options))
+        return wait(self._inner.recall(query, **options))
 
     def standing(self, hits: Sequence[MemoryHit | str]) -> list[Standing]:
         """How memories stand, hits or ids, in their order; those that are gone are left out.
 
-        No round trip for hits, which are taken as they were read; one per 500 ids.
+        By the parameters of this object, at the time of the call; `hit.standing` goes by those of the store, at the
+        time of the recall. No round trip for hits, which are taken as they were read; one per 500 ids.
 
         Raises:
             InvalidInputError: one is neither a hit nor an id.

@@ -55,7 +55,15 @@ def test_a_memory_is_remembered_found_shown_changed_and_forgotten(run: Run, plac
     found = run(*place, "recall", "What is Maya allergic to?", "--namespace", "maya", "--json")
     assert found.code == 0, found.err
     [hit] = found.json["hits"]
-    assert set(hit) == {"score", "distance", "explain", "memory"}
+    assert set(hit) == {"score", "distance", "explain", "standing", "memory"}
+    assert (hit["standing"]["label"], hit["standing"]["layer"]) == ("likely", "working")
+    believed = run(*place, "recall", "What is Maya allergic to?", "--min-confidence", "0.9")
+    assert believed.code == 1
+    asked = ("recall", "What is Maya allergic to?", "--context", "Maya", "--context", "health")
+    [talked] = run(*place, *asked, "--scoring", "activation", "--json").json["hits"]
+    assert [part["value"] for part in talked["explain"]["components"] if part["name"] == "context"] == [4]
+    refused = run(*place, *asked)
+    assert (refused.code, "context= is read by scoring 'activation'" in refused.err) == (3, True)
     assert set(hit["memory"]) == ITEM_FIELDS
     assert hit["memory"]["tags"] == ["health", "food"]
     assert hit["memory"]["metadata"] == {"page": 3}

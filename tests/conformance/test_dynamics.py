@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import pickle
 from collections.abc import Sequence
-from dataclasses import replace
+from copy import deepcopy
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -33,6 +36,7 @@ from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.scoring.chain import DEFAULT_CHAIN, Traces, ahead
 from betterdb_agent_memory.options import Scoring
 from tests.conformance.conftest import CLUSTER, FILE, POOLED, URL, MakeStore, TestClock
+from tests.embedding import AHEAD, at_angle, embed
 
 DAY_MS = 86_400_000
 
@@ -74,6 +78,41 @@ async def test_a_fresh_memory_stands_as_its_kind_promises(
     assert rule.confidence > plain.confidence
     hits = await store.recall("river", reinforce=False)
     assert {one.id: one for one in await dynamics.standing(hits)} == {"rule": rule, "plain": plain}
+
+
+async def test_every_hit_says_how_it_stands(make_store: MakeStore, clock: TestClock) -> None:
+    ours = preset("task_agent")
+    store = make_store(scoring_parameters=ours.scoring, near_cache=True)
+    dynamics = Dynamics(store, ours)
+    await store.remember(at_angle(0.9, "wide"), id="rule", kind="rule", importance=0.9)
+    await store.remember(at_angle(-0.5, "far"), id="linked", kind="opinion")
+    await store.link("rule", "linked")
+    clock.now_ms += 10 * DAY_MS
+    expanded = await store.recall(AHEAD, threshold=0.9, expand=True, reinforce=False)
+    assert [hit.item.id for hit in expanded] == ["rule", "linked"]
+    stand = await dynamics.standing(expanded)
+    assert [hit.standing for hit in expanded] == stand
+    assert stand[0].label == "certain"
+    assert stand[0].age_days == 10
+    by_vector = await store.recall_by_vector(await embed(AHEAD), reinforce=False, exact=True, retrieval="hybrid")
+    assert {hit.standing.id: hit.standing for hit in by_vector} == {one.id: one for one in stand}
+    # Of another time than now, and by a preset that forgets more slowly.
+    [later, _] = await store.recall(AHEAD, now=clock.now_ms + 100 * DAY_MS, reinforce=False)
+    assert (later.standing.age_days, later.standing.layer) == (110, "archive")
+    [slow, _] = await make_store().recall(AHEAD, reinforce=False)
+    assert slow.standing.strength > stand[0].strength
+    # An answer from near stands as it did when it was found, and one about the past as of now.
+    [near, _] = [await store.recall(AHEAD, reinforce=False) for _ in range(2)][1]
+    assert near.standing == stand[0]
+    clock.now_ms += DAY_MS
+    await store.correct("rule", at_angle(0.9, "narrow"))
+    [past] = await store.recall(AHEAD, as_of=clock.now_ms - 2 * DAY_MS, k=1)
+    assert (past.item.content[-4:], past.standing.age_days) == ("wide", 11)
+    for copied in (deepcopy(past), pickle.loads(pickle.dumps(past)), replace(past, score=1.0)):
+        assert copied.standing == past.standing
+    assert "far" not in json.dumps(asdict(expanded[0]))
+    with pytest.raises(InvalidInputError, match="not given by a recall"):
+        _ = MemoryHit(past.item, 0.1, 0.9).standing
 
 
 async def test_a_preset_changes_what_a_recall_by_name_is_ranked_by(make_store: MakeStore, clock: TestClock) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -26,6 +28,7 @@ from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.scoring.base import Need
 from betterdb_agent_memory.options import SCORINGS
 from tests.conformance.conftest import CLUSTER, FILE, POOLED, URL, MakeStore, TestClock
+from tests.embedding import AHEAD
 
 pytestmark = pytest.mark.parametrize("configuration", [FILE, URL, POOLED, CLUSTER], indirect=True)
 
@@ -202,6 +205,42 @@ async def test_diversity_and_exactness_go_with_every_model(make_store: MakeStore
         hits = await store.recall("river", k=2, scoring=model, diversity=0.5, exact=True)
         assert len(hits) == 2
         assert all(hit.explain is not None and hit.explain.exact for hit in hits)
+
+
+async def test_a_rare_cue_says_more_than_a_common_one(make_store: MakeStore) -> None:
+    store = make_store(scoring=Activation(ActivationParameters(association=8)))
+    drafts: list[dict[str, Any]] = [
+        {"content": f"{AHEAD} the river {n}", "id": f"r{n:03d}", "thread_id": "t", "tags": ["wet"] if n % 2 else None}
+        for n in range(120)
+    ]
+    drafts[3]["entities"], drafts[5]["entities"] = ["Maya Lind"], ["Maya Lind, the Elder"]
+    drafts += [
+        {"content": f"{AHEAD} {text}", "id": text, "thread_id": thread}
+        for text, thread in (("Maya Lind said so", "t"), ("Maya met Ada Lind", "t"), ("river Maya Lind", "u"))
+    ]
+    await store.remember_many(drafts)
+
+    async def said(*cues: str, k: int) -> dict[str, float]:
+        hits = await store.recall(AHEAD, thread_id="t", context=cues, k=k, reinforce=False)
+        assert len(hits) == k
+        components = {hit.item.id: hit.explain.components for hit in hits if hit.explain is not None}
+        found = {id: part.value for id, parts in components.items() for part in parts if part.name == "context"}
+        return {id: value for id, value in found.items() if value}
+
+    # With 122 hits all of the scope is seen; with 2 a part, and the rest is counted.
+    for k in (2, 122):
+        for cue, fan in (("river", 120), ("wet", 60)):
+            having = await said(cue, k=k)
+            assert having == {id: pytest.approx(8 - math.log(fan)) for id in having}
+            assert len(having) == min(k, fan)
+        assert await said("Maya Lind, the Elder", k=k) == {"r005": 8}
+        # As many as say one word of a name, or are about it, share it at most.
+        fan = 2 if k == 122 else 3
+        name = await said("Maya Lind", k=k)
+        assert name == {id: pytest.approx(8 - math.log(fan)) for id in ("r003", "Maya Lind said so")}
+        both = await said("river", "Maya Lind", k=k)
+        assert both["r003"] == pytest.approx((8 - math.log(120) + 8 - math.log(fan)) / 2)
+        assert max(both, key=both.__getitem__) == "r003"
 
 
 @pytest.mark.parametrize("wrong", ["best", 3, "", Activation, ["chain"]])

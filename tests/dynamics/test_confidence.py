@@ -7,16 +7,16 @@ import pytest
 from hypothesis import strategies as st
 
 from betterdb_agent_memory.dynamics.calibration import Calibration, calibration_error
-from betterdb_agent_memory.dynamics.confidence import (
+from betterdb_agent_memory.errors import InvalidInputError
+from betterdb_agent_memory.memory.standing.confidence import (
     LABELS,
+    ConfidenceParameters,
     believed,
     confidence,
     contradicted,
     label,
     label_numbers,
 )
-from betterdb_agent_memory.dynamics.parameters import ConfidenceParameters
-from betterdb_agent_memory.errors import InvalidInputError
 from tests.memory.scoring.numbers import given, shares
 
 OURS = ConfidenceParameters()

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from betterdb_agent_memory.dynamics import anomalies, confidence, downscaling, links, outcomes
+from betterdb_agent_memory.dynamics import anomalies, downscaling, links, outcomes
 from betterdb_agent_memory.dynamics.parameters import (
     DEFAULT_PARAMETERS,
-    ConfidenceParameters,
     DynamicsParameters,
     LinkParameters,
 )
@@ -19,6 +18,8 @@ from betterdb_agent_memory.dynamics.presets import PRESETS, preset
 from betterdb_agent_memory.errors import ConfigurationError
 from betterdb_agent_memory.memory.scoring import chain, retrievability
 from betterdb_agent_memory.memory.scoring.activation import Activation, retrieval_probability
+from betterdb_agent_memory.memory.standing import confidence
+from betterdb_agent_memory.memory.standing.confidence import ConfidenceParameters
 from tests.memory.scoring.numbers import DAY_MS, NOW_MS, candidates
 
 WRONG_PART: dict[str, Any] = {"links": 3}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from betterdb_agent_memory import InvalidInputError, MemoryScope, MemoryStore, RecallWeights, Tag
+from betterdb_agent_memory import InvalidInputError, MemoryKind, MemoryScope, MemoryStore, RecallWeights, Tag
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
@@ -114,6 +114,25 @@ async def test_words_dates_and_diversity_of_recall_are_at_hand(engine: Engine, s
     assert (await store.context("quinoa?", threshold=0.001)).hits == []
     diverse = await store.context(AHEAD, k=2, diversity=0.1)
     assert at_angle(-0.9, "quinoa") in [hit.item.content for hit in diverse.hits]
+
+
+async def test_linked_memories_belief_and_context_are_at_hand(engine: Engine, store_name: str) -> None:
+    store = store_on(engine, store_name, scoring="activation")
+    drafts: list[tuple[str, MemoryKind, str]] = [
+        ("rule", "rule", "tea"),
+        ("opinion", "opinion", "green tea"),
+        ("far", "rule", "rain"),
+    ]
+    for id, kind, about in drafts:
+        await store.remember(at_angle(0.9 if about != "rain" else -0.9, about), id=id, kind=kind)
+    await store.link("rule", "far")
+    arguments: dict[str, Any] = {"threshold": 0.5, "k": 2}
+    linked = await store.context(AHEAD, expand=True, min_confidence=0.9, **arguments)
+    assert {hit.item.id for hit in linked.hits} == {"rule", "far"}
+    counts = {id: item.access_count for id in ("rule", "far", "opinion") if (item := await store.get(id))}
+    assert counts == {"rule": 1, "far": 0, "opinion": 0}
+    [first] = (await store.context(AHEAD, context=["green"], **arguments | {"k": 1})).hits
+    assert first.item.id == "opinion"
 
 
 async def test_a_reranker_decides_what_the_budget_is_spent_on(engine: Engine, store_name: str) -> None:

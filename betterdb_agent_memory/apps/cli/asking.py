@@ -32,6 +32,13 @@ def recall(
     exact: Annotated[
         bool | None, typer.Option("--exact/--no-exact", help="Search on until no better memory can be left.")
     ] = None,
+    min_confidence: Annotated[
+        float | None, typer.Option("--min-confidence", help="Only what is believed that far, 0 to 1.")
+    ] = None,
+    cues: Annotated[
+        list[str] | None,
+        typer.Option("--context", metavar="CUE", help="A word or name that is talked about, for activation."),
+    ] = None,
     expand: Annotated[bool, typer.Option("--expand", help="Add what the best are linked to.")] = False,
     as_of: Annotated[
         str | None, typer.Option("--as-of", metavar="TIME", help="What was valid then, also if it was corrected since.")
@@ -63,6 +70,8 @@ def recall(
             "exact": exact,
             "as_of": moment(as_of),
             "include_superseded": superseded,
+            "min_confidence": min_confidence,
+            "context": cues,
         }
         hits = await memory.recall(
             query,

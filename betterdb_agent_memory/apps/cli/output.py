@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from betterdb_agent_memory import MemoryHit, MemoryItem, MemoryVersion, Progress, ProgressFn
 
 _STEERING = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_OF_THE_MEMORY = ("id", "kind", "pinned")
 _UNITS = (("y", 31_557_600), ("w", 604_800), ("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
@@ -49,7 +50,7 @@ def memory_json(item: MemoryItem) -> dict[str, Any]:
 
 
 def hit_json(hit: MemoryHit) -> dict[str, Any]:
-    """A hit as machines read it: its score and distance, what the score is made of, and the memory."""
+    """A hit as machines read it: score and distance, what the score is made of, how the memory stands, the memory."""
     explain = hit.explain
     assert explain is not None
     return {
@@ -68,6 +69,7 @@ def hit_json(hit: MemoryHit) -> dict[str, Any]:
                 {"name": part.name, "value": part.value, "weight": part.weight} for part in explain.components
             ],
         },
+        "standing": {name: value for name, value in plain(hit.standing).items() if name not in _OF_THE_MEMORY},
         "memory": memory_json(hit.item),
     }
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 
 from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.engines.base import ChosenFrom, Neighbour, Neighbours, Search, Selection, Tally, Word
-from betterdb_agent_memory.engines.filters import Filter
+from betterdb_agent_memory.engines.filters import AnyOf, Filter
 from betterdb_agent_memory.memory import record
+from betterdb_agent_memory.memory.recalling.cues import CUED, Cue
 from betterdb_agent_memory.memory.recalling.question import Question, Reach, in_periods
 from betterdb_agent_memory.memory.recalling.scope_statistics import ScopeStatistics
 from betterdb_agent_memory.memory.recalling.whole_scope import compare_whole_scope
@@ -58,7 +59,8 @@ class Gathered:
     """Candidates that are exactly in scope, each once, those by vector first and nearest first.
 
     `frequencies` is None where the question has no words; `refills` counts searches that strangers made necessary.
-    `chosen` is set where only those that a selection asked for are here.
+    `chosen` is set where only those that a selection asked for are here. `fans` are how many memories of the scope have
+    each cue, as far as it was counted; None where the whole scope is here.
     """
 
     rows: list[Neighbour]
@@ -66,6 +68,7 @@ class Gathered:
     frequencies: Frequencies | None = None
     refills: int = 0
     chosen: Chosen | None = None
+    fans: tuple[int, ...] | None = None
 
 
 class Gatherer:
@@ -81,7 +84,8 @@ class Gatherer:
         self, question: Question, filter: Filter, reach: Reach, selection: Selection | None = None
     ) -> Gathered:
         """The nearest memories, or only those of the `selection`; in hybrid retrieval, which knows none, also those
-        of a day that the question names, and those that have its rare words.
+        of a day that the question names, and those that have its rare words. Of those that have one of its rare cues
+        the nearest, too.
 
         One round trip, and a second one for the words where it was not known how many memories have them and the
         first did not bring the whole scope. Where the filter names ids they are read, in a round trip per 500 of them
@@ -96,10 +100,13 @@ class Gatherer:
         by_date = bool(question.periods) and not is_whole
         if by_date:
             searches.append(self._dated(question, filter, reach))
+        cued = () if is_whole or not question.cues else self._cued(question, filter, reach)
+        first_cued = len(searches)
+        searches += cued
         rare = () if unknown or is_whole else self._rare(question, tallies, reach)
         if rare:
             searches.append(self._holding(filter, reach, rare))
-        asked = self._asked(unknown, filter)
+        asked = [*self._asked(unknown, filter), *self._fans_unknown(question, filter)]
         found, counts = await self._records.search_many(
             question.vector, searches, fields=record.ITEM_FIELDS, tallies=asked
         )
@@ -113,6 +120,7 @@ class Gatherer:
         )
         if nearest_limit is None:
             return await self._gathered([nearest], Limits(None), tallies)
+        with_cues = [(await self._kept(filter, one))[0] for one in found[first_cued : first_cued + len(cued)]]
         dates = found[1] if by_date else Neighbours(exhausted=True)
         dated, dated_limit = await self._kept(filter, dates)
         if unknown and question.words and (rare := self._rare(question, tallies, reach)):
@@ -125,7 +133,8 @@ class Gatherer:
         if record.OCCURRED_AT in self._unindexed and question.periods:
             dated_limit = 0.0  # narrowed by the time of writing alone, it may have missed any
         limits = Limits(nearest_limit, holding_limit, frozenset(word.stem for word in rare), dated_limit)
-        return await self._gathered([nearest, dated, holding], limits, tallies)
+        gathered = await self._gathered([nearest, dated, holding, *with_cues], limits, tallies)
+        return replace(gathered, fans=self._fans(question, filter)) if question.cues else gathered
 
     async def gather_all(self, question: Question, filter: Filter, *, most: int) -> Gathered | None:
         """Every memory of the scope, each with its distance; None if there are more than `most`.
@@ -161,6 +170,31 @@ class Gatherer:
 
     def _holding(self, filter: Filter, reach: Reach, words: tuple[Word, ...]) -> Search:
         return Search(min(reach.holding, self._records.max_neighbours), filter, words, exhaustive=reach.exhaustive)
+
+    def _cued(self, question: Question, filter: Filter, reach: Reach) -> tuple[Search, ...]:
+        """What finds the memories that have a cue which is rare, as far as that is known: by words, and by names."""
+        fans = [self._fan(cue, filter) for cue in question.cues]
+        cues = [cue for cue, fan in zip(question.cues, fans, strict=True) if fan is None or fan <= CUED]
+        count = min(CUED, self._records.max_neighbours)
+        words = tuple(dict.fromkeys(word for cue in cues for word in cue.words))
+        names = tuple(clause for cue in cues if (clause := cue.named(self._unindexed)) is not None)
+        named = Filter((*filter.clauses, AnyOf(names)))
+        return (
+            *((Search(count, filter, words, exhaustive=reach.exhaustive),) if words else ()),
+            *((Search(count, named, exhaustive=reach.exhaustive),) if names else ()),
+        )
+
+    def _fan(self, cue: Cue, filter: Filter) -> int | None:
+        counts = [self._statistics.known(tally) for tally in cue.tallies(filter, self._unindexed)]
+        known = [count for count in counts if count is not None]
+        return cue.fan(known) if len(known) == len(counts) else None
+
+    def _fans(self, question: Question, filter: Filter) -> tuple[int, ...]:
+        return tuple(self._fan(cue, filter) or 0 for cue in question.cues)
+
+    def _fans_unknown(self, question: Question, filter: Filter) -> list[Tally]:
+        tallies = [tally for cue in question.cues for tally in cue.tallies(filter, self._unindexed)]
+        return [tally for tally in dict.fromkeys(tallies) if self._statistics.known(tally) is None]
 
     def _rare(self, question: Question, tallies: Sequence[Tally], reach: Reach) -> tuple[Word, ...]:
         if not question.words or not reach.holding:

@@ -12,6 +12,7 @@ from betterdb_agent_memory.engines.base import Row
 from betterdb_agent_memory.engines.filters import Fields, Filter
 from betterdb_agent_memory.engines.links import LinkEnd
 from betterdb_agent_memory.memory.diversity import unit_rows
+from betterdb_agent_memory.memory.figures import figures_of_rows
 from betterdb_agent_memory.memory.linking import Linker
 from betterdb_agent_memory.memory.recalling.expanding import (
     FOLLOWED,
@@ -25,7 +26,7 @@ from betterdb_agent_memory.memory.recalling.expanding import (
     scores_below,
     spread,
 )
-from betterdb_agent_memory.memory.recalling.explaining import Component, MemoryHit, components_at
+from betterdb_agent_memory.memory.recalling.explaining import Component, MemoryHit, Vantage, components_at
 from betterdb_agent_memory.memory.record import (
     CREATED_AT,
     ENTITIES,
@@ -40,6 +41,7 @@ from betterdb_agent_memory.memory.requests import RecallRequest, RecallSettings
 from betterdb_agent_memory.memory.scoring.base import ScoringModel
 from betterdb_agent_memory.memory.scoring.composite import similarity_from_distance
 from betterdb_agent_memory.memory.spaces import VectorSpace
+from betterdb_agent_memory.memory.standing.standing import confidences
 from betterdb_agent_memory.memory.where import Entity
 
 
@@ -59,8 +61,9 @@ class Expander:
     ) -> list[MemoryHit]:
         """Up to `MOST_ADDED` memories that the first hits lead to, most active first; none of the hits.
 
-        Only such as `request.filter` accepts, and only along such. Two round trips, one where they lead nowhere; one
-        more where they are about entities. The links of a memory that is gone are removed, which takes another one.
+        Only such as `request.filter` accepts and are believed enough, and only along such. Two round trips, one where
+        they lead nowhere; one more where they are about entities. The links of a memory that is gone are removed, which
+        takes another one.
         """
         starts = hits[:STARTS]
         if not starts:
@@ -111,7 +114,11 @@ def _linked_hits(
     settings: RecallSettings,
 ) -> list[MemoryHit]:
     starts, found = hits[:STARTS], {hit.item.id for hit in hits}
-    accepted = {row.id: row.fields for row in request.filter.accepted(rows) if is_memory(row.fields)}
+    rows = [row for row in request.filter.accepted(rows) if is_memory(row.fields)]
+    if (least := settings.rules.min_confidence) is not None:
+        sure = confidences(figures_of_rows(rows), settings.now_ms, settings.parameters) >= least
+        rows = [row for row, is_sure in zip(rows, sure.tolist(), strict=True) if is_sure]
+    accepted = {row.id: row.fields for row in rows}
     decoded = {id: decode_memory(id, fields)[0] for id, fields in accepted.items()}
     items = {id: item for id, item in decoded.items() if item is not None}
     acquainted = acquaintances(
@@ -121,8 +128,9 @@ def _linked_hits(
     linked = spread(_active(starts), around, hidden=_hidden(around, allowed), acquainted=acquainted)
     chosen = [(items[id], by) for id, by in linked.items() if id not in found][:MOST_ADDED]
     scores = scores_below(min(hit.score for hit in hits), [by.activation for _, by in chosen])
+    vantage = Vantage(settings.now_ms, settings.parameters)
     return [
-        _hit(item, by, accepted[item.id], vector, score, hits[-1], settings)
+        _hit(item, by, accepted[item.id], vector, score, hits[-1], settings, vantage)
         for (item, by), score in zip(chosen, scores, strict=True)
     ]
 
@@ -140,6 +148,7 @@ def _hit(
     score: float,
     last: MemoryHit,
     settings: RecallSettings,
+    vantage: Vantage,
 ) -> MemoryHit:
     distance = _distance(vector, fields.get(VECTOR, b""))
     age_seconds = (settings.now_ms - max(item.created_at, item.last_accessed_at)) / 1000
@@ -153,7 +162,7 @@ def _hit(
         terms=_terms(settings.rules.model, fields, distance, settings.now_ms),
         link=by,
     )
-    return MemoryHit(item, distance, score, explain)
+    return vantage.hit(item, distance, score, explain)
 
 
 def _terms(model: ScoringModel | None, fields: Fields, distance: float, now_ms: int) -> tuple[Component, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from betterdb_agent_memory.engines.base import Tally, Word
 from betterdb_agent_memory.engines.filters import AllOf, AnyOf, Between, Clause, Filter
 from betterdb_agent_memory.memory import record
+from betterdb_agent_memory.memory.recalling.cues import Cue
 from betterdb_agent_memory.memory.words.dates import Period
 from betterdb_agent_memory.options import HybridOptions
 
@@ -20,7 +21,7 @@ class Question:
     """The vector, and in hybrid retrieval (`hybrid` is set) the text with its words and the periods it names.
 
     A question by vector alone has no text; in hybrid retrieval it is then weighed by the vector alone. One of nothing
-    but `stop_words` is searched for by them.
+    but `stop_words` is searched for by them. `cues` are what is being talked about, where the model reads them.
     """
 
     vector: bytes
@@ -29,6 +30,7 @@ class Question:
     stop_words: bool = False
     periods: tuple[Period, ...] = ()
     hybrid: HybridOptions | None = None
+    cues: tuple[Cue, ...] = ()
 
     @property
     def understood(self) -> str:

@@ -9,10 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from betterdb_agent_memory.engines.base import Neighbour
+from betterdb_agent_memory.engines.base import Neighbour, Row
 from betterdb_agent_memory.engines.filters import Fields
+from betterdb_agent_memory.memory.figures import figures_of_rows
 from betterdb_agent_memory.memory.recalling.corrections import rows_in_order
-from betterdb_agent_memory.memory.recalling.explaining import Explanation, MemoryHit, components_at
+from betterdb_agent_memory.memory.recalling.cues import Context, context_of
+from betterdb_agent_memory.memory.recalling.explaining import Explanation, MemoryHit, Vantage, components_at
 from betterdb_agent_memory.memory.recalling.gathering import Gathered
 from betterdb_agent_memory.memory.recalling.question import Question
 from betterdb_agent_memory.memory.recalling.reading import TextReader
@@ -26,6 +28,7 @@ from betterdb_agent_memory.memory.record import (
 )
 from betterdb_agent_memory.memory.scoring.base import ScoringModel, Term
 from betterdb_agent_memory.memory.scoring.composite import composite_score, similarity_from_distance
+from betterdb_agent_memory.memory.standing.standing import confidences
 from betterdb_agent_memory.options import RecallWeights
 
 _FEW = 128
@@ -41,6 +44,7 @@ class RankingRules:
 
     With `clamps_age` what was written after `now` is as new as can be: a question about the past would else rank by
     nothing but how far in its future a memory lies. Without, a clock ahead of ours gives an age below 0, as published.
+    With `min_confidence` what is believed less is no hit.
     """
 
     threshold: float
@@ -48,6 +52,7 @@ class RankingRules:
     half_life_seconds: float
     clamps_age: bool = False
     model: ScoringModel | None = None
+    min_confidence: float | None = None
 
     def ceiling(self, relevance: float) -> float:
         """No memory of at most this relevance scores more: none is fresher than just written, or more important than
@@ -72,13 +77,14 @@ class Ranking:
 
 
 def rank(
-    gathered: Gathered, question: Question, *, k: int, rules: RankingRules, now_ms: int, reader: TextReader
+    gathered: Gathered, question: Question, *, k: int, rules: RankingRules, vantage: Vantage, reader: TextReader
 ) -> Ranking:
     """The `k` best of the candidates that are related to the question.
 
     Related is what lies within the threshold (equal to it is within), or in hybrid retrieval has a word of the
     question, stands beside a turn that has one, or is of a day that the question names. Order among equals:
-    score, then newer `created_at`, then id. What corrects another candidate comes directly before it.
+    score, then newer `created_at`, then id. What corrects another candidate comes directly before it. What is not
+    believed enough is related, and may lend its words to the turn beside it, but is no hit.
     """
     rows = [row for row in gathered.rows if is_memory(row.fields)]
     fragments = len(gathered.rows) - len(rows)
@@ -104,12 +110,18 @@ def rank(
         related, similarity = [], []
     if not related:
         return Ranking([], 0, fragments, _none_unseen(gathered, question, signs, rules, unseen_lender))
-    scored = _scored(related, similarity, rules, now_ms)
+    context = None
+    if question.cues:
+        place_of = {row.id: place for place, row in enumerate(rows)}
+        whole = context_of([row.fields for row in rows], question.cues, gathered.fans, reader)
+        context = whole.at([place_of[row.id] for row in related])
+    scored = _scored(related, similarity, rules, vantage.now_ms, context)
     ranks = [
         (-score, -created, row.id) for score, created, row in zip(scored.scores, scored.created, related, strict=True)
     ]
-    order = sorted((i for i, score in enumerate(scored.scores) if math.isfinite(score)), key=ranks.__getitem__)
-    unreadable = fragments + len(related) - len(order)
+    finite = [i for i, score in enumerate(scored.scores) if math.isfinite(score)]
+    unreadable = fragments + len(related) - len(finite)
+    order = sorted(_believed(finite, related, rules, vantage), key=ranks.__getitem__)
     is_exact = _is_exact(gathered, question, signs, rules, unseen_lender, scored.scores, order, k)
     reordered = rows_in_order(order, related)
     hits = []
@@ -131,7 +143,7 @@ def rank(
                 terms=components_at(scored.terms, i),
                 outranks=reordered.outranked.get(i, ()),
             )
-            hits.append(MemoryHit(item, row.distance, scored.scores[i], explain))
+            hits.append(vantage.hit(item, row.distance, scored.scores[i], explain))
     count = len(related) if gathered.chosen is None else gathered.chosen.chosen_from.related
     return Ranking(hits, count, unreadable, is_exact)
 
@@ -151,6 +163,17 @@ def reordered(
     return replace(ranking, hits=hits)
 
 
+def _believed(
+    places: Sequence[int], related: Sequence[Neighbour], rules: RankingRules, vantage: Vantage
+) -> Sequence[int]:
+    """Those of the places whose memories are believed enough."""
+    if rules.min_confidence is None:
+        return places
+    rows = [Row(related[place].id, related[place].fields) for place in places]
+    sure = confidences(figures_of_rows(rows), vantage.now_ms, vantage.parameters) >= rules.min_confidence
+    return [place for place, is_sure in zip(places, sure.tolist(), strict=True) if is_sure]
+
+
 class _Scored(NamedTuple):
     """Of each related memory its score, its age in seconds and its time of writing in ms; the terms of the scores
     where a model made them.
@@ -162,10 +185,16 @@ class _Scored(NamedTuple):
     terms: Sequence[Term] = ()
 
 
-def _scored(rows: Sequence[Neighbour], similarity: Sequence[float], rules: RankingRules, now_ms: int) -> _Scored:
+def _scored(
+    rows: Sequence[Neighbour],
+    similarity: Sequence[float],
+    rules: RankingRules,
+    now_ms: int,
+    context: Context | None = None,
+) -> _Scored:
     records = [row.fields for row in rows]
     if rules.model is not None:
-        return _scored_by_model(rules.model, records, similarity, now_ms)
+        return _scored_by_model(rules.model, records, similarity, now_ms, context)
     numbers = plain_numbers(records) if len(rows) <= _FEW else None
     # For a few dozen rows numpy takes longer to be called than to compute.
     scored = None if numbers is None else _scored_one_by_one(numbers, similarity, rules, now_ms)
@@ -173,9 +202,11 @@ def _scored(rows: Sequence[Neighbour], similarity: Sequence[float], rules: Ranki
 
 
 def _scored_by_model(
-    model: ScoringModel, records: Sequence[Fields], similarity: Sequence[float], now_ms: int
+    model: ScoringModel, records: Sequence[Fields], similarity: Sequence[float], now_ms: int, context: Context | None
 ) -> _Scored:
     candidates = scoring_candidates(records, np.array(similarity), model.needs)
+    if context is not None:
+        candidates = replace(candidates, cues=context.held, fans=context.fans)
     scored = model.score(candidates, now_ms)
     ages = (now_ms - np.maximum(candidates.created_at_ms, candidates.last_accessed_at_ms)) / 1000
     return _Scored(scored.values.tolist(), ages.tolist(), candidates.created_at_ms.tolist(), scored.terms)

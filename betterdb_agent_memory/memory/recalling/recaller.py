@@ -12,7 +12,8 @@ from betterdb_agent_memory.background import ROWS_ON_THE_LOOP, Together, off_loo
 from betterdb_agent_memory.engines.base import Neighbour, Selection, Tally, Worth
 from betterdb_agent_memory.memory.diversity import diversify, unit_rows
 from betterdb_agent_memory.memory.recalling.corrections import hits_in_order, lacks_corrections
-from betterdb_agent_memory.memory.recalling.explaining import MemoryHit
+from betterdb_agent_memory.memory.recalling.cues import cues_of
+from betterdb_agent_memory.memory.recalling.explaining import MemoryHit, Vantage
 from betterdb_agent_memory.memory.recalling.gathering import Gathered, Gatherer
 from betterdb_agent_memory.memory.recalling.question import UNDERSTOOD, Question, Reach
 from betterdb_agent_memory.memory.recalling.ranking import Ranking, rank, reordered
@@ -66,10 +67,12 @@ class Recaller:
         self._together: Together[Gathered] = Together()
 
     async def question(self, vector: bytes, text: str, settings: RecallSettings) -> Question:
-        """A question with what hybrid retrieval makes of its text. No round trip."""
+        """A question with what hybrid retrieval makes of its text, and with its cues. No round trip."""
         if settings.hybrid is None or not text:
-            return Question(vector, text, hybrid=settings.hybrid)
-        return await self._understood(vector, text, settings, settings.hybrid)
+            question = Question(vector, text, hybrid=settings.hybrid)
+        else:
+            question = await self._understood(vector, text, settings, settings.hybrid)
+        return replace(question, cues=cues_of(settings.context, self._analyzer)) if settings.context else question
 
     async def recall(
         self, space: VectorSpace, question: Question, request: RecallRequest, settings: RecallSettings
@@ -77,7 +80,8 @@ class Recaller:
         """The hits in their final order. Callers who ask the same at the same time share the search.
 
         One search, or two in hybrid retrieval; for diversity one more round trip, and one where the engine has chosen a
-        memory that one which it has not chosen contradicts; more for `exact`.
+        memory that one which it has not chosen contradicts; more for `exact`, and where too few of the candidates are
+        believed.
         """
         pool = self._pool(request, settings, question)
         if pool > settings.reach.nearest:
@@ -100,7 +104,7 @@ class Recaller:
             gathered = await gatherer.gather(question, request.filter, settings.reach)
         ranking = await self._ranked(gathered, question, pool, settings)
         refills = gathered.refills
-        if settings.exact and not ranking.exact:
+        if not _suffices(ranking, request, settings):
             gathered, ranking = await self._widened(
                 space.records, gatherer, gathered, question, request, settings, pool
             )
@@ -137,12 +141,13 @@ class Recaller:
     async def _ranked(self, gathered: Gathered, question: Question, pool: int, settings: RecallSettings) -> Ranking:
         effort = len(gathered.rows)
         now_ms = settings.now_ms if gathered.chosen is None else gathered.chosen.now_ms
-        if question.hybrid is not None and effort <= ROWS_ON_THE_LOOP:
+        vantage = Vantage(now_ms, settings.parameters)
+        if (question.hybrid is not None or question.cues) and effort <= ROWS_ON_THE_LOOP:
             contents = [row.fields.get(CONTENT, b"") for row in gathered.rows]
             effort += self._reader.effort(contents, stop_words=question.stop_words)
         return await off_loop(
             effort,
-            lambda: rank(gathered, question, k=pool, rules=settings.rules, now_ms=now_ms, reader=self._reader),
+            lambda: rank(gathered, question, k=pool, rules=settings.rules, vantage=vantage, reader=self._reader),
         )
 
     async def _widened(
@@ -155,14 +160,14 @@ class Recaller:
         settings: RecallSettings,
         pool: int,
     ) -> tuple[Gathered, Ranking]:
-        """The ranking once it is exact, or as exact as the budget allows: each search goes four times as far."""
+        """The ranking once it suffices, or as far as the budget allows: each search goes four times as far."""
         reach, ranking = settings.reach, await self._ranked(gathered, question, pool, settings)
         most = min(records.max_neighbours, self._exact_budget)
-        while not ranking.exact and reach.nearest < most:
+        while not _suffices(ranking, request, settings) and reach.nearest < most:
             reach = self._next(reach, request, most)
             gathered = await gatherer.gather(question, request.filter, reach)
             ranking = await self._ranked(gathered, question, pool, settings)
-        if not ranking.exact:
+        if settings.exact and not ranking.exact:
             every = await gatherer.gather_all(question, request.filter, most=self._exact_budget)
             if every is not None:
                 gathered, ranking = every, await self._ranked(every, question, pool, settings)
@@ -201,7 +206,7 @@ class Recaller:
 def _selection(pool: int, question: Question, settings: RecallSettings) -> Selection | None:
     """What an engine may leave out: by vector alone a memory's score is known without its text."""
     rules = settings.rules
-    if question.hybrid is not None or rules.model is not None:
+    if question.hybrid is not None or rules.model is not None or rules.min_confidence is not None:
         return None
     worth = Worth(
         likeness=rules.weights.similarity,
@@ -214,6 +219,15 @@ def _selection(pool: int, question: Question, settings: RecallSettings) -> Selec
         clamps_age=rules.clamps_age,
     )
     return Selection(pool, rules.threshold, worth)
+
+
+def _suffices(ranking: Ranking, request: RecallRequest, settings: RecallSettings) -> bool:
+    """Whether the search has gone far enough: until it is exact, if that is asked for; until there are `k` hits, where
+    candidates that are not believed took their places.
+    """
+    if ranking.exact or settings.exact:
+        return ranking.exact
+    return settings.rules.min_confidence is None or len(ranking.hits) >= request.k
 
 
 def _nearest_distance(gathered: Gathered) -> float | None:

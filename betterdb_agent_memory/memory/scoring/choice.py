@@ -10,6 +10,7 @@ from betterdb_agent_memory.memory.scoring.activation import DEFAULT_ACTIVATION, 
 from betterdb_agent_memory.memory.scoring.base import STRENGTH_WEIGHTS, ScoringModel
 from betterdb_agent_memory.memory.scoring.chain import DEFAULT_CHAIN, Chain, ChainParameters
 from betterdb_agent_memory.memory.scoring.retrievability import Retrievability, StabilityParameters
+from betterdb_agent_memory.memory.standing.confidence import DEFAULT_CONFIDENCE, ConfidenceParameters
 from betterdb_agent_memory.options import SCORINGS, RecallWeights, Scoring
 
 ScoringChoice: TypeAlias = Scoring | ScoringModel
@@ -22,11 +23,14 @@ _DEFAULT_STABILITY: Final = StabilityParameters()
 
 @dataclass(frozen=True, slots=True)
 class ScoringParameters:
-    """What the models are made of that are chosen by name: those of a preset of dynamics, or the defaults."""
+    """What the models are made of that are chosen by name, and by which hits stand and are believed: those of a preset
+    of dynamics, or the defaults.
+    """
 
     activation: ActivationParameters = DEFAULT_ACTIVATION
     chain: ChainParameters = DEFAULT_CHAIN
     stability: StabilityParameters = _DEFAULT_STABILITY
+    confidence: ConfidenceParameters = DEFAULT_CONFIDENCE
 
 
 DEFAULT_SCORING_PARAMETERS: Final = ScoringParameters()
@@ -64,6 +68,12 @@ def configured_scoring(value: object) -> ScoringChoice:
         return checked_scoring(value)
     except InvalidInputError as error:
         raise ConfigurationError(str(error)) from None
+
+
+def reads_cues(choice: ScoringChoice) -> bool:
+    """Whether the context of a question changes its scores."""
+    model = model_for(choice, None)
+    return model is not None and "cues" in model.needs
 
 
 def model_for(

@@ -58,6 +58,9 @@ class PromptVerbs(RecallVerbs):
         rerank: bool | None = None,
         fresh: bool | None = None,
         scoring: ScoringChoice | None = None,
+        expand: bool = False,
+        min_confidence: float | None = None,
+        context: Sequence[str] | None = None,
     ) -> MemoryContext:
         """What is remembered about `query`, as a text for a prompt of at most `budget_tokens` (2,000 by default).
 
@@ -70,9 +73,10 @@ class PromptVerbs(RecallVerbs):
         `"context": true`. They need not meet `tags`, `subject`, `kind` and `where`, and are not reinforced.
         `sources` are those of "id", "time", "date", "session", "turn", "speaker", "agent", "source" and "tags" that a
         line tells, by default all but session and turn.
-        `count_tokens` is the model's tokenizer, a function from a text to a number; without one tokens are
-        estimated. The budget holds for the whole text. Only hits that are in it are reinforced. The
-        rest is as for `recall`, round trips included; turns around hits are one more per 500.
+        `count_tokens` is the model's tokenizer, a function from a text to a number; without one tokens are estimated.
+        The budget holds for the whole text. Only hits that are in it are reinforced, and none that was added by a link
+        (`expand`), which come last. The rest is as for `recall`, round trips included; turns around hits are one more
+        per 500.
 
         Raises:
             InvalidInputError: something is refused, before the embedder was called; or `count_tokens` failed.
@@ -107,16 +111,20 @@ class PromptVerbs(RecallVerbs):
             scoring=scoring,
             rerank=rerank,
             fresh=fresh,
+            expand=expand,
+            min_confidence=min_confidence,
+            context=context,
         )
         beside = await self._beside([hit.item for hit in hits], reach)
         told = [*(hit.item for hit in hits), *(item for items in beside.values() for item in items)]
         characters = sum(len(item.content) for item in told)
-        context = await off_loop(max(len(told), characters // CHARACTERS_A_ROW), packing.pack, hits, beside)
-        if context.hits and (reinforce is None or reinforce):
+        packed = await off_loop(max(len(told), characters // CHARACTERS_A_ROW), packing.pack, hits, beside)
+        found = [hit.item.id for hit in packed.hits if hit.explain is None or hit.explain.link is None]
+        if found and (reinforce is None or reinforce):
             now_ms = self._clock() if now is None else now
-            await self._reinforcer.reinforce([hit.item.id for hit in context.hits], now_ms)
+            await self._reinforcer.reinforce(found, now_ms)
             self._watch.reinforcements(self._reinforcer.statistics())
-        return context
+        return packed
 
     async def _beside(self, items: Sequence[MemoryItem], reach: int) -> dict[str, list[MemoryItem]]:
         """The turns around those that are turns, by id. One round trip per 500, none where all are known."""

@@ -68,6 +68,8 @@ class RecallVerbs(StoreParts):
         expand: bool = False,
         as_of: Moment | None = None,
         include_superseded: bool = False,
+        min_confidence: float | None = None,
+        context: Sequence[str] | None = None,
     ) -> builtins.list[MemoryHit]:
         """Return the `k` memories that matter most for `query`, best first.
 
@@ -93,12 +95,17 @@ class RecallVerbs(StoreParts):
         superseded versions whenever they were valid. Neither touches a superseded version, and both cost one round trip
         more for each search; the first after a change of models has versions embedded anew.
 
-        One round trip, in hybrid retrieval two while it is not known how frequent the words are, and one more each
-        for immediate reinforcement and for diversity, and two for `expand`, three where hits are about entities; more
-        if `exact` needs them, if a number lies at the very limit of a condition that the index cannot tell from it, or
-        if the index returned memories that are not asked for: those of other scopes, or those that a condition
-        excludes which it cannot tell (a negated tag or label). From the near-cache none but for immediate
-        reinforcement; what is put there takes one more.
+        `context` are up to 16 words and names that are being talked about: by scoring "activation" memories that have
+        one of them, in text, entities or tags, come up, the more, the fewer have it (docs/dynamics.md#context).
+        With `min_confidence` (0 to 1) only memories that are believed that far are hits (`hit.standing.confidence`, by
+        the store's `scoring_parameters`); others neither take a place among the `k` nor are reinforced.
+
+        One round trip, in hybrid retrieval two while it is not known how frequent the words are, and one more each for
+        immediate reinforcement and for diversity, and two for `expand`, three where hits are about entities; more if
+        `exact` needs them, if fewer than `k` of the candidates are believed as far as is asked, if a number lies at the
+        very limit of a condition that the index cannot tell from it, or if the index returned memories that are not
+        asked for: those of other scopes, or those that a condition excludes which it cannot tell (a negated tag or
+        label). From the near-cache none but for immediate reinforcement; what is put there takes one more.
 
         Raises:
             InvalidInputError: something is refused, before the embedder was called.
@@ -123,7 +130,10 @@ class RecallVerbs(StoreParts):
             expand,
             as_of,
             include_superseded,
+            min_confidence,
+            context,
         )
+        request.check_context(self.current_config(), self._scoring)
         may_be_near = not checked_fresh(fresh)
 
         async def search(space: VectorSpace, request: RecallRequest) -> builtins.list[MemoryHit]:
@@ -163,6 +173,8 @@ class RecallVerbs(StoreParts):
         expand: bool = False,
         as_of: Moment | None = None,
         include_superseded: bool = False,
+        min_confidence: float | None = None,
+        context: Sequence[str] | None = None,
     ) -> builtins.list[MemoryHit]:
         """`recall` for a vector that you have already: no embedder is needed. The same otherwise.
 
@@ -191,7 +203,10 @@ class RecallVerbs(StoreParts):
             expand,
             as_of,
             include_superseded,
+            min_confidence,
+            context,
         )
+        request.check_context(self.current_config(), self._scoring)
         may_be_near = not checked_fresh(fresh)
 
         async def search(space: VectorSpace, request: RecallRequest) -> builtins.list[MemoryHit]:

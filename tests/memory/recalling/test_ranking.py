@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from betterdb_agent_memory import ConfigurationError, MemoryHit, RecallWeights, composite_score
 from betterdb_agent_memory.engines.base import Neighbour
 from betterdb_agent_memory.memory.recalling import ranking
+from betterdb_agent_memory.memory.recalling.explaining import Vantage
 from betterdb_agent_memory.memory.recalling.gathering import Gathered, Limits
 from betterdb_agent_memory.memory.recalling.question import Question
 from betterdb_agent_memory.memory.recalling.ranking import Ranking, RankingRules, rank
 from betterdb_agent_memory.memory.recalling.reading import TextReader
+from betterdb_agent_memory.memory.scoring.choice import DEFAULT_SCORING_PARAMETERS
 from betterdb_agent_memory.memory.words.analysis import Analyzer
 
 NOW_MS = 1_750_000_000_000
@@ -33,7 +35,14 @@ def candidate(
 
 def ranked(rows: Sequence[Neighbour], *, k: int, rules: RankingRules, unseen_from: float | None = None) -> Ranking:
     gathered = Gathered([*rows], Limits(unseen_from))
-    return rank(gathered, Question(b""), k=k, rules=rules, now_ms=NOW_MS, reader=TextReader(Analyzer()))
+    return rank(
+        gathered,
+        Question(b""),
+        k=k,
+        rules=rules,
+        vantage=Vantage(NOW_MS, DEFAULT_SCORING_PARAMETERS),
+        reader=TextReader(Analyzer()),
+    )
 
 
 candidates = st.lists(

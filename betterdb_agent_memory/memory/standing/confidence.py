@@ -4,23 +4,58 @@ A memory starts with the reliability of its kind. Outcomes are evidence: reliabi
 distribution, the kind's worth `prior_weight` uses (Gelman et al., *Bayesian Data Analysis*, ch. 2). What did not help
 was mostly not what was meant, and no less true, so it counts little against a memory. A contradiction
 lowers it by a factor, and no pin takes that back. Confidence is reliability, less what forgetting takes; whether x %
-of what is believed to x % turns out right is measured, and mended, in `calibration`.
+of what is believed to x % turns out right is measured, and mended, in `dynamics/calibration.py`.
 """
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Annotated, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from betterdb_agent_memory.dynamics.parameters import ConfidenceParameters
-from betterdb_agent_memory.errors import InvalidInputError
+from betterdb_agent_memory.errors import ConfigurationError, InvalidInputError
 from betterdb_agent_memory.memory.scoring.base import BoolArray, FloatArray, Numbers, finite
+from betterdb_agent_memory.options.checks import number, options
 
 ConfidenceLabel: TypeAlias = Literal["vague", "uncertain", "likely", "certain"]
 
 LABELS: Final[tuple[ConfidenceLabel, ...]] = get_args(ConfidenceLabel)
+
+_SHARE: Final = number(0, 1)
+
+
+@options
+class ConfidenceParameters:
+    """What is believed of a memory, and what the belief is called.
+
+    A contradiction multiplies reliability by `contradicted`. Evidence weighs against `prior_weight` uses' worth of the
+    kind's reliability; a use that was not good counts `blame` of one that was. Of a memory that is wholly forgotten
+    `faded_share` of the reliability is left as confidence. Labels begin at `certain_from`, `likely_from` and
+    `uncertain_from`; below them a memory is vague.
+    """
+
+    contradicted: Annotated[float, _SHARE, Field(description="what a contradiction leaves of reliability")] = 0.3
+    pinned_at_least: Annotated[float, _SHARE, Field(description="reliability of a pinned memory, at least")] = 0.95
+    prior_weight: Annotated[
+        float, number(0.01, 1_000), Field(description="uses that the first belief is worth against evidence")
+    ] = 4.0
+    blame: Annotated[float, _SHARE, Field(description="how much a use that was not good says of the content")] = 0.1
+    faded_share: Annotated[float, _SHARE, Field(description="share of reliability that forgetting leaves")] = 0.5
+    certain_from: Annotated[float, _SHARE, Field(description="confidence called certain")] = 0.8
+    likely_from: Annotated[float, _SHARE, Field(description="confidence called likely")] = 0.6
+    uncertain_from: Annotated[float, _SHARE, Field(description="confidence called uncertain")] = 0.4
+
+    def __post_init__(self) -> None:
+        if not self.uncertain_from <= self.likely_from <= self.certain_from:
+            raise ConfigurationError(
+                "ConfidenceParameters.uncertain_from, likely_from and certain_from must not fall, "
+                f"got {self.uncertain_from:g}, {self.likely_from:g}, {self.certain_from:g}"
+            )
+
+
+DEFAULT_CONFIDENCE: Final = ConfidenceParameters()
 
 
 def contradicted(reliability: Numbers, parameters: ConfidenceParameters) -> FloatArray:

@@ -6,13 +6,28 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from betterdb_agent_memory.dynamics.confidence import LABELS, ConfidenceLabel, believed, confidence, label_numbers
-from betterdb_agent_memory.dynamics.parameters import DynamicsParameters
-from betterdb_agent_memory.memory.figures import Figures
 from betterdb_agent_memory.memory.scoring.activation import Activation
 from betterdb_agent_memory.memory.scoring.base import FloatArray, elapsed_days, or_else
-from betterdb_agent_memory.memory.scoring.chain import LAYERS, Layer, Traces, ahead, current_traces, layer_numbers
-from betterdb_agent_memory.memory.scoring.retrievability import Power
+from betterdb_agent_memory.memory.scoring.chain import (
+    LAYERS,
+    ChainParameters,
+    Layer,
+    Traces,
+    ahead,
+    current_traces,
+    layer_numbers,
+)
+from betterdb_agent_memory.memory.scoring.choice import ScoringParameters
+from betterdb_agent_memory.memory.scoring.retrievability import Power, StabilityParameters
+from betterdb_agent_memory.memory.standing.confidence import (
+    LABELS,
+    ConfidenceLabel,
+    ConfidenceParameters,
+    believed,
+    confidence,
+    label_numbers,
+)
+from betterdb_agent_memory.memory.standing.figures import Figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +55,7 @@ class Standing:
     label: ConfidenceLabel
 
 
-def standings(figures: Figures, now_ms: int, parameters: DynamicsParameters) -> list[Standing]:
+def standings(figures: Figures, now_ms: int, parameters: ScoringParameters) -> list[Standing]:
     """How each of the memories stands at `now_ms`, in their order."""
     if not len(figures):
         return []
@@ -50,7 +65,7 @@ def standings(figures: Figures, now_ms: int, parameters: DynamicsParameters) -> 
     layers = layer_numbers(before, candidates.importance, days, parameters.chain)
     left = retrievabilities(figures, now_ms, parameters)
     activations = Activation(parameters.activation).score(candidates, now_ms).values
-    trust = reliabilities(figures, parameters)
+    trust = reliabilities(figures, parameters.confidence)
     sure = confidence(trust, left, parameters.confidence)
     labels = label_numbers(sure, parameters.confidence)
     ages = elapsed_days(candidates.created_at_ms, now_ms)
@@ -75,40 +90,40 @@ def standings(figures: Figures, now_ms: int, parameters: DynamicsParameters) -> 
     ]
 
 
-def retrievabilities(figures: Figures, now_ms: int, parameters: DynamicsParameters) -> FloatArray:
+def retrievabilities(figures: Figures, now_ms: int, parameters: ScoringParameters) -> FloatArray:
     """How much is left of each since it was written or last recalled, by the power curve."""
     candidates = figures.candidates
     since_ms = np.maximum(candidates.created_at_ms, candidates.last_accessed_at_ms)
-    return Power().left(elapsed_days(since_ms, now_ms), stabilities(figures, parameters))
+    return Power().left(elapsed_days(since_ms, now_ms), stabilities(figures, parameters.stability))
 
 
-def stabilities(figures: Figures, parameters: DynamicsParameters) -> FloatArray:
+def stabilities(figures: Figures, parameters: StabilityParameters) -> FloatArray:
     """The time constant of forgetting of each in days: its own, or its kind's, or that of all."""
     known = figures.candidates.stability_days
     if known is None:
-        return np.full(len(figures), parameters.stability.base_days)
-    return or_else(known, parameters.stability.base_days)
+        return np.full(len(figures), parameters.base_days)
+    return or_else(known, parameters.base_days)
 
 
-def reliabilities(figures: Figures, parameters: DynamicsParameters) -> FloatArray:
+def reliabilities(figures: Figures, parameters: ConfidenceParameters) -> FloatArray:
     """How far the content of each is to be trusted, with all outcomes."""
     return believed(
         np.where(np.isnan(figures.reliability), figures.kind_reliability, figures.reliability),
         figures.kind_reliability,
-        parameters.confidence,
+        parameters,
         pinned=figures.pinned,
         uses=figures.uses,
         successes=figures.successes,
     )
 
 
-def confidences(figures: Figures, now_ms: int, parameters: DynamicsParameters) -> FloatArray:
+def confidences(figures: Figures, now_ms: int, parameters: ScoringParameters) -> FloatArray:
     """How far each is to be believed at `now_ms`, 0 to 1."""
     left = retrievabilities(figures, now_ms, parameters)
-    return confidence(reliabilities(figures, parameters), left, parameters.confidence)
+    return confidence(reliabilities(figures, parameters.confidence), left, parameters.confidence)
 
 
-def traces_at(figures: Figures, now_ms: int, parameters: DynamicsParameters) -> Traces:
+def traces_at(figures: Figures, now_ms: int, parameters: ChainParameters) -> Traces:
     """The two traces of each at `now_ms`."""
-    before, days = current_traces(figures.candidates, now_ms, parameters.chain)
-    return ahead(before, figures.candidates.importance, days, parameters.chain)
+    before, days = current_traces(figures.candidates, now_ms, parameters)
+    return ahead(before, figures.candidates.importance, days, parameters)

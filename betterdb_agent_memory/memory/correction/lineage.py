@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from betterdb_agent_memory.engines.filters import Absent, AllOf, AnyOf, Between, Clause, Fields, Filter
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.dynamics_fields import (
+    ARCHIVED_AT,
     PINNED,
     RELIABILITY,
     SUPERSEDED_BY,
@@ -85,6 +86,11 @@ def successor(fields: Fields) -> str | None:
     """The id of the memory that has taken this one's place, or is about to."""
     stored = fields.get(SUPERSEDED_BY)
     return None if stored is None else stored.decode(errors="replace")
+
+
+def is_archived(fields: Fields) -> bool:
+    """Whether a record of the shelf is a memory that has faded, and nothing has taken its place."""
+    return ARCHIVED_AT in fields and SUPERSEDED_BY not in fields
 
 
 def lineage_field(ids: Iterable[str]) -> bytes:

@@ -10,6 +10,7 @@ from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.dynamics.arguments import (
     MAINTENANCE_LEASE_SECONDS,
     check_conduct,
+    checked_archive,
     checked_days,
     checked_hits,
     checked_replay,
@@ -19,6 +20,7 @@ from betterdb_agent_memory.dynamics.arguments import (
     scope_of,
 )
 from betterdb_agent_memory.dynamics.feedback import FeedbackDetector, feedback_value
+from betterdb_agent_memory.dynamics.learning import used
 from betterdb_agent_memory.dynamics.maintaining import Maintenance
 from betterdb_agent_memory.dynamics.maintenance import MaintenanceResult, Plan, Replay
 from betterdb_agent_memory.dynamics.outcomes import checked_outcome
@@ -41,6 +43,7 @@ from betterdb_agent_memory.memory.drafts import checked_content
 from betterdb_agent_memory.memory.figures import figures_of_items, figures_of_rows
 from betterdb_agent_memory.memory.progress import ProgressFn
 from betterdb_agent_memory.memory.recalling.explaining import MemoryHit
+from betterdb_agent_memory.memory.record import MemoryItem, checked_id
 from betterdb_agent_memory.memory.requests import DEFAULT_K, MAX_K, checked_integer
 from betterdb_agent_memory.memory.scope import MemoryScope, checked_scope
 from betterdb_agent_memory.memory.store import MemoryStore
@@ -192,6 +195,7 @@ class Dynamics:
         self,
         *,
         forget_below: float | None = None,
+        archive: bool = False,
         replay: Replay | None = None,
         dry_run: bool = False,
         wait_seconds: float = 0.0,
@@ -200,7 +204,8 @@ class Dynamics:
     ) -> MaintenanceResult:
         """All that should be done now and then, as one call for a scheduler; once a day is enough.
 
-        Memories with less strength than `forget_below` (the chain's parameter by default) are forgotten, weak ones
+        Memories with less strength than `forget_below` (the chain's parameter by default) are forgotten, or put away
+        (`archive`, see `forget`), weak ones
         that are important gone through again (`replay`), strengths scaled down where their mean is above its bound,
         and metrics observed for `health`. Pinned memories are spared, and so is what is used while it goes on.
 
@@ -214,7 +219,7 @@ class Dynamics:
             LeaseLostError: this one stood still for longer than `lease_seconds`.
         """
         below = self._parameters.chain.forget_below if forget_below is None else checked_strength(forget_below)
-        plan = Plan(forget_below=below, replay=checked_replay(replay) or Replay())
+        plan = Plan(forget_below=below, replay=checked_replay(replay) or Replay(), archive=checked_archive(archive))
         return await self._run(plan, dry_run, wait_seconds, lease_seconds, on_progress, whole=True)
 
     async def consolidate(
@@ -222,24 +227,26 @@ class Dynamics:
         *,
         days: float = 0.0,
         forget_below: float | None = None,
+        archive: bool = False,
         dry_run: bool = False,
         wait_seconds: float = 0.0,
         lease_seconds: float = MAINTENANCE_LEASE_SECONDS,
         on_progress: ProgressFn | None = None,
     ) -> MaintenanceResult:
-        """Look `days` (0 to 36,500) ahead, and forget what will have faded by then if nobody uses it.
+        """Look `days` (0 to 36,500) ahead, and forget what will have faded by then if nobody uses it, or `archive` it.
 
         What comes to the core, leaves it or comes to the archive by then is counted. Since strength is a closed form,
         seven days ahead are what one day ahead is on each of seven days. Otherwise as `maintain`.
         """
         below = self._parameters.chain.forget_below if forget_below is None else checked_strength(forget_below)
-        plan = Plan(days=checked_days(days), forget_below=below)
+        plan = Plan(days=checked_days(days), forget_below=below, archive=checked_archive(archive))
         return await self._run(plan, dry_run, wait_seconds, lease_seconds, on_progress)
 
     async def forget(
         self,
         threshold: float | None = None,
         *,
+        archive: bool = False,
         dry_run: bool = False,
         wait_seconds: float = 0.0,
         lease_seconds: float = MAINTENANCE_LEASE_SECONDS,
@@ -247,15 +254,35 @@ class Dynamics:
     ) -> MaintenanceResult:
         """Delete memories with less strength than `threshold` (the chain's `forget_below`), but no pinned ones.
 
+        With `archive` they are put away instead: to where superseded versions are, for the store's `superseded_ttl`
+        and no longer than they would have lived. No client recalls, lists or counts them, but who asks for them
+        (`recall(include_superseded=True)`, `recall(as_of=...)`, `history`); `restore` brings one back, and who forgets
+        it or its scope forgets it there, too.
         `dry_run` counts and writes nothing. Otherwise as `maintain`.
         """
         return await self.consolidate(
             forget_below=threshold,
+            archive=archive,
             dry_run=dry_run,
             wait_seconds=wait_seconds,
             lease_seconds=lease_seconds,
             on_progress=on_progress,
         )
+
+    async def restore(self, id: str) -> MemoryItem:
+        """Bring a memory back that was archived, with all that it had but its links, and return it.
+
+        It is as strong as after a use now, so that the next maintenance does not put it away again. Four round trips,
+        and an embedding call where the store's model has been changed since.
+
+        Raises:
+            MemoryNotFoundError: no such memory is archived.
+            MemoryExistsError: it is not archived, or another memory has its id by now.
+            SupersededError: it is the former version of another memory, and no archived one.
+            ConfigurationError: it would have to be embedded anew, and the store has no embedder.
+        """
+        workplace = await self._store.workplace()
+        return await workplace.restore(checked_id(id), lambda row, now_ms: used(row, now_ms, self._parameters))
 
     async def replay(
         self,

@@ -28,6 +28,7 @@ from betterdb_agent_memory.memory.changes.feed import Feed
 from betterdb_agent_memory.memory.consolidation.kinds import SUMMARY_SOURCE
 from betterdb_agent_memory.memory.consolidation.request import checked_consolidation
 from betterdb_agent_memory.memory.conversations import Conversations
+from betterdb_agent_memory.memory.correction.archiving import Archiver
 from betterdb_agent_memory.memory.correction.believing import Believing
 from betterdb_agent_memory.memory.correction.contradicting import Contradictor
 from betterdb_agent_memory.memory.correction.correcting import Corrector
@@ -250,6 +251,15 @@ class StoreParts:
             stored_words=self._analyzer.stored,
         )
         self._contradictor = Contradictor(self._records, self._corrector.living, self._models, self._follower)
+        self._archiver = Archiver(
+            self._records,
+            self._shelf,
+            self._models,
+            self._follower,
+            self._mender,
+            self._linker,
+            clock=self._clock,
+        )
         self._believing = Believing(self._shelf)
         self._history = History(self._records, self._shelf, finish=self._corrector.finish)
         self._capacity = Capacity(

@@ -2285,6 +2285,7 @@ class Dynamics(Bridged):
         self,
         *,
         forget_below: float | None = None,
+        archive: bool = False,
         replay: Replay | None = None,
         dry_run: bool = False,
         wait_seconds: float = 0.0,
@@ -2293,7 +2294,8 @@ class Dynamics(Bridged):
     ) -> MaintenanceResult:
         """All that should be done now and then, as one call for a scheduler; once a day is enough.
 
-        Memories with less strength than `forget_below` (the chain's parameter by default) are forgotten, weak ones
+        Memories with less strength than `forget_below` (the chain's parameter by default) are forgotten, or put away
+        (`archive`, see `forget`), weak ones
         that are important gone through again (`replay`), strengths scaled down where their mean is above its bound,
         and metrics observed for `health`. Pinned memories are spared, and so is what is used while it goes on.
 
@@ -2309,6 +2311,7 @@ class Dynamics(Bridged):
         return wait(
             self._inner.maintain(
                 forget_below=forget_below,
+                archive=archive,
                 replay=replay,
                 dry_run=dry_run,
                 wait_seconds=wait_seconds,
@@ -2322,12 +2325,13 @@ class Dynamics(Bridged):
         *,
         days: float = 0.0,
         forget_below: float | None = None,
+        archive: bool = False,
         dry_run: bool = False,
         wait_seconds: float = 0.0,
         lease_seconds: float = MAINTENANCE_LEASE_SECONDS,
         on_progress: ProgressFn | None = None,
     ) -> MaintenanceResult:
-        """Look `days` (0 to 36,500) ahead, and forget what will have faded by then if nobody uses it.
+        """Look `days` (0 to 36,500) ahead, and forget what will have faded by then if nobody uses it, or `archive` it.
 
         What comes to the core, leaves it or comes to the archive by then is counted. Since strength is a closed form,
         seven days ahead are what one day ahead is on each of seven days. Otherwise as `maintain`.
@@ -2336,6 +2340,7 @@ class Dynamics(Bridged):
             self._inner.consolidate(
                 days=days,
                 forget_below=forget_below,
+                archive=archive,
                 dry_run=dry_run,
                 wait_seconds=wait_seconds,
                 lease_seconds=lease_seconds,
@@ -2347,6 +2352,7 @@ class Dynamics(Bridged):
         self,
         threshold: float | None = None,
         *,
+        archive: bool = False,
         dry_run: bool = False,
         wait_seconds: float = 0.0,
         lease_seconds: float = MAINTENANCE_LEASE_SECONDS,
@@ -2354,17 +2360,36 @@ class Dynamics(Bridged):
     ) -> MaintenanceResult:
         """Delete memories with less strength than `threshold` (the chain's `forget_below`), but no pinned ones.
 
+        With `archive` they are put away instead: to where superseded versions are, for the store's `superseded_ttl`
+        and no longer than they would have lived. No client recalls, lists or counts them, but who asks for them
+        (`recall(include_superseded=True)`, `recall(as_of=...)`, `history`); `restore` brings one back, and who forgets
+        it or its scope forgets it there, too.
         `dry_run` counts and writes nothing. Otherwise as `maintain`.
         """
         return wait(
             self._inner.forget(
                 threshold,
+                archive=archive,
                 dry_run=dry_run,
                 wait_seconds=wait_seconds,
                 lease_seconds=lease_seconds,
                 on_progress=on_progress,
             )
         )
+
+    def restore(self, id: str) -> MemoryItem:
+        """Bring a memory back that was archived, with all that it had but its links, and return it.
+
+        It is as strong as after a use now, so that the next maintenance does not put it away again. Four round trips,
+        and an embedding call where the store's model has been changed since.
+
+        Raises:
+            MemoryNotFoundError: no such memory is archived.
+            MemoryExistsError: it is not archived, or another memory has its id by now.
+            SupersededError: it is the former version of another memory, and no archived one.
+            ConfigurationError: it would have to be embedded anew, and the store has no embedder.
+        """
+        return wait(self._inner.restore(id))
 
     def replay(
         self,

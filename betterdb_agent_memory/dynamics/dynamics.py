@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Sequence
 from typing import Any, Final
 
+import numpy as np
+
 from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.dynamics.arguments import (
     MAINTENANCE_LEASE_SECONDS,
@@ -37,19 +39,25 @@ from betterdb_agent_memory.dynamics.reporting import (
 from betterdb_agent_memory.dynamics.standing import Standing, standings
 from betterdb_agent_memory.dynamics.state import OUTCOMES, OUTCOMES_THOUSANDTHS, RECALLS, RECALLS_EMPTY
 from betterdb_agent_memory.dynamics.teaching import OutcomeResult, teach
+from betterdb_agent_memory.dynamics.timeline import Timeline, Tracing
 from betterdb_agent_memory.engines.base import Row
 from betterdb_agent_memory.errors import ConfigurationError, InvalidInputError
 from betterdb_agent_memory.memory.drafts import checked_content
 from betterdb_agent_memory.memory.figures import figures_of_items, figures_of_rows
+from betterdb_agent_memory.memory.kinds import MemoryKind
 from betterdb_agent_memory.memory.progress import ProgressFn
 from betterdb_agent_memory.memory.recalling.explaining import MemoryHit
 from betterdb_agent_memory.memory.record import MemoryItem, checked_id
-from betterdb_agent_memory.memory.requests import DEFAULT_K, MAX_K, checked_integer
+from betterdb_agent_memory.memory.requests import DEFAULT_K, MAX_K, checked_integer, exact_filter
 from betterdb_agent_memory.memory.scope import MemoryScope, checked_scope
 from betterdb_agent_memory.memory.store import MemoryStore
 from betterdb_agent_memory.memory.times import MAX_TIME_MS
+from betterdb_agent_memory.memory.where import Where
 from betterdb_agent_memory.memory.workplace import Workplace
 from betterdb_agent_memory.options import DEFAULT_MAX_CONTENT_BYTES, is_number
+
+_TIMES_A_ROW: Final = 20
+"""What a memory of a timeline takes beside one that is only read."""
 
 _OVERFETCH: Final = 4
 """Hits of which those are chosen that are believed enough."""
@@ -331,6 +339,40 @@ class Dynamics:
         async for rows in workplace.walk():
             await off_loop(len(rows), _tally, tallying, rows)
         return tallying.stats()
+
+    async def timeline(
+        self,
+        *,
+        ahead_days: float = 180.0,
+        thread_id: str | None = None,
+        agent_id: str | None = None,
+        namespace: str | None = None,
+        scope: MemoryScope | None = None,
+        tags: Sequence[str] | None = None,
+        where: Where | None = None,
+        kind: MemoryKind | Sequence[MemoryKind] | None = None,
+    ) -> Timeline | None:
+        """How strong the memories of a scope were since the first was written, and will be in the days to come; None
+        where there are none. For `plots.strength_over_time`.
+
+        What is to come is as if none were used. What has been is what can be known: each as since its last use, and
+        before that as if it had not been used. The round trips of `stats`, for the memories of the scope.
+
+        Raises:
+            InvalidInputError: the scope or a condition is refused, or `ahead_days` (0 to 36,500).
+        """
+        filter = exact_filter(scope, thread_id, agent_id, namespace, tags, where=where, kind=kind)
+        days = checked_days(ahead_days)
+        workplace = await self._store.workplace()
+        now_ms = workplace.clock()
+        tracing: Tracing | None = None
+        async for rows in workplace.walk(filter):
+            figures = figures_of_rows(rows)
+            if tracing is None:
+                first_ms = float(np.nanmin(figures.candidates.created_at_ms))
+                tracing = Tracing(int(first_ms), now_ms, days, self._parameters)
+            await off_loop(len(rows) * _TIMES_A_ROW, tracing.add, figures)
+        return None if tracing is None else tracing.timeline()
 
     async def health(self) -> DynamicsHealth:
         """What the last maintenance observed, and what of it is out of the ordinary. One round trip.

@@ -236,6 +236,7 @@ from betterdb_agent_memory.dynamics.arguments import MAINTENANCE_LEASE_SECONDS
 from betterdb_agent_memory.dynamics.dynamics import Dynamics as AsyncDynamics
 from betterdb_agent_memory.dynamics.feedback import FeedbackDetector
 from betterdb_agent_memory.dynamics.presets import Preset
+from betterdb_agent_memory.dynamics.timeline import Timeline
 from betterdb_agent_memory.embedders.base import VectorLike
 from betterdb_agent_memory.embedders.cached import TextKind
 from betterdb_agent_memory.engines.base import Engine
@@ -902,16 +903,18 @@ class MemoryStore(Bridged):
         tags: Sequence[str] | None = None,
         where: Where | None = None,
         vectors: bool = True,
+        include_superseded: bool = True,
         resume: bool = True,
         on_progress: ProgressFn | None = None,
     ) -> ExportResult:
         """Write memories to a file of JSON lines, oldest first, as docs/export-import.md describes: lossless.
 
-        All of them, or those of the scope, with all `tags`, that meet `where`. A path (`.gz` compresses)
-        is written as `<path>.part` and renamed when complete; after an interruption the same call goes
-        on behind the last whole line, unless `resume=False`. A binary stream gets the lines and stays
-        open. Every memory that is there all the time is in the file exactly once; what is written or
-        forgotten meanwhile may be in it or not. Four round trips and memory for 250 memories at a time.
+        All of them, or those of the scope, with all `tags`, that meet `where`; and before them, unless
+        `include_superseded=False`, the superseded versions and archived memories of which the same is true. A path
+        (`.gz` compresses) is written as `<path>.part` and renamed when complete; after an interruption the same call
+        goes on behind the last whole line, unless `resume=False`. A binary stream gets the lines and stays open. Every
+        memory that is there all the time is in the file exactly once; what is written or forgotten meanwhile may be in
+        it or not. Four round trips and memory for 250 memories at a time.
 
         Raises:
             InvalidInputError: an argument is of another type.
@@ -930,6 +933,7 @@ class MemoryStore(Bridged):
                 tags=tags,
                 where=where,
                 vectors=vectors,
+                include_superseded=include_superseded,
                 resume=resume,
                 on_progress=on_progress,
             )
@@ -947,7 +951,9 @@ class MemoryStore(Bridged):
 
         A memory that is there already stays as it is, or is replaced with `on_existing="replace"`. One
         that has expired since is left out; a line that is no memory is counted and reported in
-        `errors`. Replacing looks at nothing but the id: a line of one namespace replaces a memory of another.
+        `errors`. Superseded versions and archived memories come to where the store keeps its own, for as long as they
+        had still to be kept. Replacing looks at nothing but the id: a line of one namespace replaces a memory of
+        another.
         Vectors are made anew where the file has none, or where they are another embedder's.
         After an interruption the same call on the same file goes on behind its last batch, unless
         `resume=False`. A capacity limit is enforced within a second of it. About six
@@ -2437,6 +2443,40 @@ class Dynamics(Bridged):
         A pass over all memories, as `maintain`, that writes nothing and holds no lease.
         """
         return wait(self._inner.stats())
+
+    def timeline(
+        self,
+        *,
+        ahead_days: float = 180.0,
+        thread_id: str | None = None,
+        agent_id: str | None = None,
+        namespace: str | None = None,
+        scope: MemoryScope | None = None,
+        tags: Sequence[str] | None = None,
+        where: Where | None = None,
+        kind: MemoryKind | Sequence[MemoryKind] | None = None,
+    ) -> Timeline | None:
+        """How strong the memories of a scope were since the first was written, and will be in the days to come; None
+        where there are none. For `plots.strength_over_time`.
+
+        What is to come is as if none were used. What has been is what can be known: each as since its last use, and
+        before that as if it had not been used. The round trips of `stats`, for the memories of the scope.
+
+        Raises:
+            InvalidInputError: the scope or a condition is refused, or `ahead_days` (0 to 36,500).
+        """
+        return wait(
+            self._inner.timeline(
+                ahead_days=ahead_days,
+                thread_id=thread_id,
+                agent_id=agent_id,
+                namespace=namespace,
+                scope=scope,
+                tags=tags,
+                where=where,
+                kind=kind,
+            )
+        )
 
     def health(self) -> DynamicsHealth:
         """What the last maintenance observed, and what of it is out of the ordinary. One round trip.

@@ -367,11 +367,11 @@ class Dynamics:
         now_ms = workplace.clock()
         tracing: Tracing | None = None
         async for rows in workplace.walk(filter):
-            figures = figures_of_rows(rows)
+            candidates = figures_of_rows(rows).candidates
             if tracing is None:
-                first_ms = float(np.nanmin(figures.candidates.created_at_ms))
+                first_ms = float(np.nanmin(candidates.created_at_ms))
                 tracing = Tracing(int(first_ms), now_ms, days, self._parameters)
-            await off_loop(len(rows) * _TIMES_A_ROW, tracing.add, figures)
+            await off_loop(len(rows) * _TIMES_A_ROW, tracing.add, candidates)
         return None if tracing is None else tracing.timeline()
 
     async def health(self) -> DynamicsHealth:

@@ -10,8 +10,7 @@ from typing import Final
 import numpy as np
 
 from betterdb_agent_memory.dynamics.parameters import DynamicsParameters
-from betterdb_agent_memory.memory.figures import Figures
-from betterdb_agent_memory.memory.scoring.base import MS_A_DAY, FloatArray, elapsed_days
+from betterdb_agent_memory.memory.scoring.base import MS_A_DAY, Candidates, FloatArray, elapsed_days
 from betterdb_agent_memory.memory.scoring.chain import LAYERS, Layer, Traces, ahead, current_traces, layer_numbers
 
 _POINTS: Final = 120
@@ -49,12 +48,12 @@ class Tracing:
         self._layers = np.zeros((_POINTS + 1, len(LAYERS)))
         self._strength = np.zeros(_POINTS + 1)
 
-    def add(self, figures: Figures) -> None:
+    def add(self, candidates: Candidates) -> None:
         """Take a page in."""
-        chain, importance = self._parameters, figures.candidates.importance
-        used, since_used = current_traces(figures.candidates, self._now_ms, chain)
-        written_ms = np.minimum(figures.candidates.created_at_ms, self._now_ms)
-        fresh = Traces(np.full(len(figures), chain.initial), np.zeros(len(figures)))
+        chain, importance = self._parameters, candidates.importance
+        used, since_used = current_traces(candidates, self._now_ms, chain)
+        written_ms = np.minimum(candidates.created_at_ms, self._now_ms)
+        fresh = Traces(np.full(len(candidates), chain.initial), np.zeros(len(candidates)))
         for place, day in enumerate(self._days):
             at_ms = self._began_at_ms + day * MS_A_DAY
             behind = elapsed_days(written_ms, at_ms)

@@ -91,7 +91,7 @@ def test_a_timeline_tells_what_was_known_at_each_time_and_what_comes_if_nothing_
     ]
     tracing = Tracing(now_ms - 100 * day_ms, now_ms, 140.0, DEFAULT_PARAMETERS)
     for row in rows:
-        tracing.add(figures_of_rows([row]))
+        tracing.add(figures_of_rows([row]).candidates)
     timeline = tracing.timeline()
     assert (timeline.today, timeline.days[-1], len(timeline.days)) == (100.0, 240.0, 121)
     counts = sum(timeline.layers.values())

@@ -213,3 +213,26 @@ async def test_after_a_change_of_models_it_is_embedded_anew_and_the_feed_tells(
         ("forgotten", "archived"),
         ("remembered", "restored"),
     ]
+
+
+async def test_a_turn_leaves_and_comes_back_to_those_beside_it(
+    store: MemoryStore, dynamics: Dynamics, clock: TestClock
+) -> None:
+    said = ["the river is wide", "yes, that one", "the ferry is slow"]
+    results = await store.remember_conversation(said, session="s", importance=0.0)
+    first, middle, last = [result.id for result in results if result.id is not None]
+    for id in (first, last):
+        await store.pin(id)
+    clock.now_ms += 700 * DAY_MS
+
+    async def vectors() -> list[bytes | None]:
+        return [row and row["vector"] for row in await store._records.read_many([first, last], ["vector"])]
+
+    before = await vectors()
+    assert (await dynamics.forget(archive=True)).put_away == 1
+    alone = await vectors()
+    assert alone[0] != before[0]
+    assert alone[1] != before[1]
+    back = await dynamics.restore(middle)
+    assert (back.session, back.turn) == ("s", 1)
+    assert await vectors() == before

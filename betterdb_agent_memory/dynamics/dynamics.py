@@ -39,7 +39,7 @@ from betterdb_agent_memory.dynamics.reporting import (
 from betterdb_agent_memory.dynamics.standing import Standing, standings
 from betterdb_agent_memory.dynamics.state import OUTCOMES, OUTCOMES_THOUSANDTHS, RECALLS, RECALLS_EMPTY
 from betterdb_agent_memory.dynamics.teaching import OutcomeResult, teach
-from betterdb_agent_memory.dynamics.timeline import Timeline, Tracing
+from betterdb_agent_memory.dynamics.timeline import TIMES_A_ROW, Timeline, Tracing
 from betterdb_agent_memory.engines.base import Row
 from betterdb_agent_memory.errors import ConfigurationError, InvalidInputError
 from betterdb_agent_memory.memory.drafts import checked_content
@@ -55,9 +55,6 @@ from betterdb_agent_memory.memory.times import MAX_TIME_MS
 from betterdb_agent_memory.memory.where import Where
 from betterdb_agent_memory.memory.workplace import Workplace
 from betterdb_agent_memory.options import DEFAULT_MAX_CONTENT_BYTES, is_number
-
-_TIMES_A_ROW: Final = 20
-"""What a memory of a timeline takes beside one that is only read."""
 
 _OVERFETCH: Final = 4
 """Hits of which those are chosen that are believed enough."""
@@ -371,7 +368,7 @@ class Dynamics:
             if tracing is None:
                 first_ms = float(np.nanmin(candidates.created_at_ms))
                 tracing = Tracing(int(first_ms), now_ms, days, self._parameters)
-            await off_loop(len(rows) * _TIMES_A_ROW, tracing.add, candidates)
+            await off_loop(TIMES_A_ROW * len(rows), tracing.add, candidates)
         return None if tracing is None else tracing.timeline()
 
     async def health(self) -> DynamicsHealth:

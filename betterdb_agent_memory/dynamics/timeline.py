@@ -13,6 +13,9 @@ from betterdb_agent_memory.dynamics.parameters import DynamicsParameters
 from betterdb_agent_memory.memory.scoring.base import MS_A_DAY, Candidates, FloatArray, elapsed_days
 from betterdb_agent_memory.memory.scoring.chain import LAYERS, Layer, Traces, ahead, current_traces, layer_numbers
 
+TIMES_A_ROW: Final = 20
+"""What a memory of a timeline takes beside one that is only read."""
+
 _POINTS: Final = 120
 
 

@@ -226,7 +226,8 @@ async def test_a_turn_leaves_and_comes_back_to_those_beside_it(
     clock.now_ms += 700 * DAY_MS
 
     async def vectors() -> list[bytes | None]:
-        return [row and row["vector"] for row in await store._records.read_many([first, last], ["vector"])]
+        rows = await store._records.read_many([first, last], ["vector"])
+        return [None if row is None else row["vector"] for row in rows]
 
     before = await vectors()
     assert (await dynamics.forget(archive=True)).put_away == 1

@@ -24,9 +24,8 @@ from betterdb_agent_memory.dynamics.plots import (
 )
 from betterdb_agent_memory.dynamics.presets import PRESETS
 from betterdb_agent_memory.dynamics.timeline import Tracing
-from betterdb_agent_memory.engines.base import Row
 from betterdb_agent_memory.errors import InvalidInputError
-from betterdb_agent_memory.memory.figures import figures_of_rows
+from betterdb_agent_memory.memory.scoring.base import Candidates
 from betterdb_agent_memory.memory.scoring.chain import DEFAULT_CHAIN, Traces, ahead
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,19 +78,20 @@ def test_layers_ahead_count_every_memory_at_every_time():
 
 def test_a_timeline_tells_what_was_known_at_each_time_and_what_comes_if_nothing_is_used():
     now_ms, day_ms = 1_750_000_000_000, 86_400_000
-    fields = {
-        "unused": {"created_at": now_ms - 100 * day_ms, "importance": 0.9},
-        "used": {"created_at": now_ms - 60 * day_ms, "importance": 0.5, "strength_at": now_ms - 20 * day_ms}
-        | {"working": 1.5, "core": 0.4},
-        "fresh": {"created_at": now_ms, "importance": 0.1},
-    }
-    rows = [
-        Row(id, {name: str(value).encode() for name, value in {**of, "last_accessed_at": of["created_at"]}.items()})
-        for id, of in fields.items()
-    ]
+    created = now_ms - np.array([100.0, 60.0, 0.0]) * day_ms
+    nothing = float("nan")
+    unused_used_fresh = Candidates(
+        relevance=np.zeros(3),
+        importance=np.array([0.9, 0.5, 0.1]),
+        created_at_ms=created,
+        last_accessed_at_ms=created,
+        access_count=np.zeros(3),
+        working=np.array([nothing, 1.5, nothing]),
+        core=np.array([nothing, 0.4, nothing]),
+        strength_at_ms=np.array([nothing, now_ms - 20.0 * day_ms, nothing]),
+    )
     tracing = Tracing(now_ms - 100 * day_ms, now_ms, 140.0, DEFAULT_PARAMETERS)
-    for row in rows:
-        tracing.add(figures_of_rows([row]).candidates)
+    tracing.add(unused_used_fresh)
     timeline = tracing.timeline()
     assert (timeline.today, timeline.days[-1], len(timeline.days)) == (100.0, 240.0, 121)
     counts = sum(timeline.layers.values())

@@ -366,3 +366,23 @@ async def test_without_an_embedder_only_what_embeds_is_refused(
     for call in (reader.remember("x"), reader.recall("x")):
         with pytest.raises(ConfigurationError, match="embed_fn="):
             await call
+
+
+async def test_a_memory_is_stored_although_what_it_contradicts_could_not_be_told(
+    store: MemoryStore, direct: MemoryStore, proxy: Proxy
+) -> None:
+    await store.remember("Ann lives in Paris", id="a")
+    proxy.fail_next("after", b"0.24")  # the reliability that is written
+    [result] = await store.remember_many([{"content": "Ann lives in Sofia", "contradicts": "a"}])
+    assert (result.outcome, type(result.error)) == ("stored", OutcomeUnknownError)
+    assert result.id is not None
+    assert await direct.get(result.id) is not None
+    proxy.fail_next("before", b"0.072")
+    with pytest.raises(EngineError) as raised:
+        await store.remember("Ann lives in Varna", contradicts="a", on_duplicate="merge")
+    assert "the memory is stored" in "".join(raised.value.__notes__)
+    new = await store.remember("Ann lives in Varna", contradicts="a", on_duplicate="merge")
+    found = await direct.get("a")
+    assert found is not None
+    assert found.dynamics.contradicted_by == (result.id, new)
+    assert found.dynamics.reliability == pytest.approx(0.072)

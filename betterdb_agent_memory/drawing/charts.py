@@ -159,6 +159,20 @@ def graph(title: str, rings: Sequence[Sequence[str]], labels: Mapping[str, str],
     return _svg(title, height, drawn)
 
 
+def stacked(title: str, drawings: Sequence[Node]) -> Node:
+    """Drawings one below the other, as one."""
+    placed: list[Node] = []
+    below = 0.0
+    for one in drawings:
+        height = float(one.attrib["viewBox"].split()[3])
+        inner = node(
+            "svg", *one, x=0, y=f"{below:.0f}", width=WIDTH, height=f"{height:.0f}", viewBox=one.attrib["viewBox"]
+        )
+        placed.append(inner)
+        below += height + _TOP
+    return _svg(title, below, placed)
+
+
 def bars(title: str, groups: Sequence[str], series: Sequence[Series], *, unit: str = "", digits: int = 1) -> Node:
     """A horizontal bar for each series in each group, with its value behind it."""
     top = _ceiling(value for one in series for value in one.values)

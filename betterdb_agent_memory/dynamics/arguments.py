@@ -65,6 +65,13 @@ def checked_replay(replay: object) -> Replay | None:
     return Replay(checked_share("Replay.importance", replay.importance), checked_share("Replay.share", replay.share))
 
 
+def checked_archive(archive: object) -> bool:
+    """Whether faded memories are put away and not deleted."""
+    if not isinstance(archive, bool):
+        raise InvalidInputError(f"archive must be true or false, got {archive!r:.80}")
+    return archive
+
+
 def check_conduct(dry_run: object, wait_seconds: object, lease_seconds: object, on_progress: object) -> None:
     """How long work goes on and who is told."""
     if not isinstance(dry_run, bool):

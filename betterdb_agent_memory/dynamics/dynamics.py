@@ -6,10 +6,13 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.dynamics.arguments import (
     MAINTENANCE_LEASE_SECONDS,
     check_conduct,
+    checked_archive,
     checked_days,
     checked_hits,
     checked_replay,
@@ -18,6 +21,7 @@ from betterdb_agent_memory.dynamics.arguments import (
     scope_of,
 )
 from betterdb_agent_memory.dynamics.feedback import FeedbackDetector, feedback_value
+from betterdb_agent_memory.dynamics.learning import used
 from betterdb_agent_memory.dynamics.maintaining import Maintenance
 from betterdb_agent_memory.dynamics.maintenance import MaintenanceResult, Plan, Replay
 from betterdb_agent_memory.dynamics.outcomes import checked_outcome
@@ -33,17 +37,21 @@ from betterdb_agent_memory.dynamics.reporting import (
 )
 from betterdb_agent_memory.dynamics.state import OUTCOMES, OUTCOMES_THOUSANDTHS, RECALLS, RECALLS_EMPTY
 from betterdb_agent_memory.dynamics.teaching import OutcomeResult, teach
+from betterdb_agent_memory.dynamics.timeline import TIMES_A_ROW, Timeline, Tracing
 from betterdb_agent_memory.engines.base import Row
 from betterdb_agent_memory.errors import ConfigurationError, InvalidInputError
 from betterdb_agent_memory.memory.drafts import checked_content
 from betterdb_agent_memory.memory.figures import figures_of_items, figures_of_rows
+from betterdb_agent_memory.memory.kinds import MemoryKind
 from betterdb_agent_memory.memory.progress import ProgressFn
 from betterdb_agent_memory.memory.recalling.explaining import MemoryHit
-from betterdb_agent_memory.memory.requests import checked_integer
+from betterdb_agent_memory.memory.record import MemoryItem, checked_id
+from betterdb_agent_memory.memory.requests import checked_integer, exact_filter
 from betterdb_agent_memory.memory.scope import MemoryScope, checked_scope
 from betterdb_agent_memory.memory.standing.standing import Standing, standings
 from betterdb_agent_memory.memory.store import MemoryStore
 from betterdb_agent_memory.memory.times import MAX_TIME_MS
+from betterdb_agent_memory.memory.where import Where
 from betterdb_agent_memory.memory.workplace import Workplace
 from betterdb_agent_memory.options import DEFAULT_MAX_CONTENT_BYTES, is_number
 
@@ -183,6 +191,7 @@ class Dynamics:
         self,
         *,
         forget_below: float | None = None,
+        archive: bool = False,
         replay: Replay | None = None,
         dry_run: bool = False,
         wait_seconds: float = 0.0,
@@ -191,7 +200,8 @@ class Dynamics:
     ) -> MaintenanceResult:
         """All that should be done now and then, as one call for a scheduler; once a day is enough.
 
-        Memories with less strength than `forget_below` (the chain's parameter by default) are forgotten, weak ones
+        Memories with less strength than `forget_below` (the chain's parameter by default) are forgotten, or put away
+        (`archive`, see `forget`), weak ones
         that are important gone through again (`replay`), strengths scaled down where their mean is above its bound,
         and metrics observed for `health`. Pinned memories are spared, and so is what is used while it goes on.
 
@@ -205,7 +215,7 @@ class Dynamics:
             LeaseLostError: this one stood still for longer than `lease_seconds`.
         """
         below = self._parameters.chain.forget_below if forget_below is None else checked_strength(forget_below)
-        plan = Plan(forget_below=below, replay=checked_replay(replay) or Replay())
+        plan = Plan(forget_below=below, replay=checked_replay(replay) or Replay(), archive=checked_archive(archive))
         return await self._run(plan, dry_run, wait_seconds, lease_seconds, on_progress, whole=True)
 
     async def consolidate(
@@ -213,24 +223,26 @@ class Dynamics:
         *,
         days: float = 0.0,
         forget_below: float | None = None,
+        archive: bool = False,
         dry_run: bool = False,
         wait_seconds: float = 0.0,
         lease_seconds: float = MAINTENANCE_LEASE_SECONDS,
         on_progress: ProgressFn | None = None,
     ) -> MaintenanceResult:
-        """Look `days` (0 to 36,500) ahead, and forget what will have faded by then if nobody uses it.
+        """Look `days` (0 to 36,500) ahead, and forget what will have faded by then if nobody uses it, or `archive` it.
 
         What comes to the core, leaves it or comes to the archive by then is counted. Since strength is a closed form,
         seven days ahead are what one day ahead is on each of seven days. Otherwise as `maintain`.
         """
         below = self._parameters.chain.forget_below if forget_below is None else checked_strength(forget_below)
-        plan = Plan(days=checked_days(days), forget_below=below)
+        plan = Plan(days=checked_days(days), forget_below=below, archive=checked_archive(archive))
         return await self._run(plan, dry_run, wait_seconds, lease_seconds, on_progress)
 
     async def forget(
         self,
         threshold: float | None = None,
         *,
+        archive: bool = False,
         dry_run: bool = False,
         wait_seconds: float = 0.0,
         lease_seconds: float = MAINTENANCE_LEASE_SECONDS,
@@ -238,15 +250,35 @@ class Dynamics:
     ) -> MaintenanceResult:
         """Delete memories with less strength than `threshold` (the chain's `forget_below`), but no pinned ones.
 
+        With `archive` they are put away instead: to where superseded versions are, for the store's `superseded_ttl`
+        and no longer than they would have lived. No client recalls, lists or counts them, but who asks for them
+        (`recall(include_superseded=True)`, `recall(as_of=...)`, `history`); `restore` brings one back, and who forgets
+        it or its scope forgets it there, too.
         `dry_run` counts and writes nothing. Otherwise as `maintain`.
         """
         return await self.consolidate(
             forget_below=threshold,
+            archive=archive,
             dry_run=dry_run,
             wait_seconds=wait_seconds,
             lease_seconds=lease_seconds,
             on_progress=on_progress,
         )
+
+    async def restore(self, id: str) -> MemoryItem:
+        """Bring a memory back that was archived, with all that it had but its links, and return it.
+
+        It is as strong as after a use now, so that the next maintenance does not put it away again. Four round trips,
+        and an embedding call where the store's model has been changed since.
+
+        Raises:
+            MemoryNotFoundError: no such memory is archived.
+            MemoryExistsError: it is not archived, or another memory has its id by now.
+            SupersededError: it is the former version of another memory, and no archived one.
+            ConfigurationError: it would have to be embedded anew, and the store has no embedder.
+        """
+        workplace = await self._store.workplace()
+        return await workplace.restore(checked_id(id), lambda row, now_ms: used(row, now_ms, self._parameters))
 
     async def replay(
         self,
@@ -295,6 +327,40 @@ class Dynamics:
         async for rows in workplace.walk():
             await off_loop(len(rows), _tally, tallying, rows)
         return tallying.stats()
+
+    async def timeline(
+        self,
+        *,
+        ahead_days: float = 180.0,
+        thread_id: str | None = None,
+        agent_id: str | None = None,
+        namespace: str | None = None,
+        scope: MemoryScope | None = None,
+        tags: Sequence[str] | None = None,
+        where: Where | None = None,
+        kind: MemoryKind | Sequence[MemoryKind] | None = None,
+    ) -> Timeline | None:
+        """How strong the memories of a scope were since the first was written, and will be in the days to come; None
+        where there are none. For `plots.strength_over_time`.
+
+        What is to come is as if none were used. What has been is what can be known: each as since its last use, and
+        before that as if it had not been used. The round trips of `stats`, for the memories of the scope.
+
+        Raises:
+            InvalidInputError: the scope or a condition is refused, or `ahead_days` (0 to 36,500).
+        """
+        filter = exact_filter(scope, thread_id, agent_id, namespace, tags, where=where, kind=kind)
+        days = checked_days(ahead_days)
+        workplace = await self._store.workplace()
+        now_ms = workplace.clock()
+        tracing: Tracing | None = None
+        async for rows in workplace.walk(filter):
+            candidates = figures_of_rows(rows).candidates
+            if tracing is None:
+                first_ms = float(np.nanmin(candidates.created_at_ms))
+                tracing = Tracing(int(first_ms), now_ms, days, self._parameters)
+            await off_loop(TIMES_A_ROW * len(rows), tracing.add, candidates)
+        return None if tracing is None else tracing.timeline()
 
     async def health(self) -> DynamicsHealth:
         """What the last maintenance observed, and what of it is out of the ordinary. One round trip.

@@ -13,7 +13,7 @@ from betterdb_agent_memory.engines.base import RecordChange, Row
 from betterdb_agent_memory.memory.dynamics_fields import CORE, STABILITY, STRENGTH_AT, SUCCESSES, USES, WORKING
 from betterdb_agent_memory.memory.figures import LEARNT_FIELDS, figures_of_rows, seen
 from betterdb_agent_memory.memory.scoring.base import elapsed_days
-from betterdb_agent_memory.memory.scoring.chain import Traces, current_traces
+from betterdb_agent_memory.memory.scoring.chain import Traces, current_traces, reinforced
 from betterdb_agent_memory.memory.scoring.retrievability import Power, grown
 from betterdb_agent_memory.memory.spelling import number_text
 from betterdb_agent_memory.memory.standing.standing import stabilities, traces_at
@@ -87,6 +87,14 @@ def lessons(
         )
         for i, row in enumerate(rows)
     ]
+
+
+def used(row: Row, now_ms: int, parameters: DynamicsParameters) -> dict[str, bytes]:
+    """The fields of a memory that is used now: both traces as they are after that."""
+    figures = figures_of_rows([row])
+    before, days = current_traces(figures.candidates, now_ms, parameters.chain)
+    after = reinforced(before, figures.candidates.importance, days, parameters.chain)
+    return stored_traces(float(np.asarray(after.working)[0]), float(np.asarray(after.core)[0]), now_ms)
 
 
 def stored_traces(working: float, core: float, at_ms: int) -> dict[str, bytes]:

@@ -1,77 +1,27 @@
-"""Links between memories: what is recalled together grows together (Hebb, *The Organization of Behavior*, 1949).
-
-Weights fade, and nothing sweeps over them: by forward decay (Cormode, Shkapenyuk, Srivastava & Xu, *Forward Decay: A
-Practical Time Decay Model for Streaming Systems*, ICDE 2009) a gain is stored the larger, the later it comes, so that
-adding is all that a store has to do; reading divides by what a gain of the present would be.
+"""Links between memories: what is recalled together grows together (Hebb, *The Organization of Behavior*, 1949), and
+fades by itself. How a store keeps weights that fade, so that it only ever has to add, is in engines/links.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
-from typing import Final
 
 import numpy as np
 
 from betterdb_agent_memory.dynamics.parameters import LinkParameters
-from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.memory.scoring.activation import association
-from betterdb_agent_memory.memory.scoring.base import MS_A_DAY, FloatArray, Numbers, finite
-
-HALF_LIVES_TO_RENEWAL: Final = 500
-"""A float holds 2^1023: half of that leaves room for sums, and for workers that have not seen a renewal."""
+from betterdb_agent_memory.memory.scoring.base import FloatArray, Numbers, finite
 
 
-@dataclass(frozen=True, slots=True)
-class ForwardDecay:
-    """Weights that halve every `half_life_days`, stored as they would have been at the landmark.
+def faded(weight: Numbers, days: Numbers, parameters: LinkParameters) -> FloatArray:
+    """What is left of a weight after so many days: half of it after `half_life_days`.
 
-    >>> decay = ForwardDecay(half_life_days=30, landmark_ms=0)
-    >>> stored = decay.stored(1.0, at_ms=0) + decay.stored(1.0, at_ms=30 * 86_400_000)
-    >>> float(stored), float(decay.effective(stored, now_ms=30 * 86_400_000))
-    (3.0, 1.5)
+    >>> float(faded(1.0, 60, LinkParameters(half_life_days=30)))
+    0.25
     """
-
-    half_life_days: float
-    landmark_ms: float
-
-    def stored(self, weight: Numbers, at_ms: float) -> FloatArray:
-        """What to add to a stored weight for a gain of `weight` at `at_ms`.
-
-        Raises:
-            InvalidInputError: the gain is not finite, or the landmark so long ago that it must be renewed first.
-        """
-        gained: FloatArray = finite("weight", weight) * np.exp2(self._half_lives(at_ms))
-        return gained
-
-    def effective(self, stored: Numbers, now_ms: float) -> FloatArray:
-        """What a stored weight is worth at `now_ms`; what a clock ahead of ours stored is worth what it was then.
-
-        Raises:
-            InvalidInputError: as `stored`.
-        """
-        worth: FloatArray = np.asarray(stored) * np.exp2(-self._half_lives(now_ms))
-        return worth
-
-    def renewal_due(self, now_ms: float) -> bool:
-        """Whether the landmark is so long ago that stored weights become too large to be exact."""
-        return (now_ms - self.landmark_ms) / MS_A_DAY > HALF_LIVES_TO_RENEWAL * self.half_life_days
-
-    def renewed(self, stored: Numbers, landmark_ms: float) -> FloatArray:
-        """A stored weight as it is stored from the later landmark `landmark_ms` on; one of long ago becomes 0."""
-        moved: FloatArray = np.asarray(stored) * np.exp2(
-            -(landmark_ms - self.landmark_ms) / MS_A_DAY / self.half_life_days
-        )
-        return moved
-
-    def _half_lives(self, at_ms: float) -> float:
-        half_lives = float(finite("time", at_ms) - self.landmark_ms) / MS_A_DAY / self.half_life_days
-        if half_lives > 2 * HALF_LIVES_TO_RENEWAL:
-            raise InvalidInputError(
-                f"{half_lives:.0f} half-lives since the landmark are more than a stored weight can hold: renew it"
-            )
-        return half_lives
+    left: FloatArray = finite("weight", weight) * np.exp2(-finite("days", days) / parameters.half_life_days)
+    return left
 
 
 def gains(scores: Sequence[float], parameters: LinkParameters) -> Iterator[tuple[int, int, float]]:

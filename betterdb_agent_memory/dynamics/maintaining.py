@@ -20,7 +20,6 @@ from betterdb_agent_memory.leasing import HeldLease
 from betterdb_agent_memory.memory.figures import USE_FIELDS, figures_of_rows, seen
 from betterdb_agent_memory.memory.progress import Progress, ProgressFn
 from betterdb_agent_memory.memory.scoring.chain import Traces
-from betterdb_agent_memory.memory.standing.figures import Figures
 from betterdb_agent_memory.memory.standing.standing import traces_at
 from betterdb_agent_memory.memory.workplace import Workplace
 
@@ -75,8 +74,8 @@ class Maintenance:
         if unfinished is not None and unfinished.plan == plan.name:
             result, strength, after = replace(unfinished.result, resumed=True), unfinished.strength, unfinished.after
         async for rows in self._workplace.walk(after=after):
-            figures, decided = await off_loop(len(rows), self._decided, rows, plan)
-            result = await self._done(rows, figures, decided, result)
+            decided = await off_loop(len(rows), self._decided, rows, plan)
+            result = await self._done(rows, decided, result, archive=plan.archive)
             strength += decided.strength
             stay = result.looked_at - result.forgotten
             result = replace(result, mean_strength=strength / stay if stay else 0.0)
@@ -85,22 +84,23 @@ class Maintenance:
         await self._finished()
         return result
 
-    def _decided(self, rows: Sequence[Row], plan: Plan) -> tuple[Figures, Verdict]:
-        figures = figures_of_rows(rows)
-        return figures, verdict(figures, self._now_ms, plan, self._parameters)
+    def _decided(self, rows: Sequence[Row], plan: Plan) -> Verdict:
+        return verdict(figures_of_rows(rows), self._now_ms, plan, self._parameters)
 
     async def _done(
-        self, rows: Sequence[Row], figures: Figures, decided: Verdict, result: MaintenanceResult
+        self, rows: Sequence[Row], decided: Verdict, result: MaintenanceResult, *, archive: bool
     ) -> MaintenanceResult:
         result = result.plus(**decided.counts)
         if self._lease is None:
-            return result.plus(forgotten=len(decided.forget), replayed=len(decided.replay))
+            faded = len(decided.forget)
+            return result.plus(forgotten=faded, put_away=faded if archive else 0, replayed=len(decided.replay))
+        let_go = self._workplace.archive if archive else self._workplace.forget
         async for places in self._slices(decided.forget):
-            faded = [rows[place] for place in places]
-            deleted = await self._workplace.forget(
-                [row.id for row in faded], [seen(row.fields, USE_FIELDS) for row in faded], self._fence()
+            weak = [rows[place] for place in places]
+            gone = await let_go([row.id for row in weak], [seen(row.fields, USE_FIELDS) for row in weak], self._fence())
+            result = result.plus(
+                forgotten=sum(gone), put_away=sum(gone) if archive else 0, used_kept=len(gone) - sum(gone)
             )
-            result = result.plus(forgotten=sum(deleted), used_kept=len(deleted) - sum(deleted))
         async for places in self._slices(decided.replay):
             changes = traces_written(rows, decided.replayed, places, self._now_ms)
             outcomes = await self._workplace.change(changes, self._fence())

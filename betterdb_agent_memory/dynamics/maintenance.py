@@ -28,12 +28,13 @@ class Replay:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a pass does. It looks `days` ahead: what will have less strength than `forget_below` by then is forgotten
-    (None: nothing is), and layers are compared with those of now.
+    (None: nothing is), or with `archive` put away, and layers are compared with those of now.
     """
 
     days: float = 0.0
     forget_below: float | None = None
     replay: Replay | None = None
+    archive: bool = False
 
     @property
     def name(self) -> str:
@@ -45,17 +46,18 @@ class Plan:
 class MaintenanceResult:
     """What a pass over all memories did; with `dry_run` what it would have done.
 
-    `looked_at` memories, of which `forgotten` were deleted. Of those that were weak enough `pinned_kept` are pinned,
-    and `used_kept` were used, changed or gone when it came to it. `replayed` were gone through again. `promoted`,
-    `demoted` and `archived` come to the core, leave it for the working layer, and come to the archive within the
-    `days` that were looked ahead: layers follow from traces, and nothing is written for them. `mean_strength` is that
-    of all memories that stay, and `downscaled` what all strengths were multiplied with. `resumed` says that it went on
-    where another pass had broken off, and counts what that did, too.
+    `looked_at` memories, of which `forgotten` have left: `put_away` of them are archived, the others deleted. Of those
+    that were weak enough `pinned_kept` are pinned, and `used_kept` were used, changed or gone when it came to it.
+    `replayed` were gone through again. `promoted`, `demoted` and `archived` come to the core, leave it for the working
+    layer, and come to the archive within the `days` that were looked ahead: layers follow from traces, and nothing is
+    written for them. `mean_strength` is that of all memories that stay, and `downscaled` what all strengths were
+    multiplied with. `resumed` says that it went on where another pass had broken off, and counts what that did, too.
     """
 
     days: float = 0.0
     looked_at: int = 0
     forgotten: int = 0
+    put_away: int = 0
     pinned_kept: int = 0
     used_kept: int = 0
     replayed: int = 0

@@ -6,15 +6,17 @@ Each is a tree that a page may hold; `betterdb_agent_memory.drawing.markup.svg_f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
 
-from betterdb_agent_memory.drawing.charts import Curve, Edge, curves, graph
+from betterdb_agent_memory.drawing.charts import Curve, Edge, curves, graph, stacked
 from betterdb_agent_memory.drawing.markup import Node
 from betterdb_agent_memory.dynamics.links import linked
 from betterdb_agent_memory.dynamics.parameters import DynamicsParameters, LinkParameters
+from betterdb_agent_memory.dynamics.timeline import Timeline
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.memory.scoring.base import FloatArray
 from betterdb_agent_memory.memory.scoring.chain import (
@@ -100,6 +102,16 @@ def layers_ahead(
     )
     drawn = [_curve(name, at, counts[:, place].astype(float)) for place, name in enumerate(LAYERS)]
     return curves("Layers of unused memories", f"{_DAYS} from here on", "memories", drawn)
+
+
+def strength_over_time(timeline: Timeline, what: str) -> Node:
+    """How many memories of `what` were and will be in each layer, and below that their mean strength."""
+    began = datetime.fromtimestamp(timeline.began_at_ms / 1000, UTC)
+    across = f"{_DAYS} since {began:%Y-%m-%d}; today is day {timeline.today:.0f}"
+    layers = [_curve(name, timeline.days, counts) for name, counts in timeline.layers.items()]
+    strength = [_curve("mean strength", timeline.days, timeline.mean_strength)]
+    title = f"Strength of {what:.200}"
+    return stacked(title, [curves(title, across, "memories", layers), curves(title, across, "mean strength", strength)])
 
 
 def link_graph(

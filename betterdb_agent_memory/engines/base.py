@@ -483,7 +483,9 @@ class Records(Protocol):
             LeaseLostError: as `write_many`.
         """
 
-    async def retire_many(self, retirements: Sequence[Retirement], shelf: Records) -> list[Retired]:
+    async def retire_many(
+        self, retirements: Sequence[Retirement], shelf: Records, *, fence: Fence | None = None
+    ) -> list[Retired]:
         """Move records to the collection of `shelf`, which was prepared, each with its successor in one atomic step.
 
         Counts and the log are kept as when a record is deleted, and another one stored; of a successor that is only
@@ -495,6 +497,7 @@ class Records(Protocol):
 
         Raises:
             IndexMissingError: a file has no such collection as `shelf`.
+            LeaseLostError: somebody else has the lease of `fence` by now; it says which have left before.
             InvalidInputError: a file's has vectors of another length.
             OutcomeUnknownError, PartialBatchError: as `write_many`.
         """

@@ -159,9 +159,11 @@ class RecordsOnTheMove:
         also = await self._later.delete_many(ids, expected=expected, fence=fence, counter=counter)
         return [one or other for one, other in zip(deleted, also, strict=True)]
 
-    async def retire_many(self, retirements: Sequence[Retirement], shelf: Records) -> list[Retired]:
+    async def retire_many(
+        self, retirements: Sequence[Retirement], shelf: Records, *, fence: Fence | None = None
+    ) -> list[Retired]:
         """See `Records.retire_many`: in several steps, each of which asks both places."""
-        return await retire_in_steps(self, retirements, shelf)
+        return await retire_in_steps(self, retirements, shelf, fence=fence)
 
     async def read_group(self, group: str) -> GroupCount:
         """See `Records.read_group`: of the collection that is written to; who trims a scope counts it anew."""

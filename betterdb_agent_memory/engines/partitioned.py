@@ -269,10 +269,13 @@ class PartitionedRecords:
         with self._own():
             return await self._records.change_many([self._change(change) for change in changes], fence=fence)
 
-    async def retire_many(self, retirements: Sequence[Retirement], shelf: Records) -> list[Retired]:
+    async def retire_many(
+        self, retirements: Sequence[Retirement], shelf: Records, *, fence: Fence | None = None
+    ) -> list[Retired]:
         """See `Records.retire_many`; the shelf is the owner's own, so what comes there has no mark."""
         with self._own():
-            return await self._records.retire_many([self._retirement(one) for one in retirements], shelf)
+            mine = [self._retirement(one) for one in retirements]
+            return await self._records.retire_many(mine, shelf, fence=fence)
 
     async def read_group(self, group: str) -> GroupCount:
         """See `Records.read_group`."""

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from betterdb_agent_memory.engines.base import (
     Expected,
+    Fence,
     Outcome,
     RecordChange,
     Records,
@@ -26,12 +27,14 @@ _ATTEMPTS = 20
 """How often a record is copied that others go on changing while it leaves."""
 
 
-async def retire_in_steps(records: Records, retirements: Sequence[Retirement], shelf: Records) -> list[Retired]:
+async def retire_in_steps(
+    records: Records, retirements: Sequence[Retirement], shelf: Records, *, fence: Fence | None = None
+) -> list[Retired]:
     """As `Records.retire_many`, one after another, by the other verbs of `records` and `shelf`. 6 to 8 round trips."""
-    return [await _retire(records, one, shelf) for one in retirements]
+    return [await _retire(records, one, shelf, fence) for one in retirements]
 
 
-async def _retire(records: Records, one: Retirement, shelf: Records) -> Retired:
+async def _retire(records: Records, one: Retirement, shelf: Records, fence: Fence | None) -> Retired:
     [held] = await records.read_many([one.id], None)
     if held is None:
         return Retired.MISSING
@@ -40,23 +43,23 @@ async def _retire(records: Records, one: Retirement, shelf: Records) -> Retired:
     if not one.resumes and (await shelf.read_many([one.kept_as], None))[0] is not None:
         return Retired.TAKEN
     if isinstance(one.successor, RecordWrite):
-        await records.write_many([one.successor])
+        await records.write_many([one.successor], fence=fence)
     sets = dict(one.sets)
     if sets:
-        [claimed] = await records.change_many([RecordChange(one.id, expected=one.expected, sets=sets)])
+        [claimed] = await records.change_many([RecordChange(one.id, expected=one.expected, sets=sets)], fence=fence)
         if claimed is not Outcome.CHANGED:
             if isinstance(one.successor, RecordWrite):
                 await records.delete_many([one.successor.id])
             return Retired.MISSING if claimed is Outcome.MISSING else Retired.REFUSED
     if isinstance(one.successor, RecordChange):
-        [changed] = await records.change_many([one.successor])
+        [changed] = await records.change_many([one.successor], fence=fence)
         if changed is not Outcome.CHANGED:
             await _unclaimed(records, one, held)
             return Retired.NO_SUCCESSOR
-    return await _moved(records, one, shelf)
+    return await _moved(records, one, shelf, fence)
 
 
-async def _moved(records: Records, one: Retirement, shelf: Records) -> Retired:
+async def _moved(records: Records, one: Retirement, shelf: Records, fence: Fence | None) -> Retired:
     """Copied and deleted as it was copied; once more where somebody changed it in between."""
     for attempt in range(_ATTEMPTS):
         [fields] = await records.read_many([one.id], None)
@@ -68,7 +71,7 @@ async def _moved(records: Records, one: Retirement, shelf: Records) -> Retired:
             return Retired.RETIRED
         [expires_at_ms] = await records.read_expiries([one.id])
         await shelf.write_many([_copy(one, fields, expires_at_ms)])
-        [gone] = await records.delete_many([one.id], expected=[_as_it_was(one, fields)])
+        [gone] = await records.delete_many([one.id], expected=[_as_it_was(one, fields)], fence=fence)
         if gone:
             return Retired.RETIRED
     raise OutcomeUnknownError(

@@ -132,12 +132,19 @@ def said_in_message(given: object, defaults: MessageDefaults) -> Said:
 
 
 def said_in_draft(given: object) -> Said:
-    """A memory of a batch whose context is a window. Raises as `as_draft`, and for an id of its own."""
+    """A memory of a batch whose context is a window. Raises as `as_draft`, and for an id of its own or what it
+    contradicts.
+    """
     draft = as_draft(given)
     if draft.id is not None:
         raise InvalidInputError(
             "with context='window' the id of a memory comes from its place in the session, so it cannot be "
             f"{draft.id!r:.80}"
+        )
+    if draft.contradicts is not None:
+        raise InvalidInputError(
+            "with context='window' a memory is stored as it was said; what it contradicts is told with contradict() "
+            f"afterwards, got contradicts={draft.contradicts!r:.80}"
         )
     return Said(draft, None)
 

@@ -34,6 +34,9 @@ from betterdb_agent_memory.memory.where import Moment
 CONTENT_IDS = 8
 """Ids that are tried for one content: each but the last one was taken by a memory whose content was changed."""
 
+MAX_CONTRADICTED = 64
+"""Memories that a draft may say to contradict."""
+
 OnDuplicate: TypeAlias = Literal["keep", "merge", "replace"]
 """What happens when a memory is there already: see `MemoryStore.remember`."""
 
@@ -59,6 +62,7 @@ class MemoryDraft:
     entities: Sequence[str] | None = None
     valid_from: Moment | None = None
     valid_until: Moment | None = None
+    contradicts: str | Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,8 @@ class RememberResult:
 
     `stored`: it has been written under `id` (a full scope may have evicted it since). `merged`: the same memory
     was there under `id` already and has been reinforced. `rejected`: it was not written, and `error` says
-    why (with an `OutcomeUnknownError` it is there whole or not at all, under `id`).
+    why (with an `OutcomeUnknownError` it is there whole or not at all, under `id`). Of the others only one has an
+    `error` that could not tell the memories that it `contradicts`: do so with `contradict`.
     """
 
     outcome: Literal["stored", "merged", "rejected"]
@@ -80,7 +85,8 @@ class PreparedMemory:
     """A validated memory and how it is to be written.
 
     `scope` is what a capacity limit counts. `attempt` counts the ids that a merge found taken by another content.
-    With `keeps_times` a merge is among the times of access that the memory keeps.
+    With `keeps_times` a merge is among the times of access that the memory keeps. It speaks against the memories whose
+    ids are in `contradicts`.
     """
 
     memory: NewMemory
@@ -91,6 +97,7 @@ class PreparedMemory:
     states_importance: bool
     attempt: int = 0
     keeps_times: bool = False
+    contradicts: tuple[str, ...] = ()
 
     @property
     def has_content_id(self) -> bool:
@@ -174,6 +181,20 @@ class PreparedMemory:
     def rejected(self, error: AgentMemoryError) -> RememberResult:
         """It was not written."""
         return RememberResult("rejected", self.memory.id, error)
+
+
+def _contradicted(given: object, id: str | None) -> tuple[str, ...]:
+    """The ids of the memories that a memory speaks against, each once; `id` is its own where it says one."""
+    if given is None:
+        return ()
+    ids = tuple(dict.fromkeys([record.checked_id(given)] if isinstance(given, str) else record.checked_ids(given)))
+    if len(ids) > MAX_CONTRADICTED:
+        raise InvalidInputError(
+            f"a memory may contradict {MAX_CONTRADICTED} others at once, not {len(ids)}; use contradict() for the rest"
+        )
+    if id in ids:
+        raise InvalidInputError(f"memory {id!r} cannot contradict itself")
+    return ids
 
 
 def _encoded(text: str | None) -> bytes | None:
@@ -328,4 +349,5 @@ def prepare(
         has_own_id=draft.id is not None,
         states_importance=draft.importance is not None,
         keeps_times=keeps_times,
+        contradicts=_contradicted(draft.contradicts, draft.id),
     )

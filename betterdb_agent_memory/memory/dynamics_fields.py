@@ -29,9 +29,13 @@ VALID_FROM = "valid_from"
 VALID_UNTIL = "valid_until"
 SUPERSEDED_BY = "superseded_by"
 CONTRADICTED_BY = "contradicted_by"
+ARCHIVED_AT = "archived_at"
+"""When a memory that has faded was put away, in ms: only of such as are kept beside the memories."""
 
 SUPERSEDED_AT = "superseded_at"
 """When it was superseded, in ms by the clock of who did it; only of superseded versions, and read by nobody else."""
+KEPT_UNTIL = "kept_until"
+"""When an archived memory would have expired among the others, in ms; only where it would have."""
 EMBEDDER = "embedder"
 """The name of what made the vector of a superseded version: a store may change its model, and versions keep theirs."""
 
@@ -50,6 +54,7 @@ DYNAMICS_FIELDS = (
     VALID_UNTIL,
     SUPERSEDED_BY,
     CONTRADICTED_BY,
+    ARCHIVED_AT,
 )
 """In the order in which they are written."""
 
@@ -69,7 +74,8 @@ class MemoryDynamics:
     that belongs to it in part as a part.
     `supersedes` are the ids of the memories that this one replaced, `superseded_by` is that of the one that replaced
     it, and `contradicted_by` are those that say otherwise. What it says held from `valid_from` until before
-    `valid_until`. `unpinned_importance` is what a pinned memory's importance will be once it is unpinned.
+    `valid_until`. `archived_at` is when it had faded and was put away, beside the memories. `unpinned_importance` is
+    what a pinned memory's importance will be once it is unpinned.
     """
 
     unpinned_importance: float | None = None
@@ -86,6 +92,7 @@ class MemoryDynamics:
     valid_until: int | None = None
     superseded_by: str | None = None
     contradicted_by: tuple[str, ...] = ()
+    archived_at: int | None = None
 
 
 UNCHANGED: Final = MemoryDynamics()
@@ -175,5 +182,6 @@ _CODECS: Final[tuple[tuple[str, str, Callable[[bytes], Any], Callable[[Any], str
     (VALID_UNTIL, "valid_until", decode_whole, str),
     (SUPERSEDED_BY, "superseded_by", decode_text, str),
     (CONTRADICTED_BY, "contradicted_by", decode_names, joined_names),
+    (ARCHIVED_AT, "archived_at", decode_whole, str),
 )
 """Field, attribute, and how one becomes the other."""

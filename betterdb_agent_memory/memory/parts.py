@@ -28,7 +28,9 @@ from betterdb_agent_memory.memory.changes.feed import Feed
 from betterdb_agent_memory.memory.consolidation.kinds import SUMMARY_SOURCE
 from betterdb_agent_memory.memory.consolidation.request import checked_consolidation
 from betterdb_agent_memory.memory.conversations import Conversations
+from betterdb_agent_memory.memory.correction.archiving import Archiver
 from betterdb_agent_memory.memory.correction.believing import Believing
+from betterdb_agent_memory.memory.correction.contradicting import Contradictor
 from betterdb_agent_memory.memory.correction.correcting import Corrector
 from betterdb_agent_memory.memory.correction.history import History
 from betterdb_agent_memory.memory.correction.shelf import Shelf
@@ -248,6 +250,16 @@ class StoreParts:
             new_id=self._new_id,
             stored_words=self._analyzer.stored,
         )
+        self._contradictor = Contradictor(self._records, self._corrector.living, self._models, self._follower)
+        self._archiver = Archiver(
+            self._records,
+            self._shelf,
+            self._models,
+            self._follower,
+            self._mender,
+            self._linker,
+            clock=self._clock,
+        )
         self._believing = Believing(self._shelf)
         self._history = History(self._records, self._shelf, finish=self._corrector.finish)
         self._capacity = Capacity(
@@ -274,6 +286,7 @@ class StoreParts:
             self._writer,
             self._capacity,
             self._watch,
+            self._contradictor,
             clock=self._clock,
             new_id=self._new_id,
             max_content_bytes=self._max_content_bytes,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.clock import Clock
+from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.errors import (
     AgentMemoryError,
     EmbeddingError,
@@ -18,6 +19,8 @@ from betterdb_agent_memory.errors import (
     InvalidInputError,
 )
 from betterdb_agent_memory.memory.capacity import Capacity
+from betterdb_agent_memory.memory.correction.contradicting import Contradictor
+from betterdb_agent_memory.memory.correction.living import Refusal
 from betterdb_agent_memory.memory.drafts import (
     MemoryDraft,
     OnDuplicate,
@@ -28,6 +31,7 @@ from betterdb_agent_memory.memory.drafts import (
 )
 from betterdb_agent_memory.memory.generations.layout import Layout, Models
 from betterdb_agent_memory.memory.progress import Progress, ProgressFn
+from betterdb_agent_memory.memory.record import CONTENT
 from betterdb_agent_memory.memory.scope import MemoryScope
 from betterdb_agent_memory.memory.watch import StoreWatch
 from betterdb_agent_memory.memory.writing import EmbeddedBatch, Writer
@@ -48,6 +52,7 @@ class Remembering:
         writer: Writer,
         capacity: Capacity,
         watch: StoreWatch,
+        contradictor: Contradictor,
         *,
         clock: Clock,
         new_id: Callable[[], str],
@@ -62,6 +67,7 @@ class Remembering:
         self._writer = writer
         self._capacity = capacity
         self._watch = watch
+        self._contradictor = contradictor
         self._clock = clock
         self._new_id = new_id
         self._max_content_bytes = max_content_bytes
@@ -73,14 +79,18 @@ class Remembering:
         """Store one memory; its id. Raises what stood in the way."""
         prepared = self.prepared(draft, on_duplicate, scope)
         memory = prepared.memory
+        claims = await self._claims([prepared])
+        if (refusal := claims.refusal_of(prepared)) is not None:
+            raise refusal
         with self._watch.remembering(memory.content, memory.importance, prepared.ttl_seconds) as remembered:
-            result = await self._written_alone(prepared)
-            if result.error is not None:
-                raise result.error
+            [result] = await self._told([prepared], [await self._written_alone(prepared)], claims)
             id = result.id or memory.id
-            remembered(id, result.outcome == "stored")
+            if result.outcome != "rejected":
+                remembered(id, result.outcome == "stored")
             if result.outcome == "stored":
                 await self._capacity.make_room([(prepared.scope, memory.tags)])
+            if result.error is not None:
+                raise result.error
         return id
 
     async def many(
@@ -151,6 +161,8 @@ class Remembering:
         prepared = await off_loop(len(given), self._prepared_or_rejected, given, on_duplicate, scope)
         batch = _Batch(prepared)
         try:
+            batch.claims = await self._claims(batch.valid)
+            batch.refuse()
             batch.embedded = await self._writer.embed(batch.valid, await self.layout())
         except AgentMemoryError as error:
             batch.failure = error
@@ -167,7 +179,7 @@ class Remembering:
             # Also after a failure: what was merged beforehand and what is embedded is not lost.
             with self._watch.remembering_many(len(valid)):
                 try:
-                    results = await self._stored(batch.embedded)
+                    results = await self._told(valid, await self._stored(batch.embedded), batch.claims)
                 except AgentMemoryError as error:
                     failure = error
             await self._make_room(valid, results)
@@ -193,6 +205,35 @@ class Remembering:
         except (IndexMismatchError, InvalidInputError) as refusal:
             layout = await self._models.moved_from(embedded.layout, refusal)
         return await self._writer.store(await self._writer.embed_again(embedded, layout))
+
+    async def _claims(self, prepared: Sequence[PreparedMemory]) -> _Claims:
+        """What the memories hold that these say to contradict. One round trip where they do, else none."""
+        named = [id for item in prepared for id in item.contradicts]
+        return _Claims(await self._contradictor.look(named)) if named else _NO_CLAIMS
+
+    async def _told(
+        self, prepared: Sequence[PreparedMemory], results: list[RememberResult], claims: _Claims
+    ) -> list[RememberResult]:
+        """The results, once the memories that are contradicted know it. One round trip where there are some, else none.
+
+        A memory that could not tell it is stored all the same, and its result says so.
+        """
+        against: dict[str, list[str]] = {}
+        for item, result in zip(prepared, results, strict=True):
+            if result.outcome != "rejected" and result.id is not None:
+                for id in item.contradicts:
+                    against.setdefault(id, []).append(result.id)
+        if not against:
+            return results
+        try:
+            await self._contradictor.note(against, claims.fields, (await self._models.layout()).generation)
+        except AgentMemoryError as error:
+            error.add_note("the memory is stored; which others it contradicts has still to be told, with contradict()")
+            return [
+                replace(result, error=error) if item.contradicts and result.outcome != "rejected" else result
+                for item, result in zip(prepared, results, strict=True)
+            ]
+        return results
 
     async def _make_room(self, written: Sequence[PreparedMemory], results: Sequence[RememberResult]) -> None:
         """Trim the scopes of a batch."""
@@ -270,6 +311,30 @@ class _Run:
             self._on_progress(Progress("remembering", len(self._results), self._total))
 
 
+@dataclass(frozen=True, slots=True)
+class _Claims:
+    """What the memories hold that others are to contradict, or why they cannot be, by their ids."""
+
+    looked: Mapping[str, Fields | Refusal]
+
+    @property
+    def fields(self) -> dict[str, Fields]:
+        return {id: held for id, held in self.looked.items() if not isinstance(held, Refusal)}
+
+    def refusal_of(self, item: PreparedMemory) -> AgentMemoryError | None:
+        """Why a memory cannot be stored: what it says to contradict is not there, or says the same."""
+        for id in item.contradicts:
+            held = self.looked[id]
+            if isinstance(held, Refusal):
+                return held
+            if held[CONTENT] == item.memory.content.encode():
+                return InvalidInputError(f"memory {id!r} says just that, so it cannot be contradicted by it")
+        return None
+
+
+_NO_CLAIMS = _Claims({})
+
+
 @dataclass(slots=True)
 class _Batch:
     """A batch on its way: validated, then embedded or failed as a whole."""
@@ -277,6 +342,13 @@ class _Batch:
     prepared: list[PreparedMemory | RememberResult]
     embedded: EmbeddedBatch | None = None
     failure: AgentMemoryError | None = None
+    claims: _Claims = _NO_CLAIMS
+
+    def refuse(self) -> None:
+        """Reject those that say to contradict what cannot be."""
+        for place, item in enumerate(self.prepared):
+            if isinstance(item, PreparedMemory) and (refusal := self.claims.refusal_of(item)) is not None:
+                self.prepared[place] = item.rejected(refusal)
 
     @property
     def valid(self) -> list[PreparedMemory]:

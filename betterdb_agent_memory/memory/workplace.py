@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from betterdb_agent_memory.clock import Clock
@@ -12,6 +12,7 @@ from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.leasing import HeldLease
 from betterdb_agent_memory.memory.changes.cause import because
 from betterdb_agent_memory.memory.figures import FIGURE_FIELDS
+from betterdb_agent_memory.memory.record import MemoryItem
 from betterdb_agent_memory.memory.spaces import SearchedRecords
 
 _EVERY = Filter()
@@ -23,7 +24,8 @@ class Workplace:
     """The parts of the store called `name`.
 
     `searched` gives the memories as a complete index finds them, None before there is one. `forget` deletes those that
-    still hold what is expected, and says which; `reinforce` touches recalled ones.
+    still hold what is expected, and says which; `archive` puts them away instead, and `restore` brings one back, with
+    the fields that a function gives of a memory as it was used at a time. `reinforce` touches recalled ones.
     """
 
     name: str
@@ -32,6 +34,8 @@ class Workplace:
     clock: Clock
     searched: Callable[[], Awaitable[SearchedRecords | None]]
     forget: Callable[[Sequence[str], Sequence[Expected], Fence], Awaitable[list[bool]]]
+    archive: Callable[[Sequence[str], Sequence[Expected], Fence], Awaitable[list[bool]]]
+    restore: Callable[[str, Callable[[Row, int], Mapping[str, bytes]]], Awaitable[MemoryItem]]
     reinforce: Callable[[Sequence[str], int], Awaitable[None]]
     alone: Callable[[float, float], HeldLease]
 

@@ -237,6 +237,7 @@ from betterdb_agent_memory.dynamics.arguments import MAINTENANCE_LEASE_SECONDS
 from betterdb_agent_memory.dynamics.dynamics import Dynamics as AsyncDynamics
 from betterdb_agent_memory.dynamics.feedback import FeedbackDetector
 from betterdb_agent_memory.dynamics.presets import Preset
+from betterdb_agent_memory.dynamics.timeline import Timeline
 from betterdb_agent_memory.embedders.base import VectorLike
 from betterdb_agent_memory.embedders.cached import TextKind
 from betterdb_agent_memory.engines.base import Engine
@@ -904,16 +905,18 @@ class MemoryStore(Bridged):
         tags: Sequence[str] | None = None,
         where: Where | None = None,
         vectors: bool = True,
+        include_superseded: bool = True,
         resume: bool = True,
         on_progress: ProgressFn | None = None,
     ) -> ExportResult:
         """Write memories to a file of JSON lines, oldest first, as docs/export-import.md describes: lossless.
 
-        All of them, or those of the scope, with all `tags`, that meet `where`. A path (`.gz` compresses)
-        is written as `<path>.part` and renamed when complete; after an interruption the same call goes
-        on behind the last whole line, unless `resume=False`. A binary stream gets the lines and stays
-        open. Every memory that is there all the time is in the file exactly once; what is written or
-        forgotten meanwhile may be in it or not. Four round trips and memory for 250 memories at a time.
+        All of them, or those of the scope, with all `tags`, that meet `where`; and before them, unless
+        `include_superseded=False`, the superseded versions and archived memories of which the same is true. A path
+        (`.gz` compresses) is written as `<path>.part` and renamed when complete; after an interruption the same call
+        goes on behind the last whole line, unless `resume=False`. A binary stream gets the lines and stays open. Every
+        memory that is there all the time is in the file exactly once; what is written or forgotten meanwhile may be in
+        it or not. Four round trips and memory for 250 memories at a time.
 
         Raises:
             InvalidInputError: an argument is of another type.
@@ -932,6 +935,7 @@ class MemoryStore(Bridged):
                 tags=tags,
                 where=where,
                 vectors=vectors,
+                include_superseded=include_superseded,
                 resume=resume,
                 on_progress=on_progress,
             )
@@ -949,7 +953,9 @@ class MemoryStore(Bridged):
 
         A memory that is there already stays as it is, or is replaced with `on_existing="replace"`. One
         that has expired since is left out; a line that is no memory is counted and reported in
-        `errors`. Replacing looks at nothing but the id: a line of one namespace replaces a memory of another.
+        `errors`. Superseded versions and archived memories come to where the store keeps its own, for as long as they
+        had still to be kept. Replacing looks at nothing but the id: a line of one namespace replaces a memory of
+        another.
         Vectors are made anew where the file has none, or where they are another embedder's.
         After an interruption the same call on the same file goes on behind its last batch, unless
         `resume=False`. A capacity limit is enforced within a second of it. About six
@@ -1702,6 +1708,7 @@ class MemoryStore(Bridged):
         entities: Sequence[str] | None = None,
         valid_from: Moment | None = None,
         valid_until: Moment | None = None,
+        contradicts: str | Sequence[str] | None = None,
         id: str | None = None,
         on_duplicate: OnDuplicate = "keep",
     ) -> str:
@@ -1713,8 +1720,10 @@ class MemoryStore(Bridged):
         text. `metadata` is any JSON object up to 64 KiB; it is stored, not searched. `entities` are names of whom and
         what it is about, in any characters. What it says holds from `valid_from` (by default from when it is written)
         until before `valid_until` (open), for `recall(as_of=...)`; any other recall finds it whenever it is valid.
-        One round trip, with its expiry in the same atomic step; more only where a scope is above its capacity limit
-        (docs/capacity.md).
+        `contradicts` names memories (an id or up to 64) that it speaks against: they stay, and are trusted less, as by
+        `contradict`.
+        One round trip, with its expiry in the same atomic step; two more with `contradicts`, and more where a scope is
+        above its capacity limit (docs/capacity.md).
 
         `on_duplicate="keep"` stores it under a new random id, or under `id` if that is free.
         `"replace"` overwrites the memory that has `id`. `"merge"` makes the same content in the same thread, agent
@@ -1725,11 +1734,13 @@ class MemoryStore(Bridged):
 
         Raises:
             InvalidInputError: something is refused, before the embedder was called.
+            MemoryNotFoundError, SupersededError: one that it `contradicts` is not there; nothing was embedded.
             MemoryExistsError: another memory has this `id`; nothing was written.
             EmbeddingError: the embedder failed; nothing was written.
             EngineUnavailableError: no connection; nothing was written.
             OutcomeUnknownError: the connection broke meanwhile; the memory is there whole or not at
-                all. `error.ids` holds its id, to look it up with `get`.
+                all. `error.ids` holds its id, to look it up with `get`. With a note it is stored, and what it
+                `contradicts` may not know it yet: so does any other error after it was written.
         """
         return wait(
             self._inner.remember(
@@ -1750,6 +1761,7 @@ class MemoryStore(Bridged):
                 entities=entities,
                 valid_from=valid_from,
                 valid_until=valid_until,
+                contradicts=contradicts,
                 id=id,
                 on_duplicate=on_duplicate,
             )
@@ -1781,6 +1793,8 @@ class MemoryStore(Bridged):
 
         What is wrong with one memory is in its result and harms no other. After the embedder failed for a whole
         batch, or the server is not to be reached, the rest is rejected with that error and not tried.
+        A draft `contradicts` memories that are there before the call: one that names another is rejected. That costs
+        two round trips more for each 500.
 
         Raises:
             InvalidInputError: `memories` is a text, or `on_duplicate`, `context` or the scope is refused.
@@ -2297,6 +2311,7 @@ class Dynamics(Bridged):
         self,
         *,
         forget_below: float | None = None,
+        archive: bool = False,
         replay: Replay | None = None,
         dry_run: bool = False,
         wait_seconds: float = 0.0,
@@ -2305,7 +2320,8 @@ class Dynamics(Bridged):
     ) -> MaintenanceResult:
         """All that should be done now and then, as one call for a scheduler; once a day is enough.
 
-        Memories with less strength than `forget_below` (the chain's parameter by default) are forgotten, weak ones
+        Memories with less strength than `forget_below` (the chain's parameter by default) are forgotten, or put away
+        (`archive`, see `forget`), weak ones
         that are important gone through again (`replay`), strengths scaled down where their mean is above its bound,
         and metrics observed for `health`. Pinned memories are spared, and so is what is used while it goes on.
 
@@ -2321,6 +2337,7 @@ class Dynamics(Bridged):
         return wait(
             self._inner.maintain(
                 forget_below=forget_below,
+                archive=archive,
                 replay=replay,
                 dry_run=dry_run,
                 wait_seconds=wait_seconds,
@@ -2334,12 +2351,13 @@ class Dynamics(Bridged):
         *,
         days: float = 0.0,
         forget_below: float | None = None,
+        archive: bool = False,
         dry_run: bool = False,
         wait_seconds: float = 0.0,
         lease_seconds: float = MAINTENANCE_LEASE_SECONDS,
         on_progress: ProgressFn | None = None,
     ) -> MaintenanceResult:
-        """Look `days` (0 to 36,500) ahead, and forget what will have faded by then if nobody uses it.
+        """Look `days` (0 to 36,500) ahead, and forget what will have faded by then if nobody uses it, or `archive` it.
 
         What comes to the core, leaves it or comes to the archive by then is counted. Since strength is a closed form,
         seven days ahead are what one day ahead is on each of seven days. Otherwise as `maintain`.
@@ -2348,6 +2366,7 @@ class Dynamics(Bridged):
             self._inner.consolidate(
                 days=days,
                 forget_below=forget_below,
+                archive=archive,
                 dry_run=dry_run,
                 wait_seconds=wait_seconds,
                 lease_seconds=lease_seconds,
@@ -2359,6 +2378,7 @@ class Dynamics(Bridged):
         self,
         threshold: float | None = None,
         *,
+        archive: bool = False,
         dry_run: bool = False,
         wait_seconds: float = 0.0,
         lease_seconds: float = MAINTENANCE_LEASE_SECONDS,
@@ -2366,17 +2386,36 @@ class Dynamics(Bridged):
     ) -> MaintenanceResult:
         """Delete memories with less strength than `threshold` (the chain's `forget_below`), but no pinned ones.
 
+        With `archive` they are put away instead: to where superseded versions are, for the store's `superseded_ttl`
+        and no longer than they would have lived. No client recalls, lists or counts them, but who asks for them
+        (`recall(include_superseded=True)`, `recall(as_of=...)`, `history`); `restore` brings one back, and who forgets
+        it or its scope forgets it there, too.
         `dry_run` counts and writes nothing. Otherwise as `maintain`.
         """
         return wait(
             self._inner.forget(
                 threshold,
+                archive=archive,
                 dry_run=dry_run,
                 wait_seconds=wait_seconds,
                 lease_seconds=lease_seconds,
                 on_progress=on_progress,
             )
         )
+
+    def restore(self, id: str) -> MemoryItem:
+        """Bring a memory back that was archived, with all that it had but its links, and return it.
+
+        It is as strong as after a use now, so that the next maintenance does not put it away again. Four round trips,
+        and an embedding call where the store's model has been changed since.
+
+        Raises:
+            MemoryNotFoundError: no such memory is archived.
+            MemoryExistsError: it is not archived, or another memory has its id by now.
+            SupersededError: it is the former version of another memory, and no archived one.
+            ConfigurationError: it would have to be embedded anew, and the store has no embedder.
+        """
+        return wait(self._inner.restore(id))
 
     def replay(
         self,
@@ -2424,6 +2463,40 @@ class Dynamics(Bridged):
         A pass over all memories, as `maintain`, that writes nothing and holds no lease.
         """
         return wait(self._inner.stats())
+
+    def timeline(
+        self,
+        *,
+        ahead_days: float = 180.0,
+        thread_id: str | None = None,
+        agent_id: str | None = None,
+        namespace: str | None = None,
+        scope: MemoryScope | None = None,
+        tags: Sequence[str] | None = None,
+        where: Where | None = None,
+        kind: MemoryKind | Sequence[MemoryKind] | None = None,
+    ) -> Timeline | None:
+        """How strong the memories of a scope were since the first was written, and will be in the days to come; None
+        where there are none. For `plots.strength_over_time`.
+
+        What is to come is as if none were used. What has been is what can be known: each as since its last use, and
+        before that as if it had not been used. The round trips of `stats`, for the memories of the scope.
+
+        Raises:
+            InvalidInputError: the scope or a condition is refused, or `ahead_days` (0 to 36,500).
+        """
+        return wait(
+            self._inner.timeline(
+                ahead_days=ahead_days,
+                thread_id=thread_id,
+                agent_id=agent_id,
+                namespace=namespace,
+                scope=scope,
+                tags=tags,
+                where=where,
+                kind=kind,
+            )
+        )
 
     def health(self) -> DynamicsHealth:
         """What the last maintenance observed, and what of it is out of the ordinary. One round trip.

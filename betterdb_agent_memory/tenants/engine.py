@@ -238,7 +238,9 @@ class TenantRecords:
             await self._accounts.deleted(sum(deleted))
         return deleted
 
-    async def retire_many(self, retirements: Sequence[Retirement], shelf: Records) -> list[Retired]:
+    async def retire_many(
+        self, retirements: Sequence[Retirement], shelf: Records, *, fence: Fence | None = None
+    ) -> list[Retired]:
         """See `Records.retire_many`. What was not there is looked for where the memories have moved meanwhile.
 
         Raises:
@@ -250,11 +252,11 @@ class TenantRecords:
         retired: list[Retired] = []
         state = await self._keeper.current()
         try:
-            retired = await self._records(state).retire_many(retirements, shelf)
+            retired = await self._records(state).retire_many(retirements, shelf, fence=fence)
             if await self._has_moved_on(state):
                 missing = [place for place, one in enumerate(retired) if one is Retired.MISSING]
                 now = self._records(await self._keeper.current())
-                again = await now.retire_many([retirements[place] for place in missing], shelf)
+                again = await now.retire_many([retirements[place] for place in missing], shelf, fence=fence)
                 for place, one in zip(missing, again, strict=True):
                     retired[place] = one
                 # As what is written: it may have come into the pool after that had been emptied.

@@ -220,6 +220,20 @@ def test_a_memory_is_corrected_and_its_history_told(run: Run, place: list[str]) 
     assert run(*place, "history", "home").code == 1
 
 
+def test_one_memory_takes_the_place_of_another_or_speaks_against_it(run: Run, place: list[str]) -> None:
+    for id, town in (("a", "Paris"), ("b", "Sofia"), ("c", "Varna")):
+        run(*place, "remember", f"Maya lives in {town}.", "--id", id)
+    new = run(*place, "remember", "Maya lives nowhere.", "--contradicts", "a", "--contradicts", "b").out.strip()
+    shown = {one["id"]: one for one in run(*place, "show", "a", "b", "--json").json["memories"]}
+    assert [shown[id]["contradicted_by"] for id in "ab"] == [[new], [new]]
+    assert run(*place, "contradict", "a", "c", "--json").json == {"contradicted": True, "id": "a", "by": "c"}
+    assert run(*place, "contradict", "a", "c").out == "a was contradicted by c already\n"
+    assert run(*place, "supersede", "a", "c").out == "a is superseded by c\n"
+    assert run(*place, "list", "--json").json["total"] == 3
+    assert run(*place, "supersede", "a", "b").code == 3
+    assert run(*place, "remember", "x", "--contradicts", "nobody").code == 1
+
+
 def test_what_a_memory_says_cannot_steer_the_terminal(run: Run, place: list[str]) -> None:
     run(*place, "remember", "\x1b[2Jall [bold]gone[/bold] \u202eback\x07 na\u00efve\u00a0\U0001f600", "--id", "odd")
     for told in (run(*place, "list"), run(*place, "recall", "gone", "--threshold", "2"), run(*place, "show", "odd")):
@@ -401,6 +415,17 @@ def test_dynamics(run: Run, place: list[str]) -> None:
     # Half of what it was is below, and nobody is there to be asked.
     assert run(*place, "dynamics", "maintain", "--below", "0.55").code != 0
     assert run(*place, "dynamics", "maintain", "--below", "0.55", "--yes", "--json").json["forgotten"] == 1
+    run(*place, "dynamics", "downscale", "--factor", "0.2")
+    assert run(*place, "dynamics", "replay", "--importance", "0.1", "--dry-run", "--json").json["replayed"] == 1
+    assert "put away 1 memory" in run(*place, "dynamics", "forget", "--below", "9", "--archive").err
+    archived = run(*place, "dynamics", "consolidate", "--below", "9", "--archive", "--yes", "--json").json
+    assert (archived["forgotten"], archived["put_away"]) == (1, 1)
+    assert run(*place, "list", "--json").json["total"] == 0
+    assert run(*place, "dynamics", "history", "m", "--json").json["versions"][0]["archived_at"] is not None
+    back = run(*place, "dynamics", "restore", "m", "n", "--json")
+    assert (back.code, back.json["restored"], list(back.json["refused"])) == (5, ["m"], ["n"])
+    assert run(*place, "dynamics", "pin", "m").out == "1 memory pinned\n"
+    assert run(*place, "dynamics", "unpin", "m").out == "1 memory unpinned\n"
     assert [metric["name"] for metric in run(*place, "dynamics", "health", "--json").json["metrics"]]
     assert "preference" in run(*place, "dynamics", "stats").out
     assert "there is no preset" in run(*place, "dynamics", "stats", "--preset", "best").err

@@ -153,6 +153,7 @@ STANDING = MemoryDynamics(
     valid_until=1_760_000_000_000,
     superseded_by="newer",
     contradicted_by=("a", "b"),
+    archived_at=1_755_000_000_000,
 )
 
 

@@ -457,7 +457,7 @@ def test_fields_of_a_record_in_the_order_they_are_written() -> None:
         words="w",
         kind="fact",
         entities=("e",),
-        dynamics=MemoryDynamics(0.1, 1.0, 1.0, 1.0, 1, 0.1, (1,), 1, 1, ("i",), 1, 1, "i", ("i",)),
+        dynamics=MemoryDynamics(0.1, 1.0, 1.0, 1.0, 1, 0.1, (1,), 1, 1, ("i",), 1, 1, "i", ("i",), 1),
     )
     rows = table(DOCS / "wire-contract.md", "record")
     assert [row[0] for row in rows] == [*record.encode_memory(everything, b"\0\0\0\0"), record.VERSION]

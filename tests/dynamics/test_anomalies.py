@@ -7,11 +7,10 @@ import pytest
 from hypothesis import strategies as st
 
 from betterdb_agent_memory.dynamics.anomalies import LARGEST_Z, Moments, is_anomalous, observed, z_score
-from betterdb_agent_memory.dynamics.downscaling import LEAST_SCALE, Scale, factor_needed
+from betterdb_agent_memory.dynamics.downscaling import factor_needed
 from betterdb_agent_memory.dynamics.parameters import AnomalyParameters, DownscalingParameters
 from betterdb_agent_memory.errors import InvalidInputError
-from betterdb_agent_memory.memory.scoring.chain import Traces
-from tests.memory.scoring.numbers import given, strengths
+from tests.memory.scoring.numbers import given
 
 OURS = AnomalyParameters()
 finite_values = st.floats(-1e9, 1e9)
@@ -88,25 +87,7 @@ def test_downscaling_brings_the_mean_down_to_the_bound_and_no_further(total, mem
         assert total * factor == pytest.approx(ours.mean_at_most * memories)
 
 
-@given(st.builds(Traces, strengths, strengths), st.floats(1e-6, 1))
-def test_what_is_written_under_a_scale_is_read_as_it_was(traces, factor):
-    back = Scale(factor).read(Scale(factor).written(traces))
-    assert (float(back.working), float(back.core)) == pytest.approx((traces.working, traces.core))
-
-
-def test_scaling_down_changes_no_order_and_never_reaches_nothing():
-    stored = Traces(np.array([0.3, 2.0]), np.array([0.9, 0.1]))
-    scale = Scale().smaller(0.9)
-    assert scale.read(stored).strength == pytest.approx(0.9 * stored.strength)
-    assert scale.smaller(0.5).factor == pytest.approx(0.45)
-    for _ in range(1_000):
-        scale = scale.smaller(0.5)
-    assert scale.factor == LEAST_SCALE
-
-
-@pytest.mark.parametrize("wrong", [0.0, -0.5, 1.1, float("nan")], ids=str)
-def test_a_factor_that_would_strengthen_or_erase_is_refused(wrong):
-    with pytest.raises(InvalidInputError):
-        Scale().smaller(wrong)
-    with pytest.raises(InvalidInputError):
-        factor_needed(-1.0, 5, DownscalingParameters())
+def test_a_total_that_is_none_is_refused():
+    for wrong in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(InvalidInputError):
+            factor_needed(wrong, 5, DownscalingParameters())

@@ -2,60 +2,42 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from hypothesis import strategies as st
 
 from betterdb_agent_memory.dynamics.links import (
-    HALF_LIVES_TO_RENEWAL,
-    ForwardDecay,
     expanded,
+    faded,
     gains,
     kept,
     linked,
     spread,
 )
 from betterdb_agent_memory.dynamics.parameters import LinkParameters
+from betterdb_agent_memory.engines.links import score_of, weight_of
 from betterdb_agent_memory.errors import InvalidInputError
 from tests.memory.scoring.numbers import DAY_MS, given, shares
 
 OURS = LinkParameters()
-DECAY = ForwardDecay(OURS.half_life_days, landmark_ms=0)
 names = st.sampled_from("abcdefgh")
 weights = st.dictionaries(names, st.floats(0, 50), max_size=8)
 
 
-@given(st.lists(st.tuples(st.floats(0, 1_000), st.floats(0, 5)), max_size=20), st.floats(0, 1_000))
-def test_a_stored_weight_is_the_sum_of_gains_that_fade_by_themselves(gained, later):
-    now = 1_000 + later
-    stored = sum(float(DECAY.stored(gain, at * DAY_MS)) for at, gain in gained)
-    expected = sum(gain * 0.5 ** ((now - at) / OURS.half_life_days) for at, gain in gained)
-    assert float(DECAY.effective(stored, now * DAY_MS)) == pytest.approx(expected, rel=1e-9, abs=1e-12)
-
-
-@given(st.floats(0, 1e6), st.floats(0, 3_000), st.floats(0, 3_000))
-def test_a_renewed_landmark_changes_no_weight(stored, first, later):
-    landmark, now = first * DAY_MS, (first + later) * DAY_MS
-    renewed = ForwardDecay(OURS.half_life_days, landmark)
-    expected = float(DECAY.effective(stored, now))
-    assert float(renewed.effective(DECAY.renewed(stored, landmark), now)) == pytest.approx(expected, rel=1e-9)
-
-
-def test_a_landmark_is_renewed_in_time_and_a_forgotten_one_is_refused():
-    limit = HALF_LIVES_TO_RENEWAL * OURS.half_life_days * DAY_MS
-    assert not DECAY.renewal_due(limit)
-    assert DECAY.renewal_due(limit + DAY_MS)
-    assert np.isfinite(DECAY.stored(1e6, 2 * limit))
-    with pytest.raises(InvalidInputError, match="renew it"):
-        DECAY.stored(1.0, 2 * limit + DAY_MS)
+@given(st.floats(0, 50), st.floats(0, 1_000), st.floats(0, 1_000))
+def test_a_weight_fades_by_itself_as_a_store_has_it(weight, first, later):
+    at_once = float(faded(weight, first + later, OURS))
+    assert float(faded(faded(weight, first, OURS), later, OURS)) == pytest.approx(at_once)
+    assert at_once <= weight
+    if weight > 1e-6:
+        score = score_of(weight, int(first * DAY_MS))
+        assert weight_of(score, int((first + later) * DAY_MS)) == pytest.approx(float(faded(weight, later, OURS)), 1e-6)
     with pytest.raises(InvalidInputError, match="weight must be finite"):
-        DECAY.stored(float("nan"), 0)
+        faded(float("nan"), 0, OURS)
 
 
 def effective_after(times_in_days, now_days, scores=(0.9, 0.8)):
     [(_, _, gain)] = gains(scores, OURS)
-    stored = sum(float(DECAY.stored(gain, at * DAY_MS)) for at in times_in_days)
-    return float(DECAY.effective(stored, now_days * DAY_MS))
+    return sum(float(faded(gain, now_days - at, OURS)) for at in times_in_days)
 
 
 def test_a_link_used_weekly_stays_and_an_unused_one_goes():

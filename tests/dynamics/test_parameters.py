@@ -20,7 +20,7 @@ from betterdb_agent_memory.memory.scoring import chain, retrievability
 from betterdb_agent_memory.memory.scoring.activation import Activation, retrieval_probability
 from betterdb_agent_memory.memory.standing import confidence
 from betterdb_agent_memory.memory.standing.confidence import ConfidenceParameters
-from tests.memory.scoring.numbers import DAY_MS, NOW_MS, candidates
+from tests.memory.scoring.numbers import NOW_MS, candidates
 
 WRONG_PART: dict[str, Any] = {"links": 3}
 UNKNOWN: dict[str, Any] = {"speed": 3}
@@ -53,9 +53,8 @@ def results(ours: DynamicsParameters) -> list[float]:
         0.7, ranks=np.arange(5), elapsed_seconds=600, uses=4, successes=np.arange(5), parameters=ours.outcomes
     )
     found += [*learnt.share, *learnt.error, *learnt.uses]
-    decay = links.ForwardDecay(ours.links.half_life_days, 0)
     gained = list(links.gains(np.linspace(1, 0.1, 12).tolist(), ours.links))
-    found += [len(gained), *(gain for _, _, gain in gained[:5]), float(decay.effective(1.0, 7 * DAY_MS))]
+    found += [len(gained), *(gain for _, _, gain in gained[:5]), float(links.faded(1.0, 7, ours.links))]
     neighbours = {f"{place}": {f"{place}.{other}": 0.02 * other for other in range(60)} for place in range(10)} | {
         f"{place}.59": {f"{place}.far": 3.0} for place in range(10)
     }

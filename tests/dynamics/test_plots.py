@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from xml.etree import ElementTree
@@ -19,9 +20,12 @@ from betterdb_agent_memory.dynamics.plots import (
     link_graph,
     retrievability_curves,
     strength_of_uses,
+    strength_over_time,
 )
 from betterdb_agent_memory.dynamics.presets import PRESETS
+from betterdb_agent_memory.dynamics.timeline import Tracing
 from betterdb_agent_memory.errors import InvalidInputError
+from betterdb_agent_memory.memory.scoring.base import Candidates
 from betterdb_agent_memory.memory.scoring.chain import DEFAULT_CHAIN, Traces, ahead
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,6 +74,43 @@ def test_layers_ahead_count_every_memory_at_every_time():
     counts = np.array([heights(plot, place) for place in range(3)])
     assert counts.sum(axis=0) == pytest.approx(np.full(counts.shape[1], counts[:, 0].sum()), abs=0.01)
     assert counts[0][-1] > counts[0][0]
+
+
+def test_a_timeline_tells_what_was_known_at_each_time_and_what_comes_if_nothing_is_used():
+    now_ms, day_ms = 1_750_000_000_000, 86_400_000
+    created = now_ms - np.array([100.0, 60.0, 0.0]) * day_ms
+    nothing = float("nan")
+    unused_used_fresh = Candidates(
+        relevance=np.zeros(3),
+        importance=np.array([0.9, 0.5, 0.1]),
+        created_at_ms=created,
+        last_accessed_at_ms=created,
+        access_count=np.zeros(3),
+        working=np.array([nothing, 1.5, nothing]),
+        core=np.array([nothing, 0.4, nothing]),
+        strength_at_ms=np.array([nothing, now_ms - 20.0 * day_ms, nothing]),
+    )
+    tracing = Tracing(now_ms - 100 * day_ms, now_ms, 140.0, DEFAULT_PARAMETERS)
+    tracing.add(unused_used_fresh)
+    timeline = tracing.timeline()
+    assert (timeline.today, timeline.days[-1], len(timeline.days)) == (100.0, 240.0, 121)
+    counts = np.sum(list(timeline.layers.values()), axis=0)
+    assert [counts[place] for place in (0, 19, 20, 49, 50, 120)] == [1, 1, 2, 2, 3, 3]
+
+    def strength(importance, days, working=1.0, core=0.0):
+        return float(ahead(Traces(working, core), importance, days, DEFAULT_CHAIN).strength)
+
+    # Before the last use that is known as if there had been none; then from there on.
+    assert timeline.mean_strength[39] == pytest.approx((strength(0.9, 78) + strength(0.5, 38)) / 2)
+    assert timeline.mean_strength[40] == pytest.approx((strength(0.9, 80) + strength(0.5, 0, 1.5, 0.4)) / 2)
+    assert timeline.mean_strength[120] == pytest.approx(
+        (strength(0.9, 240) + strength(0.5, 160, 1.5, 0.4) + strength(0.1, 140)) / 3
+    )
+    layers, mean = strength_over_time(timeline, EVIL).findall("svg")
+    assert heights(mean)[120] < heights(mean)[0]
+    assert sum(heights(layers, place)[0] for place in range(3)) == pytest.approx(1 / 2, abs=0.01)
+    began = datetime.fromtimestamp(timeline.began_at_ms / 1000, UTC)
+    assert f"days since {began:%Y-%m-%d}; today is day 100" in texts(mean)
 
 
 def test_a_graph_shows_what_is_linked_within_two_steps_and_nothing_below_the_threshold():

@@ -28,6 +28,7 @@ from betterdb_agent_memory.engines.groups import group_name
 from betterdb_agent_memory.engines.retiring import retire_in_steps
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from betterdb_agent_memory.engines.valkey.client import ValkeyClient
+from betterdb_agent_memory.errors import LeaseLostError
 from tests.engines.valkey.samples import SCHEMA, collection, record, record_of
 from tests.servers import ValkeyServer
 
@@ -164,6 +165,27 @@ async def test_a_successor_that_is_there_is_changed_in_the_same_step(two: Two) -
     assert live["new"]["supersedes"] == b"x,old"
     assert live["new"]["version"] == b"2"
     assert [(one["kind"], one["memory"]) for one in (await two.told())[2:]] == [("delete", "old")]
+
+
+async def test_a_worker_whose_lease_has_passed_on_moves_nothing(two: Two, store_name: str) -> None:
+    await two.records.write_many([record("a"), record("b")])
+    tokens = []
+    for owner in ("first", "second"):
+        token = await two.engine.leases.acquire(store_name, owner, ttl_seconds=30, lasting=True)
+        assert token is not None
+        tokens.append(token)
+        if owner == "first":
+            await two.records.write_many([record("b")], fence=Fence(store_name, token))
+            await two.engine.leases.release(store_name, owner)
+    late, present = (Fence(store_name, token) for token in tokens)
+    await two.records.change_many([RecordChange(id, sets={"source": b"s"}) for id in "ab"], fence=present)
+    retirements = [Retirement(id, id, sets=SETS) for id in "ab"]
+    with pytest.raises(LeaseLostError):
+        await two.records.retire_many(retirements, two.shelf, fence=late)
+    live, kept = await two.everything()
+    assert (sorted(live), kept) == (["a", "b"], {})
+    assert all("superseded_by" not in fields for fields in live.values())
+    assert await two.records.retire_many(retirements, two.shelf, fence=present) == [Retired.RETIRED] * 2
 
 
 async def test_what_cannot_be_done_changes_nothing(two: Two) -> None:

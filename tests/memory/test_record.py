@@ -68,6 +68,7 @@ def test_a_memory_survives_its_encoding(memory: NewMemory) -> None:
         valid_until=st.none() | st.integers(-(2**52), 2**52),
         superseded_by=st.none() | st.text(min_size=1).filter(lambda text: text.isprintable()),
         contradicted_by=st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1)).map(tuple),
+        archived_at=st.none() | st.integers(-(2**52), 2**52),
     ),
     entities=st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), unique=True).map(tuple),
 )

@@ -139,7 +139,7 @@ def show(
         from betterdb_agent_memory import Id
 
         lines = io.BytesIO()
-        await memory.export_to(lines, where=Id(*ids), vectors=vector)
+        await memory.export_to(lines, where=Id(*ids), vectors=vector, include_superseded=False)
         found = {line["id"]: line for line in map(json.loads, lines.getvalue().splitlines()[1:])}
         missing = [id for id in ids if id not in found]
         if session.json:

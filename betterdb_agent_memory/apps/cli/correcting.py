@@ -1,9 +1,9 @@
-"""Commands that put memories in the places of others, and look back: correct and history."""
+"""Commands that put memories in the places of others, and look back: correct, supersede, contradict and history."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +11,7 @@ import typer
 from betterdb_agent_memory.apps.cli import options, output
 from betterdb_agent_memory.apps.cli.exits import Exit
 from betterdb_agent_memory.apps.cli.reading import PIPE, json_object, moment, seconds
-from betterdb_agent_memory.apps.cli.session import session_of
+from betterdb_agent_memory.apps.cli.session import Session, session_of
 
 if TYPE_CHECKING:
     from betterdb_agent_memory import MemoryStore
@@ -61,6 +61,32 @@ def correct(
     session.run(work)
 
 
+_Former = Annotated[str, typer.Argument(metavar="ID", help="A memory.")]
+_By = Annotated[str, typer.Argument(metavar="BY", help="The memory that takes its place, or speaks against it.")]
+
+
+def supersede(context: typer.Context, id: _Former, by: _By) -> None:
+    """Say that one memory has taken the place of another, which no recall finds from then on."""
+    _said(session_of(context), id, by, "superseded", lambda memory: memory.supersede(id, by))
+
+
+def contradict(context: typer.Context, id: _Former, by: _By) -> None:
+    """Say that one memory speaks against another, which is trusted less from then on."""
+    _said(session_of(context), id, by, "contradicted", lambda memory: memory.contradict(id, by))
+
+
+def _said(session: Session, id: str, by: str, done: str, verb: Callable[[MemoryStore], Awaitable[bool]]) -> None:
+    async def work(memory: MemoryStore) -> int:
+        is_new = await verb(memory)
+        if session.json:
+            output.print_json({done: is_new, "id": id, "by": by})
+        else:
+            output.say(f"{id} {'is' if is_new else 'was'} {done} by {by}{'' if is_new else ' already'}")
+        return Exit.OK
+
+    session.run(work)
+
+
 def history(
     context: typer.Context,
     id: Annotated[str, typer.Argument(help="A memory, as it is or as it was.")],
@@ -79,6 +105,7 @@ def history(
                             "valid_from": one.valid_from,
                             "valid_until": one.valid_until,
                             "superseded_by": one.superseded_by,
+                            "archived_at": one.archived_at,
                             "memory": output.memory_json(one.item),
                         }
                         for one in versions
@@ -97,4 +124,6 @@ def history(
 def add_to(app: typer.Typer) -> None:
     """Make these commands of the program."""
     app.command("correct")(correct)
+    app.command("supersede")(supersede)
+    app.command("contradict")(contradict)
     app.command("history")(history)

@@ -44,6 +44,10 @@ OneKind = Annotated[str | None, typer.Option("--kind", help="What kind it is: fa
 Entities = Annotated[
     list[str] | None, typer.Option("--entity", help="Whom or what it is about; repeat it for several.")
 ]
+Contradicts = Annotated[
+    list[str] | None,
+    typer.Option("--contradicts", metavar="ID", help="A memory that it speaks against; repeat it for several."),
+]
 Metadata = Annotated[str | None, typer.Option("--metadata", metavar="JSON", help="An object of anything.")]
 Ttl = Annotated[str | None, typer.Option("--ttl", metavar="DURATION", help="Forget it after 90s, 12h, 7d ...")]
 

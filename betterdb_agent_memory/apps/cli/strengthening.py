@@ -22,24 +22,33 @@ Preset = Annotated[
 Below = Annotated[
     float | None, typer.Option("--below", metavar="STRENGTH", help="Forget what has less; the preset's by default.")
 ]
+Archive = Annotated[bool, typer.Option("--archive", help="Put it away, to be asked for, and do not delete it.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 
 
 def maintain(
     context: typer.Context,
     below: Below = None,
+    archive: Archive = False,
     preset: Preset = "default",
     dry_run: DryRun = False,
     yes: options.Yes = False,
 ) -> None:
     """Do all that should be done once a day."""
-    _pass(context, preset, dry_run, yes, lambda dynamics, more: dynamics.maintain(forget_below=below, **more))
+    _pass(
+        context,
+        preset,
+        dry_run,
+        yes,
+        lambda dynamics, more: dynamics.maintain(forget_below=below, archive=archive, **more),
+    )
 
 
 def consolidate(
     context: typer.Context,
     days: Annotated[float, typer.Option("--days", help="How far to look ahead.")] = 0.0,
     below: Below = None,
+    archive: Archive = False,
     preset: Preset = "default",
     dry_run: DryRun = False,
     yes: options.Yes = False,
@@ -50,19 +59,66 @@ def consolidate(
         preset,
         dry_run,
         yes,
-        lambda dynamics, more: dynamics.consolidate(days=days, forget_below=below, **more),
+        lambda dynamics, more: dynamics.consolidate(days=days, forget_below=below, archive=archive, **more),
     )
 
 
 def forget(
     context: typer.Context,
     below: Below = None,
+    archive: Archive = False,
     preset: Preset = "default",
     dry_run: DryRun = False,
     yes: options.Yes = False,
 ) -> None:
     """Forget what has faded."""
-    _pass(context, preset, dry_run, yes, lambda dynamics, more: dynamics.forget(below, **more))
+    _pass(context, preset, dry_run, yes, lambda dynamics, more: dynamics.forget(below, archive=archive, **more))
+
+
+def restore(
+    context: typer.Context,
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Which memories.")],
+    preset: Preset = "default",
+) -> None:
+    """Bring memories back that were put away with --archive."""
+    session = session_of(context)
+
+    async def work(dynamics: Dynamics) -> int:
+        from betterdb_agent_memory.errors import MemoryExistsError, MemoryNotFoundError, SupersededError
+
+        wanted = list(dict.fromkeys(ids))
+        refused: dict[str, str] = {}
+        for id in wanted:
+            try:
+                await dynamics.restore(id)
+            except (MemoryExistsError, MemoryNotFoundError, SupersededError) as error:
+                refused[id] = str(error)
+        done = [id for id in wanted if id not in refused]
+        if session.json:
+            output.print_json({"restored": done, "refused": refused})
+        else:
+            output.say(f"{output.counted(len(done))} restored")
+            for reason in refused.values():
+                session.complain(reason)
+        if not refused:
+            return Exit.OK
+        return Exit.PARTLY if done else Exit.NOTHING
+
+    _with_dynamics(context, preset, work)
+
+
+def replay(
+    context: typer.Context,
+    importance: Annotated[float, typer.Option("--importance", help="Of at least this importance, from 0 to 1.")] = 0.7,
+    share: Annotated[float, typer.Option("--share", help="What share of a use it is worth, from 0 to 1.")] = 0.5,
+    preset: Preset = "default",
+    dry_run: DryRun = False,
+) -> None:
+    """Go through weak memories that are important again."""
+    from betterdb_agent_memory.dynamics.maintenance import Replay
+
+    which = Replay(importance, share)
+    _pass(context, preset, dry_run, True, lambda dynamics, more: dynamics.replay(which, **more))
 
 
 def downscale(
@@ -157,7 +213,8 @@ def _pass(
         if not (dry_run or yes):
             planned = await verb(dynamics, {"dry_run": True})
             if planned.forgotten:
-                require_yes(f"forget {output.counted(planned.forgotten)} that have faded", yes=False)
+                what = "put away" if planned.put_away else "forget"
+                require_yes(f"{what} {output.counted(planned.forgotten)} that have faded", yes=False)
         with output.progress_bar() as follow:
             result = await verb(dynamics, {"dry_run": dry_run, "on_progress": follow})
         if session.json:
@@ -192,5 +249,5 @@ def _lines(stats: DynamicsStats) -> dict[str, Any]:
 
 def add_to(group: typer.Typer) -> None:
     """Make these commands of a group."""
-    for command in (maintain, consolidate, forget, downscale, stats, health, reward):
+    for command in (maintain, consolidate, forget, restore, replay, downscale, stats, health, reward):
         group.command(command.__name__)(command)

@@ -20,6 +20,9 @@ def export(
     context: typer.Context,
     file: options.File,
     vectors: Annotated[bool, typer.Option("--vectors/--no-vectors", help="With or without vectors.")] = True,
+    superseded: Annotated[
+        bool, typer.Option("--superseded/--no-superseded", help="With or without former versions and what is archived.")
+    ] = True,
     no_resume: options.NoResume = False,
     thread: options.Thread = None,
     agent: options.Agent = None,
@@ -39,11 +42,13 @@ def export(
             result = await memory.export_to(
                 sys.stdout.buffer if is_pipe else file,
                 vectors=vectors,
+                include_superseded=superseded,
                 resume=not no_resume,
                 on_progress=follow,
                 **options.scope(thread, agent, namespace, tag, where),
             )
         told = f"{output.counted(result.exported)} in {'the pipe' if is_pipe else file}"
+        told += f", {result.versions} former versions" if result.versions else ""
         told += f", {result.resumed} of them from an earlier run" if result.resumed else ""
         told += f"; {result.skipped} fragments left out" if result.skipped else ""
         if session.json and not is_pipe:

@@ -262,7 +262,9 @@ class EmbeddedRecords:
         self._tell(sizes)
         return outcomes
 
-    async def retire_many(self, retirements: Sequence[Retirement], shelf: Records) -> list[Retired]:
+    async def retire_many(
+        self, retirements: Sequence[Retirement], shelf: Records, *, fence: Fence | None = None
+    ) -> list[Retired]:
         """Move records to another collection of the file, each with its successor, all in one transaction.
 
         See `Records.retire_many`.
@@ -270,12 +272,14 @@ class EmbeddedRecords:
         Raises:
             IndexMissingError: this collection, or that of `shelf`, was never prepared.
             InvalidInputError: a vector has another length than the other collection's; nothing was done.
+            LeaseLostError: somebody else has the lease of `fence`; nothing was done.
         """
         if not isinstance(shelf, EmbeddedRecords) or shelf._database is not self._database:
-            return await retire_in_steps(self, retirements, shelf)
+            return await retire_in_steps(self, retirements, shelf, fence=fence)
         shelf_lookup = shelf._lookup
 
         def retire(connection: apsw.Connection) -> list[Retired]:
+            refuse_late(connection, fence, refused=len(retirements))
             now_ms = self._now_ms()
             retiring = Retiring(
                 connection,

@@ -311,35 +311,38 @@ class ValkeyRecords:
             links = ValkeyLinks(self._client, LinkedRecords.of(self._collection))
             await links.strengthen(gains, now_ms=max(gain.strength.since_ms for gain in gains))
 
-    async def retire_many(self, retirements: Sequence[Retirement], shelf: Records) -> list[Retired]:
+    async def retire_many(
+        self, retirements: Sequence[Retirement], shelf: Records, *, fence: Fence | None = None
+    ) -> list[Retired]:
         """Move records to another collection, each with its successor: see `Records.retire_many`.
 
         One round trip per 500, where the keys of each may be touched by one script.
 
         Raises:
             InvalidInputError: a time to live or an id; nothing was sent.
+            LeaseLostError: somebody else has the lease of `fence`; it says which have left before.
             OutcomeUnknownError: the connection broke; each has happened whole or not at all.
             PartialBatchError: some have happened; it says which.
         """
         for one in retirements:
             check_retirement(one)
         if not isinstance(shelf, ValkeyRecords):
-            return await retire_in_steps(self, retirements, shelf)
-        commands = {place: self._retirement(one, shelf) for place, one in enumerate(retirements)}
+            return await retire_in_steps(self, retirements, shelf, fence=fence)
+        commands = {place: self._retirement(one, shelf, fence) for place, one in enumerate(retirements)}
         together = {place: command for place, command in commands.items() if command is not None}
         answers = dict(zip(together, await run_many(self._client, [*together.values()]), strict=True))
         sent = [*answers]
         for place in self._besides.learn([answers[place] for place in sent]):
             del answers[sent[place]]
-        settle([retirements[place].id for place in answers], [*answers.values()])
+        settle([retirements[place].id for place in answers], [*answers.values()], fence)
         retired = {place: Retired(reply.as_int(answer)) for place, answer in answers.items()}
         self._index.note_deleted(sum(one is Retired.RETIRED for one in retired.values()))
         apart = [place for place in range(len(retirements)) if place not in retired]
-        in_steps = await retire_in_steps(self, [retirements[place] for place in apart], shelf)
+        in_steps = await retire_in_steps(self, [retirements[place] for place in apart], shelf, fence=fence)
         retired |= dict(zip(apart, in_steps, strict=True))
         return [retired[place] for place in range(len(retirements))]
 
-    def _retirement(self, one: Retirement, shelf: ValkeyRecords) -> Command | None:
+    def _retirement(self, one: Retirement, shelf: ValkeyRecords, fence: Fence | None) -> Command | None:
         """The script's command; None where its keys lie in different slots."""
         key, target_key = self._key(one.id), shelf._key(one.kept_as)
         successor_key = None if one.successor is None else self._key(one.successor.id)
@@ -349,7 +352,7 @@ class ValkeyRecords:
             if one.successor is None or self._announcing is None
             else self._announcing.of("write", one.successor.id)
         )
-        beside = self._besides.of(key, one.id, counted=self._groups.are_counted, announced=announced)
+        beside = self._besides.of(key, one.id, fence=fence, counted=self._groups.are_counted, announced=announced)
         counts_key = self._collection.counts_key if self._groups.are_counted else None
         keys = [key, target_key, successor_key, counts_key, None if announced is None else announced.log_key]
         if not self._besides.are_together(*[name for name in keys if name is not None]):

@@ -1,6 +1,6 @@
 -- Move a record to another key, and store or change the record that takes its place, in one atomic step.
 -- KEYS        first those of beside.lua; then the record's key to be, and its successor's key if there is one
--- ARGV        first those of beside.lua (of its letters only G and L); behind them, counted from there:
+-- ARGV        first those of beside.lua (of its letters only F, f, G and L); behind them, counted from there:
 --   what is expected of the record, see expecting.lua
 --   '1' to replace what is at its key to be, '0' to leave everything as it is if something is there
 --   for how many ms it is kept at most, '' for as long as it would have lived
@@ -11,8 +11,9 @@
 --     'store'    what to store, see storing.lua
 --     'change'   a field every whole record has, and the change, see changing.lua
 -- Returns 0 where there was no record, 1 where it was done, 2 where it is not as expected, 3 where its key to be is
--- taken, 5 where the successor that was to be changed is not there or not as expected.
+-- taken, LOST, 5 where the successor that was to be changed is not there or not as expected.
 
+if beside.is_lost then return LOST end
 local holds, at = expect_all(KEYS[1], beside.next)
 
 local function take()

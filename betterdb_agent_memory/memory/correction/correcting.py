@@ -1,13 +1,13 @@
-"""Superseding, correcting and contradicting memories."""
+"""Superseding and correcting memories."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from betterdb_agent_memory.clock import Clock
-from betterdb_agent_memory.engines.base import Outcome, RecordChange, Records, RecordWrite, Retired, Retirement
+from betterdb_agent_memory.engines.base import RecordChange, Records, RecordWrite, Retired, Retirement
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.errors import (
     AgentMemoryError,
@@ -21,26 +21,21 @@ from betterdb_agent_memory.errors import (
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.changes.cause import because
 from betterdb_agent_memory.memory.correction.lineage import (
-    MISTRUST,
-    READ,
     changed,
     ends_at,
     lineage_field,
-    reliability_of,
     succeeding,
     successor,
 )
+from betterdb_agent_memory.memory.correction.living import Living
 from betterdb_agent_memory.memory.correction.shelf import Shelf
 from betterdb_agent_memory.memory.dynamics_fields import (
-    CONTRADICTED_BY,
     EMBEDDER,
-    RELIABILITY,
     SUPERSEDED_AT,
     SUPERSEDED_BY,
     SUPERSEDES,
     VALID_FROM,
     VALID_UNTIL,
-    decode_names,
     decode_whole,
 )
 from betterdb_agent_memory.memory.generations.following import Follower
@@ -48,7 +43,6 @@ from betterdb_agent_memory.memory.generations.layout import Layout, Models
 from betterdb_agent_memory.memory.linking import Linker
 from betterdb_agent_memory.memory.mending import Mender, Removal
 from betterdb_agent_memory.memory.record import MemoryItem, decode_memory
-from betterdb_agent_memory.memory.spelling import number_text
 from betterdb_agent_memory.memory.updating import Update
 
 _ATTEMPTS = 10
@@ -97,6 +91,7 @@ class Corrector:
         self._clock = clock
         self._new_id = new_id
         self._stored_words = stored_words
+        self.living = Living(records, shelf, finish=self.finish)
 
     async def correct(self, correction: Correction) -> MemoryItem:
         """The memory that has taken the place of the corrected one. Raises as `MemoryStore.correct`."""
@@ -130,34 +125,6 @@ class Corrector:
             await self._followed(layout, [id, by], removal)
         return is_done
 
-    async def contradict(self, id: str, by: str) -> bool:
-        """Whether memory `by` was noted to contradict `id` by this; false where it was already.
-
-        Raises as `MemoryStore.contradict`.
-        """
-        layout = await self._models.layout()
-        for _ in range(_ATTEMPTS):
-            former, _ = await self._both(id, by)
-            stored = former.get(CONTRADICTED_BY)
-            names = (decode_names(stored) or ()) if stored else ()
-            if by in names:
-                return False
-            change = RecordChange(
-                id,
-                expected={CONTRADICTED_BY: stored, RELIABILITY: former.get(RELIABILITY)},
-                sets={
-                    CONTRADICTED_BY: lineage_field([*names, by]),
-                    RELIABILITY: number_text(reliability_of(former) * MISTRUST).encode(),
-                },
-                revision_field=record.VERSION,
-            )
-            with because("updated", "contradicted"):
-                [outcome] = await self._records.change_many([change])
-            if outcome is Outcome.CHANGED:
-                await self._follower.follow(layout.generation, [id])
-                return True
-        raise _changed_by_others(id)
-
     async def finish(self, id: str, by: str) -> None:
         """Move memory `id` away, which says that `by` has superseded it: somebody was killed before he had.
 
@@ -172,7 +139,7 @@ class Corrector:
         await self._prepare_shelf(layout)
         [there] = await self._shelf.records.read_many([id], (SUPERSEDED_BY, record.CREATED_AT))
         is_ours = there is None or successor(there) == by
-        kept_as = id if is_ours else _another(id)
+        kept_as = id if is_ours else another_id(id)
         retirement = Retirement(
             id,
             kept_as,
@@ -187,7 +154,7 @@ class Corrector:
 
     async def _to_be_corrected(self, correction: Correction) -> Fields:
         update = correction.update
-        [former] = await self._live([update.id])
+        [former] = await self.living.require([update.id])
         version = decode_memory(update.id, former)[0]
         if update.if_version is not None and version is not None and version.version != update.if_version:
             raise VersionConflictError(
@@ -231,7 +198,7 @@ class Corrector:
                 if item is not None:
                     return item
             if retired is Retired.TAKEN:
-                kept_as = _another(id)
+                kept_as = another_id(id)
             former = await self._to_be_corrected(correction)
         raise _changed_by_others(id)
 
@@ -252,7 +219,7 @@ class Corrector:
             if retired is Retired.RETIRED:
                 return True
             if retired is Retired.TAKEN:
-                kept_as = _another(id)
+                kept_as = another_id(id)
         raise _changed_by_others(id)
 
     def _retirement(
@@ -312,53 +279,16 @@ class Corrector:
             raise
 
     async def _both(self, id: str, by: str) -> tuple[Fields, Fields]:
-        """The memory and the one that speaks against it. One round trip."""
+        """The memory and the one that takes its place. One round trip."""
         if id == by:
             raise InvalidInputError(f"memory {id!r} can neither supersede nor contradict itself")
-        former, later = await self._live([id, by])
+        former, later = await self.living.require([id, by])
         return former, later
 
-    async def _live(self, ids: Sequence[str]) -> list[Fields]:
-        """What memories hold. One round trip.
 
-        Raises:
-            SupersededError: one of them was superseded.
-            MemoryNotFoundError: one of them is not there.
-        """
-        found = await self._records.read_many(ids, READ)
-        held = {id: fields for id, fields in zip(ids, found, strict=True) if fields and record.is_memory(fields)}
-        for id, fields in held.items():
-            if (claimed := successor(fields)) is not None:
-                await self.finish(id, claimed)
-                raise _superseded(id, claimed)
-        await self._require(held, ids)
-        return [held[id] for id in ids]
-
-    async def _require(self, held: Mapping[str, Fields], ids: Sequence[str]) -> None:
-        missing = [id for id in ids if id not in held]
-        if not missing:
-            return
-        kept = await self._shelf.records.read_many(missing, (SUPERSEDED_BY, record.CREATED_AT))
-        for id, fields in zip(missing, kept, strict=True):
-            if fields is not None and (by := successor(fields)) is not None:
-                raise _superseded(id, by)
-            raise MemoryNotFoundError(
-                f"there is no memory {id!r}; it was forgotten, evicted, has expired, or never was"
-            )
-
-
-def _another(id: str) -> str:
+def another_id(id: str) -> str:
     """Another id to keep a version under: its own is that of an earlier memory."""
     return f"{id}~{uuid.uuid4().hex[:8]}"
-
-
-def _superseded(id: str, by: str) -> SupersededError:
-    return SupersededError(
-        f"memory {id!r} was superseded by {by!r}: somebody has corrected it. Read that one, and correct it if it is "
-        "still wrong",
-        memory_id=id,
-        superseded_by=by,
-    )
 
 
 def _changed_by_others(id: str) -> VersionConflictError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 
 from betterdb_agent_memory.engines.base import Records
 from betterdb_agent_memory.engines.filters import Fields
@@ -64,6 +65,9 @@ class History:
         for id, item in found.items():
             if (by := item.dynamics.superseded_by) is not None:
                 await self._finish(id, by)
+            if item.dynamics.archived_at is not None:
+                # Who was to put it away was killed before he had.
+                found[id] = replace(item, dynamics=replace(item.dynamics, archived_at=None))
         missing = [id for id in asked if id not in found]
         kept = await self._shelf.records.read_many(missing, ITEM_FIELDS) if missing else []
         return found | _decoded(missing, kept)

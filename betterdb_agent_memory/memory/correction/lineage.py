@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from betterdb_agent_memory.engines.filters import Absent, AllOf, AnyOf, Between, Clause, Fields, Filter
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.dynamics_fields import (
+    ARCHIVED_AT,
     PINNED,
     RELIABILITY,
     SUPERSEDED_BY,
@@ -55,25 +56,26 @@ class MemoryVersion:
     """One version of a memory. Times are milliseconds since the epoch.
 
     It held from `valid_from` until before `valid_until`, None for an open end. `superseded_by` is the id of the
-    version that took its place, None for one that is recalled.
+    version that took its place, `archived_at` when it had faded and was put away; both None for one that is recalled.
     """
 
     item: MemoryItem
     valid_from: int
     valid_until: int | None
     superseded_by: str | None
+    archived_at: int | None = None
 
     @property
     def is_current(self) -> bool:
-        """Whether no other version has taken its place."""
-        return self.superseded_by is None
+        """Whether no other version has taken its place, and it was not put away."""
+        return self.superseded_by is None and self.archived_at is None
 
 
 def version_of(item: MemoryItem) -> MemoryVersion:
     """The memory as a version: valid from when it was written, where nothing else was said."""
     dynamics = item.dynamics
     valid_from = item.created_at if dynamics.valid_from is None else dynamics.valid_from
-    return MemoryVersion(item, valid_from, dynamics.valid_until, dynamics.superseded_by)
+    return MemoryVersion(item, valid_from, dynamics.valid_until, dynamics.superseded_by, dynamics.archived_at)
 
 
 def predecessors(fields: Fields) -> tuple[str, ...]:
@@ -85,6 +87,11 @@ def successor(fields: Fields) -> str | None:
     """The id of the memory that has taken this one's place, or is about to."""
     stored = fields.get(SUPERSEDED_BY)
     return None if stored is None else stored.decode(errors="replace")
+
+
+def is_archived(fields: Fields) -> bool:
+    """Whether a record of the shelf is a memory that has faded, and nothing has taken its place."""
+    return ARCHIVED_AT in fields and SUPERSEDED_BY not in fields
 
 
 def lineage_field(ids: Iterable[str]) -> bytes:

@@ -1,7 +1,8 @@
-"""Where superseded versions of memories are kept: beside the memories, where no recall looks unless it is asked to.
+"""Where superseded versions of memories are kept, and archived ones: beside the memories, where no recall looks unless
+it is asked to.
 
 Keys are `{name}:old:{id}`, below a prefix of their own that no other client knows; in a file they are a collection of
-their own. There is nothing of it before the store first supersedes.
+their own. There is nothing of it before the store first supersedes, or archives.
 """
 
 from __future__ import annotations

@@ -88,10 +88,12 @@ class NoticedRecords(DelegatingRecords):
         finally:
             self._near.drop(subjects_of_ids(ids), "written")
 
-    async def retire_many(self, retirements: Sequence[Retirement], shelf: Records) -> list[Retired]:
+    async def retire_many(
+        self, retirements: Sequence[Retirement], shelf: Records, *, fence: Fence | None = None
+    ) -> list[Retired]:
         """See `Records.retire_many`. Seldom enough to drop everything: successors may be of any scope."""
         try:
-            return await self._records.retire_many(retirements, shelf)
+            return await self._records.retire_many(retirements, shelf, fence=fence)
         finally:
             self._near.drop_all("written")
 

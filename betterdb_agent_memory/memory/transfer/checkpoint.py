@@ -27,7 +27,8 @@ _REASON_CHARS: Final = 500
 class Done:
     """What an import has finished: lines up to `line`, ending at `offset` of the text, and what became of them.
 
-    `replaced` of the imported ones were there before, `conflicts` of the existing ones have another content.
+    `replaced` of the imported ones were there before, `versions` of them are kept beside the memories, `conflicts` of
+    the existing ones have another content.
     `errors` are the first of the rejected ones.
     """
 
@@ -40,6 +41,7 @@ class Done:
     embedded: int = 0
     replaced: int = 0
     conflicts: int = 0
+    versions: int = 0
     errors: tuple[LineError, ...] = ()
 
     def rejecting(self, line: int, reason: str) -> Done:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 from betterdb_agent_memory.clock import system_clock
-from betterdb_agent_memory.engines.base import Position, Row
+from betterdb_agent_memory.engines.base import Position, Records, Row
 from betterdb_agent_memory.engines.filters import AllOf, AnyOf, Clause, Filter, IdIn, Not
 from betterdb_agent_memory.engines.links import LinkEnd
 from betterdb_agent_memory.errors import ConfigurationError, InvalidInputError
@@ -32,10 +32,15 @@ async def export_jsonl(
     *,
     filter: Filter,
     vectors: bool = True,
+    include_superseded: bool = True,
     resume: bool = True,
     on_progress: ProgressFn | None = None,
 ) -> ExportResult:
-    """Write every memory that `filter` accepts, oldest first: a header line, then a line each.
+    """Write every memory that `filter` accepts, oldest first: a header line, then a line each. Before the memories come
+    the versions of which the same is true that are kept beside them, oldest first, too.
+
+    In this order nothing that is corrected meanwhile is in the file both as it was and as a version of what corrected
+    it.
 
     A path is written as `<path>.part` and renamed when complete; `resume` continues one that an
     earlier run of the same export left. A stream gets the lines and stays open. Memory for one
@@ -48,6 +53,7 @@ async def export_jsonl(
         IndexNotReadyError: with vectors, while they are being replaced by another model's.
     """
     check_flag("vectors", vectors)
+    check_flag("include_superseded", include_superseded)
     check_flag("resume", resume)
     check_progress(on_progress)
     path = checked_path(target) if isinstance(target, str | os.PathLike) else None
@@ -56,7 +62,9 @@ async def export_jsonl(
     model = await place.settled_model() if vectors else None
     space = await place.searchable()
     main = await place.main()
+    former = await place.former() if include_superseded else None
     total = 0 if space is None else await space.records.count(filter)
+    total += 0 if former is None else await former.count(filter)
     header = form.Header(
         store=place.name,
         exported_at=system_clock(),
@@ -65,6 +73,7 @@ async def export_jsonl(
         vectors=vectors,
         memories=total,
         filter=filter_digest(filter),
+        superseded=include_superseded,
     )
     sink = await asyncio.to_thread(_opened, path, target, resume=resume)
     try:
@@ -76,14 +85,14 @@ async def export_jsonl(
             model,
             vectors=vectors,
             at_ms=begun.at_ms,
-            resumed=begun.done,
+            resumed=begun,
             total=total,
             on_progress=on_progress,
         )
-        if space is not None and not (await place.records.inspect()).failures:
-            await run.pages(space.records, begun.after)
-        elif space is not None:
-            await run.with_stragglers(space.records, await asyncio.to_thread(_ids_in, sink))
+        if former is not None and (begun.after is None or begun.is_old):
+            await run.all_of(former, former, begun.after, old=True)
+        if space is not None:
+            await run.all_of(space.records, place.records, None if begun.is_old else begun.after)
         await run.check_model()
         await asyncio.to_thread(sink.finish)
     except ModelChangedError:
@@ -91,7 +100,7 @@ async def export_jsonl(
         raise
     finally:
         sink.close()
-    return ExportResult(_name(target), run.done, begun.done, run.skipped)
+    return ExportResult(_name(target), run.done - run.versions, begun.done, run.skipped, run.versions)
 
 
 def filter_digest(filter: Filter) -> str | None:
@@ -122,11 +131,15 @@ def _opened(path: Path | None, target: object, *, resume: bool) -> Sink:
 
 
 class _Begun(NamedTuple):
-    """Where to go on, how many memories are written already, and the time in the file's header."""
+    """Where to go on, how many lines are written already, how many of them are versions, whether the last one is, and
+    the time in the file's header.
+    """
 
     after: Position | None
     done: int
     at_ms: int
+    versions: int = 0
+    is_old: bool = False
 
 
 def _begin(sink: Sink, header: form.Header, *, resume: bool) -> _Begun:
@@ -144,7 +157,9 @@ def _begin(sink: Sink, header: form.Header, *, resume: bool) -> _Begun:
         except InvalidInputError:
             sink.clear()  # a hole that a power failure left: no line of it can be trusted
         else:
-            return _Begun(Position(form.order_of(last.fields), last.id), sink.found.count - 1, found.exported_at)
+            after = Position(form.order_of(last.fields), last.id)
+            versions = sum(line.startswith(form.OLD_BEGINNING) for line in sink.written()) if found.superseded else 0
+            return _Begun(after, sink.found.count - 1, found.exported_at, versions, last.old)
     elif isinstance(sink, PartFile):
         if resume and not sink.begins_with(form.BEGINNING):
             raise ConfigurationError(_FOREIGN.format("is no export"))
@@ -153,10 +168,10 @@ def _begin(sink: Sink, header: form.Header, *, resume: bool) -> _Begun:
     return _Begun(None, 0, header.exported_at)
 
 
-def _ids_in(sink: Sink) -> set[str]:
-    """The ids of the memories that an interrupted export left in the file."""
+def _ids_in(sink: Sink, *, old: bool) -> set[str]:
+    """The ids of the memories, or of the versions, that an interrupted export left in the file."""
     lines = sink.written() if isinstance(sink, PartFile) else ()
-    return {form.decode_memory_line(line).id for line in lines}
+    return {form.decode_memory_line(line).id for line in lines if line.startswith(form.OLD_BEGINNING) == old}
 
 
 _CHANGED = "the embedding model of store {} was changed during the export; what was written is no use, export again"
@@ -165,7 +180,7 @@ _FOREIGN = "the .part file beside the export {}; finish that one, or overwrite i
 
 
 def _require_same_export(found: form.Header, header: form.Header) -> None:
-    for name in ("store", "embedder", "dimensions", "vectors", "filter"):
+    for name in ("store", "embedder", "dimensions", "vectors", "filter", "superseded"):
         begun, wanted = getattr(found, name), getattr(header, name)
         if begun != wanted:
             raise ConfigurationError(_FOREIGN.format(f"was begun with {name} {begun!r}, this one has {wanted!r}"))
@@ -181,12 +196,11 @@ class _Export:
         *,
         vectors: bool,
         at_ms: int,
-        resumed: int,
+        resumed: _Begun,
         total: int,
         on_progress: ProgressFn | None,
     ) -> None:
         self._place = place
-        self._records = place.records
         self._at_ms = at_ms
         self._model = model
         self._sink = sink
@@ -194,28 +208,37 @@ class _Export:
         self._vectors = vectors
         self._total = total
         self._on_progress = on_progress
-        self.done = resumed
+        self.done = resumed.done
+        self.versions = resumed.versions
         self.skipped = 0
 
-    async def pages(self, found_in: SearchedRecords, after: Position | None) -> None:
-        """Write what follows `after`, page by page."""
+    async def all_of(
+        self, found_in: SearchedRecords, records: Records, after: Position | None, *, old: bool = False
+    ) -> None:
+        """Write what follows `after` of the memories, or of the versions beside them."""
+        if (await records.inspect()).failures:
+            written = await asyncio.to_thread(_ids_in, self._sink, old=old)
+            await self._with_stragglers(found_in, records, written, old=old)
+            return
         fields = tuple(dict.fromkeys((record.CREATED_AT, *self._filter.field_names)))
         async for rows in found_in.walk(self._filter, fields=fields, after=after, page_size=PAGE):
-            await self._page([row.id for row in rows])
+            await self._page([row.id for row in rows], records, old=old)
 
-    async def with_stragglers(self, found_in: SearchedRecords, written: set[str]) -> None:
-        """Write all memories but those `written`, also such as the server could not take into its index.
+    async def _with_stragglers(
+        self, found_in: SearchedRecords, records: Records, written: set[str], *, old: bool
+    ) -> None:
+        """Write all but those `written`, also such as the server could not take into its index.
 
         A field that it cannot read keeps a whole record out of it, so all keys are looked at; which
         memories are written already has to be remembered for that.
         """
         fields = tuple(dict.fromkeys((record.CREATED_AT, *self._filter.field_names)))
         indexed = found_in.walk(self._filter, fields=fields, page_size=PAGE)
-        for pages in (indexed, self._records.scan(fields, page_size=PAGE)):
+        for pages in (indexed, records.scan(fields, page_size=PAGE)):
             async for rows in pages:
                 accepted = dict.fromkeys(row.id for row in self._filter.accepted(rows))
                 ids = [id for id in accepted if id not in written]
-                await self._page(ids)
+                await self._page(ids, records, old=old)
                 written.update(ids)
 
     async def check_model(self) -> None:
@@ -230,24 +253,25 @@ class _Export:
         if self._model is not None and await self._place.settled_model() != self._model:
             raise ModelChangedError(_CHANGED.format(self._place.name))
 
-    async def _page(self, ids: Sequence[str]) -> None:
-        memories = await self._whole(ids)
+    async def _page(self, ids: Sequence[str], records: Records, *, old: bool) -> None:
+        memories = await self._whole(ids, records, old=old)
         await self.check_model()
         await asyncio.to_thread(self._append, memories)
         self.done += len(memories)
+        self.versions += len(memories) if old else 0
         if self._on_progress is not None:
             self._on_progress(Progress("exporting", self.done, max(self._total, self.done)))
 
-    async def _whole(self, ids: Sequence[str]) -> list[form.Exported]:
+    async def _whole(self, ids: Sequence[str], records: Records, *, old: bool) -> list[form.Exported]:
         """All fields of these memories and when they expire; those that are gone by now are left out.
 
         The expiry first: asked for afterwards, a memory that expires in between would look immortal.
         """
-        expiries = await self._records.read_expiries(ids)
-        found = await self._records.read_many(ids, None)
-        links = await self._links(ids)
+        expiries = await records.read_expiries(ids)
+        found = await records.read_many(ids, None)
+        links = dict.fromkeys(ids, ()) if old else await self._links(ids)
         there = [
-            form.Exported(id, fields, expires_at_ms, links[id])
+            form.Exported(id, fields, expires_at_ms, links[id], old)
             for id, fields, expires_at_ms in zip(ids, found, expiries, strict=True)
             if fields
         ]
@@ -262,7 +286,7 @@ class _Export:
         if not others or not self._filter.clauses:
             return links
         fields = tuple(dict.fromkeys((record.CREATED_AT, *self._filter.field_names)))
-        found = await self._records.read_many(others, fields)
+        found = await self._place.records.read_many(others, fields)
         rows = [Row(id, row) for id, row in zip(others, found, strict=True) if row is not None]
         exported = {row.id for row in self._filter.accepted(rows)}
         return {id: tuple(end for end in ends if end.id in exported) for id, ends in links.items()}

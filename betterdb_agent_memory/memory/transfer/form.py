@@ -26,7 +26,7 @@ from betterdb_agent_memory.memory.times import MAX_TIME_MS
 FORMAT: Final = "betterdb-agent-memory"
 FORMAT_VERSION: Final = 1
 
-ID, EXPIRES_AT, LINKS, OTHER_TEXT, OTHER_BYTES = "id", "expires_at", "links", "fields", "bytes"
+OLD, ID, EXPIRES_AT, LINKS, OTHER_TEXT, OTHER_BYTES = "old", "id", "expires_at", "links", "fields", "bytes"
 
 _SHOWN: Final = 10**20
 
@@ -34,6 +34,9 @@ LATEST_MS: Final = 10**14
 """The latest expiry that every engine takes, in the year 5138."""
 
 _HEAVIEST: Final = 1e300
+
+OLD_BEGINNING: Final = json.dumps({OLD: True})[:-1].encode()
+"""What every line of a version begins with that is kept beside the memories, and no other line."""
 
 BEGINNING: Final = json.dumps({"format": FORMAT})[:-1].encode()
 """What every file of ours begins with."""
@@ -46,7 +49,8 @@ class Header:
     `store` is the name they had, `exported_at` ms since the epoch, `embedder` the name of what made
     their vectors and `dimensions` their length, None where it is not known. `vectors` says whether
     they are in the file, `memories` how many there were when the export began, `filter` which part
-    of the store they are (a digest; None for all of it).
+    of the store they are (a digest; None for all of it). `superseded` says whether versions that are kept beside the
+    memories are in the file.
     """
 
     store: str
@@ -56,19 +60,22 @@ class Header:
     vectors: bool = True
     memories: int | None = None
     filter: str | None = None
+    superseded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
     """A memory as a file carries it: all fields of its hash, and when it expires (ms since the epoch).
 
-    `links` have the weights that they had at the time in the file's header.
+    `links` have the weights that they had at the time in the file's header. An `old` one is a superseded version, or an
+    archived memory, which is kept beside the others.
     """
 
     id: str
     fields: Fields
     expires_at_ms: int | None = None
     links: tuple[LinkEnd, ...] = ()
+    old: bool = False
 
 
 def encode_header(header: Header) -> bytes:
@@ -104,6 +111,7 @@ def decode_header(line: bytes) -> Header:
         "vectors": (bool,),
         "memories": (int, type(None)),
         "filter": (str, type(None)),
+        "superseded": (bool,),
     }
     known = {name: values[name] for name in kinds if name in values}
     for name, value in known.items():
@@ -119,7 +127,7 @@ def decode_header(line: bytes) -> Header:
 
 def encode_memory_line(memory: Exported, *, vector: bool = True) -> bytes:
     """A memory as a line; its vector only where asked for."""
-    line: dict[str, Any] = {ID: memory.id}
+    line: dict[str, Any] = {OLD: True, ID: memory.id} if memory.old else {ID: memory.id}
     texts: dict[str, str] = {}
     other: dict[str, str] = {}
     stored = dict(memory.fields)
@@ -164,14 +172,14 @@ def decode_memory_line(line: bytes) -> Exported:
         raise InvalidInputError(f"a line is one JSON object, got {type(values).__name__}")
     fields: dict[str, bytes] = {}
     for key, value in values.items():
-        if key in (ID, EXPIRES_AT, LINKS, OTHER_TEXT, OTHER_BYTES):
+        if key in (OLD, ID, EXPIRES_AT, LINKS, OTHER_TEXT, OTHER_BYTES):
             continue
         if key == record.VECTOR:
             fields[key] = _unpacked(key, value)
             continue
         readable = _BY_NAME.get(key)
         if readable is None:
-            known = ", ".join([ID, *_BY_NAME, EXPIRES_AT, LINKS, OTHER_TEXT, OTHER_BYTES, record.VECTOR])
+            known = ", ".join([OLD, ID, *_BY_NAME, EXPIRES_AT, LINKS, OTHER_TEXT, OTHER_BYTES, record.VECTOR])
             raise InvalidInputError(f"{key!r:.60} is no field of an export; known are {known}")
         if value is not None:
             fields[readable.field] = readable.stored(key, value)
@@ -184,6 +192,7 @@ def decode_memory_line(line: bytes) -> Exported:
         _whole(fields),
         _expiry(values.get(EXPIRES_AT)),
         _links(values.get(LINKS, {})),
+        _is_old(values.get(OLD, False)),
     )
 
 
@@ -203,6 +212,12 @@ def _expiry(value: object) -> int | None:
         return None
     if type(value) is not int or not 0 <= value <= LATEST_MS:
         raise InvalidInputError(f"expires_at is {_shown(value)}, not milliseconds since the epoch up to {LATEST_MS}")
+    return value
+
+
+def _is_old(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidInputError(f"{OLD} is {_shown(value)}, not true or false")
     return value
 
 
@@ -408,6 +423,7 @@ _READABLE: Final = {
         (dynamics_fields.VALID_UNTIL, "valid_until", _TIME.form, _TIME.stored),
         (dynamics_fields.SUPERSEDED_BY, "superseded_by", _text, _text_bytes),
         (dynamics_fields.CONTRADICTED_BY, "contradicted_by", _names, _names_bytes),
+        (dynamics_fields.ARCHIVED_AT, "archived_at", _TIME.form, _TIME.stored),
     )
 }
 _BY_NAME: Final = {readable.name: readable for readable in _READABLE.values()}

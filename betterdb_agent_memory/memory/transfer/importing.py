@@ -11,16 +11,13 @@ from pathlib import Path
 from typing import BinaryIO, Final, Literal, TypeAlias
 
 from betterdb_agent_memory.clock import system_clock
-from betterdb_agent_memory.engines.base import Outcome, RecordChange, Records, RecordWrite
+from betterdb_agent_memory.engines.base import RecordChange, Records
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.engines.links import LinkChange, Strength, score_of
 from betterdb_agent_memory.errors import (
     AgentMemoryError,
-    EngineUnavailableError,
     IndexNotReadyError,
     InvalidInputError,
-    OutcomeUnknownError,
-    PartialBatchError,
 )
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.progress import Progress, ProgressFn
@@ -28,9 +25,11 @@ from betterdb_agent_memory.memory.transfer import form
 from betterdb_agent_memory.memory.transfer.arguments import check_flag, check_progress, check_stream, checked_path
 from betterdb_agent_memory.memory.transfer.checkpoint import Checkpoint, Done, file_digest
 from betterdb_agent_memory.memory.transfer.files import LineReader, NumberedLine, open_lines
+from betterdb_agent_memory.memory.transfer.former import NOTHING_TAKEN, take_in
 from betterdb_agent_memory.memory.transfer.place import TransferPlace
 from betterdb_agent_memory.memory.transfer.planning import Made, Planning, Vectors, make_vectors
 from betterdb_agent_memory.memory.transfer.results import ImportResult
+from betterdb_agent_memory.memory.transfer.writing import Written, write_lines, write_one_by_one
 from betterdb_agent_memory.memory.turns import TURN_FIELDS, all_around, ids_around, is_turn
 from betterdb_agent_memory.memory.windows import windows_of
 
@@ -41,8 +40,6 @@ BATCH_BYTES: Final = 8 * 1024 * 1024
 
 _ATTEMPTS: Final = 5
 """How often a batch is begun again because the model was changed meanwhile: a change does that three times."""
-
-_UNSURE: Final = (EngineUnavailableError, OutcomeUnknownError)
 
 OnExisting: TypeAlias = Literal["skip", "replace"]
 
@@ -138,6 +135,7 @@ async def _import(
         errors=run.done.errors,
         replaced=run.done.replaced,
         conflicts=run.done.conflicts,
+        versions=run.done.versions,
     )
 
 
@@ -183,15 +181,6 @@ def _with_words(memory: form.Exported, stored_words: Callable[[str], str | None]
     return replace(memory, fields=fields if words is None else {**fields, record.WORDS: words.encode()})
 
 
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """Lines that were written, those that were refused with the reason, and how many were there already."""
-
-    lines: frozenset[int]
-    refused: dict[int, str]
-    existing: int
-
-
 class _Import:
     def __init__(self, place: TransferPlace, plan: Planning, done: Done, *, replaces: bool, at_ms: int) -> None:
         self._place = place
@@ -214,7 +203,12 @@ class _Import:
         """
         refused = {parsed.line: parsed.reason for parsed in batch if parsed.memory is None}
         readable = {parsed.line: parsed.memory for parsed in batch if parsed.memory is not None}
-        alive = _unexpired(readable)
+        unexpired = _unexpired(readable)
+        old = {line: memory for line, memory in unexpired.items() if memory.old}
+        former = (
+            await take_in(self._place, old, await self._plan.now(), replaces=self._replaces) if old else NOTHING_TAKEN
+        )
+        alive = {line: memory for line, memory in unexpired.items() if line not in old}
         there, conflicts = await self._there(alive)
         wanted = alive if self._replaces else {line: alive[line] for line in alive if line not in there}
         vectors, made, ready, written = await self._stored(wanted)
@@ -224,18 +218,20 @@ class _Import:
             [ready[line] for line in written.lines], [ready[line].id for line in made.vectors.keys() & written.lines]
         )
         await self._link([ready[line] for line in written.lines])
-        if made.given_up is not None:
-            raise made.given_up
+        if (given_up := former.given_up or made.given_up) is not None:
+            raise given_up
         done = self.done
-        for line, reason in sorted({**refused, **made.refused, **written.refused}.items()):
+        reasons = {**refused, **former.written.refused, **made.refused, **written.refused}
+        for line, reason in sorted(reasons.items()):
             done = done.rejecting(line, reason)
         self.done = replace(
             done,
-            imported=done.imported + len(written.lines),
-            existing=done.existing + len(alive) - len(wanted) + written.existing,
-            expired=done.expired + len(readable) - len(alive),
-            embedded=done.embedded + len(made.vectors.keys() & written.lines),
-            replaced=done.replaced + len(there & written.lines),
+            imported=done.imported + len(written.lines) + len(former.written.lines),
+            existing=done.existing + len(alive) - len(wanted) + written.existing + former.existing,
+            expired=done.expired + len(readable) - len(unexpired),
+            embedded=done.embedded + len(made.vectors.keys() & written.lines) + former.embedded,
+            replaced=done.replaced + len(there & written.lines) + former.replaced,
+            versions=done.versions + len(former.written.lines),
             conflicts=done.conflicts + (0 if self._replaces else conflicts),
         )
 
@@ -309,7 +305,7 @@ class _Import:
 
     async def _stored(
         self, wanted: Mapping[int, form.Exported]
-    ) -> tuple[Vectors, Made, dict[int, form.Exported], _Written]:
+    ) -> tuple[Vectors, Made, dict[int, form.Exported], Written]:
         """Give each memory a vector that is right at the moment, and write it."""
         for _ in range(_ATTEMPTS):
             vectors = await self._plan.now()
@@ -317,54 +313,15 @@ class _Import:
             if made.vectors and not (await self._plan.now()).are_as(vectors):
                 continue
             try:
-                return vectors, made, ready, await self._write(ready)
+                return vectors, made, ready, await write_lines(self._place.records, ready, replaces=self._replaces)
             except InvalidInputError:
                 if not (await self._plan.now()).are_as(vectors):
                     continue  # the index is for vectors of another length now
-            return vectors, made, ready, await self._write_one_by_one(ready, vectors)
+            written = await write_one_by_one(self._place.records, ready, replaces=self._replaces)
+            if written.refused and not (await self._plan.now()).are_as(vectors):
+                raise self._unsettled()  # not their fault, perhaps
+            return vectors, made, ready, written
         raise self._unsettled()
-
-    async def _write(self, ready: Mapping[int, form.Exported]) -> _Written:
-        writes = [
-            RecordWrite(
-                memory.id,
-                memory.fields,
-                expires_at_ms=memory.expires_at_ms,
-                if_exists=None if self._replaces else RecordChange(memory.id),
-            )
-            for memory in ready.values()
-        ]
-        if not writes:
-            return _Written(frozenset(), {}, 0)
-        try:
-            outcomes = await self._place.records.write_many(writes)
-        except PartialBatchError as error:
-            if not error.done or any(isinstance(cause, _UNSURE) for cause in error.failed.values()):
-                raise  # nothing about these lines: the next run does the batch again
-            refused = {
-                line: str(error.failed[memory.id]) for line, memory in ready.items() if memory.id in error.failed
-            }
-            return _Written(frozenset(ready) - refused.keys(), refused, 0)
-        lines = frozenset(line for line, outcome in zip(ready, outcomes, strict=True) if outcome is Outcome.WRITTEN)
-        return _Written(lines, {}, len(ready) - len(lines))
-
-    async def _write_one_by_one(self, ready: Mapping[int, form.Exported], vectors: Vectors) -> _Written:
-        """A memory that cannot be stored as it is costs no other."""
-        lines: frozenset[int] = frozenset()
-        refused: dict[int, str] = {}
-        existing = 0
-        for line, memory in ready.items():
-            try:
-                written = await self._write({line: memory})
-            except InvalidInputError as error:
-                refused[line] = str(error)
-            else:
-                lines |= written.lines
-                refused |= written.refused
-                existing += written.existing
-        if refused and not (await self._plan.now()).are_as(vectors):
-            raise self._unsettled()  # not their fault, perhaps
-        return _Written(lines, refused, existing)
 
     async def _put_right(
         self, wanted: Mapping[int, form.Exported], ready: Mapping[int, form.Exported], vectors: Vectors

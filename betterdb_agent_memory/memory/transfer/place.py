@@ -11,6 +11,7 @@ from betterdb_agent_memory.engines.base import Records
 from betterdb_agent_memory.engines.links import Links
 from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.errors import ConfigurationError, IndexNotReadyError
+from betterdb_agent_memory.memory.correction.shelf import Shelf
 from betterdb_agent_memory.memory.generations.generation import Generation
 from betterdb_agent_memory.memory.generations.layout import Models
 from betterdb_agent_memory.memory.mending import Mender
@@ -38,7 +39,8 @@ class SettledModel:
 class TransferPlace:
     """The store that memories leave or enter.
 
-    `keep_in_step` brings the next model's vectors up to date where models are being changed. `stored_words` gives
+    `keep_in_step` brings the next model's vectors up to date where models are being changed. On the `shelf` are
+    superseded versions and archived memories. `stored_words` gives
     the stems that this store keeps beside a content, None where the engine finds its words by itself.
     """
 
@@ -51,6 +53,7 @@ class TransferPlace:
     keep_in_step: Callable[[Generation | None, Sequence[str]], Awaitable[None]]
     mender: Mender
     sessions: Sessions
+    shelf: Shelf
     stored_words: Callable[[str], str | None]
 
     async def settled_model(self) -> SettledModel:
@@ -89,6 +92,15 @@ class TransferPlace:
             await main.index.ensure(await main.embedder.probe())
             found = await self.searcher.lookup(itself, None)
         return found
+
+    async def former(self) -> Records | None:
+        """Superseded versions and archived memories, in a complete index; None where there never were any. One or two
+        round trips.
+        """
+        if not await self.shelf.is_there():
+            return None
+        await self.shelf.index.wait_complete()
+        return self.shelf.records
 
     async def dimensions_for(self, main: VectorSpace, dimensions: int | None) -> int:
         """Length of the vectors in the index of `main`; it is made if there is none, for the embedder's or else

@@ -18,7 +18,8 @@ class LineError:
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
-    """How many memories the file holds, and how many of them an interrupted export had left in it.
+    """How many memories the file holds (`exported`), how many `versions` beside them (superseded ones and archived
+    memories), and how many lines of all these an interrupted export had left in it (`resumed`).
 
     `skipped` are fragments without content, which are no memories.
     """
@@ -27,6 +28,7 @@ class ExportResult:
     exported: int
     resumed: int = 0
     skipped: int = 0
+    versions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class ImportResult:
     imported ones got a new vector, because of `embedded_because`; `replaced` of them took the place of a
     memory with the same id. `conflicts` of the existing ones are turns of conversations with another content under
     that id: the file's are not in the store, and what was imported beside them stands in another conversation, or
-    they were changed since.
+    they were changed since. `versions` of the imported ones are superseded versions and archived memories.
     """
 
     path: str
@@ -54,3 +56,4 @@ class ImportResult:
     errors: tuple[LineError, ...] = ()
     replaced: int = 0
     conflicts: int = 0
+    versions: int = 0

@@ -111,7 +111,7 @@ class CorrectVerbs(StoreParts):
         Raises:
             As `supersede`.
         """
-        return await self._corrector.contradict(record.checked_id(id), record.checked_id(by))
+        return await self._contradictor.contradict(record.checked_id(id), record.checked_id(by))
 
     async def history(self, id: str, *, limit: int | None = None) -> builtins.list[MemoryVersion]:
         """The versions of a memory, oldest first, whichever of them `id` is; empty where there is none of that id.

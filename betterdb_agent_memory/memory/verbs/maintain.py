@@ -49,16 +49,18 @@ class MaintainVerbs(StoreParts):
         tags: Sequence[str] | None = None,
         where: Where | None = None,
         vectors: bool = True,
+        include_superseded: bool = True,
         resume: bool = True,
         on_progress: ProgressFn | None = None,
     ) -> ExportResult:
         """Write memories to a file of JSON lines, oldest first, as docs/export-import.md describes: lossless.
 
-        All of them, or those of the scope, with all `tags`, that meet `where`. A path (`.gz` compresses)
-        is written as `<path>.part` and renamed when complete; after an interruption the same call goes
-        on behind the last whole line, unless `resume=False`. A binary stream gets the lines and stays
-        open. Every memory that is there all the time is in the file exactly once; what is written or
-        forgotten meanwhile may be in it or not. Four round trips and memory for 250 memories at a time.
+        All of them, or those of the scope, with all `tags`, that meet `where`; and before them, unless
+        `include_superseded=False`, the superseded versions and archived memories of which the same is true. A path
+        (`.gz` compresses) is written as `<path>.part` and renamed when complete; after an interruption the same call
+        goes on behind the last whole line, unless `resume=False`. A binary stream gets the lines and stays open. Every
+        memory that is there all the time is in the file exactly once; what is written or forgotten meanwhile may be in
+        it or not. Four round trips and memory for 250 memories at a time.
 
         Raises:
             InvalidInputError: an argument is of another type.
@@ -69,7 +71,13 @@ class MaintainVerbs(StoreParts):
         """
         filter = exact_filter(scope, thread_id, agent_id, namespace, tags, where=where)
         return await export_jsonl(
-            self._transfer_place(), path, filter=filter, vectors=vectors, resume=resume, on_progress=on_progress
+            self._transfer_place(),
+            path,
+            filter=filter,
+            vectors=vectors,
+            include_superseded=include_superseded,
+            resume=resume,
+            on_progress=on_progress,
         )
 
     async def import_from(
@@ -84,7 +92,9 @@ class MaintainVerbs(StoreParts):
 
         A memory that is there already stays as it is, or is replaced with `on_existing="replace"`. One
         that has expired since is left out; a line that is no memory is counted and reported in
-        `errors`. Replacing looks at nothing but the id: a line of one namespace replaces a memory of another.
+        `errors`. Superseded versions and archived memories come to where the store keeps its own, for as long as they
+        had still to be kept. Replacing looks at nothing but the id: a line of one namespace replaces a memory of
+        another.
         Vectors are made anew where the file has none, or where they are another embedder's.
         After an interruption the same call on the same file goes on behind its last batch, unless
         `resume=False`. A capacity limit is enforced within a second of it. About six
@@ -202,5 +212,6 @@ class MaintainVerbs(StoreParts):
             keep_in_step=self._follower.follow,
             mender=self._mender,
             sessions=self._sessions,
+            shelf=self._shelf,
             stored_words=self._analyzer.stored,
         )

@@ -55,6 +55,7 @@ class RememberVerbs(StoreParts):
         entities: Sequence[str] | None = None,
         valid_from: Moment | None = None,
         valid_until: Moment | None = None,
+        contradicts: str | Sequence[str] | None = None,
         id: str | None = None,
         on_duplicate: OnDuplicate = "keep",
     ) -> str:
@@ -66,8 +67,10 @@ class RememberVerbs(StoreParts):
         text. `metadata` is any JSON object up to 64 KiB; it is stored, not searched. `entities` are names of whom and
         what it is about, in any characters. What it says holds from `valid_from` (by default from when it is written)
         until before `valid_until` (open), for `recall(as_of=...)`; any other recall finds it whenever it is valid.
-        One round trip, with its expiry in the same atomic step; more only where a scope is above its capacity limit
-        (docs/capacity.md).
+        `contradicts` names memories (an id or up to 64) that it speaks against: they stay, and are trusted less, as by
+        `contradict`.
+        One round trip, with its expiry in the same atomic step; two more with `contradicts`, and more where a scope is
+        above its capacity limit (docs/capacity.md).
 
         `on_duplicate="keep"` stores it under a new random id, or under `id` if that is free.
         `"replace"` overwrites the memory that has `id`. `"merge"` makes the same content in the same thread, agent
@@ -78,11 +81,13 @@ class RememberVerbs(StoreParts):
 
         Raises:
             InvalidInputError: something is refused, before the embedder was called.
+            MemoryNotFoundError, SupersededError: one that it `contradicts` is not there; nothing was embedded.
             MemoryExistsError: another memory has this `id`; nothing was written.
             EmbeddingError: the embedder failed; nothing was written.
             EngineUnavailableError: no connection; nothing was written.
             OutcomeUnknownError: the connection broke meanwhile; the memory is there whole or not at
-                all. `error.ids` holds its id, to look it up with `get`.
+                all. `error.ids` holds its id, to look it up with `get`. With a note it is stored, and what it
+                `contradicts` may not know it yet: so does any other error after it was written.
         """
         draft = MemoryDraft(
             content,
@@ -99,6 +104,7 @@ class RememberVerbs(StoreParts):
             entities=entities,
             valid_from=valid_from,
             valid_until=valid_until,
+            contradicts=contradicts,
         )
         said = checked_scope(scope, thread_id, agent_id, namespace)
         return await self._remembering.one(draft, checked_on_duplicate(on_duplicate), said)
@@ -129,6 +135,8 @@ class RememberVerbs(StoreParts):
 
         What is wrong with one memory is in its result and harms no other. After the embedder failed for a whole
         batch, or the server is not to be reached, the rest is rejected with that error and not tried.
+        A draft `contradicts` memories that are there before the call: one that names another is rejected. That costs
+        two round trips more for each 500.
 
         Raises:
             InvalidInputError: `memories` is a text, or `on_duplicate`, `context` or the scope is refused.

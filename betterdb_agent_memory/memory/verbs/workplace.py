@@ -13,7 +13,7 @@ from betterdb_agent_memory.memory.workplace import Workplace
 
 
 class WorkplaceVerbs(ConsolidateVerbs):
-    """workplace."""
+    """What dynamics need of a store."""
 
     async def workplace(self) -> Workplace:
         """What work on all memories needs of this store; for parts of this library. No round trip."""
@@ -24,6 +24,8 @@ class WorkplaceVerbs(ConsolidateVerbs):
             clock=self._clock,
             searched=self._searched_records,
             forget=self._forget_unchanged,
+            archive=self._archiver.archive,
+            restore=self._archiver.restore,
             reinforce=self._reinforcer.reinforce,
             alone=self._maintenance_lease,
         )

@@ -50,7 +50,7 @@ def test_the_lines() -> None:
     readable = {row[0]: row[1] for row in rows if row[0] in form.READABLE_NAMES}
     stored = dict.fromkeys(readable.values(), b"1")
     fields = {**stored, record.METADATA: b"{}", record.VECTOR: b"\0" * 4, "own": b"x", "raw": b"\xff"}
-    whole = form.Exported("i", fields, 1, (LinkEnd("other", 1.0, 1),))
+    whole = form.Exported("i", fields, 1, (LinkEnd("other", 1.0, 1),), old=True)
     assert [row[0] for row in rows] == list(json.loads(form.encode_memory_line(whole)))
     assert readable == {"thread_id": record.THREAD, "agent_id": record.AGENT} | {
         name: name for name in form.READABLE_NAMES if name not in ("thread_id", "agent_id")

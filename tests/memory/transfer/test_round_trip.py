@@ -121,6 +121,7 @@ async def test_the_header_says_where_the_memories_come_from(make_store: MakeStor
         "vectors": True,
         "memories": 3,
         "filter": None,
+        "superseded": True,
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from betterdb_agent_memory.clock import Clock
 from betterdb_agent_memory.embedders.function import ANONYMOUS
 from betterdb_agent_memory.engines.base import Records
 from betterdb_agent_memory.engines.links import Links
@@ -39,7 +40,8 @@ class TransferPlace:
     """The store that memories leave or enter.
 
     `keep_in_step` brings the next model's vectors up to date where models are being changed. `stored_words` gives
-    the stems that this store keeps beside a content, None where the engine finds its words by itself.
+    the stems that this store keeps beside a content, None where the engine finds its words by itself. By `clock` links
+    fade, here as in the store.
     """
 
     name: str
@@ -52,6 +54,7 @@ class TransferPlace:
     mender: Mender
     sessions: Sessions
     stored_words: Callable[[str], str | None]
+    clock: Clock
 
     async def settled_model(self) -> SettledModel:
         """The model of all vectors in the memories, as far as it changes. One round trip.

@@ -203,4 +203,5 @@ class MaintainVerbs(StoreParts):
             mender=self._mender,
             sessions=self._sessions,
             stored_words=self._analyzer.stored,
+            clock=self._clock,
         )

@@ -67,10 +67,7 @@ async def test_a_preset_has_a_counterpart(row: str, open_agent: Open, clock: Clo
     clock.now_ms += 20 * DAY_MS
     assert (await strength(agent, "m") == await strength(usual, "m")) is (name[1] == "default")
     for scoring in ("activation", "chain"):
-        [hit], [other] = [
-            await one.memory.recall(AHEAD, scoring=scoring, reinforce=False)
-            for one in (agent, usual)
-        ]
+        [hit], [other] = [await one.memory.recall(AHEAD, scoring=scoring, reinforce=False) for one in (agent, usual)]
         assert (hit.score == other.score) is (name[1] == "default")
 
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from betterdb_agent_memory import Dynamics, MemoryHit, MemoryStore, RecallWeights, preset
+from betterdb_agent_memory import Dynamics, MemoryHit, MemoryNotFoundError, MemoryStore, RecallWeights, Replay, preset
 from betterdb_agent_memory.dynamics.presets import PRESETS
+from betterdb_agent_memory.memory.dynamics_fields import UNCHANGED
 from betterdb_agent_memory.options import SCORINGS
 from tests.conformance.conftest import FILE, URL, MakeStore, TestClock
 from tests.embedding import AHEAD, at_angle
@@ -161,3 +162,102 @@ async def test_every_printable_question_is_answered(make_store: MakeStore, quest
     assert "asked" in ids(hits)
     assert ids(await store.recall(question, threshold=2, exact=True, as_of=store._clock(), k=50)) != []
     await store.forget("asked")
+
+
+async def begun_again(store: MemoryStore, id: str, **scope: Any) -> None:
+    """A memory that is written under the id of one that is gone is a new one: nothing of the former is about it."""
+    await store.remember(at_angle(0.2, "another"), id=id, **scope)
+    item = await store.get(id)
+    assert item is not None
+    assert (item.access_count, item.dynamics, item.version, item.pinned) == (0, UNCHANGED, 1, False)
+    assert await store.links(id, least_weight=0) == []
+    assert [version.item.id for version in await store.history(id)] == [id]
+    assert await store.forget(id)
+
+
+async def forgotten(store: MemoryStore) -> None:
+    assert await store.forget("gone")
+
+
+async def forgotten_with_others(store: MemoryStore) -> None:
+    assert await store.forget_many(["nobody", "gone"]) == [False, True]
+
+
+async def forgotten_by_scope(store: MemoryStore) -> None:
+    assert await store.forget_by_scope(thread_id="t", tags=["gone"]) == 1
+
+
+async def faded(store: MemoryStore) -> None:
+    for id in ("a", "b"):
+        await store.pin(id)
+    assert (await Dynamics(store).forget(1_000)).forgotten == 1
+
+
+async def evicted(store: MemoryStore) -> None:
+    for id in ("a", "b"):
+        await store.pin(id)
+    for number in range(2):
+        await store.remember(AHEAD, id=f"newer{number}", thread_id="t", importance=1.0)
+
+
+WAYS = {one.__name__: one for one in (forgotten, forgotten_with_others, forgotten_by_scope, faded, evicted)}
+"""Ways for the memory `gone` to be deleted."""
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_deleted_memory_leaves_nothing_that_brings_it_back(
+    make_store: MakeStore, clock: TestClock, way: str
+) -> None:
+    limit = {"max_items_per_scope": 4} if way == "evicted" else {}
+    store = make_store(link_recalled=True, recent_accesses=True, reinforcement="deferred", **limit)
+    dynamics = Dynamics(store)
+    for id in ("a", "b", "former", "gone"):
+        await store.remember(AHEAD, id=id, thread_id="t", entities=["Ada"], importance=0.0, tags=[id])
+    assert await store.supersede("former", "gone")
+    assert await store.contradict("gone", "b")
+    await store.link("gone", "a")
+    await store.link("gone", "b")
+    clock.advance(seconds=60)
+    await dynamics.outcome(await dynamics.recall(AHEAD, thread_id="t"), 1.0)
+    await store.flush()
+    late = await dynamics.recall(AHEAD, thread_id="t")
+    assert "gone" in ids(late)
+    # What waits to be written is about it as well, by now.
+    assert (await store.stats()).pending_reinforcements == 3
+    await WAYS[way](store)
+    await store.flush()
+
+    learnt = await dynamics.outcome(late, 1.0)
+    praised = await dynamics.reward("great!", thread_id="t")
+    assert learnt.missing == ("gone",)
+    assert praised is not None
+    assert praised.missing == ("gone",)
+    for refused in (
+        lambda: store.pin("gone"),
+        lambda: store.unpin("gone"),
+        lambda: store.link("gone", "a"),
+        lambda: store.contradict("gone", "a"),
+        lambda: store.correct("gone", "x"),
+        lambda: store.supersede("a", "gone"),
+        lambda: store.update("gone", importance=1.0),
+    ):
+        with pytest.raises(MemoryNotFoundError):
+            await refused()
+    await dynamics.replay(Replay(importance=0.0))
+    await dynamics.downscale(0.5)
+    await dynamics.maintain()
+    await store.flush()
+    other = make_store()
+    for how in ({}, {"expand": True}, {"as_of": clock.now_ms}):
+        assert not {"gone", "former"} & set(ids(await other.recall(AHEAD, k=50, reinforce=False, **how)))
+    # Whoever forgets wants the former version gone, too; what fades or is evicted leaves it until its time is over.
+    versions = set(ids(await other.recall(AHEAD, k=50, reinforce=False, include_superseded=True))) & {"gone", "former"}
+    assert versions == ({"former"} if way in ("faded", "evicted") else set())
+    assert not versions or await other.forget("former")
+    assert await other.get_many(["gone", "former"]) == [None, None]
+    assert "gone" not in {link.id for id in ("a", "b") for link in await other.links(id, least_weight=0)}
+    left = 4 if way == "evicted" else 2
+    assert (await other.stats()).item_count == (await other.list()).total == left
+    assert (await Dynamics(other).stats()).all.memories == left
+    for id in ("gone", "former"):
+        await begun_again(other, id, thread_id="t")

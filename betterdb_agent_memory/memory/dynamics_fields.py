@@ -133,6 +133,12 @@ def decode_whole(stored: bytes) -> int | None:
     return None if number is None else int(number)
 
 
+def decode_stability(stored: bytes) -> float | None:
+    """The days that a stability can be, a minute and a half to a hundred years; None for anything else."""
+    days = leading_number(stored)
+    return days if days is not None and 0.001 <= days <= 36_500 else None
+
+
 def decode_times(stored: bytes) -> tuple[int, ...] | None:
     """Whole numbers with commas between them, ascending; None for anything else."""
     texts = stored.split(_SEPARATOR.encode())
@@ -162,7 +168,7 @@ def decode_names(stored: bytes) -> tuple[str, ...] | None:
 
 _CODECS: Final[tuple[tuple[str, str, Callable[[bytes], Any], Callable[[Any], str]], ...]] = (
     (PINNED, "unpinned_importance", leading_number, number_text),
-    (STABILITY, "stability", leading_number, number_text),
+    (STABILITY, "stability", decode_stability, number_text),
     (WORKING, "working", leading_number, number_text),
     (CORE, "core", leading_number, number_text),
     (STRENGTH_AT, "strength_at", decode_whole, str),

@@ -43,7 +43,8 @@ Layer: TypeAlias = Literal["archive", "working", "core"]
 LAYERS: Final[tuple[Layer, ...]] = get_args(Layer)
 
 _RATE: Final = number(0, 100, above=True, unit=" a day")
-_STRENGTH: Final = number(0, 1_000)
+_MOST_STRENGTH: Final = 1_000
+_STRENGTH: Final = number(0, _MOST_STRENGTH)
 _NEEDS: Final[frozenset[Need]] = frozenset(
     (
         "importance",
@@ -192,16 +193,16 @@ def forgettable(traces: Traces, parameters: ChainParameters) -> BoolArray:
 def current_traces(candidates: Candidates, now_ms: float, parameters: ChainParameters) -> tuple[Traces, FloatArray]:
     """The traces as they were when a memory was last used, and the days since.
 
-    A memory without traces has the initial ones from its creation on. One that was recalled after its traces were
-    written, by a client that keeps none, has had one recall then: so it is a full citizen. Whether it was core until
-    then is told from all its recalls, as if they lay evenly between its creation and the last one: what is used every
-    week stays in the core, and what was used once after years does not come back to it.
+    A memory without traces, or with such as no use makes, has the initial ones from its creation on. One that was
+    recalled after its traces were written, by a client that keeps none, has had one recall then: so it is a full
+    citizen. Whether it was core until then is told from all its recalls, as if they lay evenly between its creation and
+    the last one: what is used every week stays in the core, and what is used once after years does not come back.
     """
     nothing = np.full(len(candidates), np.nan)
     at_ms = nothing if candidates.strength_at_ms is None else candidates.strength_at_ms
     working = nothing if candidates.working is None else candidates.working
     core = nothing if candidates.core is None else candidates.core
-    fresh = np.isnan(at_ms) | np.isnan(working) | np.isnan(core)
+    fresh = np.isnan(at_ms) | ~_can_be_strength(working) | ~_can_be_strength(core)
     traces = Traces(np.where(fresh, parameters.initial, working), np.where(fresh, 0.0, core))
     since_ms = np.where(fresh, candidates.created_at_ms, at_ms)
     used_later = (candidates.last_accessed_at_ms > since_ms) & (candidates.access_count > 0)
@@ -282,6 +283,12 @@ def _is_core(
         top = ahead(before, importance, np.minimum(days, _peak_days(before, importance, parameters)), parameters)
         is_core = is_core | (open_question & (np.asarray(top.core) >= parameters.promote_at))
     return is_core
+
+
+def _can_be_strength(trace: FloatArray) -> BoolArray:
+    """One that is damaged would otherwise be the mean of a store, by which all others are scaled down."""
+    possible: BoolArray = (trace >= 0) & (trace <= _MOST_STRENGTH)
+    return possible
 
 
 def _stayed_core(

@@ -133,9 +133,8 @@ def decode_whole(stored: bytes) -> int | None:
     return None if number is None else int(number)
 
 
-def decode_stability(stored: bytes) -> float | None:
-    """The days that a stability can be, a minute and a half to a hundred years; None for anything else."""
-    days = leading_number(stored)
+def possible_stability(days: float | None) -> float | None:
+    """A stability that there can be, a minute and a half to a hundred years; None for anything else."""
     return days if days is not None and 0.001 <= days <= 36_500 else None
 
 
@@ -168,7 +167,7 @@ def decode_names(stored: bytes) -> tuple[str, ...] | None:
 
 _CODECS: Final[tuple[tuple[str, str, Callable[[bytes], Any], Callable[[Any], str]], ...]] = (
     (PINNED, "unpinned_importance", leading_number, number_text),
-    (STABILITY, "stability", decode_stability, number_text),
+    (STABILITY, "stability", leading_number, number_text),
     (WORKING, "working", leading_number, number_text),
     (CORE, "core", leading_number, number_text),
     (STRENGTH_AT, "strength_at", decode_whole, str),

@@ -36,9 +36,9 @@ from betterdb_agent_memory.memory.dynamics_fields import (
     WORKING,
     MemoryDynamics,
     decode_dynamics,
-    decode_stability,
     decode_times,
     encode_dynamics,
+    possible_stability,
 )
 from betterdb_agent_memory.memory.kinds import DEFAULT_RELIABILITY, KINDS
 from betterdb_agent_memory.memory.scoring.base import Candidates, Need
@@ -493,7 +493,7 @@ def _trust(records: Sequence[Fields]) -> NDArray[np.float64] | None:
 
 def _stabilities(records: Sequence[Fields]) -> NDArray[np.float64] | None:
     """The stability of each in days, or its kind's, NaN where neither is known; None where that is so for all."""
-    own = (decode_stability(fields.get(STABILITY, b"")) for fields in records)
+    own = (possible_stability(leading_number(fields.get(STABILITY))) for fields in records)
     found = [days or _KIND_STABILITY.get(fields.get(KIND, b"")) for days, fields in zip(own, records, strict=True)]
     if not any(found):
         return None

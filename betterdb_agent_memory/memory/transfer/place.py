@@ -40,8 +40,7 @@ class TransferPlace:
     """The store that memories leave or enter.
 
     `keep_in_step` brings the next model's vectors up to date where models are being changed. `stored_words` gives
-    the stems that this store keeps beside a content, None where the engine finds its words by itself. By `clock` links
-    fade, here as in the store.
+    the stems that this store keeps beside a content, None where the engine finds its words by itself.
     """
 
     name: str
@@ -55,6 +54,7 @@ class TransferPlace:
     sessions: Sessions
     stored_words: Callable[[str], str | None]
     clock: Clock
+    """By this links fade, in a file as in the store."""
 
     async def settled_model(self) -> SettledModel:
         """The model of all vectors in the memories, as far as it changes. One round trip.

@@ -1,8 +1,8 @@
 """Install the published packages that tests and benchmarks run beside ours.
 
-They go to `.peers/betterdb-0.7.0/`. The published package is imported by the same name as this
-one, so that folder is never on our own path: put it first on PYTHONPATH of a process of its own,
-and set BETTERDB_TELEMETRY=false there, since it reports home unless told not to.
+They go to `.peers/`, each into a folder that is never on our own path: put it first on PYTHONPATH of a process of
+its own. `betterdb-0.7.0` is imported by the same name as this package; set BETTERDB_TELEMETRY=false there, since it
+reports home unless told not to. `engram-0.1.1` is under AGPL-3.0: it is asked what it offers, nothing more.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 PEERS = Path(__file__).resolve().parent.parent / ".peers"
 
-# The versions that the recorded fixtures were made with.
+# The versions that the recorded fixtures were made with, and that docs/coming-from-engram.md is about.
 PUBLISHED = {
     "betterdb-0.7.0": (
         "betterdb-agent-memory==0.7.0",
@@ -23,6 +23,7 @@ PUBLISHED = {
         "betterdb-valkey-search-kit==0.1.1",
         "valkey==6.2.0",
     ),
+    "engram-0.1.1": ("neuromemory-ai==0.1.1",),
 }
 
 

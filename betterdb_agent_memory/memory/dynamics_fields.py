@@ -140,6 +140,11 @@ def decode_whole(stored: bytes) -> int | None:
     return None if number is None else int(number)
 
 
+def possible_stability(days: float | None) -> float | None:
+    """A stability that there can be, a minute and a half to a hundred years; None for anything else."""
+    return days if days is not None and 0.001 <= days <= 36_500 else None
+
+
 def decode_times(stored: bytes) -> tuple[int, ...] | None:
     """Whole numbers with commas between them, ascending; None for anything else."""
     texts = stored.split(_SEPARATOR.encode())

@@ -20,6 +20,7 @@ from betterdb_agent_memory.memory.dynamics_fields import (
     SUCCESSES,
     USES,
     WORKING,
+    possible_stability,
 )
 from betterdb_agent_memory.memory.kinds import reliability_of_kind, stability_of_kind
 from betterdb_agent_memory.memory.record import (
@@ -80,7 +81,7 @@ def figures_of_items(items: Sequence[MemoryItem]) -> Figures:
     for row, item in zip(recent, items, strict=True):
         times = item.dynamics.recent[-RECENT_TIMES:]
         row[: len(times)] = times
-    stability = [item.dynamics.stability or stability_of_kind(item.kind) for item in items]
+    stability = [possible_stability(item.dynamics.stability) or stability_of_kind(item.kind) for item in items]
     return Figures(
         ids=tuple(item.id for item in items),
         kinds=kinds,

@@ -38,6 +38,7 @@ from betterdb_agent_memory.memory.dynamics_fields import (
     decode_dynamics,
     decode_times,
     encode_dynamics,
+    possible_stability,
 )
 from betterdb_agent_memory.memory.kinds import DEFAULT_RELIABILITY, KINDS
 from betterdb_agent_memory.memory.scoring.base import Candidates, Need
@@ -492,7 +493,8 @@ def _trust(records: Sequence[Fields]) -> NDArray[np.float64] | None:
 
 def _stabilities(records: Sequence[Fields]) -> NDArray[np.float64] | None:
     """The stability of each in days, or its kind's, NaN where neither is known; None where that is so for all."""
-    found = [leading_number(fields.get(STABILITY)) or _KIND_STABILITY.get(fields.get(KIND, b"")) for fields in records]
+    own = (possible_stability(leading_number(fields.get(STABILITY))) for fields in records)
+    found = [days or _KIND_STABILITY.get(fields.get(KIND, b"")) for days, fields in zip(own, records, strict=True)]
     if not any(found):
         return None
     return np.array([math.nan if number is None else number for number in found])

@@ -410,7 +410,7 @@ OUR_ADDITIONS: dict[type, set[str]] = {
     ConsolidateResult: {"calls", "expires_at", "dry_run"},
     ConsolidateFactsResult: {"operations", "calls", "dry_run"},
     MemoryHit: {"explain"},
-    MemoryConfigSnapshot: {"retrieval", "hybrid", "exact", "diversity"},
+    MemoryConfigSnapshot: {"retrieval", "hybrid", "exact", "diversity", "scoring"},
     MemoryItem: {
         "occurred_at",
         "metadata",

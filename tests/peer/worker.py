@@ -50,6 +50,8 @@ class Worker:
             from betterdb_agent_memory import MemoryListOptions
 
             return await store.list(MemoryListOptions(**arguments))
+        if do == "consolidate":
+            arguments["summarize"] = _joined
         positional = [arguments.pop(key) for key in ("content", "query", "vector", "id") if key in arguments]
         outcome = getattr(store, do)(*positional, **arguments)
         return await outcome if asyncio.iscoroutine(outcome) else outcome
@@ -70,6 +72,10 @@ class Worker:
         from betterdb_agent_memory import AgentCache, AgentCacheOptions, DiscoveryOptions
 
         return AgentCache(AgentCacheOptions(client=self._client, name=name, discovery=DiscoveryOptions(enabled=False)))
+
+
+async def _joined(memories: list[Any]) -> str:
+    return " and ".join(sorted(memory.content for memory in memories))
 
 
 def plain(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from betterdb_agent_memory.engines.filters import Absent, AllOf, AnyOf, Between, Clause, Fields, Filter
+from betterdb_agent_memory.engines.filters import Absent, AllOf, AnyOf, Between, Clause, Fields, Filter, leading_number
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.dynamics_fields import (
     ARCHIVED_AT,
@@ -137,10 +137,8 @@ def reliability_of(fields: Fields) -> float:
     """How far a memory is trusted, 0 to 1: as is stored, else as its kind is."""
     stored = fields.get(RELIABILITY)
     if stored is not None:
-        try:
-            return min(max(float(stored), 0.0), 1.0)
-        except ValueError:
-            return DEFAULT_RELIABILITY
+        number = leading_number(stored)
+        return DEFAULT_RELIABILITY if number is None else min(max(number, 0.0), 1.0)
     kind = fields.get(record.KIND, b"").decode(errors="replace")
     profile = next((profile for known, profile in KINDS.items() if known == kind), None)
     return DEFAULT_RELIABILITY if profile is None else profile.reliability

@@ -41,6 +41,9 @@ FLOOR_SECONDS: Final = 0.001
 RECENT: Final = 4
 """Access times that a memory keeps."""
 
+_MOST_USES: Final = 1e12
+"""More of them than can be told of a memory; a count that is damaged is to be no infinity."""
+
 _NEEDS: Final[frozenset[Need]] = frozenset(
     (
         "importance",
@@ -130,7 +133,7 @@ def level_of_uses(candidates: Candidates, now_ms: float, parameters: ActivationP
         recalled = _sum_by_recent(age, last, count, _age(now_ms, candidates.recent_ms), decay)
     total = (1 - share) * written + share * recalled
     if candidates.successes is not None:
-        helped = np.maximum(or_else(candidates.successes, 0.0), 0.0)
+        helped = np.clip(or_else(candidates.successes, 0.0), 0.0, _MOST_USES)
         # Of a first success in part that part.
         total += np.minimum(helped, 1.0) * (_sum_by_last(age, last, np.maximum(helped, 1.0), decay) - written)
     level: FloatArray = np.log(total)

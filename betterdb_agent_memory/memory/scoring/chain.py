@@ -43,7 +43,8 @@ Layer: TypeAlias = Literal["archive", "working", "core"]
 LAYERS: Final[tuple[Layer, ...]] = get_args(Layer)
 
 _RATE: Final = number(0, 100, above=True, unit=" a day")
-_STRENGTH: Final = number(0, 1_000)
+_MOST_STRENGTH: Final = 1_000
+_STRENGTH: Final = number(0, _MOST_STRENGTH)
 _NEEDS: Final[frozenset[Need]] = frozenset(
     (
         "importance",
@@ -192,14 +193,16 @@ def forgettable(traces: Traces, parameters: ChainParameters) -> BoolArray:
 def current_traces(candidates: Candidates, now_ms: float, parameters: ChainParameters) -> tuple[Traces, FloatArray]:
     """The traces as they were when a memory was last used, and the days since.
 
-    A memory without traces has the initial ones from its creation on. One that was recalled after its traces were
-    written, by a client that keeps none, has had one recall then: so it is a full citizen.
+    A memory without traces, or with such as no use makes, has the initial ones from its creation on. One that was
+    recalled after its traces were written, by a client that keeps none, has had one recall then: so it is a full
+    citizen. Whether it was core until then is told from all its recalls, as if they lay evenly between its creation and
+    the last one: what is used every week stays in the core, and what is used once after years does not come back.
     """
     nothing = np.full(len(candidates), np.nan)
     at_ms = nothing if candidates.strength_at_ms is None else candidates.strength_at_ms
     working = nothing if candidates.working is None else candidates.working
     core = nothing if candidates.core is None else candidates.core
-    fresh = np.isnan(at_ms) | np.isnan(working) | np.isnan(core)
+    fresh = np.isnan(at_ms) | ~_can_be_strength(working) | ~_can_be_strength(core)
     traces = Traces(np.where(fresh, parameters.initial, working), np.where(fresh, 0.0, core))
     since_ms = np.where(fresh, candidates.created_at_ms, at_ms)
     used_later = (candidates.last_accessed_at_ms > since_ms) & (candidates.access_count > 0)
@@ -208,9 +211,12 @@ def current_traces(candidates: Candidates, now_ms: float, parameters: ChainParam
         used_ms = candidates.last_accessed_at_ms
         since = elapsed_days(since_ms, used_ms)
         used = _used(traces, candidates.importance, since, parameters, parameters.recall_share)
-        traces = Traces(
-            np.where(used_later, used.working, traces.working), np.where(used_later, used.core, traces.core)
-        )
+        core = np.asarray(used.core)
+        if parameters.recall_share > 0:
+            between = elapsed_days(candidates.created_at_ms, used_ms) / np.maximum(candidates.access_count, 1.0)
+            kept = _stayed_core(traces, candidates.importance, since, between, used_later, parameters)
+            core = np.where(kept, np.maximum(core, parameters.promote_at), core)
+        traces = Traces(np.where(used_later, used.working, traces.working), np.where(used_later, core, traces.core))
         since_ms = np.where(used_later, used_ms, since_ms)
     return traces, elapsed_days(since_ms, now_ms)
 
@@ -277,6 +283,36 @@ def _is_core(
         top = ahead(before, importance, np.minimum(days, _peak_days(before, importance, parameters)), parameters)
         is_core = is_core | (open_question & (np.asarray(top.core) >= parameters.promote_at))
     return is_core
+
+
+def _can_be_strength(trace: FloatArray) -> BoolArray:
+    """One that is damaged would otherwise be the mean of a store, by which all others are scaled down."""
+    possible: BoolArray = (trace >= 0) & (trace <= _MOST_STRENGTH)
+    return possible
+
+
+def _stayed_core(
+    traces: Traces, importance: Numbers, days: Numbers, between: Numbers, asked: BoolArray, parameters: ChainParameters
+) -> BoolArray:
+    """Whether a memory became core within `days` and was used again each time before it would have left, with so many
+    days `between` two uses. Told of those that are `asked` about, and otherwise false.
+
+    Each use makes the core trace of a core memory `promote_at` again, so two conditions do for any number of them: the
+    first use after the peak comes before the strength is below the bound, and so does each one after `promote_at`.
+    """
+    stayed: BoolArray = np.zeros(asked.shape, dtype=bool)
+    lasts = parameters.promote_at * np.exp(-parameters.core_decay * np.asarray(between)) >= parameters.demote_below
+    most = np.asarray(traces.core) + gain(importance, parameters) * traces.working / parameters.working_decay
+    places = np.flatnonzero(asked & lasts & (most >= parameters.promote_at))
+    if places.size:
+        some = Traces(np.asarray(traces.working)[places], np.asarray(traces.core)[places])
+        matters, within = np.asarray(importance)[places], np.asarray(days)[places]
+        peak = np.minimum(_peak_days(some, matters, parameters), within)
+        top = np.asarray(ahead(some, matters, peak, parameters).core)
+        first_use = np.minimum(peak + np.asarray(between)[places], within)
+        strength = ahead(some, matters, first_use, parameters).strength
+        stayed[places] = (top >= parameters.promote_at) & (strength >= parameters.demote_below)
+    return stayed
 
 
 def _peak_days(traces: Traces, importance: Numbers, parameters: ChainParameters) -> FloatArray:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
-from betterdb_agent_memory.clock import system_clock
 from betterdb_agent_memory.engines.base import Position, Records, Row
 from betterdb_agent_memory.engines.filters import AllOf, AnyOf, Clause, Filter, IdIn, Not
 from betterdb_agent_memory.engines.links import LinkEnd
@@ -67,7 +66,7 @@ async def export_jsonl(
     total += 0 if former is None else await former.count(filter)
     header = form.Header(
         store=place.name,
-        exported_at=system_clock(),
+        exported_at=place.clock(),
         embedder=await place.model_name(main),
         dimensions=await main.index.find(),
         vectors=vectors,

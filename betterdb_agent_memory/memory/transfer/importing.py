@@ -269,7 +269,7 @@ class _Import:
             if end.id != memory.id
         ]
         if changes:
-            await self._place.links.put(changes, now_ms=system_clock())
+            await self._place.links.put(changes, now_ms=self._place.clock())
 
     async def _seams(self, turns: Sequence[str]) -> list[str]:
         """Turns on both sides of where imported ones stand next to others. One round trip, none without an embedder.

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from betterdb_agent_memory.clock import Clock
 from betterdb_agent_memory.embedders.function import ANONYMOUS
 from betterdb_agent_memory.engines.base import Records
 from betterdb_agent_memory.engines.links import Links
@@ -55,6 +56,8 @@ class TransferPlace:
     sessions: Sessions
     shelf: Shelf
     stored_words: Callable[[str], str | None]
+    clock: Clock
+    """By this links fade, in a file as in the store."""
 
     async def settled_model(self) -> SettledModel:
         """The model of all vectors in the memories, as far as it changes. One round trip.

@@ -214,4 +214,5 @@ class MaintainVerbs(StoreParts):
             sessions=self._sessions,
             shelf=self._shelf,
             stored_words=self._analyzer.stored,
+            clock=self._clock,
         )

@@ -220,6 +220,38 @@ def test_a_memory_of_another_client_has_traces_from_its_times():
     assert np.asarray(found.working)[2] == pytest.approx(float(later.working))
 
 
+def layers_after(weeks, importance, recalls, last_days_ago=0.0, **traces):
+    """The layers of memories written so many weeks ago, and recalled since by a client that keeps no traces."""
+    several = candidates(
+        len(weeks),
+        created_at_ms=NOW_MS - weeks * 7.0 * DAY_MS,
+        last_accessed_at_ms=np.full(len(weeks), NOW_MS - last_days_ago * DAY_MS),
+        access_count=recalls.astype(float),
+        importance=np.full(len(weeks), importance),
+        **{"working": None, "core": None, "strength_at_ms": None, **traces},
+    )
+    found, since = current_traces(several, NOW_MS, DEFAULT_CHAIN)
+    return [LAYERS[place] for place in layer_numbers(found, several.importance, since, DEFAULT_CHAIN)]
+
+
+@pytest.mark.parametrize("importance", [0.7, 1.0])
+@pytest.mark.parametrize("last_days_ago", [0.0, 6.9])
+def test_a_strong_memory_recalled_weekly_never_falls_out_of_core(importance, last_days_ago):
+    weeks = np.arange(2, 10 * 52)
+    layers = layers_after(weeks, importance, weeks, last_days_ago)
+    assert set(layers[layers.index("core") :]) == {"core"}
+    # And as well if it was taught something in its first week.
+    taught = {"working": np.full(len(weeks), 1.5), "core": np.full(len(weeks), 0.3)}
+    layers = layers_after(weeks, importance, weeks, strength_at_ms=NOW_MS - (weeks - 1) * 7.0 * DAY_MS, **taught)
+    assert set(layers) == {"core"}
+
+
+def test_a_recall_after_years_does_not_bring_a_memory_back_to_the_core():
+    weeks = np.array([10, 10 * 52, 10 * 52])
+    assert layers_after(weeks, 1.0, np.array([1, 1, 9])) == ["core", "archive", "archive"]
+    assert set(layers_after(weeks, 0.1, weeks)) == {"archive"}, "what never was core"
+
+
 def test_reading_the_traces_of_candidates_changes_none_of_their_numbers():
     several = candidates(50)
     before = {name: np.copy(getattr(several, name)) for name in ("working", "core", "strength_at_ms", "created_at_ms")}

@@ -54,6 +54,23 @@ async def test_links_survive_the_way_through_a_file(
     await server.close()
 
 
+async def test_links_fade_by_the_clock_of_the_store_on_their_way(tmp_path: Path) -> None:
+    times = [1_750_000_000_000]
+    file = EmbeddedEngine(tmp_path / "a.db")
+    source, target = (MemoryStore(client=file, name=name, embed_fn=embed, clock=lambda: times[-1]) for name in "st")
+    for id in "ab":
+        await source.remember(f"memory {id}", id=id)
+    await source.link("a", "b", 2.0)
+    exported = io.BytesIO()
+    await source.export_to(exported)
+    times.append(times[-1] + 30 * 86_400_000)
+    await target.import_from(io.BytesIO(exported.getvalue()))
+    assert await weights(target, "a") == pytest.approx({"b": 1.0}, rel=1e-5)
+    for store in (source, target):
+        await store.close()
+    await file.close()
+
+
 @pytest.mark.parametrize(
     "links",
     [[], {"b": 1}, {"b": [1]}, {"b": [0, 1]}, {"b": [True, 1]}, {"b": ["1", 1]}, {"b": [1, 1.5]}, {"b:c": [1, 1]}],

@@ -87,7 +87,8 @@ async def _(agent: AgentMemory, open_agent: Open, clock: Clock) -> None:
     await agent.memory.remember(at_angle(0.9), id="right", importance=0.0)
     assert ids(await agent.memory.recall(AHEAD)) == ["wrong", "right"]
     before = [one.confidence for one in await agent.dynamics.standing(["wrong", "right"])]
-    assert await agent.memory.contradict("wrong", "right")
+    assert await agent.memory.forget("right")
+    await agent.memory.remember(at_angle(0.9), id="right", importance=0.0, contradicts=["wrong"])
     assert ids(await agent.memory.recall(AHEAD)) == ["right", "wrong"]
     wrong, right = [one.confidence for one in await agent.dynamics.standing(["wrong", "right"])]
     assert wrong < 0.5 * before[0]
@@ -108,10 +109,10 @@ async def _(agent: AgentMemory, open_agent: Open, clock: Clock) -> None:
 
 @call("recall(context)")
 async def _(agent: AgentMemory, open_agent: Open, clock: Clock) -> None:
-    for id, text in (("wine", "port from Porto"), ("server", "port of the server in our network")):
-        await agent.memory.remember(text, id=id)
-    found = await agent.memory.recall("Which port? server, network", threshold=2, retrieval="hybrid", k=1)
-    assert ids(found) == ["server"]
+    await agent.memory.remember(AHEAD, id="wine", entities=["Porto"])
+    await agent.memory.remember(AHEAD, id="server", entities=["network"])
+    for cue, first in (("network", "server"), ("Porto", "wine")):
+        assert ids(await agent.memory.recall(AHEAD, context=[cue], scoring="activation"))[0] == first
 
 
 @call("recall(types)")
@@ -125,7 +126,7 @@ async def _(agent: AgentMemory, open_agent: Open, clock: Clock) -> None:
 async def _(agent: AgentMemory, open_agent: Open, clock: Clock) -> None:
     for kind in ("opinion", "rule"):
         await agent.memory.remember(AHEAD, id=kind, kind=kind)
-    assert ids(await agent.dynamics.recall(AHEAD, min_confidence=0.8)) == ["rule"]
+    assert ids(await agent.memory.recall(AHEAD, min_confidence=0.8)) == ["rule"]
     counts = [item and item.access_count for item in await agent.memory.get_many(["rule", "opinion"])]
     assert counts == [1, 0]
 

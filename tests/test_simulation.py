@@ -22,6 +22,7 @@ from benchmarks.simulation.events import (
     START_MS,
     Answers,
     Ask,
+    Event,
     Found,
     Night,
     Say,
@@ -321,7 +322,7 @@ def test_the_plots_show_each_system(tmp_path: Path) -> None:
 
 def test_a_store_answers_what_the_models_over_arrays_say(tmp_path: Path) -> None:
     """By likeness, without a ceiling: the same hits with the same confidence, whatever outcomes have taught."""
-    life = live(2, Model(days=6))
+    life = live(2, Model(days=4))
     with Ours(tmp_path / "memory.db", Way("chain", retrieval="vector")) as ours:
         stored = drive(ours, life.events)
     computed = drive(Ranked(Embedded(), Chain()), life.events)
@@ -332,7 +333,7 @@ def test_a_store_answers_what_the_models_over_arrays_say(tmp_path: Path) -> None
     for (one, other), is_same in zip(pairs, same, strict=True):
         if is_same:
             assert [hit.confidence for hit in one] == pytest.approx([hit.confidence for hit in other], abs=1e-6)
-    figures = judge(life, stored, 0, 6)
+    figures = judge(life, stored, 0, 4)
     assert figures.precision > 0.5
     corrected = sum(say.how == "correct" for say in life.said())
     assert stored.sizes[-1].held == len(list(life.said())) - corrected
@@ -342,7 +343,7 @@ def test_what_is_forgotten_at_night_is_not_recalled_and_can_still_be_corrected(t
     first, other = said("first", 1), said("other", 2)
     nights = [Night(START_MS + day * DAY_MS - 1, day) for day in (1, 2)]
     later = 30
-    events = [
+    events: list[Event] = [
         *(first, other, nights[0], asked("gone", later, "first")),
         said("right", later + 1, how="correct", replaces="first"),
         said("doubt", later + 2, how="contradict", replaces="other"),

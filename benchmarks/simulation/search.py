@@ -25,7 +25,7 @@ from benchmarks.simulation.model import Model
 from benchmarks.simulation.world import Life, live
 from betterdb_agent_memory.dynamics.parameters import DEFAULT_PARAMETERS, DynamicsParameters
 from betterdb_agent_memory.memory.scoring.activation import Activation
-from betterdb_agent_memory.memory.scoring.base import STRENGTH_WEIGHTS, ScoringModel
+from betterdb_agent_memory.memory.scoring.base import ScoringModel
 from betterdb_agent_memory.memory.scoring.chain import Chain
 from betterdb_agent_memory.memory.scoring.retrievability import Retrievability
 
@@ -68,8 +68,8 @@ _WEIGHTS = ("recency", "importance", "doubt_weight")
 
 def _weighed(model: Chain | Retrievability, numbers: Numbers) -> ScoringModel:
     weights = {name: numbers[name] for name in ("recency", "importance") if name in numbers}
-    doubt = {"doubt_weight": numbers["doubt_weight"]} if "doubt_weight" in numbers else {}
-    return replace(model, weights=replace(STRENGTH_WEIGHTS, **weights), **doubt)
+    doubt = numbers.get("doubt_weight", model.doubt_weight)
+    return replace(model, weights=replace(model.weights, **weights), doubt_weight=doubt)
 
 
 # From where to where, evenly in the logarithm; a range from 0 is even in the number itself.

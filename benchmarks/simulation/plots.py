@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.simulation.judging import Bin
-from benchmarks.simulation.results import Lived, by_system
+from benchmarks.simulation.results import BOUNDS, Lived, by_system
 
 _GREY = "#808080"
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999933", "#882255")
@@ -27,11 +27,15 @@ def plots(found: Sequence[Lived], folder: Path) -> None:
             days = [month.last_day for month in lives[0].months]
             axes.plot(days, [fmean(one.until(day).precision for one in lives) for day in days], label=name, **style)
         axes.set_ylim(0, 1)
-    with _axes(folder / "dynamics-size.svg", "day", "memories that are not archived") as axes:
+    with _axes(folder / "dynamics-size.svg", "day", "memories held (dotted: not archived)") as axes:
         for style, (name, lives) in zip(_styles(), systems.items(), strict=False):
+            if name in BOUNDS:
+                continue
             by_day = list(zip(*(one.sizes for one in lives), strict=True))[_EVERY_DAYS - 1 :: _EVERY_DAYS]
-            sizes = [fmean(size.active for size in day) for day in by_day]
-            axes.plot([day[0].day for day in by_day], sizes, label=name, **{**style, "marker": None})
+            days, plain = [day[0].day for day in by_day], {**style, "marker": None}
+            axes.plot(days, [fmean(size.held for size in day) for day in by_day], label=name, **plain)
+            dotted = {**plain, "linestyle": ":", "linewidth": 1}
+            axes.plot(days, [fmean(size.active for size in day) for day in by_day], **dotted)
     with _axes(folder / "dynamics-calibration.svg", "confidence that a system gives", "share that is right") as axes:
         axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, label="perfect")
         for style, (name, lives) in zip(_styles(), systems.items(), strict=False):

@@ -131,8 +131,11 @@ async def test_what_is_doubted_comes_behind_what_is_not(make_store: MakeStore, e
 async def test_weights_of_the_call_weigh_strength(make_store: MakeStore, clock: TestClock) -> None:
     store = make_store(default_threshold=2, weights=RecallWeights(0, 0, 1))
     await fill(store)
-    own, called = RecallWeights(0.85, 0.15, 0.05), RecallWeights(1, 0, 0)
-    for scoring in ("chain", "retrievability"):
+    called = RecallWeights(1, 0, 0)
+    for scoring, own in {
+        "chain": RecallWeights(0.85, 0.15, 0.05),
+        "retrievability": RecallWeights(0.85, 0.25, 0.1),
+    }.items():
         for given, weights in ((None, own), (called, called)):
             [hit] = await store.recall(TEXTS[0], k=1, scoring=scoring, weights=given)
             assert hit.explain is not None

@@ -270,7 +270,7 @@ class Ranked:
 
 
 class Found(Ranked):
-    """`informed` among the candidates: the most that ranking can do with what the embedder finds."""
+    """`informed` among the candidates: the most that ranking can do with what vector retrieval finds."""
 
     def __init__(self, embedded: Embedded, life: Life, *, candidates: int = CANDIDATES) -> None:
         super().__init__(embedded, Likeness(), candidates=candidates)

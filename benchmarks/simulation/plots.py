@@ -16,6 +16,8 @@ _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#
 _MARKS = "os^Dv<>P"
 _EVERY_DAYS = 5
 """Sizes are drawn this often."""
+_LEAST_HITS = 20
+"""Shares of fewer hits say nothing."""
 
 
 def plots(found: Sequence[Lived], folder: Path) -> None:
@@ -39,7 +41,7 @@ def plots(found: Sequence[Lived], folder: Path) -> None:
     with _axes(folder / "dynamics-calibration.svg", "confidence that a system gives", "share that is right") as axes:
         axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, label="perfect")
         for style, (name, lives) in zip(_styles(), systems.items(), strict=False):
-            bins = pooled([bin for one in lives for bin in one.whole.bins])
+            bins = [bin for bin in pooled([bin for one in lives for bin in one.whole.bins]) if bin.hits >= _LEAST_HITS]
             if bins:
                 axes.plot([one.confidence for one in bins], [one.right for one in bins], label=name, **style)
 
@@ -83,11 +85,11 @@ def _axes(path: Path, across: str, up: str) -> Iterator[Any]:
         mpl.rc("axes", edgecolor=_GREY, labelcolor=_GREY)
         mpl.rc("xtick", color=_GREY)
         mpl.rc("ytick", color=_GREY)
-        figure, axes = plt.subplots(figsize=(7.2, 4.6), layout="constrained")
+        figure, axes = plt.subplots(figsize=(9.6, 4.6), layout="constrained")
         yield axes
         axes.set(xlabel=across, ylabel=up)
         axes.grid(which="major", color=_GREY, alpha=0.3, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=9)
+        axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
         figure.savefig(path, transparent=True, metadata={"Date": None})
         plt.close(figure)

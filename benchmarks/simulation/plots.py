@@ -21,15 +21,15 @@ _LEAST_HITS = 20
 
 
 def plots(found: Sequence[Lived], folder: Path) -> None:
-    """`dynamics-need.svg`, `dynamics-size.svg` and `dynamics-calibration.svg`."""
+    """`simulated-year-need.svg`, `simulated-year-size.svg` and `simulated-year-calibration.svg`."""
     folder.mkdir(parents=True, exist_ok=True)
     systems = by_system(found)
-    with _axes(folder / "dynamics-need.svg", "day", "need-precision@5 of the 30 days before") as axes:
+    with _axes(folder / "simulated-year-need.svg", "day", "need-precision@5 of the 30 days before") as axes:
         for style, (name, lives) in zip(_styles(), systems.items(), strict=False):
             days = [month.last_day for month in lives[0].months]
             axes.plot(days, [fmean(one.until(day).precision for one in lives) for day in days], label=name, **style)
         axes.set_ylim(0, 1)
-    with _axes(folder / "dynamics-size.svg", "day", "memories held (dotted: not archived)") as axes:
+    with _axes(folder / "simulated-year-size.svg", "day", "memories held (dotted: not archived)") as axes:
         for style, (name, lives) in zip(_styles(), systems.items(), strict=False):
             if name in BOUNDS:
                 continue
@@ -38,7 +38,7 @@ def plots(found: Sequence[Lived], folder: Path) -> None:
             axes.plot(days, [fmean(size.held for size in day) for day in by_day], label=name, **plain)
             dotted = {**plain, "linestyle": ":", "linewidth": 1}
             axes.plot(days, [fmean(size.active for size in day) for day in by_day], **dotted)
-    with _axes(folder / "dynamics-calibration.svg", "confidence that a system gives", "share that is right") as axes:
+    with _axes(folder / "simulated-year-calibration.svg", "confidence that a system gives", "share that is right") as axes:
         axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, label="perfect")
         for style, (name, lives) in zip(_styles(), systems.items(), strict=False):
             bins = [bin for bin in pooled([bin for one in lives for bin in one.whole.bins]) if bin.hits >= _LEAST_HITS]

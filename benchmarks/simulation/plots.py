@@ -38,7 +38,9 @@ def plots(found: Sequence[Lived], folder: Path) -> None:
             axes.plot(days, [fmean(size.held for size in day) for day in by_day], label=name, **plain)
             dotted = {**plain, "linestyle": ":", "linewidth": 1}
             axes.plot(days, [fmean(size.active for size in day) for day in by_day], **dotted)
-    with _axes(folder / "simulated-year-calibration.svg", "confidence that a system gives", "share that is right") as axes:
+    with _axes(
+        folder / "simulated-year-calibration.svg", "confidence that a system gives", "share that is right"
+    ) as axes:
         axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, label="perfect")
         for style, (name, lives) in zip(_styles(), systems.items(), strict=False):
             bins = [bin for bin in pooled([bin for one in lives for bin in one.whole.bins]) if bin.hits >= _LEAST_HITS]

@@ -321,7 +321,8 @@ def test_the_plots_show_each_system(tmp_path: Path) -> None:
     plots(found, tmp_path)
     drawn = {path.name: path.read_text() for path in tmp_path.iterdir()}
     assert drawn.keys() == {"simulated-year-need.svg", "simulated-year-size.svg", "simulated-year-calibration.svg"}
-    assert all(one.system in drawn[name] for one in found for name in ("simulated-year-need.svg", "simulated-year-size.svg"))
+    for name in ("simulated-year-need.svg", "simulated-year-size.svg"):
+        assert all(one.system in drawn[name] for one in found)
 
 
 def test_a_store_answers_what_the_models_over_arrays_say(embedded: Embedded, tmp_path: Path) -> None:

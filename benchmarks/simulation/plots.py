@@ -9,33 +9,41 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.simulation.judging import Bin
-from benchmarks.simulation.results import Lived, by_system
+from benchmarks.simulation.results import BOUNDS, Lived, by_system
 
 _GREY = "#808080"
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999933", "#882255")
 _MARKS = "os^Dv<>P"
 _EVERY_DAYS = 5
 """Sizes are drawn this often."""
+_LEAST_HITS = 20
+"""Shares of fewer hits say nothing."""
 
 
 def plots(found: Sequence[Lived], folder: Path) -> None:
-    """`dynamics-need.svg`, `dynamics-size.svg` and `dynamics-calibration.svg`."""
+    """`simulated-year-need.svg`, `simulated-year-size.svg` and `simulated-year-calibration.svg`."""
     folder.mkdir(parents=True, exist_ok=True)
     systems = by_system(found)
-    with _axes(folder / "dynamics-need.svg", "day", "need-precision@5 of the 30 days before") as axes:
+    with _axes(folder / "simulated-year-need.svg", "day", "need-precision@5 of the 30 days before") as axes:
         for style, (name, lives) in zip(_styles(), systems.items(), strict=False):
             days = [month.last_day for month in lives[0].months]
             axes.plot(days, [fmean(one.until(day).precision for one in lives) for day in days], label=name, **style)
         axes.set_ylim(0, 1)
-    with _axes(folder / "dynamics-size.svg", "day", "memories that are not archived") as axes:
+    with _axes(folder / "simulated-year-size.svg", "day", "memories held (dotted: not archived)") as axes:
         for style, (name, lives) in zip(_styles(), systems.items(), strict=False):
+            if name in BOUNDS:
+                continue
             by_day = list(zip(*(one.sizes for one in lives), strict=True))[_EVERY_DAYS - 1 :: _EVERY_DAYS]
-            sizes = [fmean(size.active for size in day) for day in by_day]
-            axes.plot([day[0].day for day in by_day], sizes, label=name, **{**style, "marker": None})
-    with _axes(folder / "dynamics-calibration.svg", "confidence that a system gives", "share that is right") as axes:
+            days, plain = [day[0].day for day in by_day], {**style, "marker": None}
+            axes.plot(days, [fmean(size.held for size in day) for day in by_day], label=name, **plain)
+            dotted = {**plain, "linestyle": ":", "linewidth": 1}
+            axes.plot(days, [fmean(size.active for size in day) for day in by_day], **dotted)
+    with _axes(
+        folder / "simulated-year-calibration.svg", "confidence that a system gives", "share that is right"
+    ) as axes:
         axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, label="perfect")
         for style, (name, lives) in zip(_styles(), systems.items(), strict=False):
-            bins = pooled([bin for one in lives for bin in one.whole.bins])
+            bins = [bin for bin in pooled([bin for one in lives for bin in one.whole.bins]) if bin.hits >= _LEAST_HITS]
             if bins:
                 axes.plot([one.confidence for one in bins], [one.right for one in bins], label=name, **style)
 
@@ -79,11 +87,11 @@ def _axes(path: Path, across: str, up: str) -> Iterator[Any]:
         mpl.rc("axes", edgecolor=_GREY, labelcolor=_GREY)
         mpl.rc("xtick", color=_GREY)
         mpl.rc("ytick", color=_GREY)
-        figure, axes = plt.subplots(figsize=(7.2, 4.6), layout="constrained")
+        figure, axes = plt.subplots(figsize=(9.6, 4.6), layout="constrained")
         yield axes
         axes.set(xlabel=across, ylabel=up)
         axes.grid(which="major", color=_GREY, alpha=0.3, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=9)
+        axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
         figure.savefig(path, transparent=True, metadata={"Date": None})
         plt.close(figure)

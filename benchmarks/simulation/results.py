@@ -12,6 +12,9 @@ from benchmarks.simulation.events import Answers, Size
 from benchmarks.simulation.judging import CHECKPOINTS, CUES, OPENLY, WINDOW_DAYS, Bin, Judgement, Share, judge
 from benchmarks.simulation.world import Life
 
+BOUNDS = ("ideal", "informed", "informed, found", "similarity")
+"""Rows that are no memory systems: what can be reached at most, and without a model."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lived:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.simulation.events import DAY_MS, START_MS, Ask, Cue, Event, Night, Replacing, Say
 from benchmarks.simulation.model import Model, odds_of_need
@@ -16,6 +18,10 @@ T = TypeVar("T")
 
 _HOUR_MS = 3_600_000
 _MINUTE_MS = 60_000
+_MIDDLE = 0.5
+_IMPORTANCE_SPREAD = 0.12
+_DRIVE_SHARE, _NOISE_SHARE = 0.5, 0.87
+"""How importance follows the log odds of need: mostly it does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +37,8 @@ class Life:
     """All that happens, and what only the judge knows.
 
     `claims` are by statement (remarks have none), `values` by fact: from when on (ms) which value was true.
-    `ideal` is what somebody would answer who knows the model, its numbers and the truth, but not the dice, by question.
+    `ideal` is what somebody would answer who knows the model, its numbers and the truth, but not the dice, by question;
+    `informed` the same of somebody who does not know how often each fact is needed, and learns it from what was needed.
     """
 
     model: Model
@@ -40,6 +47,7 @@ class Life:
     claims: Mapping[str, Claim]
     values: Mapping[int, Sequence[tuple[int, str]]]
     ideal: Mapping[str, tuple[str, ...]]
+    informed: Mapping[str, tuple[str, ...]]
 
     def is_right(self, statement: str, at_ms: int) -> bool | None:
         """Whether what the statement says is so at that time; None for a remark."""
@@ -76,10 +84,48 @@ class _Fact:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """The facts that something was said of, and the chance of each to be needed on this day."""
+    """The facts that something was said of, the chance of each to be needed on this day, and what it is expected to be
+    from when it was needed so far.
+    """
 
     facts: Sequence[_Fact]
     chances: Mapping[int, float]
+    expected: Mapping[int, float]
+
+
+class _Learner:
+    """What is known of the log odds of each fact from its needs, and from the importance that its statements have: a
+    distribution over a grid, by Bayes' rule. What facts of one entity have in common it does not use.
+    """
+
+    def __init__(self, model: Model, facts: int) -> None:
+        self._model = model
+        spread = math.hypot(model.spread_of_facts, model.spread_of_entities)
+        deviations = np.linspace(-4, 4, 41)
+        self._log_odds = model.log_odds + spread * deviations
+        self._weights = np.tile(np.exp(-(deviations**2) / 2), (facts, 1))
+
+    def told(self, fact: int, importance: float) -> None:
+        """A statement of the fact has this importance."""
+        drive = (self._log_odds - self._model.log_odds) / self._model.spread_of_facts
+        off = (importance - _MIDDLE - _IMPORTANCE_SPREAD * _DRIVE_SHARE * drive) / (_IMPORTANCE_SPREAD * _NOISE_SHARE)
+        self._weights[fact] *= np.exp(-(off**2) / 2)
+
+    def expected(self, fact: int, days: int) -> float:
+        """How likely the fact is needed, so many days after the last time."""
+        weights = self._weights[fact]
+        return float(weights @ self._chances(days) / weights.sum())
+
+    def saw(self, fact: int, days: int, was_needed: bool) -> None:
+        """The fact was needed then, or not."""
+        chances = self._chances(days)
+        weights = self._weights[fact] * (chances if was_needed else 1 - chances)
+        self._weights[fact] = weights / weights.sum()
+
+    def _chances(self, days: int) -> NDArray[np.float64]:
+        odds = np.exp(self._log_odds - self._model.exponent * math.log(days))
+        chances: NDArray[np.float64] = odds / (1 + odds)
+        return chances
 
 
 def live(seed: int, model: Model | None = None) -> Life:
@@ -102,6 +148,8 @@ class _Living:
         self._values: dict[int, list[tuple[int, str]]] = {}
         self._texts: set[str] = set()
         self._ideal: dict[str, tuple[str, ...]] = {}
+        self._informed: dict[str, tuple[str, ...]] = {}
+        self._learner = _Learner(self._model, len(self._facts))
         self._noticed: dict[int, list[str]] = {}
         self._questions = 0
 
@@ -110,7 +158,7 @@ class _Living:
             self._morning(day)
             self._afternoon(day)
             self._events.append(Night(START_MS + (day + 1) * DAY_MS - 1, day + 1))
-        return Life(self._model, self._seed, self._events, self._claims, self._values, self._ideal)
+        return Life(self._model, self._seed, self._events, self._claims, self._values, self._ideal, self._informed)
 
     def _all_facts(self) -> list[_Fact]:
         model, random = self._model, self._random
@@ -199,9 +247,10 @@ class _Living:
         replaces = fact.statements[-1] if how in {"correct", "contradict"} else None
         id = f"s{len(self._claims)}"
         self._claims[id] = Claim(fact.number, value)
-        importance = self._importance(0.5, (fact.log_odds - self._model.log_odds) / self._model.spread_of_facts)
+        importance = self._importance(_MIDDLE, (fact.log_odds - self._model.log_odds) / self._model.spread_of_facts)
         self._events.append(Say(at_ms, id, text, fact.attribute.kind, importance, (fact.entity,), how, replaces))
         fact.statements.append(id)
+        self._learner.told(fact.number, importance)
         fact.last_day = max(fact.last_day, day)
         if value != self._value(fact) and self._random.random() < self._model.share_noticed:
             later = day + 1 + int(self._random.exponential(self._model.days_until_noticed))
@@ -228,7 +277,8 @@ class _Living:
 
     def _importance(self, middle: float, drive: float) -> float:
         noise = self._random.normal()
-        return round(float(np.clip(middle + 0.12 * (0.5 * drive + 0.87 * noise), 0, 1)), 2)
+        off = _IMPORTANCE_SPREAD * (_DRIVE_SHARE * drive + _NOISE_SHARE * noise)
+        return round(float(np.clip(middle + off, 0, 1)), 2)
 
     # What is asked.
 
@@ -236,10 +286,14 @@ class _Living:
         """The questions of this day, between noon and eight in the evening."""
         model, random = self._model, self._random
         known = [fact for fact in self._facts if fact.statements]
+        since = {fact.number: max(day - fact.last_day, 1) for fact in known}
         chances = {fact.number: fact.probability(day, model.exponent) for fact in known}
+        expected = {fact.number: self._learner.expected(fact.number, since[fact.number]) for fact in known}
         asked: dict[tuple[Cue, str, str], list[_Fact]] = {}
         for fact in known:
-            if random.random() < chances[fact.number]:
+            is_needed = random.random() < chances[fact.number]
+            self._learner.saw(fact.number, since[fact.number], is_needed)
+            if is_needed:
                 cue = self._drawn(model.cues)
                 entity = "" if cue == "attribute" else fact.entity
                 attribute = "" if cue == "entity" else fact.attribute.name
@@ -249,7 +303,7 @@ class _Living:
         groups = list(asked.items())
         for hour, place in zip(hours, shuffled, strict=True):
             (cue, _, _), facts = groups[int(place)]
-            for fact in self._ask(self._at(day, float(hour)), cue, facts, _Known(known, chances)):
+            for fact in self._ask(self._at(day, float(hour)), cue, facts, _Known(known, chances, expected)):
                 fact.last_day = day
 
     def _ask(self, at_ms: int, cue: Cue, facts: Sequence[_Fact], known: _Known) -> Iterable[_Fact]:
@@ -265,12 +319,10 @@ class _Living:
         if cue != "both" and len(facts) == 1 and random.random() < model.share_with_context:
             context = (first.entity if cue == "attribute" else first.attribute.name,)
         meant = [first] if cue == "both" or context else [fact for fact in known.facts if _answers(fact, cue, first)]
-        ideal = self._ideal_order(meant, known.chances)
-        self._question(at_ms, self._words(cue, first), cue, context, needed.values(), ideal)
+        self._question(at_ms, self._words(cue, first), cue, context, needed.values(), meant, known)
         if cue != "both" and random.random() < model.share_asked_again_in_full:
             in_full = self._words("both", first)
-            ideal = self._ideal_order([first], known.chances)
-            self._question(self._after(at_ms + 2 * _MINUTE_MS), in_full, "both", (), [first], ideal)
+            self._question(self._after(at_ms + 2 * _MINUTE_MS), in_full, "both", (), [first], [first], known)
         return needed.values()
 
     def _question(
@@ -280,7 +332,8 @@ class _Living:
         cue: Cue,
         context: tuple[str, ...],
         needed: Iterable[_Fact],
-        ideal: tuple[str, ...],
+        meant: Sequence[_Fact],
+        known: _Known,
     ) -> None:
         random = self._random
         statements = tuple(statement for fact in needed if (statement := self._right_statement(fact)) is not None)
@@ -289,9 +342,10 @@ class _Living:
         feedback = bool(random.random() < self._model.share_with_feedback)
         honest = bool(random.random() < self._model.share_honest)
         self._events.append(Ask(at_ms, id, words, cue, context, statements, feedback, honest))
-        self._ideal[id] = ideal
+        self._ideal[id] = self._by_odds(meant, known.chances)
+        self._informed[id] = self._by_odds(meant, known.expected)
 
-    def _ideal_order(self, meant: Sequence[_Fact], chances: Mapping[int, float]) -> tuple[str, ...]:
+    def _by_odds(self, meant: Sequence[_Fact], chances: Mapping[int, float]) -> tuple[str, ...]:
         """Statements by how likely they are needed, given what the question can mean."""
         worth = {fact.number: chances[fact.number] for fact in meant}
         for fact in meant:

@@ -23,7 +23,8 @@ class Credit:
     """What an outcome means for the memories of a recall, one entry a memory.
 
     `error` is how much better than expected it was, -2 to 2. `uses` and `successes` are to be added to the memory's
-    counts. `share`, -1 to 1, is the use that it counts as for strength; below 0 strength is lost.
+    counts. `share`, -1 to 1, is the use that it counts as for strength; below 0 strength is lost, `loss_share` of what
+    the error says.
     """
 
     error: FloatArray
@@ -81,7 +82,9 @@ def credit(
         eligibility(finite("ranks", ranks), finite("elapsed_seconds", elapsed_seconds), parameters),
         outcome - expected_outcome(finite("uses", uses), finite("successes", successes), parameters),
     )
-    return Credit(error, eligible, eligible * (1 + outcome) / 2, parameters.learning_rate * eligible * error / 2)
+    share = parameters.learning_rate * eligible * error / 2
+    share = np.where(share < 0, parameters.loss_share * share, share)
+    return Credit(error, eligible, eligible * (1 + outcome) / 2, share)
 
 
 def rewarded(traces: Traces, importance: Numbers, days: Numbers, share: Numbers, parameters: ChainParameters) -> Traces:

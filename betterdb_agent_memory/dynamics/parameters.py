@@ -23,7 +23,8 @@ class OutcomeParameters:
 
     The hit of each further rank gets `rank_discount` of the one before, and each loses with a time constant of
     `time_constant_seconds` between recall and outcome. `prior_weight` uses, half of them successful, are assumed before
-    the first. A surprise of the whole scale changes strength by `learning_rate` of a use.
+    the first. A surprise of the whole scale changes strength by `learning_rate` of a use; of one for the worse
+    `loss_share` counts, since an answer that did not help was mostly made from what was not meant, and will be again.
     """
 
     rank_discount: Annotated[float, _SHARE, Field(description="share of the rank before that a rank gets")] = 0.8
@@ -34,6 +35,9 @@ class OutcomeParameters:
         float, number(0.01, 1_000), Field(description="uses, half of them successful, that are assumed at first")
     ] = 2.0
     learning_rate: Annotated[float, _SHARE, Field(description="how much a surprise changes strength")] = 1.0
+    loss_share: Annotated[
+        float, _SHARE, Field(description="how much of a surprise for the worse takes strength away")
+    ] = 0.1
 
 
 @options

@@ -146,9 +146,11 @@ class DelegatingRecords:
         """See `Records.change_many`."""
         return await self._records.change_many(changes, fence=fence)
 
-    async def retire_many(self, retirements: Sequence[Retirement], shelf: Records) -> list[Retired]:
+    async def retire_many(
+        self, retirements: Sequence[Retirement], shelf: Records, *, fence: Fence | None = None
+    ) -> list[Retired]:
         """See `Records.retire_many`."""
-        return await self._records.retire_many(retirements, shelf)
+        return await self._records.retire_many(retirements, shelf, fence=fence)
 
     async def read_group(self, group: str) -> GroupCount:
         """See `Records.read_group`."""

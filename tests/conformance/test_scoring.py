@@ -26,7 +26,7 @@ from betterdb_agent_memory import (
 from betterdb_agent_memory.engines.base import Engine, RecordChange
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.scoring.base import Need
-from betterdb_agent_memory.options import SCORINGS
+from betterdb_agent_memory.options import SCORINGS, Scoring
 from tests.conformance.conftest import CLUSTER, FILE, POOLED, URL, MakeStore, TestClock
 from tests.embedding import AHEAD
 
@@ -134,8 +134,12 @@ async def test_what_is_doubted_comes_behind_what_is_not(make_store: MakeStore, e
 async def test_weights_of_the_call_weigh_strength(make_store: MakeStore, clock: TestClock) -> None:
     store = make_store(default_threshold=2, weights=RecallWeights(0, 0, 1))
     await fill(store)
-    own, called = RecallWeights(0.85, 0.15, 0.05), RecallWeights(1, 0, 0)
-    for scoring in ("chain", "retrievability"):
+    called = RecallWeights(1, 0, 0)
+    theirs: dict[Scoring, RecallWeights] = {
+        "chain": RecallWeights(0.85, 0.15, 0.05),
+        "retrievability": RecallWeights(0.85, 0.25, 0.1),
+    }
+    for scoring, own in theirs.items():
         for given, weights in ((None, own), (called, called)):
             [hit] = await store.recall(TEXTS[0], k=1, scoring=scoring, weights=given)
             assert hit.explain is not None

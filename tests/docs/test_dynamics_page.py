@@ -62,7 +62,8 @@ def test_how_close_the_approximation_of_base_levels_is():
 
 def test_every_plot_of_the_page_is_there_and_is_shown():
     shown = set(re.findall(r"\(images/([\w-]+\.svg)\)", text_of(PAGE)))
-    assert shown == {path.name for path in (ROOT / "docs" / "images").glob("dynamics-*.svg")}
+    images = ROOT / "docs" / "images"
+    assert shown == {path.name for family in ("dynamics", "simulated-year") for path in images.glob(f"{family}-*.svg")}
 
 
 def test_ten_weeks_do_twice_as_much_as_a_minute():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import strategies as st
@@ -67,6 +69,14 @@ def test_praise_of_what_always_helps_teaches_little():
     )
     always, never = learnt.share
     assert never > 10 * always > 0
+
+
+def test_blame_takes_a_share_of_what_as_much_praise_would_give():
+    numbers = {"ranks": 0, "elapsed_seconds": 0, "uses": 0, "successes": 0}
+    praised, blamed = (float(credit(value, **numbers, parameters=OURS).share) for value in (1.0, -1.0))
+    assert blamed == pytest.approx(-OURS.loss_share * praised)
+    in_full = credit(-1.0, **numbers, parameters=replace(OURS, loss_share=1.0))
+    assert float(in_full.share) == -praised
 
 
 def test_repeated_outcomes_are_learnt():

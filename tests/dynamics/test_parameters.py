@@ -49,10 +49,11 @@ def results(ours: DynamicsParameters) -> list[float]:
     )
     found += [*sure, *confidence.confidence(sure, shares[::-1], ours.confidence)]
     found += [*confidence.label_numbers(shares, ours.confidence)]
-    learnt = outcomes.credit(
-        0.7, ranks=np.arange(5), elapsed_seconds=600, uses=4, successes=np.arange(5), parameters=ours.outcomes
-    )
-    found += [*learnt.share, *learnt.error, *learnt.uses]
+    for value in (0.7, -0.7):
+        learnt = outcomes.credit(
+            value, ranks=np.arange(5), elapsed_seconds=600, uses=4, successes=np.arange(5), parameters=ours.outcomes
+        )
+        found += [*learnt.share, *learnt.error, *learnt.uses]
     gained = list(links.gains(np.linspace(1, 0.1, 12).tolist(), ours.links))
     found += [len(gained), *(gain for _, _, gain in gained[:5]), float(links.faded(1.0, 7, ours.links))]
     neighbours = {f"{place}": {f"{place}.{other}": 0.02 * other for other in range(60)} for place in range(10)} | {

@@ -9,7 +9,11 @@ from betterdb_agent_memory.errors import ConfigurationError, InvalidInputError
 from betterdb_agent_memory.memory.scoring.activation import DEFAULT_ACTIVATION, Activation, ActivationParameters
 from betterdb_agent_memory.memory.scoring.base import STRENGTH_WEIGHTS, ScoringModel
 from betterdb_agent_memory.memory.scoring.chain import DEFAULT_CHAIN, Chain, ChainParameters
-from betterdb_agent_memory.memory.scoring.retrievability import Retrievability, StabilityParameters
+from betterdb_agent_memory.memory.scoring.retrievability import (
+    RETRIEVABILITY_WEIGHTS,
+    Retrievability,
+    StabilityParameters,
+)
 from betterdb_agent_memory.memory.standing.confidence import DEFAULT_CONFIDENCE, ConfidenceParameters
 from betterdb_agent_memory.options import SCORINGS, RecallWeights, Scoring
 
@@ -91,5 +95,5 @@ def model_for(
     if choice == "chain":
         return Chain(parameters.chain, weights=weights or STRENGTH_WEIGHTS)
     if choice == "retrievability":
-        return Retrievability(base_days=parameters.stability.base_days, weights=weights or STRENGTH_WEIGHTS)
+        return Retrievability(base_days=parameters.stability.base_days, weights=weights or RETRIEVABILITY_WEIGHTS)
     return None

@@ -20,7 +20,6 @@ from pydantic import Field
 
 from betterdb_agent_memory.errors import ConfigurationError
 from betterdb_agent_memory.memory.scoring.base import (
-    STRENGTH_WEIGHTS,
     Candidates,
     FloatArray,
     Need,
@@ -44,6 +43,13 @@ LEFT_AT_STABILITY: Final = 0.9
 
 _AS_FSRS: Final = -math.log(LEFT_AT_STABILITY)
 """Stability in FSRS's meaning for a time constant of 1, on the exponential curve."""
+
+RETRIEVABILITY_WEIGHTS: Final = RecallWeights(similarity=0.85, recency=0.25, importance=0.1)
+"""How much likeness, what is left of a memory, and importance count.
+
+Chosen on simulated lives in which needs recur by a power law, as those of the chain were: the power curve falls more
+slowly than the probability of recall, and so says less with the same weight.
+"""
 
 _NEEDS: Final[frozenset[Need]] = frozenset(
     ("importance", "created_at_ms", "last_accessed_at_ms", "reliability", "stability_days")
@@ -252,7 +258,7 @@ class Retrievability:
 
     curve: ForgettingCurve = Power()
     base_days: float = StabilityParameters().base_days
-    weights: RecallWeights = STRENGTH_WEIGHTS
+    weights: RecallWeights = RETRIEVABILITY_WEIGHTS
     doubt_weight: float = 0.2
 
     @property

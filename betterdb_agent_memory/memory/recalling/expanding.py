@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from betterdb_agent_memory.engines.links import LinkEnd
+from betterdb_agent_memory.engines.spreading import Spreading
+from betterdb_agent_memory.memory.record import ENTITIES
 
 STARTS = 3
 """Hits that activation spreads from."""
@@ -75,6 +77,21 @@ def acquaintances(
         for id, named in others.items()
         if id != start and not set(entities).isdisjoint(named)
     ]
+
+
+def spreading(now_ms: int, least_weight: float) -> Spreading:
+    """What an engine is to do that follows links by itself: what `spread` does, where no hit names an entity."""
+    return Spreading(
+        starts=STARTS,
+        followed=FOLLOWED,
+        looked_at=MOST_LOOKED_AT,
+        most=MOST_ADDED,
+        strength=SPREAD,
+        passed_on=PASSED_ON,
+        least_weight=least_weight,
+        now_ms=now_ms,
+        refused_field=ENTITIES,
+    )
 
 
 def passed_on(activation: float, fan: int, weight: float) -> float:

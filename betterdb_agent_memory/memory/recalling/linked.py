@@ -11,8 +11,9 @@ from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.engines.base import Row
 from betterdb_agent_memory.engines.filters import Fields, Filter
 from betterdb_agent_memory.engines.links import LinkEnd
+from betterdb_agent_memory.engines.spreading import Spread, Spreading
 from betterdb_agent_memory.memory.diversity import unit_rows
-from betterdb_agent_memory.memory.linking import Linker
+from betterdb_agent_memory.memory.linking import LINKED, Linker
 from betterdb_agent_memory.memory.recalling.expanding import (
     FOLLOWED,
     MOST_ACQUAINTED,
@@ -23,8 +24,9 @@ from betterdb_agent_memory.memory.recalling.expanding import (
     LinkedBy,
     acquaintances,
     scores_below,
-    spread,
+    spreading,
 )
+from betterdb_agent_memory.memory.recalling.expanding import spread as spread_along
 from betterdb_agent_memory.memory.recalling.explaining import Component, MemoryHit, components_at
 from betterdb_agent_memory.memory.record import (
     CREATED_AT,
@@ -49,6 +51,10 @@ class Expander:
     def __init__(self, linker: Linker) -> None:
         self._linker = linker
 
+    def spreading(self) -> Spreading:
+        """What an engine is asked for that can follow links while it searches."""
+        return spreading(self._linker.now_ms(), LINKED)
+
     async def expand(
         self,
         space: VectorSpace,
@@ -56,19 +62,24 @@ class Expander:
         hits: Sequence[MemoryHit],
         request: RecallRequest,
         settings: RecallSettings,
+        spread: Spread | None = None,
     ) -> list[MemoryHit]:
         """Up to `MOST_ADDED` memories that the first hits lead to, most active first; none of the hits.
 
-        Only such as `request.filter` accepts, and only along such. Two round trips, one where they lead nowhere; one
-        more where they are about entities. The links of a memory that is gone are removed, which takes another one.
+        Only such as `request.filter` accepts, and only along such. No round trip where `spread`, what the search
+        itself found, is about these hits. Otherwise two round trips, one where they lead nowhere; one more where they
+        are about entities. The links of a memory that is gone are removed, which takes another one.
         """
         starts = hits[:STARTS]
         if not starts:
             return []
+        if spread is not None and _is_about(spread, hits):
+            await self._linker.forget(spread.gone)
+            return _reached_hits(spread, vector, hits, settings)
         around = await self._linker.around([hit.item.id for hit in starts], FOLLOWED)
         about, fan = await _about_the_same(space, starts, request.filter)
         found = {hit.item.id for hit in hits}
-        linked = [id for id in spread(_active(starts), around) if id not in found][:MOST_LOOKED_AT]
+        linked = [id for id in spread_along(_active(starts), around) if id not in found][:MOST_LOOKED_AT]
         reached = list(dict.fromkeys((*linked, *(id for id in about if id not in found))))
         if not reached:
             return []
@@ -118,12 +129,39 @@ def _linked_hits(
         {hit.item.id: hit.item.entities for hit in starts}, {id: item.entities for id, item in items.items()}, fan
     )
     allowed = {*found, *items}
-    linked = spread(_active(starts), around, hidden=_hidden(around, allowed), acquainted=acquainted)
-    chosen = [(items[id], by) for id, by in linked.items() if id not in found][:MOST_ADDED]
-    scores = scores_below(min(hit.score for hit in hits), [by.activation for _, by in chosen])
+    linked = spread_along(_active(starts), around, hidden=_hidden(around, allowed), acquainted=acquainted)
+    chosen = [(items[id], by, accepted[id]) for id, by in linked.items() if id not in found][:MOST_ADDED]
+    return _below(hits, chosen, vector, settings)
+
+
+def _is_about(spread: Spread, hits: Sequence[MemoryHit]) -> bool:
+    """Whether activation spread from the first of these hits, and beside just these."""
+    ids = [hit.item.id for hit in hits]
+    return list(spread.starts) == ids[:STARTS] and set(spread.found) == set(ids)
+
+
+def _reached_hits(
+    spread: Spread, vector: bytes, hits: Sequence[MemoryHit], settings: RecallSettings
+) -> list[MemoryHit]:
+    chosen = []
+    for id, start, via, weight, activation, fields in spread.reached:
+        item, _ = decode_memory(id, fields)
+        if item is not None:
+            chosen.append((item, LinkedBy(start, via, weight, activation), fields))
+    return _below(hits, chosen, vector, settings)
+
+
+def _below(
+    hits: Sequence[MemoryHit],
+    chosen: Sequence[tuple[MemoryItem, LinkedBy, Fields]],
+    vector: bytes,
+    settings: RecallSettings,
+) -> list[MemoryHit]:
+    """Linked memories, the most active first, as hits below all others."""
+    scores = scores_below(min(hit.score for hit in hits), [by.activation for _, by, _ in chosen])
     return [
-        _hit(item, by, accepted[item.id], vector, score, hits[-1], settings)
-        for (item, by), score in zip(chosen, scores, strict=True)
+        _hit(item, by, fields, vector, score, hits[-1], settings)
+        for (item, by, fields), score in zip(chosen, scores, strict=True)
     ]
 
 

@@ -316,14 +316,17 @@ class RecallVerbs(StoreParts):
         settings = request.in_force(self._config_for(space), self._scoring, self._scoring_parameters, clock_ms=clock_ms)
         question = await self._recaller.question(vector, text, settings)
         searched = await self._believing.space(space) if request.with_superseded else space
+        spreading = self._expander.spreading() if request.expand else None
         found = await self._searcher.ask(
             space,
-            lambda: self._recaller.recall(searched, question, request, settings),
+            lambda: self._recaller.recall(searched, question, request, settings, spreading),
             NOTHING,
             filter=request.filter,
         )
         hits = found.ranking.hits
-        linked = await self._expander.expand(space, vector, hits, request, settings) if request.expand else []
+        linked = (
+            await self._expander.expand(space, vector, hits, request, settings, found.spread) if request.expand else []
+        )
         self._watch.refilled(found.refills)
         self._watch.recalled(
             span, found.ranking, nearest_distance=found.nearest_distance, threshold=settings.rules.threshold

@@ -1,0 +1,108 @@
+-- A part of other scripts, with no KEYS and ARGV of its own: activation spreads along links, see engines/spreading.py.
+-- Every formula is computed in the order in which memory/recalling/expanding.py does, so that both come to the same.
+-- `said` is what to go by: keys of links begin with link_prefix, those of records with record_prefix; half_life_ms, and
+-- starts, followed, looked_at, most, strength, passed_on, least_weight, now_ms; whole, a field that every record has;
+-- names and values of the fields that must equal these.
+
+-- The links of a record that count: {id, weight}, the strongest first.
+local function counting_links(said, id)
+  local flat = redis.call('HGETALL', said.link_prefix .. id)
+  local links = {}
+  for i = 1, #flat, 2 do
+    local score = split_link(flat[i + 1])
+    local weight = score and 2 ^ (score - said.now_ms / said.half_life_ms)
+    if weight and weight >= said.least_weight then links[#links + 1] = {flat[i], weight} end
+  end
+  if #links > 1 then
+    table.sort(links, function(a, b)
+      if a[2] ~= b[2] then return a[2] > b[2] end
+      return a[1] < b[1]
+    end)
+  end
+  return links
+end
+
+-- What comes to which record: a list, the most active first, of {id, what is left undone, start, via, weight}.
+local function activated(said, starts, around, is_hidden)
+  local active, undone, best, order = {}, {}, {}, {}
+  for _, start in ipairs(starts) do active[start[1]] = true end
+
+  local function links_of(id)
+    if not around[id] then around[id] = counting_links(said, id) end
+    return around[id]
+  end
+  local function passed(activation, fan, weight)
+    local share = math.max(said.strength - math.log(fan), 0)
+    return activation * said.passed_on * share / said.strength * weight / (1 + weight)
+  end
+  local function reach(id, weight, gain, start, via)
+    if active[id] or is_hidden[id] or not (gain > 0) then return end
+    if not undone[id] then
+      undone[id] = 1
+      order[#order + 1] = id
+    end
+    undone[id] = undone[id] * (1 - gain)
+    if not best[id] or gain > best[id][1] then best[id] = {gain, start, via, weight} end
+  end
+
+  for _, start in ipairs(starts) do
+    local ends = links_of(start[1])
+    for n = 1, math.min(said.followed, #ends) do
+      local id, weight = ends[n][1], ends[n][2]
+      local gain = passed(start[2], #ends, weight)
+      reach(id, weight, gain, start[1], '')
+      if not active[id] and not is_hidden[id] then
+        local further = links_of(id)
+        for m = 1, math.min(said.followed, #further) do
+          reach(further[m][1], further[m][2], passed(gain, #further, further[m][2]), start[1], id)
+        end
+      end
+    end
+  end
+  table.sort(order, function(a, b)
+    if undone[a] ~= undone[b] then return undone[a] < undone[b] end
+    return a < b
+  end)
+  local list = {}
+  for n, id in ipairs(order) do list[n] = {id, undone[id], best[id][2], best[id][3], best[id][4]} end
+  return list
+end
+
+-- Whether a record is whole and as it must be; whether it is there at all.
+local function accepted(said, id)
+  local key = said.record_prefix .. id
+  if redis.call('HEXISTS', key, said.whole) == 0 then return false, redis.call('EXISTS', key) == 1 end
+  if #said.names == 0 then return true, true end
+  local stored = redis.call('HMGET', key, unpack(said.names))
+  for n = 1, #said.names do
+    if stored[n] ~= said.values[n] then return false, true end
+  end
+  return true, true
+end
+
+-- What is reached from the `starts`, {id, activation} each, beside the `found`, as `activated` lists it; and the ids of
+-- records that are gone.
+local function spread(said, starts, found)
+  local around, gone, is_hidden, hides = {}, {}, {}, false
+  local list = activated(said, starts, around, is_hidden)
+  local looked_at = 0
+  for _, one in ipairs(list) do
+    local id = one[1]
+    if not found[id] then
+      looked_at = looked_at + 1
+      local is_there, fits = true, false
+      if looked_at <= said.looked_at then
+        fits, is_there = accepted(said, id)
+      end
+      if not is_there then gone[#gone + 1] = id end
+      if not fits then is_hidden[id], hides = true, true end
+    end
+  end
+  if hides then list = activated(said, starts, around, is_hidden) end
+  local chosen = {}
+  for _, one in ipairs(list) do
+    if #chosen == said.most then break end
+    if not found[one[1]] then chosen[#chosen + 1] = one end
+  end
+  return chosen, gone
+end

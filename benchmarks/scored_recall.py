@@ -14,7 +14,8 @@ links            link_recalled=True: what is recalled together is linked
 expand, links    both
 
 Milliseconds a call, median (99th percentile in brackets); "x" is the median of the rounds' ratios to the plain
-composite. Bytes are those that came back.
+composite, "cpu" the processor time of a call here and on the server in ms, with its ratio behind it: it changes less
+where the machine is busy. Bytes are those that came back.
 """
 
 from __future__ import annotations
@@ -23,15 +24,17 @@ import argparse
 import asyncio
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import valkey
 
 from benchmarks.synthetic import Corpus, Question
-from betterdb_agent_memory import DeferredReinforcement, MemoryStore
+from betterdb_agent_memory import DeferredReinforcement, MemoryScope, MemoryStore
 from betterdb_agent_memory.engines import open_engine
 from betterdb_agent_memory.engines.base import Engine, LinkedRecords, RecordWrite
 from betterdb_agent_memory.engines.links import LinkChange, Strength, score_of
@@ -57,23 +60,32 @@ class Side:
     expand: bool
     rounds: list[list[float]] = field(default_factory=list)
     flushes: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
     round_trips: int = 0
     received: int = 0
     added: int = 0
 
-    async def ask(self, engine: Engine, questions: Sequence[Question], scope: str) -> None:
+    async def ask(
+        self, engine: Engine, questions: Sequence[Question], scope: str, server_cpu: Callable[[], float]
+    ) -> None:
         taken = []
-        before = replace(engine.traffic)
+        before, worked = replace(engine.traffic), time.process_time() + server_cpu()
         for question in questions:
             began = time.perf_counter()
             hits = await self.store.recall_by_vector(
-                question.vector, k=K, threshold=2, scoring=self.scoring, expand=self.expand, **question.scope(scope)
+                question.vector,
+                k=K,
+                threshold=2,
+                scoring=self.scoring,
+                expand=self.expand,
+                scope=MemoryScope(**question.scope(scope)),
             )
             taken.append(1000 * (time.perf_counter() - began))
             self.added += sum(hit.explain is not None and hit.explain.link is not None for hit in hits)
         self.round_trips += engine.traffic.round_trips - before.round_trips
         self.received += engine.traffic.bytes_received - before.bytes_received
         self.rounds.append(taken)
+        self.cpu.append(1000 * (time.process_time() + server_cpu() - worked) / len(questions))
         began = time.perf_counter()
         await self.store.flush()
         self.flushes.append(1000 * (time.perf_counter() - began) / len(questions))
@@ -91,7 +103,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=25, help="in each round, of each side")
     parser.add_argument("--places", nargs="+", default=["server", "file"], choices=["server", "file"])
     arguments = parser.parse_args()
-    print(f"{'':58}{'ms':>14}{'x':>7}{'flush':>8}{'trips':>7}{'bytes':>8}{'added':>7}")
+    print(f"{'':55}{'ms':>16}{'x':>6}{'cpu':>7}{'x':>6}{'flush':>7}{'trips':>6}{'bytes':>8}{'added':>6}")
     for place in arguments.places:
         for size in arguments.sizes:
             with ExitStack() as stack:
@@ -105,6 +117,7 @@ def main() -> None:
 
 async def _measure(place: str, url: str | Path, size: int, scopes: Sequence[str], rounds: int, calls: int) -> None:
     engine = open_engine(url)
+    server_cpu = _cpu_of(url)
     now_ms = int(time.time() * 1000)
 
     async def embed(text: str) -> list[float]:
@@ -136,7 +149,7 @@ async def _measure(place: str, url: str | Path, size: int, scopes: Sequence[str]
         for turn in range(rounds + 1):
             asked = questions[turn * calls : (turn + 1) * calls]
             for side in [*sides[turn % len(sides) :], *sides[: turn % len(sides)]]:
-                await side.ask(engine, asked, scope)
+                await side.ask(engine, asked, scope, server_cpu)
             if not turn:  # connections, scripts, caches
                 sides = [Side(side.label, side.store, side.scoring, side.expand) for side in sides]
         for side in sides:
@@ -185,13 +198,27 @@ def _lived(write: RecordWrite, n: int, drawn: np.random.Generator, now_ms: int) 
     return replace(write, fields=fields)
 
 
+def _cpu_of(place: str | Path) -> Callable[[], float]:
+    """The seconds that the server's process has worked so far; nothing where there is none."""
+    if isinstance(place, Path):
+        return lambda: 0.0
+    client = valkey.Valkey.from_url(place)
+
+    def seconds() -> float:
+        info: Any = client.info("cpu")
+        return float(info["used_cpu_user"] + info["used_cpu_sys"])
+
+    return seconds
+
+
 def _print_line(label: str, side: Side, composite: Side) -> None:
     taken = np.sort(np.concatenate(side.rounds))
     ratio = np.median([np.median(one) / np.median(of) for one, of in zip(side.rounds, composite.rounds, strict=True)])
+    of_cpu = np.median(np.array(side.cpu) / np.array(composite.cpu))
     print(
-        f"{label:58}{f'{np.median(taken):.2f} ({taken[len(taken) * 99 // 100]:.2f})':>14}{ratio:7.2f}"
-        f"{np.median(side.flushes):8.2f}{side.round_trips / side.calls:7.2f}{side.received / side.calls:8,.0f}"
-        f"{side.added / side.calls:7.1f}",
+        f"{label:55}{f'{np.median(taken):.2f} ({taken[len(taken) * 99 // 100]:.1f})':>16}{ratio:6.2f}"
+        f"{np.median(side.cpu):7.2f}{of_cpu:6.2f}{np.median(side.flushes):7.2f}{side.round_trips / side.calls:6.2f}"
+        f"{side.received / side.calls:8,.0f}{side.added / side.calls:6.1f}",
         flush=True,
     )
 

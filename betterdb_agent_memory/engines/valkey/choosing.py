@@ -7,6 +7,7 @@ instead of 12 (k = 8), for the time that it takes to bring all of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from time import monotonic
 from typing import Any, Final
 
@@ -79,7 +80,7 @@ class Choosing:
         arguments += (called[field] for field in (worth.value_field, *worth.time_fields))
         for said in (
             [value for _, value in equalities],
-            [] if worth.uses is None else _said_of_uses(worth.uses),
+            () if worth.uses is None else _said_of_uses(worth.uses),
             self._said_of_spreading(search),
             fields,
             command[2:],
@@ -209,10 +210,11 @@ def _selection(search: Search) -> Selection:
     return search.selection
 
 
-def _said_of_uses(uses: Uses) -> list[Argument]:
-    said: list[Argument] = [*map(repr, (uses.decay, uses.share, uses.doubt, uses.usual_trust))]
-    said += (uses.count_field, uses.times_field, uses.helped_field, uses.trust_field, uses.label_field)
-    return [*said, *(text for label, trust in uses.trusts for text in (label, repr(trust)))]
+@lru_cache(maxsize=8)
+def _said_of_uses(uses: Uses) -> tuple[Argument, ...]:
+    numbers = map(repr, (uses.decay, uses.share, uses.doubt, uses.usual_trust))
+    fields = (uses.count_field, uses.times_field, uses.helped_field, uses.trust_field, uses.label_field)
+    return (*numbers, *fields, *(text for label, trust in uses.trusts for text in (label, repr(trust))))
 
 
 def _present(fields: Sequence[str], values: Sequence[bytes | None]) -> dict[str, bytes]:

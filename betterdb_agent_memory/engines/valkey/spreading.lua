@@ -9,7 +9,7 @@ local function counting_links(said, id)
   local flat = redis.call('HGETALL', said.link_prefix .. id)
   local links = {}
   for i = 1, #flat, 2 do
-    local score = split_link(flat[i + 1])
+    local score = tonumber(flat[i + 1]:match('^%S+'))
     local weight = score and 2 ^ (score - said.now_ms / said.half_life_ms)
     if weight and weight >= said.least_weight then links[#links + 1] = {flat[i], weight} end
   end
@@ -81,28 +81,35 @@ local function accepted(said, id)
 end
 
 -- What is reached from the `starts`, {id, activation} each, beside the `found`, as `activated` lists it; and the ids of
--- records that are gone.
+-- records that are gone. A record that is not accepted hides itself and what lies behind it: so those are looked at that
+-- others are reached through, and then, the most active first, only as many as are needed.
 local function spread(said, starts, found)
-  local around, gone, is_hidden, hides = {}, {}, {}, false
+  local around, gone, is_hidden, fits, hides = {}, {}, {}, {}, false
   local list = activated(said, starts, around, is_hidden)
+
+  local function is_accepted(id)
+    if fits[id] == nil then
+      local is_there
+      fits[id], is_there = accepted(said, id)
+      if not is_there then gone[#gone + 1] = id end
+    end
+    return fits[id]
+  end
+
   local looked_at = 0
   for _, one in ipairs(list) do
     local id = one[1]
     if not found[id] then
       looked_at = looked_at + 1
-      local is_there, fits = true, false
-      if looked_at <= said.looked_at then
-        fits, is_there = accepted(said, id)
-      end
-      if not is_there then gone[#gone + 1] = id end
-      if not fits then is_hidden[id], hides = true, true end
+      -- What links lead on from was asked for its own.
+      if looked_at > said.looked_at or (around[id] and not is_accepted(id)) then is_hidden[id], hides = true, true end
     end
   end
   if hides then list = activated(said, starts, around, is_hidden) end
   local chosen = {}
   for _, one in ipairs(list) do
     if #chosen == said.most then break end
-    if not found[one[1]] then chosen[#chosen + 1] = one end
+    if not found[one[1]] and is_accepted(one[1]) then chosen[#chosen + 1] = one end
   end
   return chosen, gone
 end

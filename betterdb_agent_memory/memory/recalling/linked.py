@@ -39,7 +39,7 @@ from betterdb_agent_memory.memory.record import (
     scoring_candidates,
 )
 from betterdb_agent_memory.memory.requests import RecallRequest, RecallSettings
-from betterdb_agent_memory.memory.scoring.base import ScoringModel
+from betterdb_agent_memory.memory.scoring.base import ScoringModel, Term
 from betterdb_agent_memory.memory.scoring.composite import similarity_from_distance
 from betterdb_agent_memory.memory.spaces import VectorSpace
 from betterdb_agent_memory.memory.where import Entity
@@ -158,10 +158,14 @@ def _below(
     settings: RecallSettings,
 ) -> list[MemoryHit]:
     """Linked memories, the most active first, as hits below all others."""
+    if not chosen:
+        return []
     scores = scores_below(min(hit.score for hit in hits), [by.activation for _, by, _ in chosen])
+    distances = _distances(vector, [fields.get(VECTOR, b"") for _, _, fields in chosen])
+    terms = _terms(settings.rules.model, [fields for _, _, fields in chosen], distances, settings.now_ms)
     return [
-        _hit(item, by, fields, vector, score, hits[-1], settings)
-        for (item, by, fields), score in zip(chosen, scores, strict=True)
+        _hit(item, by, distance, components_at(terms, place), score, hits[-1], settings)
+        for place, ((item, by, _), distance, score) in enumerate(zip(chosen, distances, scores, strict=True))
     ]
 
 
@@ -173,13 +177,12 @@ def _hidden(around: Mapping[str, Sequence[LinkEnd]], allowed: Collection[str]) -
 def _hit(
     item: MemoryItem,
     by: LinkedBy,
-    fields: Fields,
-    vector: bytes,
+    distance: float,
+    terms: tuple[Component, ...],
     score: float,
     last: MemoryHit,
     settings: RecallSettings,
 ) -> MemoryHit:
-    distance = _distance(vector, fields.get(VECTOR, b""))
     age_seconds = (settings.now_ms - max(item.created_at, item.last_accessed_at)) / 1000
     explain = last.explain and replace(
         last.explain,
@@ -188,23 +191,27 @@ def _hit(
         importance=item.importance,
         relevance=None,
         rerank_score=None,
-        terms=_terms(settings.rules.model, fields, distance, settings.now_ms),
+        terms=terms,
         link=by,
     )
     return MemoryHit(item, distance, score, explain)
 
 
-def _terms(model: ScoringModel | None, fields: Fields, distance: float, now_ms: int) -> tuple[Component, ...]:
-    """What the model makes of one memory that was not among its candidates; none of the composite's."""
+def _terms(
+    model: ScoringModel | None, records: Sequence[Fields], distances: Sequence[float], now_ms: int
+) -> Sequence[Term]:
+    """What the model makes of memories that were not among its candidates; none of the composite's."""
     if model is None:
         return ()
-    candidates = scoring_candidates([fields], np.array([similarity_from_distance(distance)]), model.needs)
-    return components_at(model.score(candidates, now_ms).terms, 0)
+    candidates = scoring_candidates(records, similarity_from_distance(np.array(distances)), model.needs)
+    return model.score(candidates, now_ms).terms
 
 
-def _distance(vector: bytes, stored: bytes) -> float:
-    """The cosine distance; 1 to a memory without a vector of this length."""
-    if len(stored) != len(vector):
-        return 1.0
-    one, other = unit_rows([vector, stored])
-    return float(1.0 - one @ other)
+def _distances(vector: bytes, stored: Sequence[bytes]) -> list[float]:
+    """The cosine distances; 1 to a memory without a vector of this length."""
+    whole = [one for one in stored if len(one) == len(vector)]
+    if not whole:
+        return [1.0] * len(stored)
+    mine, *others = unit_rows([vector, *whole])
+    known = iter((1.0 - np.array(others) @ mine).tolist())
+    return [next(known) if len(one) == len(vector) else 1.0 for one in stored]

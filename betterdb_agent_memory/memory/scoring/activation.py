@@ -107,7 +107,8 @@ def base_level(
     Writing is a use, so there are `access_count + 1`. With a decay of .5 and without `recent_ms` it is
     `ln(1/sqrt(last) + 2 n / (sqrt(age) + sqrt(last)))`, ages in seconds and floored at a millisecond. With
     `recent_ms` the creation, too, counts exactly, and so does a last access that is later than all of them, by a
-    client that does not keep them; a memory that has none of them is as without. How close it comes on simulated histories: docs/dynamics.md.
+    client that does not keep them; a memory that has none of them is as without. How close it comes on simulated
+    histories: docs/dynamics.md.
     """
     age, last = _age(now_ms, created_at_ms), _age(now_ms, last_accessed_at_ms)
     if recent_ms is None:

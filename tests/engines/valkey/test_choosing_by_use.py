@@ -17,12 +17,17 @@ from betterdb_agent_memory.engines.valkey import ValkeyEngine, choosing
 from betterdb_agent_memory.memory.kinds import KINDS
 from betterdb_agent_memory.memory.record import memory_collection
 from betterdb_agent_memory.memory.scoring.activation import Activation
+from betterdb_agent_memory.memory.scoring.choice import ScoringChoice
 from tests.embedding import embed
 from tests.engines.valkey.samples import record_of, vector
 
 NOW_MS = 1_790_000_000_000
 MEMORIES = 160
-MODELS = ("composite", "activation", Activation(ActivationParameters(decay=0.35, recall_share=0.3, doubt_weight=9.0)))
+MODELS: tuple[ScoringChoice, ...] = (
+    "composite",
+    "activation",
+    Activation(ActivationParameters(decay=0.35, recall_share=0.3, doubt_weight=9.0)),
+)
 
 
 def lived(dice: random.Random, n: int) -> RecordWrite:
@@ -56,18 +61,23 @@ async def store(engine: ValkeyEngine, store_name: str) -> AsyncIterator[MemorySt
     await store.close()
 
 
-async def recalled(store: MemoryStore, seed: int, model: object, *, expand: bool) -> list[MemoryHit]:
+async def recalled(store: MemoryStore, seed: int, model: ScoringChoice, *, expand: bool) -> list[MemoryHit]:
     dice = random.Random(seed)
     question = [dice.choice([1.0, -0.5, 0.2]) for _ in range(4)]
-    scope = {"thread_id": "alice"} if dice.random() < 0.5 else {}
+    thread = "alice" if dice.random() < 0.5 else None
     return await store.recall_by_vector(
-        [*question, 0, 0, 0, 0], k=dice.choice([1, 2, 4, 8]), scoring=model, expand=expand, reinforce=False, **scope
+        [*question, 0, 0, 0, 0],
+        k=dice.choice([1, 2, 4, 8]),
+        scoring=model,
+        expand=expand,
+        reinforce=False,
+        thread_id=thread,
     )
 
 
 def told(hits: list[MemoryHit]) -> tuple[list[object], list[float]]:
     """What a caller sees: what must be the same, and numbers that may differ by rounding."""
-    links = [hit.explain and hit.explain.link for hit in hits]
+    links = [hit.explain.link if hit.explain else None for hit in hits]
     numbers = [number for hit in hits for number in (hit.distance, hit.score)]
     numbers += [number for by in links if by for number in (by.weight, by.activation)]
     numbers += [hit.item.importance for hit in hits]  # to twelve digits, where a search told it
@@ -99,7 +109,7 @@ async def test_recalls_are_those_without_it(
     prefix = memory_collection(store.name).key_prefix
     await valkey_client.delete(*(f"{prefix}m{n}" for n in range(0, MEMORIES, 20)))
     for n in range(1, MEMORIES, 40):
-        await valkey_client.hdel(f"{prefix}m{n}", "content", "vector")
+        await valkey_client.execute_command("HDEL", f"{prefix}m{n}", "content", "vector")
 
     asked = [(n, model, n % 4 > 0) for n in range(20) for model in MODELS]
     for n, model, expand in asked:  # removes links to what is gone, by which others count for more

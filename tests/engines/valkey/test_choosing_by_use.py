@@ -34,7 +34,7 @@ def lived(dice: random.Random, n: int) -> RecordWrite:
     """A memory with any of the marks that a life leaves, and some that it does not."""
     created_ms = NOW_MS - dice.choice([0, 1, 1_000, dice.randrange(10**10), -5_000])
     accessed_ms = max(created_ms, NOW_MS - dice.choice([0, 10, dice.randrange(10**9)]))
-    fields = {
+    fields: dict[str, str | bytes] = {
         "importance": dice.choice(["0", "1", "0.5", "0.3333333333333333", str(dice.random())]),
         "created_at": str(created_ms),
         "last_accessed_at": str(accessed_ms),

@@ -82,7 +82,7 @@ end
 table.sort(rows, function(one, other)
   if one[1] ~= other[1] then return one[1] > other[1] end
   if one[4] ~= other[4] then return one[4] > other[4] end
-  return one[2] < other[2]
+  return comes_before(one[2], other[2])
 end)
 
 -- One list of texts, for which clients are fastest.

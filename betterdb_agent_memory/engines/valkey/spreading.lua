@@ -4,6 +4,15 @@
 -- starts, followed, looked_at, most, strength, passed_on, least_weight, now_ms; whole, a field that every record has;
 -- names and values of the fields that must equal these.
 
+-- By their bytes: Lua's own comparison goes by the server's locale.
+local function comes_before(one, other)
+  for i = 1, math.min(#one, #other) do
+    local a, b = one:byte(i), other:byte(i)
+    if a ~= b then return a < b end
+  end
+  return #one < #other
+end
+
 -- The links of a record that count: {id, weight}, the strongest first.
 local function counting_links(said, id)
   local flat = redis.call('HGETALL', said.link_prefix .. id)
@@ -16,13 +25,13 @@ local function counting_links(said, id)
   if #links > 1 then
     table.sort(links, function(a, b)
       if a[2] ~= b[2] then return a[2] > b[2] end
-      return a[1] < b[1]
+      return comes_before(a[1], b[1])
     end)
   end
   return links
 end
 
--- What comes to which record: a list, the most active first, of {id, what is left undone, start, via, weight}.
+-- What comes to which record: a list in any order of {id, what is left undone, start, via, weight}.
 local function activated(said, starts, around, is_hidden)
   local active, undone, best, order = {}, {}, {}, {}
   for _, start in ipairs(starts) do active[start[1]] = true end
@@ -59,13 +68,26 @@ local function activated(said, starts, around, is_hidden)
       end
     end
   end
-  table.sort(order, function(a, b)
-    if undone[a] ~= undone[b] then return undone[a] < undone[b] end
-    return a < b
-  end)
   local list = {}
   for n, id in ipairs(order) do list[n] = {id, undone[id], best[id][2], best[id][3], best[id][4]} end
   return list
+end
+
+local function is_more_active(one, other)
+  if one[2] ~= other[2] then return one[2] < other[2] end
+  return comes_before(one[1], other[1])
+end
+
+-- Take the most active one out of a list; nil where it is empty. A few are wanted: to sort all would take longer.
+local function take_most_active(list)
+  local best = 1
+  for n = 2, #list do
+    if is_more_active(list[n], list[best]) then best = n end
+  end
+  local one = list[best]
+  list[best] = list[#list]
+  list[#list] = nil
+  return one
 end
 
 -- Whether a record is whole and as it must be; whether it is there at all.
@@ -96,19 +118,19 @@ local function spread(said, starts, found)
     return fits[id]
   end
 
-  local looked_at = 0
+  local others = {}
   for _, one in ipairs(list) do
-    local id = one[1]
-    if not found[id] then
-      looked_at = looked_at + 1
-      -- What links lead on from was asked for its own.
-      if looked_at > said.looked_at or (around[id] and not is_accepted(id)) then is_hidden[id], hides = true, true end
-    end
+    if not found[one[1]] then others[#others + 1] = one end
+  end
+  if #others > said.looked_at then table.sort(others, is_more_active) end
+  for n, one in ipairs(others) do
+    -- What links lead on from was asked for its own.
+    if n > said.looked_at or (around[one[1]] and not is_accepted(one[1])) then is_hidden[one[1]], hides = true, true end
   end
   if hides then list = activated(said, starts, around, is_hidden) end
   local chosen = {}
-  for _, one in ipairs(list) do
-    if #chosen == said.most then break end
+  while #chosen < said.most and #list > 0 do
+    local one = take_most_active(list)
     if not found[one[1]] and is_accepted(one[1]) then chosen[#chosen + 1] = one end
   end
   return chosen, gone

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from betterdb_agent_memory.engines.links import LinkEnd
@@ -112,14 +112,14 @@ def spread(
     """
     activations = dict(starts)
     undone: dict[str, float] = {}
-    best: dict[str, tuple[float, LinkedBy]] = {}
+    best: dict[str, tuple[float, str, str | None, float, tuple[str, ...]]] = {}
 
     def reach(end: LinkEnd, gain: float, start: str, via: str | None, entities: tuple[str, ...] = ()) -> None:
         if end.id in activations or end.id in hidden or gain <= 0:
             return
         undone[end.id] = undone.get(end.id, 1.0) * (1 - gain)
-        if gain > best.get(end.id, (0.0, None))[0]:
-            best[end.id] = gain, LinkedBy(start, via, end.weight, 0.0, entities)
+        if gain > best.get(end.id, (0.0,))[0]:
+            best[end.id] = gain, start, via, end.weight, entities
 
     for start, activation in starts:
         ends = around.get(start, ())
@@ -135,7 +135,11 @@ def spread(
         end = LinkEnd(id, float(len(entities)), 0)
         reach(end, passed_on(activations[start], max(fan, 1), end.weight), start, None, entities)
     order = sorted(undone, key=lambda id: (undone[id], id))
-    return {id: replace(best[id][1], activation=1 - undone[id]) for id in order}
+    linked = {}
+    for id in order:
+        _, start, via, weight, entities = best[id]
+        linked[id] = LinkedBy(start, via, weight, 1 - undone[id], entities)
+    return linked
 
 
 def scores_below(last: float, activations: Sequence[float]) -> list[float]:

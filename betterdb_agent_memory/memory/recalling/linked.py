@@ -34,6 +34,7 @@ from betterdb_agent_memory.memory.record import (
     ITEM_FIELDS,
     VECTOR,
     MemoryItem,
+    decode_entities,
     decode_memory,
     is_memory,
     scoring_candidates,
@@ -123,14 +124,16 @@ def _linked_hits(
 ) -> list[MemoryHit]:
     starts, found = hits[:STARTS], {hit.item.id for hit in hits}
     accepted = {row.id: row.fields for row in request.filter.accepted(rows) if is_memory(row.fields)}
-    decoded = {id: decode_memory(id, fields)[0] for id, fields in accepted.items()}
-    items = {id: item for id, item in decoded.items() if item is not None}
-    acquainted = acquaintances(
-        {hit.item.id: hit.item.entities for hit in starts}, {id: item.entities for id, item in items.items()}, fan
-    )
-    allowed = {*found, *items}
-    linked = spread_along(_active(starts), around, hidden=_hidden(around, allowed), acquainted=acquainted)
-    chosen = [(items[id], by, accepted[id]) for id, by in linked.items() if id not in found][:MOST_ADDED]
+    about = {hit.item.id: hit.item.entities for hit in starts if hit.item.entities}
+    acquainted = acquaintances(about, {id: decode_entities(fields) for id, fields in accepted.items()}, fan)
+    hidden = _hidden(around, {*found, *accepted})
+    linked = spread_along(_active(starts), around, hidden=hidden, acquainted=acquainted)
+    chosen: list[tuple[MemoryItem, LinkedBy, Fields]] = []
+    for id, by in linked.items():
+        if len(chosen) < MOST_ADDED and id not in found:
+            item, _ = decode_memory(id, accepted[id])
+            if item is not None:
+                chosen.append((item, by, accepted[id]))
     return _below(hits, chosen, vector, settings)
 
 

@@ -93,11 +93,10 @@ end
 -- Whether a record is whole and as it must be; whether it is there at all.
 local function accepted(said, id)
   local key = said.record_prefix .. id
-  if redis.call('HEXISTS', key, said.whole) == 0 then return false, redis.call('EXISTS', key) == 1 end
-  if #said.names == 0 then return true, true end
-  local stored = redis.call('HMGET', key, unpack(said.names))
+  local stored = redis.call('HMGET', key, said.whole, unpack(said.names))
+  if not stored[1] then return false, redis.call('EXISTS', key) == 1 end
   for n = 1, #said.names do
-    if stored[n] ~= said.values[n] then return false, true end
+    if stored[n + 1] ~= said.values[n] then return false, true end
   end
   return true, true
 end

@@ -91,14 +91,12 @@ answer[5], answer[6], answer[7] = nearest_text, farthest_text, '0'
 local last = rows[math.min(wanted, #rows)]
 local least = last and last[1] - rounding * (1 + math.abs(last[1]) + by_value * largest)
 
--- Those of the values up to the last one that there is. Most fields there could be are not: to ask for all that there
--- are takes half of the time.
+-- Those of the values up to the last one that there is.
 local function tell(key, names)
-  local flat, values, present = redis.call('HGETALL', key), {}, #names
-  for i = 1, #flat, 2 do values[flat[i]] = flat[i + 1] end
-  while present > 0 and not values[names[present]] do present = present - 1 end
+  local values, present = redis.call('HMGET', key, unpack(names)), #names
+  while present > 0 and not values[present] do present = present - 1 end
   answer[#answer + 1] = tostring(present)
-  for j = 1, present do answer[#answer + 1] = values[names[j]] or false end
+  for j = 1, present do answer[#answer + 1] = values[j] end
 end
 
 local chosen = {}

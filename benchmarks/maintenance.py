@@ -1,11 +1,18 @@
 """What maintenance of a large store takes, and what recalls take meanwhile.
 
     python -m benchmarks.maintenance
-    python -m benchmarks.maintenance --memories 10000 --file
+    python -m benchmarks.maintenance --memories 10000 --forget 0.25 --place file
 
-A Valkey with a search module is started, or a file is made. One memory in ten has traces; a quarter of the memories has
-faded and is forgotten by the first run, the second one finds nothing to do. The p99 of a recall is taken before and
-during the first run.
+For each share to forget a Valkey with a search module is started, and a file is made, with that many memories of 64
+dimensions: the share has faded, one in a hundred is weak and important, so that it is replayed, one in ten has traces
+from outcomes. A daily run forgets a few in a thousand to a few in a hundred; a quarter is what the first run in years
+may find.
+
+maintain       seconds that `maintain` takes while one caller recalls every 10 ms
+alone          the same on a store that nobody asks, of the same contents
+nothing left   a second run, which finds nothing to do
+p50, p99       of these recalls before (for three seconds) and during it, in ms; "x" is the ratio
+bare DEL       seconds that as many records take to be deleted by key from such an index, 16 a request: the floor
 """
 
 from __future__ import annotations
@@ -20,36 +27,42 @@ from time import perf_counter
 
 import numpy as np
 
-from betterdb_agent_memory import Dynamics, MemoryStore
+from betterdb_agent_memory import Dynamics, MaintenanceResult, MemoryStore
 from betterdb_agent_memory.engines import open_engine
-from betterdb_agent_memory.engines.base import RecordWrite
-from betterdb_agent_memory.memory.record import NewMemory, encode_memory
+from betterdb_agent_memory.engines.base import Engine, RecordWrite
+from betterdb_agent_memory.memory.record import NewMemory, encode_memory, memory_collection
 from tests.servers import ValkeyServer
 
 DIMENSIONS = 64
 DAY_MS = 86_400_000
 NOW_MS = 1_790_000_000_000
+REPLAYED = 0.01
 
 
-async def fill(store: MemoryStore, memories: int) -> None:
+async def fill(store: MemoryStore, memories: int, forget: float) -> list[str]:
+    """The ids of what has faded."""
     rng = np.random.default_rng(0)
     records = (await store.workplace()).records
-    for start in range(0, memories, 1_000):
+    lot = rng.permutation(memories) / memories
+    faded: list[str] = []
+    for start in range(0, memories, 250):
         writes = []
-        for n in range(start, min(start + 1_000, memories)):
-            faded = n % 4 == 0
+        for n in range(start, min(start + 250, memories)):
+            has_faded, is_weak = lot[n] < forget, lot[n] >= 1 - REPLAYED
             memory = NewMemory(
                 f"m{n}",
                 f"the memory {n} of many",
-                0.0 if faded else 0.2 + 0.7 * (n % 7) / 7,
-                NOW_MS - (900 if faded else 1 + n % 200) * DAY_MS + n,
+                0.0 if has_faded else 0.9 if is_weak else 0.2 + 0.4 * (n % 7) / 7,
+                NOW_MS - (900 if has_faded else 400 if is_weak else 1 + n % 60) * DAY_MS + n,
                 kind=("fact", "episodic", "rule")[n % 3],
             )
             fields = encode_memory(memory, rng.standard_normal(DIMENSIONS, dtype=np.float32).tobytes())
-            if n % 10 == 1:
+            if n % 10 == 1 and not has_faded and not is_weak:
                 fields |= {"working": b"0.8", "core": b"0.3", "strength_at": str(NOW_MS - 40 * DAY_MS).encode()}
-            writes.append(RecordWrite(f"m{n}", fields, is_new=True))
+            writes.append(RecordWrite(memory.id, fields, is_new=True))
+            faded += [memory.id] * int(has_faded)
         await records.write_many(writes)
+    return faded
 
 
 async def recalls(store: MemoryStore, is_over: Callable[[], bool]) -> list[float]:
@@ -63,46 +76,69 @@ async def recalls(store: MemoryStore, is_over: Callable[[], bool]) -> list[float
     return taken
 
 
-async def run(place: str | Path, memories: int) -> None:
-    async def embed(text: str) -> list[float]:
-        return [float(number) for number in np.random.default_rng(len(text)).standard_normal(DIMENSIONS)]
+async def timed(store: MemoryStore) -> tuple[float, MaintenanceResult]:
+    began = perf_counter()
+    result = await Dynamics(store).maintain()
+    return perf_counter() - began, result
 
-    engine = open_engine(place)
-    store = MemoryStore(client=engine, name="m", embed_fn=embed, clock=lambda: NOW_MS)
-    await store.ensure_index()
+
+async def deleted_bare(engine: Engine, name: str, ids: list[str]) -> float:
+    """Seconds that deletions take which look at nothing."""
+    records = engine.records(memory_collection(name))
     began = perf_counter()
-    await fill(store, memories)
-    print(f"{memories:,} memories written in {perf_counter() - began:.1f} s")
-    dynamics = Dynamics(store)
+    for start in range(0, len(ids), 16):
+        await records.delete_many(ids[start : start + 16])
+    return perf_counter() - began
+
+
+async def run(place: str, url: str | Path, memories: int, forget: float) -> None:
+    async def embed(text: str) -> list[float]:
+        return [1.0] * DIMENSIONS  # asked once, for the length of vectors
+
+    engine = open_engine(url)
+    stores = [MemoryStore(client=engine, name=name, embed_fn=embed, clock=lambda: NOW_MS) for name in ("a", "b", "c")]
+    for store in stores:
+        await store.ensure_index()
+    asked, alone, bare = stores
+    await fill(asked, memories, forget)
     until = perf_counter() + 3
-    before = await recalls(store, lambda: perf_counter() > until)
-    for label in ("first", "second"):
-        began = perf_counter()
-        task = asyncio.ensure_future(dynamics.maintain())
-        during = await recalls(store, task.done) if label == "first" else []
-        result = await task
-        print(f"{label} maintain: {perf_counter() - began:.1f} s; {result}")
-        if during:
-            for name, taken in (("before", before), ("during", during)):
-                print(f"recall {name}: p50 {np.percentile(taken, 50):.1f} ms, p99 {np.percentile(taken, 99):.1f} ms")
-    began = perf_counter()
-    stats = await dynamics.stats()
-    print(f"stats: {perf_counter() - began:.1f} s; {stats.all}")
-    await store.close()
+    before = await recalls(asked, lambda: perf_counter() > until)
+    task = asyncio.ensure_future(timed(asked))
+    during = await recalls(asked, task.done)
+    seconds, result = await task
+    nothing, _ = await timed(asked)
+    await fill(alone, memories, forget)
+    by_itself, _ = await timed(alone)
+    floor = await deleted_bare(engine, bare.name, await fill(bare, memories, forget))
+    p = [float(np.percentile(taken, share)) for share in (50, 99) for taken in (before, during)]
+    print(
+        f"{place:8}{forget:7.0%}{result.forgotten:11,}{result.replayed:10,}{seconds:10.1f}{by_itself:7.1f}{nothing:9.1f}"
+        f"{floor:10.1f}{p[0]:9.1f}{p[1]:7.1f}{p[2]:9.1f}{p[3]:7.1f}{p[3] / p[2]:6.1f}",
+        flush=True,
+    )
+    for store in stores:
+        await store.close()
     await engine.close()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--memories", type=int, default=50_000)
-    parser.add_argument("--file", action="store_true")
+    parser.add_argument("--forget", type=float, nargs="+", default=[0.0, 0.01, 0.05, 0.25])
+    parser.add_argument("--place", choices=["server", "file"], nargs="+", default=["server", "file"])
     arguments = parser.parse_args()
-    with ExitStack() as stack:
-        if arguments.file:
-            place: str | Path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "m.db"
-        else:
-            place = stack.enter_context(ValkeyServer()).url
-        asyncio.run(run(place, arguments.memories))
+    print(
+        f"{'':8}{'share':>7}{'forgotten':>11}{'replayed':>10}{'maintain':>10}{'alone':>7}{'nothing':>9}{'bare DEL':>10}"
+        f"{'p50':>9}{'during':>7}{'p99':>9}{'during':>7}{'x':>6}"
+    )
+    for place in arguments.place:
+        for forget in arguments.forget:
+            with ExitStack() as stack:
+                if place == "file":
+                    url: str | Path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "m.db"
+                else:
+                    url = stack.enter_context(ValkeyServer()).url
+                asyncio.run(run(place, url, arguments.memories, forget))
 
 
 if __name__ == "__main__":

@@ -298,7 +298,11 @@ async def test_links_and_what_they_add_to_a_recall(warm_store: MemoryStore, coun
     assert len(await store.recall(AHEAD, thread_id="t", k=2)) == 2
     assert counted() == 2  # links gain with the write that reinforces
     assert len(await store.recall(AHEAD, thread_id="t", k=2, expand=True)) == 3
-    assert counted() == 4
+    assert counted() == 2  # and are followed by the search itself
+    assert len(await store.recall(AHEAD, thread_id="t", k=2, expand=True, scoring="activation")) > 2
+    assert counted() == 2
+    assert len(await store.recall(AHEAD, thread_id="t", k=2, expand=True, scoring="chain")) > 2
+    assert counted() == 4  # what the server cannot weigh is followed behind it
     await store.link(near.item.id, far, 0.5)
     assert counted() == 1
     assert await store.links(near.item.id, least_weight=0)

@@ -13,6 +13,7 @@ from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.dynamics.downscaling import factor_needed
 from betterdb_agent_memory.dynamics.learning import traces_written
 from betterdb_agent_memory.dynamics.maintenance import MaintenanceResult, Plan, Verdict, verdict
+from betterdb_agent_memory.dynamics.pacing import Pace
 from betterdb_agent_memory.dynamics.parameters import DynamicsParameters
 from betterdb_agent_memory.dynamics.state import PASS, Unfinished, decode_unfinished, encode_unfinished
 from betterdb_agent_memory.engines.base import Fence, Outcome, Position, RecordChange, Row
@@ -24,7 +25,6 @@ from betterdb_agent_memory.memory.standing.standing import traces_at
 from betterdb_agent_memory.memory.workplace import Workplace
 
 _ATTEMPTS = 5
-_SLICE = 16
 _DOWNSCALING = "downscale by "
 _LONGEST_PAUSE_MS = 86_400_000
 """A pass that broke off longer ago than a day is not gone on with: much has changed since."""
@@ -50,6 +50,7 @@ class Maintenance:
         self._lease = lease
         self._now_ms = now_ms
         self._on_progress = on_progress
+        self._pace = Pace()
 
     async def run(self, plan: Plan, *, downscales: bool = False, factor: float | None = None) -> MaintenanceResult:
         """Carry a plan out. With `downscales` all strengths are multiplied after that: with `factor`, or with what
@@ -136,13 +137,14 @@ class Maintenance:
             waiting = await self._workplace.read(refused)
 
     async def _slices(self, places: Sequence[int]) -> AsyncIterator[Sequence[int]]:
-        """What is written a few at a time, with as long for others in between as it took: a server works through one
-        request before it looks at the next one's, and takes each memory that is written into its index anew.
-        """
-        for start in range(0, len(places), _SLICE):
+        """What is written a few at a time, with time for others in between."""
+        start = 0
+        while start < len(places):
+            few = places[start : start + self._pace.size]
             began = monotonic()
-            yield places[start : start + _SLICE]
-            await asyncio.sleep(monotonic() - began)
+            yield few
+            await asyncio.sleep(self._pace.took(len(few), monotonic() - began))
+            start += len(few)
 
     def _scaled(self, rows: Sequence[Row], factor: float, now_ms: int) -> list[RecordChange]:
         figures = figures_of_rows(rows)

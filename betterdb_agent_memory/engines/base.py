@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 from betterdb_agent_memory.engines.event_log import Announcing, EventLog
 from betterdb_agent_memory.engines.filters import Fields, Filter
 from betterdb_agent_memory.engines.links import LinkKeys, Links, Strength
+from betterdb_agent_memory.engines.spreading import Spread, Spreading
 from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.engines.watching import Watch
 from betterdb_agent_memory.errors import LeaseLostError
@@ -301,15 +302,22 @@ class ChosenFrom(NamedTuple):
 class Neighbours(list[Neighbour]):
     """Neighbours, nearest first. `exhausted` means that nothing else passes the prefilter.
 
-    `chosen_from` is None where all of them are here, and not only those that were selected.
+    `chosen_from` is None where all of them are here, and not only those that were selected. `spread` is what activation
+    came to from the worthiest, None where it was not asked for or not done.
     """
 
     def __init__(
-        self, rows: Iterable[Neighbour] = (), *, exhausted: bool, chosen_from: ChosenFrom | None = None
+        self,
+        rows: Iterable[Neighbour] = (),
+        *,
+        exhausted: bool,
+        chosen_from: ChosenFrom | None = None,
+        spread: Spread | None = None,
     ) -> None:
         super().__init__(rows)
         self.exhausted = exhausted
         self.chosen_from = chosen_from
+        self.spread = spread
 
 
 class Word(NamedTuple):
@@ -323,12 +331,35 @@ class Word(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Uses:
+    """What the uses of a neighbour add to its worth: the base level of ACT-R less doubt.
+
+    `memory/scoring/activation.py` has the formula. The times of its writing and its last access are those of the worth.
+    `count_field` counts accesses, each `share` of a use, the last of which were at the comma-separated times in
+    `times_field`; `helped_field` counts those that were whole uses. The effect of a use falls with its age to the power
+    of `decay`. `doubt` times what is missing is taken away where the number in `trust_field` is less than usual: less
+    than what `trusts` has for the value of `label_field`, or else `usual_trust`.
+    """
+
+    decay: float
+    share: float
+    doubt: float
+    count_field: str
+    times_field: str
+    helped_field: str
+    trust_field: str
+    label_field: str
+    usual_trust: float
+    trusts: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Worth:
-    """What a neighbour is worth: the sum of three terms.
+    """What a neighbour is worth: the sum of three terms, and of what its `uses` add, unless these count nothing.
 
     `likeness` times 1 - distance / 2; `value` times the number in `value_field`; and `freshness`, halved with every
-    `half_life_seconds` by which the later of the times in `time_fields` (ms) lies before `now_ms`. With
-    `clamps_age` nothing is fresher than what is of `now_ms`.
+    `half_life_seconds` by which the later of the times in `time_fields` (ms; the first is that of its writing, the
+    second that of its last access) lies before `now_ms`. With `clamps_age` nothing is fresher than what is of `now_ms`.
     """
 
     likeness: float
@@ -339,6 +370,7 @@ class Worth:
     now_ms: int
     half_life_seconds: float
     clamps_age: bool = False
+    uses: Uses | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,12 +378,14 @@ class Selection:
     """Which neighbours are needed: the `count` worthiest of those that pass the filter, none beyond `threshold`.
 
     Of equal worth is first what has the later time in the first time field, then by id. An engine may return more,
-    and looks at as many as without.
+    and looks at as many as without. With `spreading` it may also say what activation comes to from the worthiest:
+    `Neighbours.spread`.
     """
 
     count: int
     threshold: float
     worth: Worth
+    spreading: Spreading | None = None
 
 
 @dataclass(frozen=True, slots=True)

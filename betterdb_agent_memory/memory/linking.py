@@ -116,6 +116,10 @@ class Linker:
         await self.forget([end.id for end in ends if end.id not in there] if id in there else [id])
         return [Link(*end) for end in ends if id in there and end.id in there and end.weight >= least_weight]
 
+    def now_ms(self) -> int:
+        """The time that weights are of."""
+        return self._clock()
+
     async def around(self, ids: Sequence[str], most: int) -> Mapping[str, tuple[LinkEnd, ...]]:
         """The links that count of these memories, and of the `most` that each is linked to most strongly."""
         return await self._links.around(ids, now_ms=self._clock(), least_weight=LINKED, most=most)

@@ -307,6 +307,11 @@ def decode_memory(id: str, fields: Fields) -> tuple[MemoryItem | None, int]:
         return _odd_memory(id, fields)
 
 
+def decode_entities(fields: Fields) -> list[str]:
+    """The entities of a memory, as `decode_memory` reads them."""
+    return split_names(fields[ENTITIES].decode(errors="replace")) if fields.get(ENTITIES) else []
+
+
 def _plain_memory(id: str, fields: Fields) -> MemoryItem:
     """A memory as our own kind writes it; raises for any other spelling."""
     importance = float(fields[IMPORTANCE])
@@ -441,10 +446,12 @@ def scoring_candidates(
     A memory without a stability of its own has its kind's. What cannot be read counts as absent.
     """
     importance, created_at_ms, _ = scored_numbers(records)
-    readers = [_Reader(fields) for fields in records]
 
     def numbers(name: str) -> NDArray[np.float64]:
-        return np.array([reader.number(name) for reader in readers], dtype=np.float64)
+        try:
+            return np.array([int(fields[name]) for fields in records], dtype=np.float64)
+        except (KeyError, ValueError, OverflowError):
+            return np.array([_Reader(fields).number(name) for fields in records], dtype=np.float64)
 
     def optional(need: Need, name: str) -> NDArray[np.float64] | None:
         if need not in needs or not any(name in fields for fields in records):

@@ -1322,11 +1322,12 @@ class MemoryStore(Bridged):
         the store's `scoring_parameters`); others neither take a place among the `k` nor are reinforced.
 
         One round trip, in hybrid retrieval two while it is not known how frequent the words are, and one more each for
-        immediate reinforcement and for diversity, and two for `expand`, three where hits are about entities; more if
-        `exact` needs them, if fewer than `k` of the candidates are believed as far as is asked, if a number lies at the
-        very limit of a condition that the index cannot tell from it, or if the index returned memories that are not
-        asked for: those of other scopes, or those that a condition excludes which it cannot tell (a negated tag or
-        label). From the near-cache none but for immediate reinforcement; what is put there takes one more.
+        immediate reinforcement and for diversity; for `expand` none where the server chooses the hits, else two, three
+        where hits are about entities; more if `exact` needs them, if fewer than `k` of the candidates are believed as
+        far as is asked, if a number lies at the very limit of a condition that the index cannot tell from it, or if the
+        index returned memories that are not asked for: those of other scopes, or those that a condition excludes which
+        it cannot tell (a negated tag or label). From the near-cache none but for immediate reinforcement; what is put
+        there takes one more.
 
         Raises:
             InvalidInputError: something is refused, before the embedder was called.

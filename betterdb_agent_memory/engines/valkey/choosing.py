@@ -7,11 +7,14 @@ instead of 12 (k = 8), for the time that it takes to bring all of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from time import monotonic
 from typing import Any, Final
 
-from betterdb_agent_memory.engines.base import ChosenFrom, Neighbour, Neighbours, Search, Selection
+from betterdb_agent_memory.engines.base import ChosenFrom, Neighbour, Neighbours, Search, Selection, Uses
 from betterdb_agent_memory.engines.filters import Filter
+from betterdb_agent_memory.engines.links import HALF_LIFE_MS
+from betterdb_agent_memory.engines.spreading import Reached, Spread
 from betterdb_agent_memory.engines.valkey.faults import is_missing_index
 from betterdb_agent_memory.engines.valkey.neighbours import by_distance
 from betterdb_agent_memory.engines.valkey.packing import Argument, Command
@@ -75,9 +78,28 @@ class Choosing:
         arguments += map(repr, (worth.likeness, worth.value, worth.freshness, worth.now_ms, worth.half_life_seconds))
         arguments.append("1" if worth.clamps_age else "0")
         arguments += (called[field] for field in (worth.value_field, *worth.time_fields))
-        arguments += (str(len(equalities)), *(value for _, value in equalities))
-        arguments += (str(len(fields)), *fields, *command[2:])
+        for said in (
+            [value for _, value in equalities],
+            () if worth.uses is None else _said_of_uses(worth.uses),
+            self._said_of_spreading(search),
+            fields,
+            command[2:],
+        ):
+            arguments += (str(len(said)), *said)
         return load_script("choose").call(self._questions.collection.index_name, arguments)
+
+    def _said_of_spreading(self, search: Search) -> list[Argument]:
+        """How activation spreads; nothing where it does not, or the links may be on another server."""
+        asked, keys = _selection(search).spreading, self._questions.collection.link_keys
+        if asked is None or keys is None or keys.is_shared:
+            return []
+        if not self._questions.client.are_together(self._questions.collection.index_name, f"{keys.prefix}0"):
+            return []
+        said: list[Argument] = [keys.prefix]
+        said += map(repr, (HALF_LIFE_MS, asked.starts, asked.followed, asked.looked_at, asked.most, asked.strength))
+        said += map(repr, (asked.passed_on, asked.least_weight, asked.now_ms))
+        said += (asked.refused_field, self._whole_field, self._questions.collection.schema.vector_field)
+        return [*said, *(field for field, _ in search.filter.equalities or ())]
 
     async def ask(self, commands: Sequence[Command]) -> tuple[list[Any], float]:
         """Answers to the script and to the commands behind it, and how long it took.
@@ -125,27 +147,48 @@ class Choosing:
         if type(answer) is not list:
             return None
         found, outside, gone, related = map(int, answer[:4])
+        chosen = int(answer[6])
         nearest, farthest = (float(text) if text else None for text in answer[4:6])
         exhausted = found < search.count
         limit = farthest or 0.0
         is_crowded_out = outside + gone and not exhausted and limit <= _selection(search).threshold
         if is_crowded_out or (exhausted and may_miss):
             return None
-        rows, at = [], 6
+        rows, at = [], 7
         try:
-            while at < len(answer):
-                values_at = at + 3
-                end = values_at + int(answer[at + 2])
-                row_fields = _present(fields, answer[values_at:end])
+            for _ in range(chosen):
+                end = at + 3 + int(answer[at + 2])
+                row_fields = _present(fields, answer[at + 3 : end])
                 rows.append(Neighbour(answer[at].decode(), float(answer[at + 1]), row_fields))
                 at = end
+            spread = self._spread(answer, at, search, [row.id for row in rows], fields)
         except UnicodeDecodeError:
             return None
         if not all(row.id and self._whole_field in row.fields for row in rows):
             return None
         rows.sort(key=by_distance)
         chosen_from = ChosenFrom(related, nearest, limit)
-        return Neighbours(rows, exhausted=exhausted, chosen_from=chosen_from)
+        return Neighbours(rows, exhausted=exhausted, chosen_from=chosen_from, spread=spread)
+
+    def _spread(
+        self, answer: list[Any], at: int, search: Search, chosen: Sequence[str], fields: Sequence[str]
+    ) -> Spread | None:
+        """What the answer says of spreading from `at` on, None where that is nothing; `chosen` the worthiest first."""
+        selection = _selection(search)
+        if selection.spreading is None or at >= len(answer):
+            return None
+        begin = at + 1 + int(answer[at])
+        gone, reached = tuple(id.decode() for id in answer[at + 1 : begin]), []
+        named = (*fields, self._questions.collection.schema.vector_field)
+        while begin < len(answer):
+            id, start, via = (text.decode() for text in answer[begin : begin + 3])
+            weight, activation = map(float, answer[begin + 3 : begin + 5])
+            end = begin + 6 + int(answer[begin + 5])
+            found = _present(named, answer[begin + 6 : end])
+            reached.append(Reached(id, start, via or None, weight, activation, found))
+            begin = end
+        found_ids = tuple(chosen[: selection.count])
+        return Spread(found_ids[: selection.spreading.starts], found_ids, tuple(reached), gone)
 
     def _is_together(self) -> bool:
         client, index_name = self._questions.client, self._questions.collection.index_name
@@ -165,6 +208,13 @@ class Choosing:
 def _selection(search: Search) -> Selection:
     assert search.selection is not None  # as `suits` says
     return search.selection
+
+
+@lru_cache(maxsize=8)
+def _said_of_uses(uses: Uses) -> tuple[Argument, ...]:
+    numbers = map(repr, (uses.decay, uses.share, uses.doubt, uses.usual_trust))
+    fields = (uses.count_field, uses.times_field, uses.helped_field, uses.trust_field, uses.label_field)
+    return (*numbers, *fields, *(text for label, trust in uses.trusts for text in (label, repr(trust))))
 
 
 def _present(fields: Sequence[str], values: Sequence[bytes | None]) -> dict[str, bytes]:

@@ -15,7 +15,7 @@ from betterdb_agent_memory.engines.valkey.packing import Argument, Command
 _PARTS = {
     "add_field": (),
     "change": ("appending", "linking", "beside", "expecting", "changing"),
-    "choose": (),
+    "choose": ("spreading", "using"),
     "correct_count": (),
     "delete": ("appending", "linking", "beside", "expecting"),
     "delete_value": (),

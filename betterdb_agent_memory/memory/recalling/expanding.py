@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from betterdb_agent_memory.engines.links import LinkEnd
+from betterdb_agent_memory.engines.spreading import Spreading
+from betterdb_agent_memory.memory.record import ENTITIES
 
 STARTS = 3
 """Hits that activation spreads from."""
@@ -77,6 +79,21 @@ def acquaintances(
     ]
 
 
+def spreading(now_ms: int, least_weight: float) -> Spreading:
+    """What an engine is to do that follows links by itself: what `spread` does, where no hit names an entity."""
+    return Spreading(
+        starts=STARTS,
+        followed=FOLLOWED,
+        looked_at=MOST_LOOKED_AT,
+        most=MOST_ADDED,
+        strength=SPREAD,
+        passed_on=PASSED_ON,
+        least_weight=least_weight,
+        now_ms=now_ms,
+        refused_field=ENTITIES,
+    )
+
+
 def passed_on(activation: float, fan: int, weight: float) -> float:
     """What one of `fan` links of this weight passes on: 0.4 of it for weight 1 and a fan of 1."""
     return activation * PASSED_ON * max(SPREAD - math.log(fan), 0.0) / SPREAD * weight / (1 + weight)
@@ -95,14 +112,14 @@ def spread(
     """
     activations = dict(starts)
     undone: dict[str, float] = {}
-    best: dict[str, tuple[float, LinkedBy]] = {}
+    best: dict[str, tuple[float, str, str | None, float, tuple[str, ...]]] = {}
 
     def reach(end: LinkEnd, gain: float, start: str, via: str | None, entities: tuple[str, ...] = ()) -> None:
         if end.id in activations or end.id in hidden or gain <= 0:
             return
         undone[end.id] = undone.get(end.id, 1.0) * (1 - gain)
-        if gain > best.get(end.id, (0.0, None))[0]:
-            best[end.id] = gain, LinkedBy(start, via, end.weight, 0.0, entities)
+        if gain > best.get(end.id, (0.0,))[0]:
+            best[end.id] = gain, start, via, end.weight, entities
 
     for start, activation in starts:
         ends = around.get(start, ())
@@ -118,7 +135,11 @@ def spread(
         end = LinkEnd(id, float(len(entities)), 0)
         reach(end, passed_on(activations[start], max(fan, 1), end.weight), start, None, entities)
     order = sorted(undone, key=lambda id: (undone[id], id))
-    return {id: replace(best[id][1], activation=1 - undone[id]) for id in order}
+    linked = {}
+    for id in order:
+        _, start, via, weight, entities = best[id]
+        linked[id] = LinkedBy(start, via, weight, 1 - undone[id], entities)
+    return linked
 
 
 def scores_below(last: float, activations: Sequence[float]) -> list[float]:

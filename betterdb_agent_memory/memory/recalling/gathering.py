@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.engines.base import ChosenFrom, Neighbour, Neighbours, Search, Selection, Tally, Word
 from betterdb_agent_memory.engines.filters import AnyOf, Filter
+from betterdb_agent_memory.engines.spreading import Spread
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.recalling.cues import CUED, Cue
 from betterdb_agent_memory.memory.recalling.question import Question, Reach, in_periods
@@ -48,10 +49,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """That the engine chose the candidates: from what, and by their worth at which time (ms)."""
+    """That the engine chose the candidates: from what, and by their worth at which time (ms). `spread` is what links of
+    the worthiest lead to, where the engine said so.
+    """
 
     chosen_from: ChosenFrom
     now_ms: int
+    spread: Spread | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,7 @@ class Gatherer:
             self._statistics.note(tally, count)
         if selection is not None and (chosen_from := found[0].chosen_from) is not None:
             limits = Limits(None if found[0].exhausted else chosen_from.farthest)
-            return Gathered(found[0], limits, chosen=Chosen(chosen_from, selection.worth.now_ms))
+            return Gathered(found[0], limits, chosen=Chosen(chosen_from, selection.worth.now_ms, found[0].spread))
         nearest, nearest_limit = await self._all_of(
             question.vector, filter, found[0], searches[0].count, reach, wanted=searches[0].count
         )

@@ -11,9 +11,10 @@ from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.engines.base import Row
 from betterdb_agent_memory.engines.filters import Fields, Filter
 from betterdb_agent_memory.engines.links import LinkEnd
+from betterdb_agent_memory.engines.spreading import Spread, Spreading
 from betterdb_agent_memory.memory.diversity import unit_rows
 from betterdb_agent_memory.memory.figures import figures_of_rows
-from betterdb_agent_memory.memory.linking import Linker
+from betterdb_agent_memory.memory.linking import LINKED, Linker
 from betterdb_agent_memory.memory.recalling.expanding import (
     FOLLOWED,
     MOST_ACQUAINTED,
@@ -24,8 +25,9 @@ from betterdb_agent_memory.memory.recalling.expanding import (
     LinkedBy,
     acquaintances,
     scores_below,
-    spread,
+    spreading,
 )
+from betterdb_agent_memory.memory.recalling.expanding import spread as spread_along
 from betterdb_agent_memory.memory.recalling.explaining import Component, MemoryHit, Vantage, components_at
 from betterdb_agent_memory.memory.record import (
     CREATED_AT,
@@ -33,12 +35,13 @@ from betterdb_agent_memory.memory.record import (
     ITEM_FIELDS,
     VECTOR,
     MemoryItem,
+    decode_entities,
     decode_memory,
     is_memory,
     scoring_candidates,
 )
 from betterdb_agent_memory.memory.requests import RecallRequest, RecallSettings
-from betterdb_agent_memory.memory.scoring.base import ScoringModel
+from betterdb_agent_memory.memory.scoring.base import ScoringModel, Term
 from betterdb_agent_memory.memory.scoring.composite import similarity_from_distance
 from betterdb_agent_memory.memory.spaces import VectorSpace
 from betterdb_agent_memory.memory.standing.standing import confidences
@@ -51,6 +54,10 @@ class Expander:
     def __init__(self, linker: Linker) -> None:
         self._linker = linker
 
+    def spreading(self) -> Spreading:
+        """What an engine is asked for that can follow links while it searches."""
+        return spreading(self._linker.now_ms(), LINKED)
+
     async def expand(
         self,
         space: VectorSpace,
@@ -58,20 +65,25 @@ class Expander:
         hits: Sequence[MemoryHit],
         request: RecallRequest,
         settings: RecallSettings,
+        spread: Spread | None = None,
     ) -> list[MemoryHit]:
         """Up to `MOST_ADDED` memories that the first hits lead to, most active first; none of the hits.
 
-        Only such as `request.filter` accepts and are believed enough, and only along such. Two round trips, one where
-        they lead nowhere; one more where they are about entities. The links of a memory that is gone are removed, which
-        takes another one.
+        Only such as `request.filter` accepts and are believed enough, and only along such. No round trip where
+        `spread`, what the search itself found, is about these hits. Otherwise two round trips, one where they lead
+        nowhere; one more where they are about entities. The links of a memory that is gone are removed, which takes
+        another one.
         """
         starts = hits[:STARTS]
         if not starts:
             return []
+        if spread is not None and _is_about(spread, hits):
+            await self._linker.forget(spread.gone)
+            return _reached_hits(spread, vector, hits, settings)
         around = await self._linker.around([hit.item.id for hit in starts], FOLLOWED)
         about, fan = await _about_the_same(space, starts, request.filter)
         found = {hit.item.id for hit in hits}
-        linked = [id for id in spread(_active(starts), around) if id not in found][:MOST_LOOKED_AT]
+        linked = [id for id in spread_along(_active(starts), around) if id not in found][:MOST_LOOKED_AT]
         reached = list(dict.fromkeys((*linked, *(id for id in about if id not in found))))
         if not reached:
             return []
@@ -119,19 +131,52 @@ def _linked_hits(
         sure = confidences(figures_of_rows(rows), settings.now_ms, settings.parameters) >= least
         rows = [row for row, is_sure in zip(rows, sure.tolist(), strict=True) if is_sure]
     accepted = {row.id: row.fields for row in rows}
-    decoded = {id: decode_memory(id, fields)[0] for id, fields in accepted.items()}
-    items = {id: item for id, item in decoded.items() if item is not None}
-    acquainted = acquaintances(
-        {hit.item.id: hit.item.entities for hit in starts}, {id: item.entities for id, item in items.items()}, fan
-    )
-    allowed = {*found, *items}
-    linked = spread(_active(starts), around, hidden=_hidden(around, allowed), acquainted=acquainted)
-    chosen = [(items[id], by) for id, by in linked.items() if id not in found][:MOST_ADDED]
-    scores = scores_below(min(hit.score for hit in hits), [by.activation for _, by in chosen])
+    about = {hit.item.id: hit.item.entities for hit in starts if hit.item.entities}
+    acquainted = acquaintances(about, {id: decode_entities(fields) for id, fields in accepted.items()}, fan)
+    hidden = _hidden(around, {*found, *accepted})
+    linked = spread_along(_active(starts), around, hidden=hidden, acquainted=acquainted)
+    chosen: list[tuple[MemoryItem, LinkedBy, Fields]] = []
+    for id, by in linked.items():
+        if len(chosen) < MOST_ADDED and id not in found:
+            item, _ = decode_memory(id, accepted[id])
+            if item is not None:
+                chosen.append((item, by, accepted[id]))
+    return _below(hits, chosen, vector, settings)
+
+
+def _is_about(spread: Spread, hits: Sequence[MemoryHit]) -> bool:
+    """Whether activation spread from the first of these hits, and beside just these."""
+    ids = [hit.item.id for hit in hits]
+    return list(spread.starts) == ids[:STARTS] and set(spread.found) == set(ids)
+
+
+def _reached_hits(
+    spread: Spread, vector: bytes, hits: Sequence[MemoryHit], settings: RecallSettings
+) -> list[MemoryHit]:
+    chosen = []
+    for id, start, via, weight, activation, fields in spread.reached:
+        item, _ = decode_memory(id, fields)
+        if item is not None:
+            chosen.append((item, LinkedBy(start, via, weight, activation), fields))
+    return _below(hits, chosen, vector, settings)
+
+
+def _below(
+    hits: Sequence[MemoryHit],
+    chosen: Sequence[tuple[MemoryItem, LinkedBy, Fields]],
+    vector: bytes,
+    settings: RecallSettings,
+) -> list[MemoryHit]:
+    """Linked memories, the most active first, as hits below all others."""
+    if not chosen:
+        return []
+    scores = scores_below(min(hit.score for hit in hits), [by.activation for _, by, _ in chosen])
+    distances = _distances(vector, [fields.get(VECTOR, b"") for _, _, fields in chosen])
     vantage = Vantage(settings.now_ms, settings.parameters)
+    terms = _terms(settings.rules.model, [fields for _, _, fields in chosen], distances, settings.now_ms)
     return [
-        _hit(item, by, accepted[item.id], vector, score, hits[-1], settings, vantage)
-        for (item, by), score in zip(chosen, scores, strict=True)
+        _hit(item, by, distance, components_at(terms, place), score, hits[-1], settings, vantage)
+        for place, ((item, by, _), distance, score) in enumerate(zip(chosen, distances, scores, strict=True))
     ]
 
 
@@ -143,14 +188,13 @@ def _hidden(around: Mapping[str, Sequence[LinkEnd]], allowed: Collection[str]) -
 def _hit(
     item: MemoryItem,
     by: LinkedBy,
-    fields: Fields,
-    vector: bytes,
+    distance: float,
+    terms: tuple[Component, ...],
     score: float,
     last: MemoryHit,
     settings: RecallSettings,
     vantage: Vantage,
 ) -> MemoryHit:
-    distance = _distance(vector, fields.get(VECTOR, b""))
     age_seconds = (settings.now_ms - max(item.created_at, item.last_accessed_at)) / 1000
     explain = last.explain and replace(
         last.explain,
@@ -159,23 +203,27 @@ def _hit(
         importance=item.importance,
         relevance=None,
         rerank_score=None,
-        terms=_terms(settings.rules.model, fields, distance, settings.now_ms),
+        terms=terms,
         link=by,
     )
     return vantage.hit(item, distance, score, explain)
 
 
-def _terms(model: ScoringModel | None, fields: Fields, distance: float, now_ms: int) -> tuple[Component, ...]:
-    """What the model makes of one memory that was not among its candidates; none of the composite's."""
+def _terms(
+    model: ScoringModel | None, records: Sequence[Fields], distances: Sequence[float], now_ms: int
+) -> Sequence[Term]:
+    """What the model makes of memories that were not among its candidates; none of the composite's."""
     if model is None:
         return ()
-    candidates = scoring_candidates([fields], np.array([similarity_from_distance(distance)]), model.needs)
-    return components_at(model.score(candidates, now_ms).terms, 0)
+    candidates = scoring_candidates(records, similarity_from_distance(np.array(distances)), model.needs)
+    return model.score(candidates, now_ms).terms
 
 
-def _distance(vector: bytes, stored: bytes) -> float:
-    """The cosine distance; 1 to a memory without a vector of this length."""
-    if len(stored) != len(vector):
-        return 1.0
-    one, other = unit_rows([vector, stored])
-    return float(1.0 - one @ other)
+def _distances(vector: bytes, stored: Sequence[bytes]) -> list[float]:
+    """The cosine distances; 1 to a memory without a vector of this length."""
+    whole = [one for one in stored if len(one) == len(vector)]
+    if not whole:
+        return [1.0] * len(stored)
+    mine, *others = unit_rows([vector, *whole])
+    known = iter((1.0 - np.array(others) @ mine).tolist())
+    return [next(known) if len(one) == len(vector) else 1.0 for one in stored]

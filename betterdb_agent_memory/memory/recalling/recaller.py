@@ -9,8 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from betterdb_agent_memory.background import ROWS_ON_THE_LOOP, Together, off_loop
-from betterdb_agent_memory.engines.base import Neighbour, Selection, Tally, Worth
+from betterdb_agent_memory.engines.base import Neighbour, Selection, Tally, Uses, Worth
+from betterdb_agent_memory.engines.spreading import Spread, Spreading
 from betterdb_agent_memory.memory.diversity import diversify, unit_rows
+from betterdb_agent_memory.memory.dynamics_fields import RECENT, RELIABILITY, SUCCESSES
+from betterdb_agent_memory.memory.kinds import DEFAULT_RELIABILITY, KINDS
 from betterdb_agent_memory.memory.recalling.corrections import hits_in_order, lacks_corrections
 from betterdb_agent_memory.memory.recalling.cues import cues_of
 from betterdb_agent_memory.memory.recalling.explaining import MemoryHit, Vantage
@@ -19,8 +22,17 @@ from betterdb_agent_memory.memory.recalling.question import UNDERSTOOD, Question
 from betterdb_agent_memory.memory.recalling.ranking import Ranking, rank, reordered
 from betterdb_agent_memory.memory.recalling.reading import TextReader
 from betterdb_agent_memory.memory.recalling.scope_statistics import ScopeStatistics
-from betterdb_agent_memory.memory.record import CONTENT, CREATED_AT, IMPORTANCE, LAST_ACCESSED_AT, VECTOR
+from betterdb_agent_memory.memory.record import (
+    ACCESS_COUNT,
+    CONTENT,
+    CREATED_AT,
+    IMPORTANCE,
+    KIND,
+    LAST_ACCESSED_AT,
+    VECTOR,
+)
 from betterdb_agent_memory.memory.requests import RecallRequest, RecallSettings
+from betterdb_agent_memory.memory.scoring.activation import Activation, ActivationParameters
 from betterdb_agent_memory.memory.spaces import SearchedRecords, VectorSpace
 from betterdb_agent_memory.memory.words.analysis import Analyzer
 from betterdb_agent_memory.memory.words.dates import Period, may_name_period, named_periods
@@ -39,11 +51,14 @@ _PRODUCTS_AT_ONCE = 8_192
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """What a recall found: the ranking, the distance of the nearest memory, searches that strangers made necessary."""
+    """What a recall found: the ranking, the distance of the nearest memory, searches that strangers made necessary, and
+    what links of its first hits lead to, if the engine has said so in passing.
+    """
 
     ranking: Ranking
     nearest_distance: float | None = None
     refills: int = 0
+    spread: Spread | None = None
 
 
 NOTHING = Recalled(Ranking([], 0, 0, exact=True))
@@ -75,9 +90,16 @@ class Recaller:
         return replace(question, cues=cues_of(settings.context, self._analyzer)) if settings.context else question
 
     async def recall(
-        self, space: VectorSpace, question: Question, request: RecallRequest, settings: RecallSettings
+        self,
+        space: VectorSpace,
+        question: Question,
+        request: RecallRequest,
+        settings: RecallSettings,
+        spreading: Spreading | None = None,
     ) -> Recalled:
         """The hits in their final order. Callers who ask the same at the same time share the search.
+
+        With `spreading` the engine is asked to follow links of the hits, if it chooses these; then that costs nothing.
 
         One search, or two in hybrid retrieval; for diversity one more round trip, and one where the engine has chosen a
         memory that one which it has not chosen contradicts; more for `exact`, and where too few of the candidates are
@@ -90,7 +112,9 @@ class Recaller:
         rules = settings.rules
         # Those who ask by the clock take the time of the one whose search they share.
         selection = _selection(pool, question, settings)
-        by_worth = selection is not None and (pool, rules, settings.now_ms if rules.clamps_age else None)
+        if selection is not None and spreading is not None:
+            selection = replace(selection, spreading=spreading)
+        by_worth = selection is not None and (pool, rules, settings.now_ms if rules.clamps_age else None, spreading)
         gathered = shared = await self._together.once(
             (space.records, question, request.filter, settings.reach, by_worth),
             lambda: gatherer.gather(question, request.filter, settings.reach, selection),
@@ -117,7 +141,8 @@ class Recaller:
         nearest = await off_loop(len(gathered.rows), _nearest_distance, gathered)
         if gathered is not shared:
             await off_loop(len(gathered.rows), _free, gathered.rows)
-        return Recalled(ranking, nearest, refills)
+        spread = None if gathered.chosen is None else gathered.chosen.spread
+        return Recalled(ranking, nearest, refills, spread)
 
     async def _understood(self, vector: bytes, text: str, settings: RecallSettings, hybrid: HybridOptions) -> Question:
         understood = text[:UNDERSTOOD]
@@ -206,7 +231,8 @@ class Recaller:
 def _selection(pool: int, question: Question, settings: RecallSettings) -> Selection | None:
     """What an engine may leave out: by vector alone a memory's score is known without its text."""
     rules = settings.rules
-    if question.hybrid is not None or rules.model is not None or rules.min_confidence is not None:
+    # What an engine does not know of: words, beliefs, what is being talked about.
+    if question.hybrid is not None or question.cues or rules.min_confidence is not None:
         return None
     worth = Worth(
         likeness=rules.weights.similarity,
@@ -218,6 +244,10 @@ def _selection(pool: int, question: Question, settings: RecallSettings) -> Selec
         half_life_seconds=rules.half_life_seconds,
         clamps_age=rules.clamps_age,
     )
+    if isinstance(rules.model, Activation):
+        worth = _worth_by_activation(worth, rules.model.parameters)
+    elif rules.model is not None:
+        return None
     return Selection(pool, rules.threshold, worth)
 
 
@@ -228,6 +258,25 @@ def _suffices(ranking: Ranking, request: RecallRequest, settings: RecallSettings
     if ranking.exact or settings.exact:
         return ranking.exact
     return settings.rules.min_confidence is None or len(ranking.hits) >= request.k
+
+
+def _worth_by_activation(worth: Worth, ours: ActivationParameters) -> Worth:
+    """What `Activation` scores, but for the cues of a context, which no engine knows."""
+    uses = Uses(
+        decay=ours.decay,
+        share=ours.recall_share,
+        doubt=ours.doubt_weight,
+        count_field=ACCESS_COUNT,
+        times_field=RECENT,
+        helped_field=SUCCESSES,
+        trust_field=RELIABILITY,
+        label_field=KIND,
+        usual_trust=DEFAULT_RELIABILITY,
+        trusts=tuple((kind, profile.reliability) for kind, profile in KINDS.items()),
+    )
+    return replace(
+        worth, likeness=ours.similarity_weight, value=ours.importance_weight, freshness=0.0, clamps_age=True, uses=uses
+    )
 
 
 def _nearest_distance(gathered: Gathered) -> float | None:

@@ -110,7 +110,8 @@ def base_level(
     Writing is a use, so there are `access_count + 1`. With a decay of .5 and without `recent_ms` it is
     `ln(1/sqrt(last) + 2 n / (sqrt(age) + sqrt(last)))`, ages in seconds and floored at a millisecond. With
     `recent_ms` the creation, too, counts exactly, and so does a last access that is later than all of them, by a
-    client that does not keep them. How close it comes on simulated histories: docs/dynamics.md.
+    client that does not keep them; a memory that has none of them is as without. How close it comes on simulated
+    histories: docs/dynamics.md.
     """
     age, last = _age(now_ms, created_at_ms), _age(now_ms, last_accessed_at_ms)
     if recent_ms is None:
@@ -218,7 +219,9 @@ def _sum_by_last(age: FloatArray, last: FloatArray, count: FloatArray, decay: fl
 def _sum_by_recent(
     age: FloatArray, last: FloatArray, count: FloatArray, recent: FloatArray, decay: float
 ) -> FloatArray:
-    """The same, of the writing and of those accesses exactly whose ages are known (a row a memory)."""
+    """The same, of the writing and of those accesses exactly whose ages are known (a row a memory); where none is, as
+    `_sum_by_last` has it.
+    """
     total, newest, oldest, known = _power(age, decay), np.full_like(age, np.inf), np.zeros_like(age), np.zeros_like(age)
     # By column: numpy is slow along an axis of four.
     for ages in recent.T:
@@ -231,8 +234,10 @@ def _sum_by_recent(
     apart = (last < newest - 0.5) & (count > 0)
     total += np.where(apart, _power(last, decay), 0.0)
     oldest, known = np.fmax(oldest, np.where(apart, last, 0.0)), known + apart
-    since = np.where(known > 0, oldest, age)
-    return total + np.maximum(count - known, 0.0) * _mean_power(since, np.maximum(age, since), decay)
+    unknown = np.isnan(recent).all(axis=1)
+    since = np.where(unknown, age, oldest)
+    by_recent = total + np.maximum(count - known, 0.0) * _mean_power(since, np.maximum(age, since), decay)
+    return np.where(unknown, _sum_by_last(age, last, count, decay), by_recent) if unknown.any() else by_recent
 
 
 def _age(now_ms: float, at_ms: FloatArray) -> FloatArray:

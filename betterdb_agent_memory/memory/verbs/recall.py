@@ -101,11 +101,12 @@ class RecallVerbs(StoreParts):
         the store's `scoring_parameters`); others neither take a place among the `k` nor are reinforced.
 
         One round trip, in hybrid retrieval two while it is not known how frequent the words are, and one more each for
-        immediate reinforcement and for diversity, and two for `expand`, three where hits are about entities; more if
-        `exact` needs them, if fewer than `k` of the candidates are believed as far as is asked, if a number lies at the
-        very limit of a condition that the index cannot tell from it, or if the index returned memories that are not
-        asked for: those of other scopes, or those that a condition excludes which it cannot tell (a negated tag or
-        label). From the near-cache none but for immediate reinforcement; what is put there takes one more.
+        immediate reinforcement and for diversity; for `expand` none where the server chooses the hits, else two, three
+        where hits are about entities; more if `exact` needs them, if fewer than `k` of the candidates are believed as
+        far as is asked, if a number lies at the very limit of a condition that the index cannot tell from it, or if the
+        index returned memories that are not asked for: those of other scopes, or those that a condition excludes which
+        it cannot tell (a negated tag or label). From the near-cache none but for immediate reinforcement; what is put
+        there takes one more.
 
         Raises:
             InvalidInputError: something is refused, before the embedder was called.
@@ -331,14 +332,17 @@ class RecallVerbs(StoreParts):
         settings = request.in_force(self._config_for(space), self._scoring, self._scoring_parameters, clock_ms=clock_ms)
         question = await self._recaller.question(vector, text, settings)
         searched = await self._believing.space(space) if request.with_superseded else space
+        spreading = self._expander.spreading() if request.expand else None
         found = await self._searcher.ask(
             space,
-            lambda: self._recaller.recall(searched, question, request, settings),
+            lambda: self._recaller.recall(searched, question, request, settings, spreading),
             NOTHING,
             filter=request.filter,
         )
         hits = found.ranking.hits
-        linked = await self._expander.expand(space, vector, hits, request, settings) if request.expand else []
+        linked = (
+            await self._expander.expand(space, vector, hits, request, settings, found.spread) if request.expand else []
+        )
         self._watch.refilled(found.refills)
         self._watch.recalled(
             span, found.ranking, nearest_distance=found.nearest_distance, threshold=settings.rules.threshold

@@ -1,0 +1,136 @@
+-- A part of other scripts, with no KEYS and ARGV of its own: activation spreads along links, see engines/spreading.py.
+-- Every formula is computed in the order in which memory/recalling/expanding.py does, so that both come to the same.
+-- `said` is what to go by: keys of links begin with link_prefix, those of records with record_prefix; half_life_ms, and
+-- starts, followed, looked_at, most, strength, passed_on, least_weight, now_ms; whole, a field that every record has;
+-- names and values of the fields that must equal these.
+
+-- By their bytes: Lua's own comparison goes by the server's locale.
+local function comes_before(one, other)
+  for i = 1, math.min(#one, #other) do
+    local a, b = one:byte(i), other:byte(i)
+    if a ~= b then return a < b end
+  end
+  return #one < #other
+end
+
+-- The links of a record that count: {id, weight}, the strongest first.
+local function counting_links(said, id)
+  local flat = redis.call('HGETALL', said.link_prefix .. id)
+  local links = {}
+  for i = 1, #flat, 2 do
+    local score = tonumber(flat[i + 1]:match('^%S+'))
+    local weight = score and 2 ^ (score - said.now_ms / said.half_life_ms)
+    if weight and weight >= said.least_weight then links[#links + 1] = {flat[i], weight} end
+  end
+  if #links > 1 then
+    table.sort(links, function(a, b)
+      if a[2] ~= b[2] then return a[2] > b[2] end
+      return comes_before(a[1], b[1])
+    end)
+  end
+  return links
+end
+
+-- What comes to which record: a list in any order of {id, what is left undone, start, via, weight}.
+local function activated(said, starts, around, is_hidden)
+  local active, undone, best, order = {}, {}, {}, {}
+  for _, start in ipairs(starts) do active[start[1]] = true end
+
+  local function links_of(id)
+    if not around[id] then around[id] = counting_links(said, id) end
+    return around[id]
+  end
+  local function passed(activation, fan, weight)
+    local share = math.max(said.strength - math.log(fan), 0)
+    return activation * said.passed_on * share / said.strength * weight / (1 + weight)
+  end
+  local function reach(id, weight, gain, start, via)
+    if active[id] or is_hidden[id] or not (gain > 0) then return end
+    if not undone[id] then
+      undone[id] = 1
+      order[#order + 1] = id
+    end
+    undone[id] = undone[id] * (1 - gain)
+    if not best[id] or gain > best[id][1] then best[id] = {gain, start, via, weight} end
+  end
+
+  for _, start in ipairs(starts) do
+    local ends = links_of(start[1])
+    for n = 1, math.min(said.followed, #ends) do
+      local id, weight = ends[n][1], ends[n][2]
+      local gain = passed(start[2], #ends, weight)
+      reach(id, weight, gain, start[1], '')
+      if not active[id] and not is_hidden[id] then
+        local further = links_of(id)
+        for m = 1, math.min(said.followed, #further) do
+          reach(further[m][1], further[m][2], passed(gain, #further, further[m][2]), start[1], id)
+        end
+      end
+    end
+  end
+  local list = {}
+  for n, id in ipairs(order) do list[n] = {id, undone[id], best[id][2], best[id][3], best[id][4]} end
+  return list
+end
+
+local function is_more_active(one, other)
+  if one[2] ~= other[2] then return one[2] < other[2] end
+  return comes_before(one[1], other[1])
+end
+
+-- Take the most active one out of a list; nil where it is empty. A few are wanted: to sort all would take longer.
+local function take_most_active(list)
+  local best = 1
+  for n = 2, #list do
+    if is_more_active(list[n], list[best]) then best = n end
+  end
+  local one = list[best]
+  list[best] = list[#list]
+  list[#list] = nil
+  return one
+end
+
+-- Whether a record is whole and as it must be; whether it is there at all.
+local function accepted(said, id)
+  local key = said.record_prefix .. id
+  local stored = redis.call('HMGET', key, said.whole, unpack(said.names))
+  if not stored[1] then return false, redis.call('EXISTS', key) == 1 end
+  for n = 1, #said.names do
+    if stored[n + 1] ~= said.values[n] then return false, true end
+  end
+  return true, true
+end
+
+-- What is reached from the `starts`, {id, activation} each, beside the `found`, as `activated` lists it; and the ids of
+-- records that are gone. A record that is not accepted hides itself and what lies behind it: so those are looked at that
+-- others are reached through, and then, the most active first, only as many as are needed.
+local function spread(said, starts, found)
+  local around, gone, is_hidden, fits, hides = {}, {}, {}, {}, false
+  local list = activated(said, starts, around, is_hidden)
+
+  local function is_accepted(id)
+    if fits[id] == nil then
+      local is_there
+      fits[id], is_there = accepted(said, id)
+      if not is_there then gone[#gone + 1] = id end
+    end
+    return fits[id]
+  end
+
+  local others = {}
+  for _, one in ipairs(list) do
+    if not found[one[1]] then others[#others + 1] = one end
+  end
+  if #others > said.looked_at then table.sort(others, is_more_active) end
+  for n, one in ipairs(others) do
+    -- What links lead on from was asked for its own.
+    if n > said.looked_at or (around[one[1]] and not is_accepted(one[1])) then is_hidden[one[1]], hides = true, true end
+  end
+  if hides then list = activated(said, starts, around, is_hidden) end
+  local chosen = {}
+  while #chosen < said.most and #list > 0 do
+    local one = take_most_active(list)
+    if not found[one[1]] and is_accepted(one[1]) then chosen[#chosen + 1] = one end
+  end
+  return chosen, gone
+end

@@ -21,7 +21,7 @@ def drawings() -> dict[str, str]:
     spaced = [7.0 * week for week in range(1, 11)]
     in_a_row = [70 + use / 14_400 for use in range(10)]
     links = {
-        "visit": {"museum": 1.6, "train": 0.9, "hotel": 0.5, "tax": 0.1},
+        "visit": {"museum": 1.6, "train": 0.9, "hotel": 0.5},
         "museum": {"painter": 1.1, "visit": 1.6},
         "train": {"strike": 0.7, "hotel": 0.4},
     }
@@ -41,7 +41,7 @@ def drawings() -> dict[str, str]:
             {"ten uses in ten weeks": spaced, "ten uses in a minute": in_a_row, "never used": []},
             DEFAULT_PARAMETERS.chain,
         ),
-        "links": link_graph("visit", labels, links, DEFAULT_PARAMETERS.links),
+        "links": link_graph("visit", labels, links),
     }
     return {f"dynamics-{name}.svg": svg_file(one) for name, one in drawn.items()}
 

@@ -214,7 +214,7 @@ class Ranked:
             return new
         trust = columns["reliability"][place]
         trust = columns["kind_reliability"][place] if np.isnan(trust) else trust
-        columns["reliability"][place] = contradicted(trust, self._parameters.confidence)
+        columns["reliability"][place] = contradicted(trust)
         self._against.setdefault(old, []).append(new)
         return new
 

@@ -41,27 +41,6 @@ class OutcomeParameters:
 
 
 @options
-class LinkParameters:
-    """How links form, fade and spread.
-
-    Two memories recalled together gain `rate` times the product of their scores; what was gained halves every
-    `half_life_days`. From `threshold` on they count as linked. `together` hits of a recall are linked with each other,
-    `fan_out` links a memory keeps. Activation spreads from the first `spread_from` hits over `hops` links, each of
-    which passes on `passed_on` at most; `association` is S, as for cues: of many links each says little.
-    """
-
-    rate: Annotated[float, number(0, 100, above=True), Field(description="what recalling together adds")] = 0.2
-    half_life_days: Annotated[float, _DAYS, Field(description="after which a link has half its weight")] = 30.0
-    threshold: Annotated[float, number(0, 1_000), Field(description="weight from which two memories are linked")] = 0.3
-    together: Annotated[int, whole_number(0, 100), Field(description="hits of a recall that are linked")] = 5
-    fan_out: Annotated[int, whole_number(1, 1_000), Field(description="links that a memory keeps")] = 32
-    spread_from: Annotated[int, whole_number(0, 100), Field(description="hits that activation spreads from")] = 3
-    hops: Annotated[int, whole_number(0, 4), Field(description="links that activation passes")] = 2
-    passed_on: Annotated[float, _SHARE, Field(description="share of activation that a link passes on at most")] = 0.8
-    association: Annotated[float, number(0.01, 100), Field(description="S: what a single link says")] = 4.0
-
-
-@options
 class AnomalyParameters:
     """When a metric is out of the ordinary: `bound` standard deviations from a mean that follows it slowly."""
 
@@ -83,8 +62,8 @@ class DownscalingParameters:
 class DynamicsParameters:
     """The whole bundle, each part with its defaults.
 
-    >>> DynamicsParameters(links=LinkParameters(hops=1)).links.hops
-    1
+    >>> DynamicsParameters(outcomes=OutcomeParameters(rank_discount=0.5)).outcomes.rank_discount
+    0.5
     """
 
     chain: ChainParameters = ChainParameters()
@@ -92,7 +71,6 @@ class DynamicsParameters:
     stability: StabilityParameters = StabilityParameters()
     confidence: ConfidenceParameters = ConfidenceParameters()
     outcomes: OutcomeParameters = OutcomeParameters()
-    links: LinkParameters = LinkParameters()
     anomalies: AnomalyParameters = AnomalyParameters()
     downscaling: DownscalingParameters = DownscalingParameters()
 

@@ -14,8 +14,7 @@ import numpy as np
 
 from betterdb_agent_memory.drawing.charts import Curve, Edge, curves, graph, stacked
 from betterdb_agent_memory.drawing.markup import Node
-from betterdb_agent_memory.dynamics.links import linked
-from betterdb_agent_memory.dynamics.parameters import DynamicsParameters, LinkParameters
+from betterdb_agent_memory.dynamics.parameters import DynamicsParameters
 from betterdb_agent_memory.dynamics.timeline import Timeline
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.memory.scoring.base import FloatArray
@@ -114,18 +113,16 @@ def strength_over_time(timeline: Timeline, what: str) -> Node:
     return stacked(title, [curves(title, across, "memories", layers), curves(title, across, "mean strength", strength)])
 
 
-def link_graph(
-    id: str, labels: Mapping[str, str], links: Mapping[str, Mapping[str, float]], parameters: LinkParameters
-) -> Node:
+def link_graph(id: str, labels: Mapping[str, str], links: Mapping[str, Mapping[str, float]]) -> Node:
     """A memory in the middle, what it is linked with around it, and what those are linked with around them.
 
-    `links` has the effective weights by memory; those below the threshold are left out, as in `links.linked`.
+    `links` has the weights of those to be drawn, by memory.
     """
-    near = linked(links.get(id, {}), parameters)
+    near = links.get(id, {})
     edges = [Edge(id, other, weight) for other, weight in near.items()]
     far: dict[str, None] = {}
     for source in near:
-        for other, weight in linked(links.get(source, {}), parameters).items():
+        for other, weight in links.get(source, {}).items():
             if other == id or Edge(other, source, weight) in edges:
                 continue
             edges.append(Edge(source, other, weight))

@@ -82,26 +82,14 @@ def parameters_of(dynamics: object) -> DynamicsParameters:
     """Those of a preset by its name, or the ones given; None is the default.
 
     Raises:
-        ConfigurationError: it is neither, or it sets what a store does not go by: workers that share links and
-            contradictions must agree about them, so these are fixed.
+        ConfigurationError: it is neither.
     """
     if dynamics is None:
         return DEFAULT_PARAMETERS
     if isinstance(dynamics, DynamicsParameters):
-        _check_fixed("links", dynamics.links, DEFAULT_PARAMETERS.links)
-        told = dynamics.confidence.contradicted
-        _check_fixed("confidence.contradicted", told, DEFAULT_PARAMETERS.confidence.contradicted)
         return dynamics
     if isinstance(dynamics, str):
         return preset(dynamics)
     raise ConfigurationError(
         f"dynamics must be the name of a preset ({', '.join(PRESETS)}) or DynamicsParameters(...), got {dynamics!r:.80}"
     )
-
-
-def _check_fixed(name: str, told: object, fixed: object) -> None:
-    if told != fixed:
-        raise ConfigurationError(
-            f"DynamicsParameters.{name} is for the functions of dynamics alone: all workers of a store go by {fixed}, "
-            f"got {told}; leave it as it is by default"
-        )

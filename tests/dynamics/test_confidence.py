@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from betterdb_agent_memory.dynamics.calibration import Calibration, calibration_error
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.memory.standing.confidence import (
+    CONTRADICTED,
     LABELS,
     ConfidenceParameters,
     believed,
@@ -32,8 +33,8 @@ def test_belief_and_confidence_are_shares(reliability, base, left, is_pinned, us
 @given(st.floats(0.01, 1), st.booleans())
 def test_a_pin_never_cancels_a_contradiction(base, is_pinned):
     before = believed(base, base, OURS, pinned=is_pinned)
-    after = believed(contradicted(base, OURS), base, OURS, pinned=is_pinned)
-    assert after == pytest.approx(OURS.contradicted * before)
+    after = believed(contradicted(base), base, OURS, pinned=is_pinned)
+    assert after == pytest.approx(CONTRADICTED * before)
     assert label(float(after), OURS) == "vague"
 
 
@@ -80,7 +81,7 @@ def test_labels_rise_with_confidence(values):
 
 
 def test_a_label_of_no_number_is_refused():
-    for refused in (lambda: label(float("nan"), OURS), lambda: contradicted(float("nan"), OURS)):
+    for refused in (lambda: label(float("nan"), OURS), lambda: contradicted(float("nan"))):
         with pytest.raises(InvalidInputError):
             refused()
 

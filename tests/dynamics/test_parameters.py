@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from betterdb_agent_memory.dynamics import anomalies, downscaling, links, outcomes
+from betterdb_agent_memory.dynamics import anomalies, downscaling, outcomes
 from betterdb_agent_memory.dynamics.parameters import (
     DEFAULT_PARAMETERS,
     DynamicsParameters,
-    LinkParameters,
+    OutcomeParameters,
 )
 from betterdb_agent_memory.dynamics.presets import PRESETS, preset
 from betterdb_agent_memory.errors import ConfigurationError
@@ -22,7 +22,7 @@ from betterdb_agent_memory.memory.standing import confidence
 from betterdb_agent_memory.memory.standing.confidence import ConfidenceParameters
 from tests.memory.scoring.numbers import NOW_MS, candidates
 
-WRONG_PART: dict[str, Any] = {"links": 3}
+WRONG_PART: dict[str, Any] = {"outcomes": 3}
 UNKNOWN: dict[str, Any] = {"speed": 3}
 
 
@@ -45,7 +45,7 @@ def results(ours: DynamicsParameters) -> list[float]:
     ]
     shares = np.linspace(0, 1, 201)
     sure = confidence.believed(
-        confidence.contradicted(shares, ours.confidence), 0.9, ours.confidence, pinned=shares > 0.5, uses=3, successes=2
+        confidence.contradicted(shares), 0.9, ours.confidence, pinned=shares > 0.5, uses=3, successes=2
     )
     found += [*sure, *confidence.confidence(sure, shares[::-1], ours.confidence)]
     found += [*confidence.label_numbers(shares, ours.confidence)]
@@ -54,17 +54,6 @@ def results(ours: DynamicsParameters) -> list[float]:
             value, ranks=np.arange(5), elapsed_seconds=600, uses=4, successes=np.arange(5), parameters=ours.outcomes
         )
         found += [*learnt.share, *learnt.error, *learnt.uses]
-    gained = list(links.gains(np.linspace(1, 0.1, 12).tolist(), ours.links))
-    found += [len(gained), *(gain for _, _, gain in gained[:5]), float(links.faded(1.0, 7, ours.links))]
-    neighbours = {f"{place}": {f"{place}.{other}": 0.02 * other for other in range(60)} for place in range(10)} | {
-        f"{place}.59": {f"{place}.far": 3.0} for place in range(10)
-    }
-    few = {source: dict(list(of_one.items())[:30]) for source, of_one in neighbours.items()}
-    added = [
-        *links.expanded([(f"{place}", 1 - place / 20) for place in range(10)], [neighbours] * 4, ours.links),
-        *links.expanded([("0", 1.0)], [few], ours.links),
-    ]
-    found += [len(added), *(score for _, score in added[:20])]
     moments = anomalies.Moments()
     for value in [*np.sin(np.arange(40)), 5.0, 0.1]:
         z = anomalies.z_score(moments, value, ours.anomalies)
@@ -131,13 +120,13 @@ def test_a_preset_that_is_none_is_refused_with_those_there_are():
 @pytest.mark.parametrize(
     ("made", "error"),
     [
-        (lambda: LinkParameters(hops=9), "LinkParameters.hops must be a whole number from 0 to 4, got 9"),
-        (lambda: LinkParameters(rate=float("nan")), "LinkParameters.rate must be a number above 0 to 100"),
+        (lambda: OutcomeParameters(rank_discount=2), "OutcomeParameters.rank_discount must be a number from 0 to 1"),
+        (lambda: OutcomeParameters(learning_rate=float("nan")), "OutcomeParameters.learning_rate must be a number"),
         (lambda: ConfidenceParameters(likely_from=0.9), "must not fall, got 0.4, 0.9, 0.8"),
-        (lambda: DynamicsParameters(**WRONG_PART), "DynamicsParameters.links must be LinkParameters"),
+        (lambda: DynamicsParameters(**WRONG_PART), "DynamicsParameters.outcomes must be OutcomeParameters"),
         (lambda: DynamicsParameters(**UNKNOWN), "DynamicsParameters.speed is unknown; DynamicsParameters has chain"),
     ],
-    ids=["hops", "rate", "labels", "part", "unknown"],
+    ids=["discount", "rate", "labels", "part", "unknown"],
 )
 def test_parameters_that_cannot_work_are_refused(made, error):
     with pytest.raises(ConfigurationError, match=error):

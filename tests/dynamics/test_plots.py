@@ -13,7 +13,7 @@ import pytest
 
 from betterdb_agent_memory.drawing.charts import Curve, Edge, curves, graph
 from betterdb_agent_memory.drawing.markup import svg_file
-from betterdb_agent_memory.dynamics.parameters import DEFAULT_PARAMETERS, LinkParameters
+from betterdb_agent_memory.dynamics.parameters import DEFAULT_PARAMETERS
 from betterdb_agent_memory.dynamics.plots import (
     forgetting_curves,
     layers_ahead,
@@ -113,20 +113,19 @@ def test_a_timeline_tells_what_was_known_at_each_time_and_what_comes_if_nothing_
     assert f"days since {began:%Y-%m-%d}; today is day 100" in texts(mean)
 
 
-def test_a_graph_shows_what_is_linked_within_two_steps_and_nothing_below_the_threshold():
-    links = {"a": {"b": 1.0, "weak": 0.1}, "b": {"a": 1.0, "c": 0.5}, "c": {"far": 2.0}}
-    plot = link_graph("a", {"a": "the first", "c": EVIL}, links, LinkParameters())
+def test_a_graph_shows_what_is_linked_within_two_steps():
+    links = {"a": {"b": 1.0}, "b": {"a": 1.0, "c": 0.5}, "c": {"far": 2.0}}
+    plot = link_graph("a", {"a": "the first", "c": EVIL}, links)
     assert len(plot.findall("line")) == 2
     said = texts(plot)
     assert said[:2] == ["the first", "b"]
-    assert "weak" not in said
     assert "far" not in said
     assert len(said) == 3
 
 
 def test_a_file_is_well_formed_and_holds_any_text_as_text():
     for plot in (
-        link_graph("a", {"a": EVIL, "b": EVIL}, {"a": {"b": 1.0}}, LinkParameters()),
+        link_graph("a", {"a": EVIL, "b": EVIL}, {"a": {"b": 1.0}}),
         curves(EVIL, EVIL, EVIL, [Curve(EVIL, [(0.0, 0.0), (1.0, 3.0)])]),
         graph(EVIL, [[EVIL]], {}, [Edge(EVIL, "nobody", 1.0)]),
         curves("nothing", "x", "y", []),

@@ -104,7 +104,6 @@ def links(
     session = session_of(context)
 
     async def work(memory: MemoryStore) -> int:
-        from betterdb_agent_memory.dynamics.parameters import DEFAULT_PARAMETERS
         from betterdb_agent_memory.dynamics.plots import link_graph
 
         near = (await memory.links(id))[:_NEAR]
@@ -117,7 +116,7 @@ def links(
         ids = list(dict.fromkeys([id, *(other for ends in weights.values() for other in ends)]))
         items = await memory.get_many(ids)
         labels = {one: " ".join(item.content.split()) for one, item in zip(ids, items, strict=True) if item}
-        return _drawn(session, link_graph(id, labels, weights, DEFAULT_PARAMETERS.links), file, f"links-{id}")
+        return _drawn(session, link_graph(id, labels, weights), file, f"links-{id}")
 
     session.run(work, reads=True)
 

@@ -9,13 +9,14 @@ from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.errors import AgentMemoryError, InvalidInputError, VersionConflictError
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.changes.cause import because
-from betterdb_agent_memory.memory.correction.lineage import MISTRUST, lineage_field, reliability_of
+from betterdb_agent_memory.memory.correction.lineage import lineage_field, reliability_of
 from betterdb_agent_memory.memory.correction.living import Living, Refusal
 from betterdb_agent_memory.memory.dynamics_fields import CONTRADICTED_BY, RELIABILITY, decode_names
 from betterdb_agent_memory.memory.generations.following import Follower
 from betterdb_agent_memory.memory.generations.generation import Generation
 from betterdb_agent_memory.memory.generations.layout import Models
 from betterdb_agent_memory.memory.spelling import number_text
+from betterdb_agent_memory.memory.standing.confidence import CONTRADICTED
 
 _ATTEMPTS = 10
 
@@ -103,7 +104,7 @@ def _contradicted(id: str, fields: Fields, by: Sequence[str]) -> RecordChange | 
         expected={CONTRADICTED_BY: stored, RELIABILITY: fields.get(RELIABILITY)},
         sets={
             CONTRADICTED_BY: lineage_field([*names, *others]),
-            RELIABILITY: number_text(reliability_of(fields) * MISTRUST ** len(others)).encode(),
+            RELIABILITY: number_text(reliability_of(fields) * CONTRADICTED ** len(others)).encode(),
         },
         revision_field=record.VERSION,
     )

@@ -44,9 +44,6 @@ former one was recalled, nor how far it was trusted: those were earned by anothe
 READ = (*record.ITEM_FIELDS, record.DERIVED)
 """What is read of a memory that is to be corrected."""
 
-MISTRUST = 0.3
-"""By what the reliability of a memory is multiplied that another one contradicts."""
-
 DEFAULT_RELIABILITY = 0.8
 """Of a memory without a kind."""
 

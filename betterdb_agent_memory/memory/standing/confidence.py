@@ -30,13 +30,12 @@ _SHARE: Final = number(0, 1)
 class ConfidenceParameters:
     """What is believed of a memory, and what the belief is called.
 
-    A contradiction multiplies reliability by `contradicted`. Evidence weighs against `prior_weight` uses' worth of the
+    Evidence weighs against `prior_weight` uses' worth of the
     kind's reliability; a use that was not good counts `blame` of one that was. Of a memory that is wholly forgotten
     `faded_share` of the reliability is left as confidence. Labels begin at `certain_from`, `likely_from` and
     `uncertain_from`; below them a memory is vague.
     """
 
-    contradicted: Annotated[float, _SHARE, Field(description="what a contradiction leaves of reliability")] = 0.3
     pinned_at_least: Annotated[float, _SHARE, Field(description="reliability of a pinned memory, at least")] = 0.95
     prior_weight: Annotated[
         float, number(0.01, 1_000), Field(description="uses that the first belief is worth against evidence")
@@ -57,14 +56,17 @@ class ConfidenceParameters:
 
 DEFAULT_CONFIDENCE: Final = ConfidenceParameters()
 
+CONTRADICTED: Final = 0.3
+"""What a contradiction leaves of reliability. It is written down, so all workers of a store have to go by it."""
 
-def contradicted(reliability: Numbers, parameters: ConfidenceParameters) -> FloatArray:
+
+def contradicted(reliability: Numbers) -> FloatArray:
     """What one contradiction leaves of a reliability; two are this twice.
 
     Raises:
         InvalidInputError: a reliability is not finite.
     """
-    return np.clip(finite("reliability", reliability), 0.0, 1.0) * parameters.contradicted
+    return np.clip(finite("reliability", reliability), 0.0, 1.0) * CONTRADICTED
 
 
 def believed(

@@ -409,7 +409,7 @@ def _recall_options(op: dict[str, Any]) -> dict[str, Any]:
 OUR_ADDITIONS: dict[type, set[str]] = {
     ConsolidateResult: {"calls", "expires_at", "dry_run"},
     ConsolidateFactsResult: {"operations", "calls", "dry_run"},
-    MemoryHit: {"explain"},
+    MemoryHit: {"explain", "vantage"},
     MemoryConfigSnapshot: {"retrieval", "hybrid", "exact", "diversity", "scoring"},
     MemoryItem: {
         "occurred_at",

@@ -9,6 +9,7 @@ from betterdb_agent_memory.engines.base import Records
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.errors import AgentMemoryError, InvalidInputError
 from betterdb_agent_memory.memory import record
+from betterdb_agent_memory.memory.changes.cause import because
 from betterdb_agent_memory.memory.dynamics_fields import EMBEDDER
 from betterdb_agent_memory.memory.transfer import form
 from betterdb_agent_memory.memory.transfer.place import TransferPlace
@@ -38,16 +39,17 @@ async def take_in(
 ) -> TakenIn:
     """Keep these versions with their lineage, their validity and the time that is left to them.
 
-    One whose id a memory of the store has is there already: it was never superseded here, or has been brought back. A
-    vector that another model made is made anew, of the version's own words. No round trip where there are none, else
-    three, and an embedding call where needed.
+    One whose id a memory of the store has is there already: it was never superseded here, or has been brought back.
+    Such a memory stays, or with `replaces` goes, once its version is kept: what is superseded in the file is recalled
+    no more. A vector that another model made is made anew, of the version's own words. No round trip where there are
+    none, else four, and an embedding call where needed.
     """
     if not versions:
         return NOTHING_TAKEN
     shelf = place.shelf
     await shelf.prepare(vectors.dimensions)
-    there = await _held(shelf.records, versions)
-    held = there if replaces else there | await _held(place.records, versions)
+    alive = await _held(place.records, versions)
+    held = alive | await _held(shelf.records, versions)
     wanted = versions if replaces else {line: one for line, one in versions.items() if line not in held}
     own = vectors.embedder.name.encode()
     foreign = {line: one for line, one in wanted.items() if not _fits(one, vectors, own)}
@@ -60,10 +62,16 @@ async def take_in(
         written = await write_lines(shelf.records, ready, replaces=replaces)
     except InvalidInputError:
         written = await write_one_by_one(shelf.records, ready, replaces=replaces)
+    if taken_over := [ready[line].id for line in alive & written.lines]:
+        with because("superseded"), place.mender.removal() as removal:
+            await removal.note(taken_over)
+            await place.records.delete_many(taken_over)
+            await place.keep_in_step(vectors.generation, taken_over)
+            await removal.mix()
     return TakenIn(
         replace(written, refused={**made.refused, **written.refused}),
         existing=len(versions) - len(wanted) + written.existing,
-        replaced=len(there & written.lines),
+        replaced=len(held & written.lines),
         embedded=len(made.vectors.keys() & written.lines),
         given_up=made.given_up,
     )

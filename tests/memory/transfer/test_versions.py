@@ -109,6 +109,8 @@ async def test_what_was_believed_survives_the_way_through_a_file(
         assert (again.existing, again.imported, again.versions) == (8, 0, 0)
         again = await target.import_from(tmp_path / "a.jsonl.gz", on_existing="replace")
         assert (again.imported, again.replaced, again.versions) == (8, 8, 3)
+        assert await target.get("bob") is None
+        assert "bob" in await shelved(target)
     # Who forgets, forgets what came out of a file, too.
     await target.forget(newest)
     await target.forget("bob")

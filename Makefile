@@ -3,8 +3,8 @@
 # change of pyproject.toml makes them anew.
 
 PYTHON  ?= python3
-# Many tests wait for a clock or a server: two workers a core keep the cores busy.
-WORKERS ?= $(shell $(PYTHON) -c "import os; print(2 * (os.cpu_count() or 1))")
+# Many tests wait for a clock or a server: more workers than cores keep these busy.
+WORKERS ?= $(shell $(PYTHON) -c "import os; print(2 * (os.cpu_count() or 1) + 1)")
 ARGS    ?=
 
 USER_ENV := .venv

@@ -7,7 +7,7 @@ import pytest
 from benchmarks import model_change
 
 
-@pytest.mark.parametrize(("engine", "memories"), [("embedded", 2_000), ("server", 1_000)])
+@pytest.mark.parametrize(("engine", "memories"), [("embedded", 600), ("server", 400)])
 async def test_recall_goes_on_without_an_error_while_the_model_is_changed(engine: str, memories: int) -> None:
     arguments = model_change.parsed(
         [

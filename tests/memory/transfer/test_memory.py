@@ -13,9 +13,9 @@ from betterdb_agent_memory import MemoryStore
 from tests.memory.transfer.conftest import MakeStore, put
 
 DIMENSIONS = 256
-WARM, FEW, MANY = 500, 1_000, 5_000
+WARM, FEW, MANY = 500, 1_000, 3_000
 ALLOWED_BYTES = 1_500_000
-"""A page more or less; the memories between FEW and MANY take more than 6 MB as fields alone."""
+"""A page more or less; the memories between FEW and MANY take more than 3 MB as fields alone."""
 
 
 async def peak_bytes(work: Awaitable[object]) -> int:

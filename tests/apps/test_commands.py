@@ -62,6 +62,9 @@ def test_a_memory_is_remembered_found_shown_changed_and_forgotten(run: Run, plac
     asked = ("recall", "What is Maya allergic to?", "--context", "Maya", "--context", "health")
     [talked] = run(*place, *asked, "--scoring", "activation", "--json").json["hits"]
     assert [part["value"] for part in talked["explain"]["components"] if part["name"] == "context"] == [4]
+    told = run(*place, *asked, "--scoring", "activation", "--explain").out
+    assert "Maya is allergic to walnuts." in told
+    assert "context +6.000" in " ".join(told.split())
     refused = run(*place, *asked)
     assert (refused.code, "context= is read by scoring 'activation'" in refused.err) == (3, True)
     assert set(hit["memory"]) == ITEM_FIELDS

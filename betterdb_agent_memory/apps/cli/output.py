@@ -165,28 +165,34 @@ def versions_table(versions: Sequence[MemoryVersion]) -> None:
     )
 
 
+_PARTS_BESIDE = 5
+
+
 def hits_table(hits: Sequence[MemoryHit], now_ms: int, *, explain: bool) -> None:
     """Hits, best first; with `explain` what each part adds to the score, in the place of the ids.
 
-    A part that adds nothing to any of them has no column.
+    A part that adds nothing to any of them has no column. More parts than fit beside a content stand below it.
     """
     reasons = [hit.explain for hit in hits if explain and hit.explain is not None]
     parts = tuple(dict.fromkeys(part.name for one in reasons for part in one.components if part.contribution))
+    below = len(parts) > _PARTS_BESIDE
+    beside = () if below else parts
     rows = []
     for hit in hits:
         assert hit.explain is not None
-        added = {part.name: f"+{part.contribution:.3f}" for part in hit.explain.components}
+        added = {part.name: f"{part.contribution:+.3f}" for part in hit.explain.components if part.name in parts}
+        said = "  ".join(f"{name} {added[name]}" for name in parts if float(added.get(name, 0))) if below else ""
         rows.append(
             (
                 f"{hit.score:.3f}",
-                *[added.get(part, "") for part in parts],
+                *[added.get(part, "") for part in beside],
                 f"{hit.distance:.3f}",
                 _age_of(hit.item, now_ms),
                 *(() if explain else (hit.item.id,)),
-                _content_of(hit),
+                f"{_content_of(hit)}\n{said}" if said else _content_of(hit),
             )
         )
-    numbers = ("score", *parts, "distance", "age")
+    numbers = ("score", *beside, "distance", "age")
     print_table((*numbers, *(() if explain else ("id",)), "content"), rows, numbers=numbers)
 
 

@@ -165,7 +165,7 @@ def versions_table(versions: Sequence[MemoryVersion]) -> None:
     )
 
 
-_PARTS_BESIDE = 5
+_PARTS_BESIDE = 4
 
 
 def hits_table(hits: Sequence[MemoryHit], now_ms: int, *, explain: bool) -> None:

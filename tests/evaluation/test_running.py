@@ -71,7 +71,8 @@ async def test_an_evaluation_measures_each_way_and_leaves_nothing_behind(
     assert (seen[-1].done, seen[-1].total) == (9, 9)
 
     with valkey_server.blocking_client() as client:
-        assert set(client.keys("*")) == keys_before
+        # Others' may expire meanwhile.
+        assert set(client.keys("*")) <= keys_before
         assert client.execute_command("FT._LIST") == indexes_before
     assert not list(tmp_path.glob("betterdb-memory-eval-*"))
 

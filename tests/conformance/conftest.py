@@ -72,13 +72,8 @@ ABOVE_THE_ENGINES = {
     "test_bulk_and_identity": ALIKE,
     "test_consolidation_facts": ALIKE,
     "test_consolidation_summary": ALIKE,
-    "test_conversations": (FILE, URL, POOLED, CLUSTER),
     "test_correction": ALIKE,
-    "test_dynamics": ALIKE,
-    "test_kinds": ALIKE,
     "test_linked_memories": ALIKE,
-    "test_pins": ALIKE,
-    "test_scoring": ALIKE,
 }
 """Modules about what is the same over any connection, and where they are run; what is not listed is run everywhere."""
 

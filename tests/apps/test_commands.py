@@ -65,6 +65,7 @@ def test_a_memory_is_remembered_found_shown_changed_and_forgotten(run: Run, plac
     told = run(*place, *asked, "--scoring", "activation", "--explain").out
     assert "Maya is allergic to walnuts." in told
     assert "context +6.000" in " ".join(told.split())
+    assert "+-" not in told
     refused = run(*place, *asked)
     assert (refused.code, "context= is read by scoring 'activation'" in refused.err) == (3, True)
     assert set(hit["memory"]) == ITEM_FIELDS
@@ -425,6 +426,7 @@ def test_dynamics(run: Run, place: list[str]) -> None:
     assert (archived["forgotten"], archived["put_away"]) == (1, 1)
     assert run(*place, "list", "--json").json["total"] == 0
     assert run(*place, "dynamics", "history", "m", "--json").json["versions"][0]["archived_at"] is not None
+    assert "archived" in run(*place, "dynamics", "history", "m").out
     back = run(*place, "dynamics", "restore", "m", "n", "--json")
     assert (back.code, back.json["restored"], list(back.json["refused"])) == (5, ["m"], ["n"])
     assert run(*place, "dynamics", "pin", "m").out == "1 memory pinned\n"

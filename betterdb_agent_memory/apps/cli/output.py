@@ -158,11 +158,13 @@ def items_table(items: Sequence[MemoryItem], now_ms: int) -> None:
 
 
 def versions_table(versions: Sequence[MemoryVersion]) -> None:
-    """Versions of a memory, a row each."""
-    print_table(
-        ("id", "valid from (UTC)", "until", "content"),
-        [(one.item.id, moment(one.valid_from), moment(one.valid_until), one.item.content) for one in versions],
-    )
+    """Versions of a memory, a row each; when they were put away where one was."""
+    are_archived = any(one.archived_at is not None for one in versions)
+    rows = []
+    for one in versions:
+        archived = (moment(one.archived_at),) if are_archived else ()
+        rows.append((one.item.id, moment(one.valid_from), moment(one.valid_until), *archived, one.item.content))
+    print_table(("id", "valid from (UTC)", "until", *(("archived",) if are_archived else ()), "content"), rows)
 
 
 _PARTS_BESIDE = 4

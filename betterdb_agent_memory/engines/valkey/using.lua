@@ -55,7 +55,8 @@ local function level_by(list, now)
     local count, helped = number(stored[1]), number(stored[3])
     local trust = number(stored[4])
     if not (count and helped and trust) then return nil end
-    local age, last = age_of(created), age_of(accessed)
+    local age = age_of(created)
+    local last = math.min(age_of(accessed), age)
     local written = power(age)
     local recalled
     if stored[2] then

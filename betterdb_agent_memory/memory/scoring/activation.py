@@ -123,10 +123,13 @@ def level_of_uses(candidates: Candidates, now_ms: float, parameters: ActivationP
     """The base level where a recall is `recall_share` of a use, and one that helped a whole one.
 
     Powers of ages add up, so the sum is that of the writing, of all recalls by their share, and of those that helped.
-    When they were is not kept: the last of them is taken to have been the last recall.
+    When they were is not kept: the last of them is taken to have been the last recall. A recall before the writing, by
+    a clock behind that of who wrote, counts as at the writing.
     """
     decay, share, count = parameters.decay, parameters.recall_share, candidates.access_count
-    age, last = _age(now_ms, candidates.created_at_ms), _age(now_ms, candidates.last_accessed_at_ms)
+    age = _age(now_ms, candidates.created_at_ms)
+    # Else what a success adds could be less than nothing, and the sum have no logarithm.
+    last = np.minimum(_age(now_ms, candidates.last_accessed_at_ms), age)
     written = _power(age, decay)
     if candidates.recent_ms is None:
         recalled = _sum_by_last(age, last, count, decay)

@@ -189,6 +189,22 @@ def test_successes_in_part_count_in_part(one, other):
     assert level(50, 1 + 1e-9) == pytest.approx(level(50, 1), abs=1e-6)
 
 
+@given(ages, ages, st.floats(0, 50))
+def test_a_recall_by_a_clock_behind_that_of_the_writer_counts_as_at_the_writing(age, before, successes):
+    def level_recalled(last):
+        of_one: dict[str, Any] = {
+            "created_at_ms": np.array([NOW_MS - 1_000 * age]),
+            "last_accessed_at_ms": np.array([NOW_MS - 1_000 * last]),
+            "access_count": np.array([3.0]),
+            "recent_ms": None,
+            "successes": np.array([successes]),
+        }
+        return float(level_of_uses(candidates(1, **of_one), NOW_MS, ActivationParameters())[0])
+
+    assert level_recalled(age + before) == level_recalled(age)
+    assert math.isfinite(level_recalled(age))
+
+
 def test_a_clock_ahead_of_ours_makes_nothing_infinite():
     one: dict[str, Any] = {"created_at_ms": np.array([5_000.0]), "last_accessed_at_ms": np.array([9_000.0])}
     assert base_level(0, **one, access_count=np.array([0.0]))[0] == pytest.approx(math.log(1 / math.sqrt(0.001)))

@@ -52,6 +52,17 @@ async def test_what_a_memory_contradicts_is_trusted_less_and_stands_below_it(
     assert await doubts(store, plain) == ((), None, 1)
 
 
+async def test_what_corrects_the_one_that_contradicts_comes_first_as_that_did(store: MemoryStore) -> None:
+    await store.remember(PARIS, id="a", importance=1.0)
+    other = await store.remember(SOFIA, contradicts="a", importance=0.0)
+    assert [hit.item.id for hit in await store.recall(PARIS, threshold=2)] == [other, "a"]
+    corrected = await store.correct(other, VARNA)
+    first, second = await store.recall(PARIS, threshold=2)
+    assert (first.item.id, second.item.id) == (corrected.id, "a")
+    assert first.explain is not None
+    assert first.explain.outranks == ("a",)
+
+
 async def test_doing_it_once_more_changes_nothing(store: MemoryStore) -> None:
     await store.remember(PARIS, id="a")
     first = await store.remember(SOFIA, contradicts="a", on_duplicate="merge")

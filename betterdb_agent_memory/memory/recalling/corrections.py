@@ -23,11 +23,14 @@ class Reordered:
 def corrections_first(places: Sequence[int], ids: Sequence[str], by: Mapping[str, Collection[str]]) -> Reordered:
     """The order in which each memory has those that speak against it directly before it.
 
-    `places` is an order of places in `ids`; `by` names for a memory those that correct it. Of two that
-    correct each other, and in a ring, the order stays as it is.
+    `places` is an order of places in `ids`; `by` names for a memory those that correct it. For one of these that is not
+    among the `ids` stands what corrects it in turn. Of two that correct each other, and in a ring, the order stays as
+    it is.
 
     >>> corrections_first([0, 1, 2], ["wrong", "other", "right"], {"wrong": ["right"]})
     Reordered(places=[2, 0, 1], outranked={2: ('wrong',)})
+    >>> corrections_first([0, 1], ["wrong", "right"], {"wrong": ["corrected since"], "corrected since": ["right"]})
+    Reordered(places=[1, 0], outranked={1: ('wrong',)})
     """
     place_of = {ids[place]: place for place in places}
     rank_of = {place: rank for rank, place in enumerate(places)}
@@ -48,7 +51,7 @@ def corrections_first(places: Sequence[int], ids: Sequence[str], by: Mapping[str
                 continue
             on_the_way.add(place)
             waiting.append((place, True))
-            others = [place_of[id] for id in dict.fromkeys(by.get(ids[place], ())) if id in place_of]
+            others = [place_of[id] for id in _there(by.get(ids[place], ()), place_of, by) if id != ids[place]]
             before = [
                 other
                 for other in others
@@ -58,6 +61,21 @@ def corrections_first(places: Sequence[int], ids: Sequence[str], by: Mapping[str
                 outranked[other] = (*outranked.get(other, ()), ids[place])
                 waiting.append((other, False))
     return Reordered([*ordered], outranked)
+
+
+def _there(names: Collection[str], there: Collection[str], by: Mapping[str, Collection[str]]) -> list[str]:
+    """Those of the names that are there, and in the places of the others what corrects these."""
+    if all(name in there for name in names):
+        return [*dict.fromkeys(names)]
+    found: dict[str, None] = {}
+    waiting = [*reversed([*names])]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found[name] = None
+            if name not in there:
+                waiting.extend(reversed([*by.get(name, ())]))
+    return [name for name in found if name in there]
 
 
 def rows_in_order(places: list[int], rows: Sequence[Neighbour]) -> Reordered:

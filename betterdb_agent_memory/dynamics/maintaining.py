@@ -54,15 +54,19 @@ class Maintenance:
 
     async def run(self, plan: Plan, *, downscales: bool = False, factor: float | None = None) -> MaintenanceResult:
         """Carry a plan out. With `downscales` all strengths are multiplied after that: with `factor`, or with what
-        brings their mean down to its bound.
+        brings their mean down to its bound. A downscaling that broke off is finished first; where one with the same
+        `factor` is asked for, it was that one, and is not done once more.
         """
-        unfinished = await self._unfinished()
+        unfinished, finished = await self._unfinished(), None
         if unfinished is not None and unfinished.plan.startswith(_DOWNSCALING):
-            await self._scale(float(unfinished.plan.removeprefix(_DOWNSCALING)), unfinished)
+            finished = float(unfinished.plan.removeprefix(_DOWNSCALING))
+            await self._scale(finished, unfinished)
             unfinished = None
         result = await self._carried_out(plan, unfinished)
         if not downscales:
             return result
+        if factor is not None and factor == finished:
+            return replace(result, downscaled=factor, resumed=True)
         stay = result.looked_at - result.forgotten
         if factor is None:
             factor = factor_needed(result.mean_strength * stay, stay, self._parameters.downscaling)

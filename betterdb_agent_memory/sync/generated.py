@@ -2449,7 +2449,8 @@ class Dynamics(Bridged):
         """Multiply all strengths with `factor` (above 0, at most 1); by default with what brings their mean down to
         its bound, which is 1 where it is not above.
 
-        The traces of every memory are written, so that every reader finds them; nothing where the factor is 1.
+        The traces of every memory are written, so that every reader finds them; nothing where the factor is 1. Where
+        a worker that died had begun with this factor within a day, that is finished, and none is scaled twice.
         Otherwise as `maintain`.
         """
         return wait(

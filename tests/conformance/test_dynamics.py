@@ -412,12 +412,15 @@ async def test_a_downscaling_that_broke_off_scales_nothing_twice(
     assert (await dynamics.downscale(0.5)).downscaled == 0.5
     # As if it had been killed behind its first memory, and that had been all there were then.
     records = engine.records(record.memory_collection(store.name))
-    await records.change_many([RecordChange("m2", removes=("working", "core", "strength_at"))])
     note = Unfinished("downscale by 0.5", began_ms, Position(0, "a"), MaintenanceResult(), 0.0)
-    await engine.values.write_map(f"{store.name}:__mem_dynamics", {PASS: encode_unfinished(note)})
-    await dynamics.replay()
-    after = await dynamics.standing(["m0", "m1", "m2"])
-    assert [one.strength for one in after] == pytest.approx([one.strength / 2 for one in before], rel=1e-6)
+    # Whatever comes next goes on with it; whoever asks for the same once more has it finished, and no other one.
+    for go_on, is_told in ((dynamics.replay, False), (lambda: dynamics.downscale(0.5), True)):
+        await records.change_many([RecordChange("m2", removes=("working", "core", "strength_at"))])
+        await engine.values.write_map(f"{store.name}:__mem_dynamics", {PASS: encode_unfinished(note)})
+        assert (await go_on()).resumed == is_told
+        after = await dynamics.standing(["m0", "m1", "m2"])
+        assert [one.strength for one in after] == pytest.approx([one.strength / 2 for one in before], rel=1e-6)
+    assert (await dynamics.downscale(0.5)).resumed is False
 
 
 async def test_one_worker_at_a_time_maintains(make_store: MakeStore, store: MemoryStore, dynamics: Dynamics) -> None:

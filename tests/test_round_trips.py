@@ -171,7 +171,7 @@ async def test_the_rest(warm_store: MemoryStore, counted: Callable[..., int]) ->
     await warm_store.update(item.id, importance=0.7, kind="fact")
     assert counted() == 2
     await warm_store.forget(item.id)
-    assert counted() == 2
+    assert counted() == 3
 
 
 async def test_no_read_brings_a_vector_back(valkey_server: ValkeyServer, store_name: str) -> None:
@@ -238,7 +238,7 @@ async def test_update_is_two_and_three_with_content(warm_store: MemoryStore, cou
     assert counted() == 3
 
 
-async def test_reading_many_is_one_and_forgetting_many_two(
+async def test_reading_many_is_one_and_forgetting_many_three(
     warm_store: MemoryStore, counted: Callable[..., int]
 ) -> None:
     ids = [result.id or "" for result in await warm_store.remember_many([f"bulk {number}" for number in range(300)])]
@@ -246,7 +246,7 @@ async def test_reading_many_is_one_and_forgetting_many_two(
     assert all(await warm_store.get_many(ids))
     assert counted() == 1
     assert all(await warm_store.forget_many(ids))
-    assert counted() == 2
+    assert counted() == 3
 
 
 async def test_correcting_is_four_and_a_recall_costs_what_it_did(
@@ -310,5 +310,5 @@ async def test_links_and_what_they_add_to_a_recall(warm_store: MemoryStore, coun
     assert await store.unlink(near.item.id, far)
     assert counted() == 1
     assert await store.forget(far)
-    assert counted() == 2
+    assert counted() == 3
     await store.close()

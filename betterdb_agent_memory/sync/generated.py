@@ -1204,7 +1204,7 @@ class MemoryStore(Bridged):
     def forget(self, id: str) -> bool:
         """Delete one memory and all that it has superseded; true when there was one, also a superseded one.
 
-        Two round trips, for a turn of a conversation seven.
+        Three round trips, for a turn of a conversation eight.
 
         Raises as `forget_many`.
         """
@@ -1213,7 +1213,8 @@ class MemoryStore(Bridged):
     def forget_many(self, ids: Sequence[str]) -> builtins.list[bool]:
         """Delete memories and all that they have superseded; true, in order, where there was one, or a superseded one.
 
-        Two round trips per 500; one more where some are not there, and two for each step back to what was superseded.
+        What is archived under one of the ids goes, too. Three round trips per 500, and two more for each step back to
+        what was superseded.
 
         The vectors of turns that stood next to a turn are mixed anew, so that they hold nothing of it: up to five
         round trips more and an embedding call. They are noted before anything is deleted: after a call that broke

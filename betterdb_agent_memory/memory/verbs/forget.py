@@ -29,7 +29,7 @@ class ForgetVerbs(StoreParts):
     async def forget(self, id: str) -> bool:
         """Delete one memory and all that it has superseded; true when there was one, also a superseded one.
 
-        Two round trips, for a turn of a conversation seven.
+        Three round trips, for a turn of a conversation eight.
 
         Raises as `forget_many`.
         """
@@ -39,7 +39,8 @@ class ForgetVerbs(StoreParts):
     async def forget_many(self, ids: Sequence[str]) -> builtins.list[bool]:
         """Delete memories and all that they have superseded; true, in order, where there was one, or a superseded one.
 
-        Two round trips per 500; one more where some are not there, and two for each step back to what was superseded.
+        What is archived under one of the ids goes, too. Three round trips per 500, and two more for each step back to
+        what was superseded.
 
         The vectors of turns that stood next to a turn are mixed anew, so that they hold nothing of it: up to five
         round trips more and an embedding call. They are noted before anything is deleted: after a call that broke
@@ -73,13 +74,12 @@ class ForgetVerbs(StoreParts):
     async def _forget_versions(
         self, ids: Sequence[str], existed: Sequence[bool], former: Sequence[Former]
     ) -> builtins.list[bool]:
-        """Delete the superseded versions: those before what was deleted, and those asked for by their own ids.
+        """Delete the versions: those before what was deleted, and what is superseded or archived under these ids.
 
         Memories are looked for first and versions after that, as a memory goes when it is superseded meanwhile.
         """
-        missing = [id for id, was in zip(ids, existed, strict=True) if not was]
-        kept = await self._shelf.records.read_many(missing, (record.CREATED_AT,)) if missing else []
-        versions = {id for id, fields in zip(missing, kept, strict=True) if fields is not None}
+        kept = await self._shelf.records.read_many(ids, (record.CREATED_AT,))
+        versions = {id for id, fields in zip(ids, kept, strict=True) if fields is not None}
         if versions or former:
             await self._shelf.forget(versions, former=former)
         return [was or id in versions for id, was in zip(ids, existed, strict=True)]

@@ -44,6 +44,9 @@ _PATIENCE_SECONDS = 15.0
 """How long a writer waits for another one to trim its scope: longer than the lease of one that died."""
 
 _LOOKS = 10
+
+_FRUITLESS = 2
+"""Trimmings in a row after which nobody leaves a scope that is above its limit."""
 """How often a writer has its scope trimmed, at most, while others go on writing into it."""
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.002, 0.05
@@ -86,6 +89,7 @@ class Capacity:
         self._last_limit: int | None = None
         self._has_begun = False
         self._gets_on: Callable[[], None] = _nobody_asks
+        self._fruitless: dict[str, int] = {}
 
     @property
     def limit(self) -> int | None:
@@ -163,10 +167,15 @@ class Capacity:
         )
         if evicted:
             self._on_evicted(evicted)
+            self._fruitless.pop(group, None)
         elif size > limit:
-            # All that may leave have left, the others are pinned: nothing changes until somebody writes.
-            self._counts.forget(group)
-            return
+            # Others may have been quicker with the same memories. If it stays like that, all that may leave have left
+            # and the others are pinned: nothing changes until somebody writes.
+            self._fruitless[group] = self._fruitless.get(group, 0) + 1
+            if self._fruitless[group] >= _FRUITLESS:
+                del self._fruitless[group]
+                self._counts.forget(group)
+                return
         kept = await self._evictor.size(group)
         if kept is None or kept < size or not evicted:
             kept = await self._evictor.recount(group, lease)

@@ -167,8 +167,9 @@ class Capacity:
         )
         if evicted:
             self._on_evicted(evicted)
+        if evicted or size <= limit:
             self._fruitless.pop(group, None)
-        elif size > limit:
+        else:
             # Others may have been quicker with the same memories. If it stays like that, all that may leave have left
             # and the others are pinned: nothing changes until somebody writes.
             self._fruitless[group] = self._fruitless.get(group, 0) + 1

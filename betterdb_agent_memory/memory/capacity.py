@@ -18,7 +18,7 @@ from betterdb_agent_memory.engines.groups import is_total_absence
 from betterdb_agent_memory.errors import AgentMemoryError, LeaseHeldError, LeaseLostError
 from betterdb_agent_memory.leasing import HeldLease
 from betterdb_agent_memory.live_config import MemoryConfigSnapshot
-from betterdb_agent_memory.memory.evicting import Evictor
+from betterdb_agent_memory.memory.evicting import BEING_COUNTED, Evictor
 from betterdb_agent_memory.memory.scope import MemoryScope, group_of
 from betterdb_agent_memory.memory.scope_counts import ScopeCounts
 from betterdb_agent_memory.memory.slack import MOST_AT_ONCE, early_of, pace_of, slack_of
@@ -44,10 +44,10 @@ _PATIENCE_SECONDS = 15.0
 """How long a writer waits for another one to trim its scope: longer than the lease of one that died."""
 
 _LOOKS = 10
+"""How often a writer has its scope trimmed, at most, while others go on writing into it."""
 
 _FRUITLESS = 2
 """Trimmings in a row after which nobody leaves a scope that is above its limit."""
-"""How often a writer has its scope trimmed, at most, while others go on writing into it."""
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.002, 0.05
 
@@ -178,7 +178,7 @@ class Capacity:
                 self._counts.forget(group)
                 return
         kept = await self._evictor.size(group)
-        if kept is None or kept < size or not evicted:
+        if kept is None or kept < size or kept >= BEING_COUNTED or not evicted:
             kept = await self._evictor.recount(group, lease)
         self._counts.corrected(group, kept, since=since)
 

@@ -49,6 +49,11 @@ _PAGE = 5_000
 _FEW = 500
 """Scopes up to this size are read whole: one round trip counts them and shows who leaves."""
 
+BEING_COUNTED = 1 << 40
+"""What the count of a scope begins with, until it is known: whoever writes meanwhile takes the scope for crowded and
+looks after it. From 0 on a scope whose counting broke off would pass for an all but empty one.
+"""
+
 _CORNERS = 3
 _ROUNDS = 20
 _RECOUNTS = 3
@@ -155,7 +160,8 @@ class Evictor:
         """Count the scope and correct what is kept of it; the count. Three round trips, more while others write.
 
         What others write in between is in one of the two and perhaps not in the other: corrected is only what that
-        does not explain, so that it is exact once they pause.
+        does not explain, so that it is exact once they pause. Where nobody counted, what is broken off leaves
+        `BEING_COUNTED` and more, which the next writer takes for a crowded scope.
 
         Raises:
             LeaseLostError: somebody else is at it by now.
@@ -165,8 +171,8 @@ class Evictor:
         for _ in range(_RECOUNTS):
             before = await self.size(group)
             if before is None:
-                before = 0
-                await self._records.correct_group(group, 0, fence=lease.fence)
+                before = BEING_COUNTED
+                await self._records.correct_group(group, before, fence=lease.fence)
             size = await self._searcher.lookup(lambda space: space.records.count(filter), 0)
             after = await self.size(group) or 0
             low, high = sorted((before, after))

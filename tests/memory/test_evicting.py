@@ -139,6 +139,34 @@ async def test_of_a_set_of_tags_exactly_the_lowest_leave(
         assert await scope.there() == {*scope.held, *neighbours}
 
 
+class _StoppedError(Exception):
+    """The worker goes no further."""
+
+
+async def test_a_scope_whose_first_count_broke_off_is_no_empty_one(
+    engine: Engine, store_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = 20
+    store = MemoryStore(client=engine, name=store_name, embed_fn=embed)
+    await store.remember_many([f"text {number}" for number in range(limit)], thread_id="t")
+    evictor: Evictor = store._capacity._evictor
+
+    async def stopped(*_: object) -> int:
+        raise _StoppedError
+
+    with monkeypatch.context() as patched, pytest.raises(_StoppedError):
+        patched.setattr(type(engine.records(record.memory_collection(store_name))), "count", stopped)
+        async with evictor.alone(record_group("t")) as lease:
+            await evictor.recount(record_group("t"), lease)
+
+    other = MemoryStore(client=engine, name=store_name, embed_fn=embed, max_items_per_scope=limit)
+    await other.remember("one more", thread_id="t")
+    await other.close()
+    assert (await store.stats()).item_count == limit
+    assert await evictor.size(record_group("t")) == limit
+    await store.close()
+
+
 async def test_only_the_first_trim_looks_at_the_whole_scope(valkey_server: ValkeyServer, store_name: str) -> None:
     engine = ValkeyEngine.from_url(valkey_server.url)
     store = MemoryStore(client=engine, name=store_name, embed_fn=embed, clock=lambda: NOW_MS)

@@ -1,6 +1,6 @@
 """What a recall takes by each scoring model, alone, with the memories that links add, and where it makes links.
 
-    python -m benchmarks.scored_recall [--sizes 1000 20000] [--scopes 10% 100%] [--rounds 12] [--calls 25]
+    python -m benchmarks.scored_recall [--sizes 1000 20000] [--dimensions 384] [--scopes 10% 100%]
 
 A server (a Valkey with RediSearch on a free port) and a file, filled with the memories of `benchmarks.synthetic`: a
 third of them was recalled before (with the times of the last four recalls), a tenth has traces, stability and counts
@@ -42,7 +42,6 @@ from betterdb_agent_memory.memory.record import memory_collection
 from betterdb_agent_memory.options import Scoring
 from tests.servers import ValkeyServer
 
-DIMENSIONS = 384
 K = 8
 AGENTS = 10
 DAY_MS = 86_400_000
@@ -98,6 +97,7 @@ class Side:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 20_000])
+    parser.add_argument("--dimensions", type=int, default=384)
     parser.add_argument("--scopes", nargs="+", default=["10%", "100%"], choices=["1%", "10%", "100%"])
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--calls", type=int, default=25, help="in each round, of each side")
@@ -112,16 +112,17 @@ def main() -> None:
                     url = stack.enter_context(ValkeyServer()).url
                 else:
                     url = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "memory.db"
-                asyncio.run(_measure(place, url, size, arguments.scopes, arguments.rounds, arguments.calls))
+                asyncio.run(_measure(place, url, size, arguments))
 
 
-async def _measure(place: str, url: str | Path, size: int, scopes: Sequence[str], rounds: int, calls: int) -> None:
+async def _measure(place: str, url: str | Path, size: int, arguments: argparse.Namespace) -> None:
+    dimensions, rounds, calls = arguments.dimensions, arguments.rounds, arguments.calls
     engine = open_engine(url)
     server_cpu = _cpu_of(url)
     now_ms = int(time.time() * 1000)
 
     async def embed(text: str) -> list[float]:
-        return [1.0] * DIMENSIONS  # asked once, for the length of vectors
+        return [1.0] * dimensions  # asked once, for the length of vectors
 
     def store(*, link_recalled: bool) -> MemoryStore:
         return MemoryStore(
@@ -134,10 +135,10 @@ async def _measure(place: str, url: str | Path, size: int, scopes: Sequence[str]
 
     plain, linking = store(link_recalled=False), store(link_recalled=True)
     await plain.ensure_index()
-    corpus = Corpus(DIMENSIONS, now_ms)
+    corpus = Corpus(dimensions, now_ms)
     await _fill(engine, plain, corpus, size, now_ms)
     await linking.ensure_index()
-    for scope in scopes:
+    for scope in arguments.scopes:
         sides = [
             Side(f"{model}{', expand' if expand else ''}{', links' if links else ''}", store, model, expand)
             for store, links in ((plain, False), (linking, True))

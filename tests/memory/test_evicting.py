@@ -154,10 +154,11 @@ async def test_a_scope_whose_first_count_broke_off_is_no_empty_one(
     async def stopped(*_: object) -> int:
         raise _StoppedError
 
-    with monkeypatch.context() as patched, pytest.raises(_StoppedError):
-        patched.setattr(type(engine.records(record.memory_collection(store_name))), "count", stopped)
-        async with evictor.alone(record_group("t")) as lease:
-            await evictor.recount(record_group("t"), lease)
+    async with evictor.alone(record_group("t")) as lease:
+        with monkeypatch.context() as patched:
+            patched.setattr(type(engine.records(record.memory_collection(store_name))), "count", stopped)
+            with pytest.raises(_StoppedError):
+                await evictor.recount(record_group("t"), lease)
 
     other = MemoryStore(client=engine, name=store_name, embed_fn=embed, max_items_per_scope=limit)
     await other.remember("one more", thread_id="t")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -12,7 +13,6 @@ from betterdb_agent_memory.engines.base import Row
 from betterdb_agent_memory.engines.filters import Fields, Filter
 from betterdb_agent_memory.engines.links import LinkEnd
 from betterdb_agent_memory.engines.spreading import Spread, Spreading
-from betterdb_agent_memory.memory.diversity import unit_rows
 from betterdb_agent_memory.memory.figures import figures_of_rows
 from betterdb_agent_memory.memory.linking import LINKED, Linker
 from betterdb_agent_memory.memory.recalling.expanding import (
@@ -28,7 +28,7 @@ from betterdb_agent_memory.memory.recalling.expanding import (
     spreading,
 )
 from betterdb_agent_memory.memory.recalling.expanding import spread as spread_along
-from betterdb_agent_memory.memory.recalling.explaining import Component, MemoryHit, Vantage, components_at
+from betterdb_agent_memory.memory.recalling.explaining import Component, Explanation, LazyTerms, MemoryHit, Vantage
 from betterdb_agent_memory.memory.record import (
     CREATED_AT,
     ENTITIES,
@@ -173,9 +173,23 @@ def _below(
     scores = scores_below(min(hit.score for hit in hits), [by.activation for _, by, _ in chosen])
     distances = _distances(vector, [fields.get(VECTOR, b"") for _, _, fields in chosen])
     vantage = Vantage(settings.now_ms, settings.parameters)
-    terms = _terms(settings.rules.model, [fields for _, _, fields in chosen], distances, settings.now_ms)
+    model, now_ms = settings.rules.model, settings.now_ms
+    explained = None
+    if model is not None:
+        records = [{name: value for name, value in fields.items() if name != VECTOR} for _, _, fields in chosen]
+        # Few look at them, and to compute them takes as long as all else here.
+        explained = lru_cache(maxsize=1)(lambda: _terms(model, records, distances, now_ms))
     return [
-        _hit(item, by, distance, components_at(terms, place), score, hits[-1], settings, vantage)
+        _hit(
+            item,
+            by,
+            distance,
+            () if explained is None else LazyTerms(explained, place),
+            score,
+            hits[-1].explain,
+            settings,
+            vantage,
+        )
         for place, ((item, by, _), distance, score) in enumerate(zip(chosen, distances, scores, strict=True))
     ]
 
@@ -189,41 +203,40 @@ def _hit(
     item: MemoryItem,
     by: LinkedBy,
     distance: float,
-    terms: tuple[Component, ...],
+    terms: Sequence[Component],
     score: float,
-    last: MemoryHit,
+    last: Explanation | None,
     settings: RecallSettings,
     vantage: Vantage,
 ) -> MemoryHit:
     age_seconds = (settings.now_ms - max(item.created_at, item.last_accessed_at)) / 1000
-    explain = last.explain and replace(
-        last.explain,
-        distance=distance,
-        age_seconds=max(age_seconds, 0.0) if settings.rules.clamps_age else age_seconds,
-        importance=item.importance,
-        relevance=None,
-        rerank_score=None,
+    explain = last and Explanation(
+        distance,
+        last.threshold,
+        max(age_seconds, 0.0) if settings.rules.clamps_age else age_seconds,
+        item.importance,
+        last.half_life_seconds,
+        last.weights,
+        exact=last.exact,
+        scoring=last.scoring,
         terms=terms,
         link=by,
     )
     return vantage.hit(item, distance, score, explain)
 
 
-def _terms(
-    model: ScoringModel | None, records: Sequence[Fields], distances: Sequence[float], now_ms: int
-) -> Sequence[Term]:
-    """What the model makes of memories that were not among its candidates; none of the composite's."""
-    if model is None:
-        return ()
+def _terms(model: ScoringModel, records: Sequence[Fields], distances: Sequence[float], now_ms: int) -> Sequence[Term]:
+    """What the model makes of memories that were not among its candidates."""
     candidates = scoring_candidates(records, similarity_from_distance(np.array(distances)), model.needs)
     return model.score(candidates, now_ms).terms
 
 
 def _distances(vector: bytes, stored: Sequence[bytes]) -> list[float]:
-    """The cosine distances; 1 to a memory without a vector of this length."""
-    whole = [one for one in stored if len(one) == len(vector)]
-    if not whole:
-        return [1.0] * len(stored)
-    mine, *others = unit_rows([vector, *whole])
-    known = iter((1.0 - np.array(others) @ mine).tolist())
-    return [next(known) if len(one) == len(vector) else 1.0 for one in stored]
+    """The cosine distances; 1 to a memory without a vector of this length, or one that has no direction."""
+    if any(len(one) != len(vector) for one in stored):
+        stored = [one if len(one) == len(vector) else bytes(len(vector)) for one in stored]
+    mine = np.frombuffer(vector, "<f4").astype(np.float64)
+    others = np.frombuffer(b"".join(stored), "<f4").astype(np.float64).reshape(len(stored), -1)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        cosines = others @ mine / np.sqrt(np.einsum("ij,ij->i", others, others) * (mine @ mine))
+    return [1.0 - cosine if math.isfinite(cosine) else 1.0 for cosine in cosines.tolist()]

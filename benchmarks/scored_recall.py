@@ -9,6 +9,7 @@ distance too large, embedding left out, deferred reinforcement, written after ea
 call). All sides are asked the same questions in turns, another one first each time.
 
 plain            the model alone
+13 hits          the composite alone, with as many more hits as links add at most
 expand           expand=True
 links            link_recalled=True: what is recalled together is linked
 expand, links    both
@@ -43,6 +44,7 @@ from betterdb_agent_memory.options import Scoring
 from tests.servers import ValkeyServer
 
 K = 8
+ADDED = 5
 AGENTS = 10
 DAY_MS = 86_400_000
 MODELS: tuple[Scoring, ...] = ("composite", "activation", "chain", "retrievability")
@@ -57,6 +59,7 @@ class Side:
     store: MemoryStore
     scoring: Scoring
     expand: bool
+    k: int = K
     rounds: list[list[float]] = field(default_factory=list)
     flushes: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
@@ -73,7 +76,7 @@ class Side:
             began = time.perf_counter()
             hits = await self.store.recall_by_vector(
                 question.vector,
-                k=K,
+                k=self.k,
                 threshold=2,
                 scoring=self.scoring,
                 expand=self.expand,
@@ -146,13 +149,14 @@ async def _measure(place: str, url: str | Path, size: int, arguments: argparse.N
             for expand in (False, True)
             if not links or model in ("composite", "activation")
         ]
+        sides.append(Side(f"composite, {K + ADDED} hits", plain, "composite", expand=False, k=K + ADDED))
         questions = corpus.questions(calls * (rounds + 1), range(size))
         for turn in range(rounds + 1):
             asked = questions[turn * calls : (turn + 1) * calls]
             for side in [*sides[turn % len(sides) :], *sides[: turn % len(sides)]]:
                 await side.ask(engine, asked, scope, server_cpu)
             if not turn:  # connections, scripts, caches
-                sides = [Side(side.label, side.store, side.scoring, side.expand) for side in sides]
+                sides = [Side(side.label, side.store, side.scoring, side.expand, side.k) for side in sides]
         for side in sides:
             _print_line(f"{place}, {size:,}, {scope}: {side.label}", side, sides[0])
     for one in (plain, linking):

@@ -80,6 +80,7 @@ def _checked(confidences: FloatArray, outcomes: FloatArray) -> tuple[FloatArray,
             f"confidences and outcomes must be lists of one length of at least 1, got {sure.shape} and {right.shape}"
         )
     for name, values in {"confidences": sure, "outcomes": right}.items():
-        if values.min() < 0 or values.max() > 1:
-            raise InvalidInputError(f"{name} must be from 0 to 1, got {values.min():g} to {values.max():g}")
+        low, high = np.min(values), np.max(values)
+        if low < 0 or high > 1:
+            raise InvalidInputError(f"{name} must be from 0 to 1, got {low:g} to {high:g}")
     return sure, right

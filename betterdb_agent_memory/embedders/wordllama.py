@@ -151,7 +151,7 @@ class _StaticModel:
         total: NDArray[np.float64] | float = 0.0
         for start in range(0, len(tokens), _TOKENS_A_SUM):
             rows = self.token_vectors.take(tokens[start : start + _TOKENS_A_SUM], axis=0)[:, :dimensions]
-            total += np.add.reduce(rows, axis=0, dtype=np.float64)
+            total += rows.sum(axis=0, dtype=np.float64)
         return total
 
 

@@ -101,8 +101,8 @@ def test_calibration_never_changes_which_of_two_is_believed_more(pairs, asked):
     sure, right = np.array([one for one, _ in pairs]), np.array([float(one) for _, one in pairs])
     mapped = Calibration.fitted(sure, right).calibrated(np.array(sorted(asked)))
     assert (np.diff(mapped) >= -1e-12).all()
-    assert mapped.min() >= 0
-    assert mapped.max() <= 1
+    assert np.min(mapped) >= 0
+    assert np.max(mapped) <= 1
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.booleans()), min_size=1, max_size=25))

@@ -118,7 +118,7 @@ def largest_unseen(signs: Signs, question: Question, limits: Limits, threshold: 
         return float("-inf")
     options = signs.options
     own = largest_unseen_words(signs.matches, question, limits, options)
-    best = max(own, float(signs.own_words.max(initial=0.0)))
+    best = max(own, float(np.max(signs.own_words, initial=0.0)))
     words = max(own, options.neighbour_share * best)
     date = _CERTAIN if question.periods and limits.dated is not None else 0.0
     if limits.nearest > threshold and not words and not date:

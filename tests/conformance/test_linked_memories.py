@@ -186,6 +186,21 @@ async def test_a_link_never_leads_out_of_what_was_asked_for(store: MemoryStore, 
     assert set(await found()) == {"start", "stranger", "untagged", "friend", "beyond"}
 
 
+async def test_many_that_may_not_be_seen_leave_room_for_others(store: MemoryStore) -> None:
+    await remember(store, found=1.0)
+    for bridge in range(3):
+        await store.remember(at_angle(FAR), id=f"bridge{bridge}", thread_id="t")
+        await store.link("found", f"bridge{bridge}", 2.0)
+        for number in range(8):
+            id, thread = f"end{bridge}-{number}", "t" if number > 5 else "another"
+            await store.remember(at_angle(FAR), id=id, thread_id=thread)
+            await store.link(f"bridge{bridge}", id, 9.0 - number)
+    hits = await store.recall(AHEAD, thread_id="t", threshold=0.25, expand=True)
+    assert ids(hits) == ["found", "bridge0", "bridge1", "bridge2", "end0-6", "end1-6"]
+    everywhere = await store.recall(AHEAD, threshold=0.25, expand=True)
+    assert ids(everywhere) == ["found", "bridge0", "bridge1", "bridge2", "end0-0", "end1-0"]
+
+
 async def test_what_is_about_the_same_entities_is_added(store: MemoryStore) -> None:
     await store.remember(at_angle(1.0), id="start", thread_id="t", entities=["Ada", "Paris, France"])
     await store.remember(at_angle(FAR), id="both", thread_id="t", entities=["Paris, France", "Ada"])

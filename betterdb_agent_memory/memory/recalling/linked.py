@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -71,8 +71,8 @@ class Expander:
 
         Only such as `request.filter` accepts and are believed enough, and only along such. No round trip where
         `spread`, what the search itself found, is about these hits. Otherwise two round trips, one where they lead
-        nowhere; one more where they are about entities. The links of a memory that is gone are removed, which takes
-        another one.
+        nowhere; one more where they are about entities, and where more than a few of the most active ones may not be
+        seen. The links of a memory that is gone are removed, which takes another one.
         """
         starts = hits[:STARTS]
         if not starts:
@@ -82,17 +82,83 @@ class Expander:
             return _reached_hits(spread, vector, hits, settings)
         around = await self._linker.around([hit.item.id for hit in starts], FOLLOWED)
         about, fan = await _about_the_same(space, starts, request.filter)
-        found = {hit.item.id for hit in hits}
-        linked = [id for id in spread_along(_active(starts), around) if id not in found][:MOST_LOOKED_AT]
-        reached = list(dict.fromkeys((*linked, *(id for id in about if id not in found))))
-        if not reached:
-            return []
+        search = _Spreading(hits, around, about, fan, request.filter, settings)
         fields = tuple(dict.fromkeys((*ITEM_FIELDS, VECTOR, *request.filter.field_names)))
-        stored = await space.records.read_many(reached, fields)
-        rows = [Row(id, row) for id, row in zip(reached, stored, strict=True) if row is not None]
-        there = {row.id for row in rows}
-        await self._linker.forget([id for id in linked if id not in there])
-        return await off_loop(len(rows), _linked_hits, rows, vector, hits, around, fan, request, settings)
+        gone: list[str] = []
+        while wanted := search.wanted():
+            stored = await space.records.read_many(wanted, fields)
+            gone += [id for id, row in zip(wanted, stored, strict=True) if row is None and id in search.linked]
+            rows = [Row(id, row) for id, row in zip(wanted, stored, strict=True) if row is not None]
+            await off_loop(len(rows), search.read, wanted, rows)
+        await self._linker.forget(gone)
+        return await off_loop(len(search.chosen), _below, hits, search.chosen, vector, settings)
+
+
+class _Spreading:
+    """Which memories activation comes to, while it is found out which of them may be seen.
+
+    What is not seen leads nowhere. So those are looked at that others are reached through, and of the rest the most
+    active ones until there are enough.
+    """
+
+    def __init__(
+        self,
+        hits: Sequence[MemoryHit],
+        around: Mapping[str, Sequence[LinkEnd]],
+        about: Sequence[str],
+        fan: int,
+        filter: Filter,
+        settings: RecallSettings,
+    ) -> None:
+        starts = hits[:STARTS]
+        self._active = [(hit.item.id, hit.relevance) for hit in starts]
+        self._entities = {hit.item.id: hit.item.entities for hit in starts if hit.item.entities}
+        self._found = {hit.item.id for hit in hits}
+        self._around = around
+        self._fan = fan
+        self._filter = filter
+        self._settings = settings
+        self._accepted: dict[str, Fields] = {}
+        self._order = spread_along(self._active, around)
+        self.linked = [id for id in self._order if id not in self._found]
+        self._hidden = set(self.linked[MOST_LOOKED_AT:])
+        del self.linked[MOST_LOOKED_AT:]
+        self._about = [id for id in about if id not in self._found]
+        self._looked_at: set[str] = set()
+        self.chosen: list[tuple[MemoryItem, LinkedBy, Fields]] = []
+
+    def wanted(self) -> list[str]:
+        """What is to be looked at next; nothing once it is known what is added."""
+        if not self._looked_at:
+            through = [id for id in self.linked if id in self._around]
+            return list(dict.fromkeys((*through, *self.linked[: 2 * MOST_ADDED], *self._about)))
+        others = [id for id in self._order if id not in self._found]
+        self.chosen = []
+        for id in others:
+            if len(self.chosen) == MOST_ADDED:
+                break
+            if id not in self._looked_at:
+                # Rarely so: most of the first ones may not be seen.
+                return [id for id in others if id not in self._looked_at]
+            item, _ = decode_memory(id, self._accepted[id])
+            if item is not None:
+                self.chosen.append((item, self._order[id], self._accepted[id]))
+        return []
+
+    def read(self, ids: Sequence[str], rows: Sequence[Row]) -> None:
+        """Take note of what was looked at: `rows` of those `ids` that are there."""
+        rows = [row for row in self._filter.accepted(rows) if is_memory(row.fields)]
+        if (least := self._settings.rules.min_confidence) is not None:
+            sure = confidences(figures_of_rows(rows), self._settings.now_ms, self._settings.parameters) >= least
+            rows = [row for row, is_sure in zip(rows, sure.tolist(), strict=True) if is_sure]
+        self._looked_at.update(ids)
+        self._accepted |= {row.id: row.fields for row in rows}
+        refused = {id for id in ids if id not in self._accepted}
+        self._hidden |= refused
+        named = {id: decode_entities(fields) for id, fields in self._accepted.items()} if self._entities else {}
+        acquainted = acquaintances(self._entities, named, self._fan)
+        if self._hidden or acquainted:
+            self._order = spread_along(self._active, self._around, hidden=self._hidden, acquainted=acquainted)
 
 
 async def _about_the_same(space: VectorSpace, starts: Sequence[MemoryHit], filter: Filter) -> tuple[list[str], int]:
@@ -110,38 +176,6 @@ async def _about_the_same(space: VectorSpace, starts: Sequence[MemoryHit], filte
         descending=True,
     )
     return [row.id for row in page.rows], page.total
-
-
-def _active(starts: Sequence[MemoryHit]) -> list[tuple[str, float]]:
-    return [(hit.item.id, hit.relevance) for hit in starts]
-
-
-def _linked_hits(
-    rows: Sequence[Row],
-    vector: bytes,
-    hits: Sequence[MemoryHit],
-    around: Mapping[str, Sequence[LinkEnd]],
-    fan: int,
-    request: RecallRequest,
-    settings: RecallSettings,
-) -> list[MemoryHit]:
-    starts, found = hits[:STARTS], {hit.item.id for hit in hits}
-    rows = [row for row in request.filter.accepted(rows) if is_memory(row.fields)]
-    if (least := settings.rules.min_confidence) is not None:
-        sure = confidences(figures_of_rows(rows), settings.now_ms, settings.parameters) >= least
-        rows = [row for row, is_sure in zip(rows, sure.tolist(), strict=True) if is_sure]
-    accepted = {row.id: row.fields for row in rows}
-    about = {hit.item.id: hit.item.entities for hit in starts if hit.item.entities}
-    acquainted = acquaintances(about, {id: decode_entities(fields) for id, fields in accepted.items()}, fan)
-    hidden = _hidden(around, {*found, *accepted})
-    linked = spread_along(_active(starts), around, hidden=hidden, acquainted=acquainted)
-    chosen: list[tuple[MemoryItem, LinkedBy, Fields]] = []
-    for id, by in linked.items():
-        if len(chosen) < MOST_ADDED and id not in found:
-            item, _ = decode_memory(id, accepted[id])
-            if item is not None:
-                chosen.append((item, by, accepted[id]))
-    return _below(hits, chosen, vector, settings)
 
 
 def _is_about(spread: Spread, hits: Sequence[MemoryHit]) -> bool:
@@ -192,11 +226,6 @@ def _below(
         )
         for place, ((item, by, _), distance, score) in enumerate(zip(chosen, distances, scores, strict=True))
     ]
-
-
-def _hidden(around: Mapping[str, Sequence[LinkEnd]], allowed: Collection[str]) -> frozenset[str]:
-    """What was reached and is not to be seen: of another scope, gone, or not asked for."""
-    return frozenset(end.id for ends in around.values() for end in ends if end.id not in allowed)
 
 
 def _hit(

@@ -544,6 +544,7 @@ class Records(Protocol):
 
     async def correct_group(self, group: str, difference: int, *, fence: Fence) -> None:
         """Add to the count of `group`, which begins to be kept with that: from 0 on, and from now on by all who count.
+        A count that comes out below 0 is wrong, and nobody keeps it any more.
 
         Raises:
             LeaseLostError: somebody else has the lease of `fence` by now.

@@ -18,7 +18,7 @@ from betterdb_agent_memory.engines.groups import is_total_absence
 from betterdb_agent_memory.errors import AgentMemoryError, LeaseHeldError, LeaseLostError
 from betterdb_agent_memory.leasing import HeldLease
 from betterdb_agent_memory.live_config import MemoryConfigSnapshot
-from betterdb_agent_memory.memory.evicting import BEING_COUNTED, Evictor
+from betterdb_agent_memory.memory.evicting import Evictor, is_uncertain
 from betterdb_agent_memory.memory.scope import MemoryScope, group_of
 from betterdb_agent_memory.memory.scope_counts import ScopeCounts
 from betterdb_agent_memory.memory.slack import MOST_AT_ONCE, early_of, pace_of, slack_of
@@ -178,7 +178,7 @@ class Capacity:
                 self._counts.forget(group)
                 return
         kept = await self._evictor.size(group)
-        if kept is None or kept < size or kept >= BEING_COUNTED or not evicted:
+        if kept is None or is_uncertain(kept) or kept < size or not evicted:
             kept = await self._evictor.recount(group, lease)
         self._counts.corrected(group, kept, since=since)
 
@@ -217,8 +217,8 @@ class Capacity:
                 return False
             try:
                 async with self._evictor.alone(group) as lease:
-                    if self._counts.size_of(group) is None:
-                        # Somebody else may have begun to count it while we waited.
+                    if is_uncertain(self._counts.size_of(group)):
+                        # Somebody else may have counted it while we waited.
                         await self._look(group)
                         if not self._counts.is_crowded(group, allowed):
                             return True

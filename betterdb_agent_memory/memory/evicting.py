@@ -54,6 +54,12 @@ BEING_COUNTED = 1 << 40
 looks after it. From 0 on a scope whose counting broke off would pass for an all but empty one.
 """
 
+
+def is_uncertain(size: int | None) -> bool:
+    """Whether this is no count of a scope: nobody counts it, or it is being counted, or that broke off."""
+    return size is None or size >= BEING_COUNTED // 2
+
+
 _CORNERS = 3
 _ROUNDS = 20
 _RECOUNTS = 3

@@ -9,7 +9,7 @@ import pytest
 
 from betterdb_agent_memory import InvalidInputError, Link, MemoryHit, MemoryNotFoundError, MemoryStore, Tag
 from betterdb_agent_memory.memory.linking import LINKED
-from betterdb_agent_memory.memory.recalling.expanding import MOST_ADDED
+from betterdb_agent_memory.memory.recalling.expanding import MOST_ADDED, MOST_ENTITIES
 from tests.conformance.conftest import MakeStore, TestClock
 from tests.embedding import AHEAD, at_angle
 
@@ -220,6 +220,24 @@ async def test_what_is_about_the_same_entities_is_added(store: MemoryStore) -> N
     await store.link("start", "one", 5.0)
     found = await store.recall(AHEAD, threshold=0.25, thread_id="t", reinforce=False, expand=True)
     assert ids(found) == ["start", "one", "both", "friend"]
+
+
+async def test_one_of_very_many_shared_entities_counts_as_well(store: MemoryStore) -> None:
+    # More than are asked for: the last one makes a memory more active that the links alone leave behind.
+    named = [f"E{number:02}" for number in range(MOST_ENTITIES + 1)]
+    await store.remember(AHEAD, id="found", thread_id="t", entities=named)
+    for hub, weight in (("hub0", 1.0), ("hub1", 0.9)):
+        await store.remember(at_angle(FAR), id=hub, thread_id="t")
+        await store.link("found", hub, weight)
+        for number in range(6):
+            id, entities = f"{hub}-{number}", [named[-1]] if (hub, number) == ("hub1", 5) else None
+            await store.remember(at_angle(FAR), id=id, thread_id="t", entities=entities)
+            await store.link(hub, id, 1.0 if number < 5 else 0.5)
+    hits = await store.recall(AHEAD, threshold=0.25, expand=True)
+    assert ids(hits)[:2] == ["found", "hub1-5"]
+    assert hits[1].explain is not None
+    assert hits[1].explain.link is not None
+    assert hits[1].explain.link.entities == (named[-1],)
 
 
 async def test_no_more_than_stated_are_added_and_none_is_reinforced(store: MemoryStore) -> None:

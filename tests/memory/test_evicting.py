@@ -168,6 +168,21 @@ async def test_a_scope_whose_first_count_broke_off_is_no_empty_one(
     await store.close()
 
 
+async def test_no_count_is_below_nothing(engine: Engine, store_name: str) -> None:
+    limit, group = 20, record_group("t")
+    store = MemoryStore(client=engine, name=store_name, embed_fn=embed, max_items_per_scope=limit)
+    await store.remember("the first", thread_id="t")
+    records = engine.records(record.memory_collection(store_name))
+    async with store._capacity._evictor.alone(group) as lease:
+        # As where the count of a scope went away between two steps of counting it anew.
+        await records.correct_group(group, -evicting.BEING_COUNTED, fence=lease.fence)
+    assert (await records.read_group(group)).size is None
+    for number in range(2 * limit):
+        await store.remember(f"text {number}", thread_id="t")
+    await store.close()
+    assert await store._capacity._evictor.size(group) == (await store.stats()).item_count == limit
+
+
 async def test_only_the_first_trim_looks_at_the_whole_scope(valkey_server: ValkeyServer, store_name: str) -> None:
     engine = ValkeyEngine.from_url(valkey_server.url)
     store = MemoryStore(client=engine, name=store_name, embed_fn=embed, clock=lambda: NOW_MS)

@@ -71,13 +71,16 @@ class Groups:
         return {group: self.read(group).size for group in groups}
 
     def correct(self, group: str, difference: int) -> None:
-        """Add to the count of a group, and begin to keep it where nobody did."""
+        """Add to the count of a group, and begin to keep it where nobody did; what comes out below 0 is not kept."""
         size = (self.read(group).size or 0) + difference
+        if size < 0:
+            take_fields(self._connection, self._key, (group,))
+            return
         put_fields(self._connection, self._key, {group: b"%d" % size}, self._now_ms)
 
     def _add(self, group: str, amount: int, *, last_id: str | None = None) -> None:
         size = self.read(group).size
-        if size is not None and size + amount == 0 and amount < 0:
+        if size is not None and size + amount <= 0 and amount < 0:
             # Nothing is kept of a group that nobody is in.
             take_fields(self._connection, self._key, (group, LAST_WRITTEN + group, REACH + group))
             return

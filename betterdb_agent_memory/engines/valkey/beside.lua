@@ -123,7 +123,7 @@ end
 local function leave(group)
   -- Nothing is kept of a group that nobody is in.
   if redis.call('HEXISTS', beside.counts_key, group) == 1
-    and redis.call('HINCRBY', beside.counts_key, group, -1) == 0 then
+    and redis.call('HINCRBY', beside.counts_key, group, -1) <= 0 then
     redis.call('HDEL', beside.counts_key, group, '@' .. group, '~' .. group)
   end
 end

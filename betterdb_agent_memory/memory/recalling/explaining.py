@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import overload
 
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.memory.figures import figures_of_items
@@ -34,48 +33,6 @@ class Component:
 def components_at(terms: Sequence[Term], place: int) -> tuple[Component, ...]:
     """The terms of one candidate's score."""
     return tuple(Component(term.name, float(term.values[place]), term.weight) for term in terms)
-
-
-class LazyTerms(Sequence[Component]):
-    """The terms of one candidate's score, computed once somebody looks at them; equal to a tuple of the same.
-
-    `terms` gives those of all candidates of the recall, and had better remember them.
-    """
-
-    __slots__ = ("_known", "_place", "_terms")
-
-    def __init__(self, terms: Callable[[], Sequence[Term]], place: int) -> None:
-        self._terms = terms
-        self._place = place
-        self._known: tuple[Component, ...] | None = None
-
-    def _all(self) -> tuple[Component, ...]:
-        if self._known is None:
-            self._known = components_at(self._terms(), self._place)
-        return self._known
-
-    @overload
-    def __getitem__(self, index: int) -> Component: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Component, ...]: ...
-    def __getitem__(self, index: int | slice) -> Component | tuple[Component, ...]:
-        return self._all()[index]
-
-    def __len__(self) -> int:
-        return len(self._all())
-
-    def __eq__(self, other: object) -> bool:
-        return tuple(other) == self._all() if isinstance(other, LazyTerms | tuple) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self._all())
-
-    def __repr__(self) -> str:
-        return repr(self._all())
-
-    def __reduce__(self) -> tuple[type[tuple[Component, ...]], tuple[tuple[Component, ...]]]:
-        # A copy, or what is sent to another process, has the terms themselves.
-        return tuple, (self._all(),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +99,7 @@ class Explanation:
     exact: bool = False
     rerank_score: float | None = None
     scoring: str = "composite"
-    terms: Sequence[Component] = ()
+    terms: tuple[Component, ...] = ()
     link: LinkedBy | None = None
     outranks: tuple[str, ...] = ()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 
 import numpy as np
 
@@ -28,7 +27,7 @@ from betterdb_agent_memory.memory.recalling.expanding import (
     spreading,
 )
 from betterdb_agent_memory.memory.recalling.expanding import spread as spread_along
-from betterdb_agent_memory.memory.recalling.explaining import Component, Explanation, LazyTerms, MemoryHit, Vantage
+from betterdb_agent_memory.memory.recalling.explaining import Component, Explanation, MemoryHit, Vantage, components_at
 from betterdb_agent_memory.memory.record import (
     CREATED_AT,
     ENTITIES,
@@ -72,7 +71,7 @@ class Expander:
         Only such as `request.filter` accepts and are believed enough, and only along such. No round trip where
         `spread`, what the search itself found, is about these hits. Otherwise two round trips, one where they lead
         nowhere; one more where they are about entities, and where more than a few of the most active ones may not be
-        seen. The links of a memory that is gone are removed, which takes another one.
+        seen. The links of a memory that was looked at and is gone are removed, which takes another one.
         """
         starts = hits[:STARTS]
         if not starts:
@@ -121,8 +120,11 @@ class _Spreading:
         self._accepted: dict[str, Fields] = {}
         self._order = spread_along(self._active, around)
         self.linked = [id for id in self._order if id not in self._found]
-        self._hidden = set(self.linked[MOST_LOOKED_AT:])
+        # What is too far down is looked at only where it is about the same.
+        self._hidden = set(self.linked[MOST_LOOKED_AT:]).difference(about)
         del self.linked[MOST_LOOKED_AT:]
+        named = {entity for entities in self._entities.values() for entity in entities}
+        self._knows_all = not named or (0 < fan <= MOST_ACQUAINTED and len(named) <= MOST_ENTITIES)
         self._about = [id for id in about if id not in self._found]
         self._looked_at: set[str] = set()
         self.chosen: list[tuple[MemoryItem, LinkedBy, Fields]] = []
@@ -131,7 +133,9 @@ class _Spreading:
         """What is to be looked at next; nothing once it is known what is added."""
         if not self._looked_at:
             through = [id for id in self.linked if id in self._around]
-            return list(dict.fromkeys((*through, *self.linked[: 2 * MOST_ADDED], *self._about)))
+            # Where not all that is about the same was found, any of them may be more active than links make it.
+            first = self.linked[: 2 * MOST_ADDED] if self._knows_all else self.linked
+            return list(dict.fromkeys((*through, *first, *self._about)))
         others = [id for id in self._order if id not in self._found]
         self.chosen = []
         for id in others:
@@ -207,23 +211,9 @@ def _below(
     scores = scores_below(min(hit.score for hit in hits), [by.activation for _, by, _ in chosen])
     distances = _distances(vector, [fields.get(VECTOR, b"") for _, _, fields in chosen])
     vantage = Vantage(settings.now_ms, settings.parameters)
-    model, now_ms = settings.rules.model, settings.now_ms
-    explained = None
-    if model is not None:
-        records = [{name: value for name, value in fields.items() if name != VECTOR} for _, _, fields in chosen]
-        # Few look at them, and to compute them takes as long as all else here.
-        explained = lru_cache(maxsize=1)(lambda: _terms(model, records, distances, now_ms))
+    terms = _terms(settings.rules.model, [fields for _, _, fields in chosen], distances, settings.now_ms)
     return [
-        _hit(
-            item,
-            by,
-            distance,
-            () if explained is None else LazyTerms(explained, place),
-            score,
-            hits[-1].explain,
-            settings,
-            vantage,
-        )
+        _hit(item, by, distance, components_at(terms, place), score, hits[-1].explain, settings, vantage)
         for place, ((item, by, _), distance, score) in enumerate(zip(chosen, distances, scores, strict=True))
     ]
 
@@ -232,7 +222,7 @@ def _hit(
     item: MemoryItem,
     by: LinkedBy,
     distance: float,
-    terms: Sequence[Component],
+    terms: tuple[Component, ...],
     score: float,
     last: Explanation | None,
     settings: RecallSettings,
@@ -254,8 +244,12 @@ def _hit(
     return vantage.hit(item, distance, score, explain)
 
 
-def _terms(model: ScoringModel, records: Sequence[Fields], distances: Sequence[float], now_ms: int) -> Sequence[Term]:
-    """What the model makes of memories that were not among its candidates."""
+def _terms(
+    model: ScoringModel | None, records: Sequence[Fields], distances: Sequence[float], now_ms: int
+) -> Sequence[Term]:
+    """What the model makes of memories that were not among its candidates; none of the composite's."""
+    if model is None:
+        return ()
     candidates = scoring_candidates(records, similarity_from_distance(np.array(distances)), model.needs)
     return model.score(candidates, now_ms).terms
 

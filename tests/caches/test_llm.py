@@ -364,7 +364,8 @@ async def test_of_all_who_ask_in_two_workers_one_calls(cache: Cache, other: Cach
     )
     assert cache.calls + other.calls == 1
     assert {result.response for result in results} == {"answer 1"}
-    assert sorted({result.origin or "" for result in results}) == ["call", "shared"]
+    # Who is so slow to ask that the answer is there by then has it from the cache.
+    assert {result.origin for result in results} - {"cache"} == {"call", "shared"}
     assert [result.hit for result in results].count(False) == 1
 
 

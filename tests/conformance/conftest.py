@@ -15,7 +15,7 @@ import valkey.asyncio
 from betterdb_agent_memory import MemoryStore
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
-from betterdb_agent_memory.engines.valkey import ValkeyEngine
+from betterdb_agent_memory.engines.valkey import ValkeyEngine, urls
 from betterdb_agent_memory.memory.record import memory_collection
 from tests.acl import make_user
 from tests.clusters import MASTER, SentinelSet, ValkeyCluster
@@ -72,7 +72,9 @@ ABOVE_THE_ENGINES = {
     "test_bulk_and_identity": ALIKE,
     "test_consolidation_facts": ALIKE,
     "test_consolidation_summary": ALIKE,
+    "test_conversations": ALIKE,
     "test_correction": ALIKE,
+    "test_dynamics": ALIKE,
     "test_linked_memories": ALIKE,
 }
 """Modules about what is the same over any connection, and where they are run; what is not listed is run everywhere."""
@@ -205,6 +207,8 @@ async def _away(configuration: str, request: pytest.FixtureRequest) -> tuple[Val
         return ValkeyEngine(sentinel.master_for(MASTER), owns_client=True), clear_and_leave
     if configuration == TLS:
         server, terminator = request.getfixturevalue("valkey_server"), request.getfixturevalue("terminator")
+        # It is a thread of this process, and forty handshakes at once take a while on a busy machine.
+        request.getfixturevalue("monkeypatch").setattr(urls, "CONNECT_TIMEOUT_SECONDS", 60.0)
         certificates: Certificates = request.getfixturevalue("certificates")
         return ValkeyEngine.from_url(f"valkeys://127.0.0.1:{terminator.port}?{certificates.settings}"), _clearing(
             server

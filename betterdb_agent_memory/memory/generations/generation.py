@@ -153,26 +153,33 @@ class Generation:
     async def adopt(self, ids: Sequence[str], *, fence: Fence | None = None) -> int:
         """Make this generation's vectors the own ones of these memories; how many were changed by others just then.
 
-        None where they would be refused. Three round trips. Raises as `refresh`.
+        None where they would be refused. A vector that was made of something else than the memory says by now is left
+        out, and counted as well: whoever changed the memory makes it another one. Three round trips, one more where
+        memories are turns. Raises as `refresh`.
         """
-        new, own, index = await asyncio.gather(
-            self.records.read_many(ids, (record.VECTOR,)),
-            self._memories.read_many(ids, (record.CONTENT, record.VECTOR)),
+        around, mirrors, index = await asyncio.gather(
+            read_around(self._memories, ids, fields=(*TURN_FIELDS, record.VECTOR)),
+            self.records.read_many(ids, (record.VECTOR, EMBEDDED)),
             self._memories.inspect(),
         )
-        changes = [
-            RecordChange(
-                id,
+        there = {
+            id: mirror
+            for id, mirror in zip(ids, mirrors, strict=True)
+            if mirror and record.VECTOR in mirror and record.CONTENT in (around[id] or ())
+        }
+        marks = {id: mark for id, (_, mark) in (await windows_of(list(there), around)).items()}
+        # The two were not read at the same moment, so that one may be of before a change and the other of after it.
+        overtaken = [id for id, mirror in there.items() if mirror.get(EMBEDDED) != marks[id]]
+        changes = []
+        for id in there.keys() - set(overtaken):
+            vector, memory = there[id][record.VECTOR], around[id] or {}
+            is_fitting = not self.needs_fitting_index or len(vector) == 4 * (index.dimensions or 0)
+            if is_fitting and vector != memory.get(record.VECTOR):
                 # Changed meanwhile, it needs another vector: whoever changed it sees to that, too.
-                expected={record.CONTENT: memory[record.CONTENT]},
-                sets={record.VECTOR: mirror[record.VECTOR]},
-            )
-            for id, mirror, memory in zip(ids, new, own, strict=True)
-            if mirror and memory and record.CONTENT in memory and mirror[record.VECTOR] != memory.get(record.VECTOR)
-            if not self.needs_fitting_index or len(mirror[record.VECTOR]) == 4 * (index.dimensions or 0)
-        ]
+                expected = {record.CONTENT: memory[record.CONTENT]}
+                changes.append(RecordChange(id, expected=expected, sets={record.VECTOR: vector}))
         outcomes = await self._memories.change_many(changes, fence=fence) if changes else []
-        return sum(outcome is Outcome.REFUSED for outcome in outcomes)
+        return sum(outcome is Outcome.REFUSED for outcome in outcomes) + len(overtaken)
 
     async def _refresh_once(self, ids: Sequence[str], fence: Fence | None) -> _Once:
         seen = await self._look(ids)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +32,9 @@ from tests.waiting import NEVER_SECONDS
 
 SLOWLY = 1.2
 """Longer than anybody is waited for in these tests."""
+
+
+Step = Callable[[], Awaitable[None]]
 
 
 async def found(store: MemoryStore, text: str) -> bool:
@@ -103,6 +108,58 @@ async def test_a_write_or_change_that_ends_after_the_finish_has_the_new_vector(e
     for text in ("begun before the end", "changed before the end"):
         assert vectors[text] == np.asarray(model.vector(text), "<f4").tobytes()
     assert await mirrored(engine) == set(), "nothing is written into a generation that is deleted"
+
+
+class _Between:
+    """Records whose reading waits for something before, or has something done behind it."""
+
+    def __init__(self, records: Any, *, before: Step | None = None, behind: Step | None = None) -> None:
+        self._records = records
+        self._before, self._behind = before, behind
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._records, name)
+
+    async def read_many(self, ids: Sequence[str], fields: Sequence[str] | None) -> Any:
+        if self._before is not None:
+            await self._before()
+        found = await self._records.read_many(ids, fields)
+        if self._behind is not None:
+            await self._behind()
+        return found
+
+
+async def test_a_vector_of_a_former_content_is_not_given_to_a_memory(
+    worker: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The content changes after its vector was read, and before the memory is."""
+    model = following(16)
+    writer, operator = worker(next_embed_fn=model), worker(next_embed_fn=following(16))
+    id = await writer.remember("to be changed")
+    await operator.migration.start()
+    await operator.migration.run()
+    await operator.migration.switch()
+    await writer.recall("so that it knows")
+    generation = operator._models.generation(await operator._models.state.current(look=True))
+    assert generation is not None
+    changed = asyncio.Event()
+
+    async def change() -> None:
+        await writer.update(id, content="changed meanwhile")
+        changed.set()
+
+    async def wait() -> None:
+        await changed.wait()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(generation, "records", _Between(generation.records, behind=change))
+        patched.setattr(generation, "_memories", _Between(generation._memories, before=wait))
+        assert await generation.adopt([id]) == 1, "to be looked at once more"
+    vectors = await own_vectors(operator)
+    assert vectors["changed meanwhile"] != np.asarray(model.vector("to be changed"), "<f4").tobytes()
+    assert await generation.adopt([id]) == 0
+    vectors = await own_vectors(operator)
+    assert vectors["changed meanwhile"] == np.asarray(model.vector("changed meanwhile"), "<f4").tobytes()
 
 
 async def test_a_write_that_the_new_index_refuses_is_embedded_again(worker: Workers) -> None:

@@ -154,32 +154,32 @@ class Generation:
         """Make this generation's vectors the own ones of these memories; how many were changed by others just then.
 
         None where they would be refused. A vector that was made of something else than the memory says by now is left
-        out, and counted as well: whoever changed the memory makes it another one. Three round trips, one more where
-        memories are turns. Raises as `refresh`.
+        out, and counted as well: whoever changed the memory makes it another one. Three round trips for at most a few
+        hundred ids. Raises as `refresh`.
         """
+        ids = list(dict.fromkeys(ids))
         around, mirrors, index = await asyncio.gather(
             read_around(self._memories, ids, fields=(*TURN_FIELDS, record.VECTOR)),
             self.records.read_many(ids, (record.VECTOR, EMBEDDED)),
             self._memories.inspect(),
         )
-        there = {
-            id: mirror
-            for id, mirror in zip(ids, mirrors, strict=True)
-            if mirror and record.VECTOR in mirror and record.CONTENT in (around[id] or ())
-        }
-        marks = {id: mark for id, (_, mark) in (await windows_of(list(there), around)).items()}
-        # The two were not read at the same moment, so that one may be of before a change and the other of after it.
-        overtaken = [id for id, mirror in there.items() if mirror.get(EMBEDDED) != marks[id]]
-        changes = []
-        for id in there.keys() - set(overtaken):
-            vector, memory = there[id][record.VECTOR], around[id] or {}
+        windows = await windows_of(ids, around)
+        changes, overtaken = [], 0
+        for (id, (_, mark)), mirror in zip(windows.items(), mirrors, strict=True):
+            memory = around[id] or {}
+            if not mirror or record.VECTOR not in mirror or record.CONTENT not in memory:
+                continue
+            vector = mirror[record.VECTOR]
             is_fitting = not self.needs_fitting_index or len(vector) == 4 * (index.dimensions or 0)
-            if is_fitting and vector != memory.get(record.VECTOR):
+            if mirror.get(EMBEDDED) != mark:
+                # The two were not read at the same moment: one is of before a change, the other of after it.
+                overtaken += 1
+            elif is_fitting and vector != memory.get(record.VECTOR):
                 # Changed meanwhile, it needs another vector: whoever changed it sees to that, too.
                 expected = {record.CONTENT: memory[record.CONTENT]}
                 changes.append(RecordChange(id, expected=expected, sets={record.VECTOR: vector}))
         outcomes = await self._memories.change_many(changes, fence=fence) if changes else []
-        return sum(outcome is Outcome.REFUSED for outcome in outcomes) + len(overtaken)
+        return sum(outcome is Outcome.REFUSED for outcome in outcomes) + overtaken
 
     async def _refresh_once(self, ids: Sequence[str], fence: Fence | None) -> _Once:
         seen = await self._look(ids)

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import pytest
 import valkey
 
 from tests.servers import ValkeyServer, free_port, server_binary
@@ -19,6 +20,13 @@ PRIMARIES = 3
 NODE_TIMEOUT_MS = 1_000
 MASTER = "memories"
 READY_SECONDS = 30.0
+
+on_a_cluster = pytest.mark.xdist_group("cluster")
+"""For tests that have `valkey_cluster`: one worker runs them all, since six servers that nobody asks anything need 2 %
+of a core."""
+
+with_sentinels = pytest.mark.xdist_group("sentinels")
+"""The same for `sentinel_set`."""
 
 
 def wait_for(what: str, is_so: Callable[[], bool]) -> None:

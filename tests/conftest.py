@@ -15,13 +15,23 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 
-from tests.clusters import SentinelSet, ValkeyCluster
+from tests.clusters import SentinelSet, ValkeyCluster, on_a_cluster, with_sentinels
 from tests.servers import ValkeyServer
 from tests.tls import Certificates
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in the background of a shell: the programs that tests interrupt would be deaf, too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep those together that name a fixture of many servers; who asks for one while it runs says so by itself."""
+    for item in items:
+        wanted = getattr(item, "fixturenames", ())
+        for fixture, mark in (("valkey_cluster", on_a_cluster), ("sentinel_set", with_sentinels)):
+            if fixture in wanted:
+                item.add_marker(mark)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

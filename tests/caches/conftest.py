@@ -10,6 +10,7 @@ import pytest
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
+from tests.clusters import on_a_cluster
 
 CLUSTER = "cluster"
 ON_A_CLUSTER = ("test_llm", "test_tool", "test_tiers")
@@ -26,7 +27,7 @@ def _is_on_a_cluster(item: pytest.Item) -> bool:
     return callspec is not None and callspec.params.get("engine") == CLUSTER
 
 
-@pytest.fixture(params=["server", "file", CLUSTER])
+@pytest.fixture(params=["server", "file", pytest.param(CLUSTER, marks=on_a_cluster)])
 async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Engine]:
     """An engine on a real server, a real cluster or a real file, closed afterwards."""
     made = made_engine(request, tmp_path)

@@ -18,7 +18,7 @@ from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.valkey import ValkeyEngine, urls
 from betterdb_agent_memory.memory.record import memory_collection
 from tests.acl import make_user
-from tests.clusters import MASTER, SentinelSet, ValkeyCluster
+from tests.clusters import MASTER, SentinelSet, ValkeyCluster, on_a_cluster, with_sentinels
 from tests.conformance.pooled import NOT_FOR_POOLS, PooledEngine
 from tests.embedding import embed
 from tests.servers import ValkeyServer
@@ -90,10 +90,22 @@ CONFIGURATIONS = [
     *([FANNING_OUT] if OTHER_CLUSTER_URL else []),
 ]
 
+BY_ONE_WORKER: dict[object, pytest.MarkDecorator] = {
+    CLUSTER: on_a_cluster,
+    CLUSTER_CLIENT: on_a_cluster,
+    SENTINEL: with_sentinels,
+    SENTINEL_CLIENT: with_sentinels,
+}
 
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave the configurations out that are not for a module, before they are counted."""
+    """Leave the configurations out that are not for a module, before they are counted, and keep those together that
+    need many servers."""
     items[:] = [item for item in items if _is_wanted(item)]
+    for item in items:
+        if (mark := BY_ONE_WORKER.get(_configuration(item))) is not None:
+            item.add_marker(mark)
 
 
 def _is_wanted(item: pytest.Item) -> bool:

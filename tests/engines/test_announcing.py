@@ -13,6 +13,7 @@ from betterdb_agent_memory.engines.embedded import EmbeddedEngine
 from betterdb_agent_memory.engines.event_log import BEGINNING, Announcement, Deed, EventLog, Retention
 from betterdb_agent_memory.engines.valkey import ValkeyEngine, apart
 from betterdb_agent_memory.engines.valkey.client import ValkeyClient
+from tests.clusters import on_a_cluster
 from tests.engines.valkey.samples import collection, record
 from tests.servers import ValkeyServer
 
@@ -42,7 +43,7 @@ class _ApartClient(ValkeyClient):
         return len(set(keys)) < 2
 
 
-@pytest.fixture(params=["file", "server", "decoding", "apart", "cluster"])
+@pytest.fixture(params=["file", "server", "decoding", "apart", pytest.param("cluster", marks=on_a_cluster)])
 async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Engine]:
     if request.param == "file":
         embedded = EmbeddedEngine(tmp_path / "memories.db")

@@ -164,13 +164,16 @@ async def llm(engine: Engine, store_name: str) -> AsyncIterator[LlmCache]:
 
 @pytest.fixture
 async def client(server: ProviderServer) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(api_key="none", base_url=server.url, max_retries=0) as client:
+    # A server of ours has no certificate, and to load those of the system takes longer than a test.
+    http = openai.DefaultAsyncHttpxClient(verify=False)
+    async with openai.AsyncOpenAI(api_key="none", base_url=server.url, max_retries=0, http_client=http) as client:
         yield client
 
 
 @pytest.fixture
 async def claude(server: ProviderServer) -> AsyncIterator[anthropic.AsyncAnthropic]:
-    async with anthropic.AsyncAnthropic(api_key="none", base_url=server.url, max_retries=0) as client:
+    http = anthropic.DefaultAsyncHttpxClient(verify=False)
+    async with anthropic.AsyncAnthropic(api_key="none", base_url=server.url, max_retries=0, http_client=http) as client:
         yield client
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
+from time import monotonic
 from uuid import uuid4
 
 import pytest
@@ -22,6 +23,9 @@ from tests.tls import Certificates
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in the background of a shell: the programs that tests interrupt would be deaf, too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+COLLECTED_AT = pytest.StashKey[float]()
+"""When this process has last looked at all of its memory."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
@@ -44,13 +48,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     """Has what a module left open found with its own last test, not with whichever test runs at the next collection.
 
-    Between modules of one folder only what is young is looked at, which most of it is: a whole collection takes 40 ms,
-    a thousand of them a minute of a run.
+    Between modules only what is young is looked at, which most of it is, but for one in ten seconds: a whole collection
+    takes 40 ms, a thousand of them a minute of a run.
     """
-    if nextitem is None or nextitem.path.parent != item.path.parent:
-        gc.collect()
-    elif nextitem.parent is not item.parent:
-        gc.collect(1)
+    if nextitem is None or nextitem.parent is not item.parent:
+        stash = item.config.stash
+        is_due = nextitem is None or monotonic() > stash.get(COLLECTED_AT, 0.0) + 10
+        gc.collect(2 if is_due else 1)
+        if is_due:
+            stash[COLLECTED_AT] = monotonic()
 
 
 @pytest.fixture(scope="session")

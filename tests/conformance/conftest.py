@@ -49,43 +49,43 @@ FANNING_OUT = "cluster-fanning-out"
 """A cluster whose search answers for all nodes, as valkey-search's does: `BETTERDB_TEST_CLUSTER_URL` names it."""
 
 OTHER_CLUSTER_URL = os.environ.get("BETTERDB_TEST_CLUSTER_URL")
-EVERYWHERE = ("valkey-resp2-bytes", "redis-resp3-decoded")
-"""Protocols of which the whole suite is run: both libraries, both protocols, decoding on and off."""
+DECODING = "redis-resp3-decoded"
+"""The client that differs most from the one behind a URL: the other library, the other protocol, strings for bytes."""
+WHOLE = (FILE, URL, DECODING, POOLED, CLUSTER)
+"""Where the whole suite is run."""
 ONCE_OVER = [
-    *(POOL, BLOCKING_POOL, CLUSTER_CLIENT, SENTINEL, SENTINEL_CLIENT, TLS, RESTRICTED),
-    *(protocol for protocol in PROTOCOLS if protocol not in EVERYWHERE),
+    *(MEMORY, SINGLE, POOL, BLOCKING_POOL, CLUSTER_CLIENT, SENTINEL, SENTINEL_CLIENT, TLS, RESTRICTED),
+    *(protocol for protocol in PROTOCOLS if protocol != DECODING),
 ]
-"""Ways to the same servers: what a connection can break is in a few of the modules, and a whole pass takes 20 s."""
+"""Other ways to the same: what a connection can break is in a few of the modules, and a whole pass takes 20 s."""
 EVERY_WAY = bool(os.environ.get("BETTERDB_TEST_EVERY_WAY"))
-"""Run the whole suite over all of them: four minutes more."""
+"""Run the whole suite over all of them: five minutes more."""
 ONCE_OVER_MODULES = ("test_remember_recall", "test_list_stats_config", "test_values")
 
-ALIKE = (FILE, EVERYWHERE[1], POOLED, CLUSTER)
-"""A file, a server, a tenant in a pool and a cluster; `EVERYWHERE[1]` differs most from the client behind a URL, which
-the last two have."""
+ALIKE = (FILE, DECODING, POOLED, CLUSTER)
+"""A file, a server, a tenant in a pool and a cluster; the last two have the client behind a URL."""
 
 ABOVE_THE_ENGINES = {
     # Nearly all is refused before an engine is asked.
     "test_bad_input": (FILE, URL, POOLED),
     "test_near_cache": (FILE, URL, POOLED, CLUSTER),
-    # Made of verbs of records, leases and links, over which other modules go everywhere.
+    # Made of verbs of records, leases and links, over which other modules are run whole.
     "test_bulk_and_identity": ALIKE,
     "test_consolidation_facts": ALIKE,
     "test_consolidation_summary": ALIKE,
-    "test_conversations": ALIKE,
     "test_correction": ALIKE,
     "test_dynamics": ALIKE,
     "test_linked_memories": ALIKE,
 }
-"""Modules about what is the same over any connection, and where they are run; what is not listed is run everywhere."""
+"""Modules about what is the same over any connection, and where they are run; what is not listed is at all of `WHOLE`.
+"""
 
-WAITING = (FILE, MEMORY, URL, EVERYWHERE[1], CLUSTER)
+WAITING = (FILE, URL, DECODING, CLUSTER)
 """Where a test is run that is marked with `waits`, since it lets a second pass: time is kept by the engine, not by the
 connection."""
 
 CONFIGURATIONS = [
-    *(FILE, MEMORY, URL, SINGLE, POOLED, CLUSTER),
-    *EVERYWHERE,
+    *WHOLE,
     *ONCE_OVER,
     *([FANNING_OUT] if OTHER_CLUSTER_URL else []),
 ]

@@ -9,11 +9,11 @@ import pytest
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.engines.values import ExpiresAt, Stored
 from betterdb_agent_memory.errors import EngineError, InvalidInputError
-from tests.conformance.conftest import CLUSTER, EVERYWHERE, FILE, MEMORY, ONCE_OVER, SINGLE, URL
+from tests.conformance.conftest import FILE, MEMORY, ONCE_OVER, POOLED, WHOLE
 
 pytestmark = pytest.mark.parametrize(
     "configuration",
-    [FILE, MEMORY, URL, SINGLE, *EVERYWHERE, CLUSTER, *ONCE_OVER],
+    [*(place for place in WHOLE if place != POOLED), *ONCE_OVER],
     indirect=True,
 )
 

@@ -175,7 +175,7 @@ class RecordChange:
     comma-separated values to those that are there, keeping their order. `copies` names a field to set and the one
     whose value, as it was before the change, it gets. `newest` adds integers to comma-separated ones, in order, and
     keeps the largest; what is there and no integer goes. When one of sets, removes,
-    raises, unions and copies made a difference, the integer in `revision_field` goes up by one (missing
+    raises, unions, copies and the expiry made a difference, the integer in `revision_field` goes up by one (missing
     counts as 1, so the first difference makes it 2). `expiry` None leaves the expiry alone. `links` are strengths that
     its links to other records of the collection gain in the same step; those to records that are not there gain none.
     """

@@ -125,6 +125,15 @@ async def test_merge_raises_nothing_that_was_not_said(store: MemoryStore) -> Non
     assert (item.importance, item.version) == (0.2, 1)
 
 
+@pytest.mark.parametrize(("ttl", "version"), [(None, 2), (200, 2), (50, 1)])
+async def test_a_merge_that_lengthens_a_life_is_a_change(store: MemoryStore, ttl: int | None, version: int) -> None:
+    id = await store.remember("quiet", on_duplicate="merge", ttl=100)
+    await store.remember("quiet", on_duplicate="merge", ttl=ttl)
+    item = await store.get(id)
+    assert item is not None
+    assert item.version == version
+
+
 @pytest.mark.parametrize("other", [{"thread_id": "T"}, {"thread_id": "t", "agent_id": "a"}, {}, {"namespace": "t"}])
 async def test_merge_never_joins_scopes(store: MemoryStore, other: dict[str, str]) -> None:
     first = await store.remember("same words", thread_id="t", on_duplicate="merge")
@@ -329,9 +338,12 @@ async def test_update_of_nothing_and_of_nobody(store: MemoryStore) -> None:
 @pytest.mark.waits
 async def test_update_of_the_time_to_live(store: MemoryStore) -> None:
     id = await store.remember("x", ttl=1)
-    await store.update(id, ttl=None)
+    assert (await store.update(id, ttl=None)).version == 2
+    assert (await store.update(id, ttl=None)).version == 2, "it made no difference"
     other = await store.remember("y")
     await store.update(other, ttl=timedelta(seconds=1))
+    with pytest.raises(VersionConflictError):
+        await store.update(other, ttl=None, if_version=1)
     await asyncio.sleep(1.3)
     assert await store.get(id) is not None
     assert await store.get(other) is None

@@ -243,6 +243,42 @@ async def test_a_memory_that_is_changed_meanwhile_survives(store: MemoryStore) -
     assert set(await items(store)) == {"digest", "note 1, corrected"}
 
 
+@pytest.mark.parametrize("how", ["update", "merge"])
+async def test_a_memory_that_lives_longer_meanwhile_survives(store: MemoryStore, how: str) -> None:
+    id = await store.remember("the deal is off", thread_id="t", ttl=1000, on_duplicate="merge")
+    await store.remember("another", thread_id="t", ttl=1000)
+
+    async def summarize_slowly(_: list[MemoryItem]) -> str:
+        if how == "update":
+            await store.update(id, ttl=None)
+        else:
+            await store.remember("the deal is off", thread_id="t", on_duplicate="merge")
+        return "digest"
+
+    result = await store.consolidate(summarize=summarize_slowly, thread_id="t")
+    assert (result.consolidated, result.deleted) == (2, 1)  # type: ignore[union-attr]
+    assert set(await items(store)) == {"digest", "the deal is off"}
+
+
+@pytest.mark.parametrize("namespace", ["here", "there"])
+async def test_a_memory_that_is_forgotten_and_written_anew_meanwhile_survives(
+    store: MemoryStore, clock: TestClock, namespace: str
+) -> None:
+    await store.remember("the code is 4711", id="door", namespace="here")
+
+    async def summarize_slowly(_: list[MemoryItem]) -> str:
+        await store.forget("door")
+        if namespace == "here":
+            clock.advance(seconds=1)
+        await store.remember("the code is 4711", id="door", namespace=namespace)
+        return "digest"
+
+    result = await store.consolidate(summarize=summarize_slowly, namespace="here")
+    assert (result.consolidated, result.deleted) == (1, 0)  # type: ignore[union-attr]
+    found = (await items(store))["the code is 4711"]
+    assert (found.id, found.namespace) == ("door", namespace)
+
+
 async def test_f18_a_summary_leaves_facts_and_summaries_alone(store: MemoryStore) -> None:
     await store.remember("note", thread_id="t")
     await store.consolidate(extract_facts=Extract(Fact("employer", "works at Acme")), thread_id="t")

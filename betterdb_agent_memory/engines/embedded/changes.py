@@ -70,11 +70,12 @@ def apply(change: RecordChange, record: Record, now_ms: int) -> bool:
         _raise_and_unite(change, record)
     if copied or change.newest:
         _copy_and_keep(change, copied, record)
-    if change.revision_field is not None and record.differs:
+    former_ms = record.expires_at_ms
+    if change.expiry is not None:
+        record.expires_at_ms = _expiry(change.expiry, former_ms, now_ms)
+    if change.revision_field is not None and (record.differs or record.expires_at_ms != former_ms):
         revision = leading_integer(record.fields.get(change.revision_field), default=1) + 1
         record.put(change.revision_field, b"%d" % revision)
-    if change.expiry is not None:
-        record.expires_at_ms = _expiry(change.expiry, record.expires_at_ms, now_ms)
     return True
 
 

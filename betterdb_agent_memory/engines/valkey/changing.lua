@@ -9,8 +9,8 @@
 --   n, then n times: field, number   stored as it is where larger than the number there; missing is smallest
 --   n, then n times: field, n, then n times a value: those that are missing from the comma-separated ones
 --                                    that are there are appended
---   a field whose integer goes up by one, missing counting as 1, when a set, removal, number or appended
---                                    value made a difference; or ''
+--   a field whose integer goes up by one, missing counting as 1, when a set, removal, number, appended
+--                                    value or the expiry made a difference; or ''
 --   'keep', or 'set' or 'later' and seconds to live, 0 for ever; 'later' never shortens a life
 --   perhaps, to the end of ARGV:
 --     n, then n times: field, source       set to what the source holds before the change
@@ -137,6 +137,16 @@ local function change(key, at)
   end
   local revision_field, manner = take(), take()
   local ttl_seconds = manner ~= 'keep' and tonumber(take())
+  -- Whether the expiry becomes another one; -1 is for ever.
+  local expires_otherwise = false
+  if ttl_seconds then
+    local wanted_ms, left_ms = ttl_seconds == 0 and -1 or ttl_seconds * 1000, redis.call('PTTL', key)
+    if manner == 'later' then
+      expires_otherwise = left_ms ~= -1 and (wanted_ms == -1 or wanted_ms > left_ms)
+    else
+      expires_otherwise = wanted_ms ~= left_ms
+    end
+  end
   if ARGV[at] then
     for _ = 1, tonumber(take()) do
       local field, source = take(), take()
@@ -153,7 +163,7 @@ local function change(key, at)
       put(field, newest(read(field), added, most))
     end
   end
-  if is_revised and revision_field ~= '' then
+  if (is_revised or expires_otherwise) and revision_field ~= '' then
     local stored = read(revision_field) and string.match(read(revision_field), '^%s*([+-]?%d+)')
     put_integer(revision_field, (stored and tonumber(stored) or 1) + 1)
   end
@@ -172,12 +182,11 @@ local function change(key, at)
   if #pairs_changed > 0 then redis.call('HSET', key, unpack(pairs_changed)) end
   if #removed > 0 then redis.call('HDEL', key, unpack(removed)) end
 
-  if manner ~= 'keep' then
+  if expires_otherwise then
     if ttl_seconds == 0 then
       redis.call('PERSIST', key)
     else
-      local left_ms = manner == 'later' and redis.call('PTTL', key) or 0
-      if left_ms ~= -1 and ttl_seconds * 1000 > left_ms then redis.call('EXPIRE', key, ttl_seconds) end
+      redis.call('EXPIRE', key, ttl_seconds)
     end
   end
   return 1

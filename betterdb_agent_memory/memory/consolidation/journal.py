@@ -19,9 +19,9 @@ from betterdb_agent_memory.engines.base import Fence, Records
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.memory.changes.cause import because, present_cause
-from betterdb_agent_memory.memory.record import CONTENT, VERSION
+from betterdb_agent_memory.memory.record import CONTENT, CREATED_AT, SCOPE_FIELDS, VERSION
 
-DIGEST_FIELDS = (CONTENT, VERSION)
+DIGEST_FIELDS = (CONTENT, VERSION, CREATED_AT, *SCOPE_FIELDS)
 PAGE = 1_000
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -35,13 +35,17 @@ class Source(NamedTuple):
 
 
 def digest(fields: Fields) -> str:
-    """What tells whether a memory still says what it said: 128 bits of its content and version.
+    """What tells whether a memory is the one it was, and says the same: 128 bits of its content, its version (which a
+    change of expiry raises, too), its creation and its exact scope.
 
-    Recalling a memory leaves it as it is.
+    Recalling a memory leaves it as it is. A digest of content and version alone, as earlier journals have it, matches
+    nothing: the sources that such a run was about to delete stay.
     """
-    content = hashlib.sha256(fields.get(CONTENT, b""))
-    content.update(b"\0" + fields.get(VERSION, b"1"))
-    return content.hexdigest()[:32]
+    whole = hashlib.sha256()
+    for name in DIGEST_FIELDS:
+        value = fields.get(name, b"1" if name == VERSION else b"")
+        whole.update(b"%d:" % len(value) + value)
+    return whole.hexdigest()[:32]
 
 
 async def delete_unchanged(records: Records, sources: Sequence[Source], fence: Fence) -> list[str]:

@@ -127,11 +127,12 @@ class Model:
         different = different or any(after.get(name) != before[source] for name, source in change.copies.items())
         after |= {name: before[source] for name, source in change.copies.items()}
         after |= {name: newest(after.get(name, b""), added) for name, added in change.newest.items()}
-        if change.revision_field is not None and different:
-            after[change.revision_field] = str(integer(after.get(change.revision_field), 1) + 1).encode()
+        former_end = end
         if change.expiry is not None:
             wanted_end = math.inf if change.expiry.ttl_seconds is None else self.now + change.expiry.ttl_seconds
             end = max(end, wanted_end) if change.expiry.only_later else wanted_end
+        if change.revision_field is not None and (different or end != former_end):
+            after[change.revision_field] = str(integer(after.get(change.revision_field), 1) + 1).encode()
         self.records[change.id] = (after, end)
         return CHANGED
 

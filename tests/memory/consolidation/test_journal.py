@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from uuid import uuid4
@@ -11,15 +13,18 @@ import pytest
 
 from betterdb_agent_memory import MemoryItem, MemoryListOptions, MemoryStore
 from betterdb_agent_memory.engines import open_engine
-from betterdb_agent_memory.engines.base import Engine, Fence, RecordChange, Records, RecordWrite
+from betterdb_agent_memory.engines.base import Engine, Expiry, Fence, RecordChange, Records, RecordWrite
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from betterdb_agent_memory.errors import LeaseLostError, OutcomeUnknownError
 from betterdb_agent_memory.memory.consolidation.journal import DIGEST_FIELDS, Journal, Source, delete_unchanged, digest
 from betterdb_agent_memory.memory.record import (
     ACCESS_COUNT,
     CONTENT,
+    CREATED_AT,
     LAST_ACCESSED_AT,
+    NAMESPACE,
     TAGS,
+    THREAD,
     VERSION,
     NewMemory,
     encode_memory,
@@ -89,6 +94,11 @@ async def store(engine: Engine) -> Store:
 CHANGES: list[tuple[str, dict[str, Any], bool]] = [
     ("content", {"sets": {CONTENT: b"corrected"}}, True),
     ("tags", {"unions": {TAGS: b"new"}, "revision_field": VERSION}, True),
+    ("expiry", {"expiry": Expiry(60), "revision_field": VERSION}, True),
+    ("no-expiry", {"expiry": Expiry(None), "revision_field": VERSION}, False),
+    ("created", {"sets": {CREATED_AT: b"2"}}, True),
+    ("thread", {"sets": {THREAD: b"t"}}, True),
+    ("namespace", {"sets": {NAMESPACE: b"n"}}, True),
     ("access", {"maxima": {LAST_ACCESSED_AT: 99}, "increments": {ACCESS_COUNT: 1}}, False),
 ]
 
@@ -137,6 +147,27 @@ async def test_an_entry_that_cannot_be_read_costs_nobody_a_memory(store: Store) 
         assert await store.journal().repair() == 0
     assert await store.there("product", "a") == [True, True]
     assert await store.values.read_map(store.key) == {}
+
+
+async def test_the_journal_of_an_earlier_release_costs_nobody_a_memory(store: Store) -> None:
+    await store.put("product", "a")
+    of_content_and_version = hashlib.sha256(b"content of a\0001").hexdigest()[:32]
+    entry = json.dumps([["a", of_content_and_version]]).encode()
+    await store.values.write_map(store.key, {"product:0": entry})
+    assert await store.journal().repair() == 0
+    assert await store.there("product", "a") == [True, True]
+    assert await store.values.read_map(store.key) == {}
+
+
+async def test_what_was_written_anew_after_a_crash_survives_the_repair(store: Store) -> None:
+    sources = await store.put("a", "b")
+    await store.put("product")
+    await store.journal().note({"product": sources})
+    await store.records.delete_many(["a"])
+    anew = encode_memory(NewMemory("a", "content of a", 0.5, 2), VECTOR)
+    await store.records.write_many([RecordWrite("a", anew)])
+    assert await store.journal().repair() == 1
+    assert await store.there("a", "b") == [True, False]
 
 
 async def test_nothing_is_deleted_once_the_lease_is_lost(store: Store) -> None:

@@ -78,6 +78,17 @@ async def test_a_second_run_with_the_same_facts_changes_nothing(store: MemorySto
     assert await facts(store) == before
 
 
+async def test_a_date_that_only_the_text_had_is_stored(store: MemoryStore) -> None:
+    await store.remember("note", thread_id="t")
+    await curated(store, Fact("city", "[2024] lives in Bonn"))
+    result = await curated(store, Fact("city", "lives in Bonn", date="2024"))
+    assert ([operation.type for operation in result.operations], result.deleted) == (["update"], 1)
+    [fact] = (await facts(store)).values()
+    assert (fact.content, fact.date, [fact.id]) == ("[2024] lives in Bonn", "2024", result.created)
+    again = await curated(store, Fact("city", "lives in Bonn", date="2024"))
+    assert ([operation.type for operation in again.operations], again.created, again.deleted) == (["noop"], [], 0)
+
+
 async def test_a_newer_statement_replaces_an_older_one_and_a_retraction_ends_it(store: MemoryStore) -> None:
     await store.remember("note", thread_id="t")
     await curated(store, Fact("city", "lives in Sofia", "2024-01-01"), Fact("pet", "has a cat"))

@@ -122,7 +122,7 @@ def curate(
     for subject, fact in curated.items():
         rows = groups.get((scope, subject), [])
         current = kept.get((scope, subject))
-        if current is None or current.item.content != fact_content(fact):
+        if current is None or not _states(current, fact):
             curation.writes.append(
                 FactWrite(fact, fact_content(fact), _union(tags, *_tags(rows)), tuple(row.source for row in rows))
             )
@@ -135,6 +135,11 @@ def curate(
         elif key[1] not in curated:
             curation.deletes.extend(row.source for row in rows)
     return curation
+
+
+def _states(row: StoredFact, fact: Fact) -> bool:
+    """Whether it is stored so already. A text may begin with what looks like the date of another fact."""
+    return row.item.content == fact_content(fact) and (row.item.date or None) == (fact.date or None)
 
 
 def _survivor(rows: Sequence[StoredFact], day_first: bool) -> StoredFact:

@@ -279,6 +279,25 @@ def test_a_program_that_forgot_to_close_ends(tmp_path: Path) -> None:
     assert time.monotonic() - began < 30
 
 
+@pytest.mark.parametrize("close", ["agent.close()", "pass"])
+@pytest.mark.parametrize("hold", ["items", "itertools.islice(items, 2)"])
+def test_a_program_that_holds_an_unfinished_iteration_ends(close: str, hold: str) -> None:
+    script = textwrap.dedent(
+        f"""
+        import itertools
+        from betterdb_agent_memory.sync import AgentMemory
+        agent = AgentMemory.open(":memory:", embedder=lambda text: [1.0, 0.0])
+        agent.memory.remember_many(["tea", "coffee", "water"])
+        items = agent.memory.iterate(page_size=1)
+        held = {hold}
+        print(next(held).content in ["tea", "coffee", "water"])
+        {close}
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+
+
 def test_the_cache_goes_around_a_blocking_client(agent: AgentMemory) -> None:
     from openai.types.chat import ChatCompletion
 

@@ -13,6 +13,7 @@ import contextvars
 import functools
 import inspect
 import os
+import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future
@@ -40,6 +41,11 @@ class _Loop:
                 cls.thread = threading.Thread(target=cls.running.run_forever, name="betterdb-agent-memory", daemon=True)
                 cls.thread.start()
             return cls.running
+
+    @classmethod
+    def runs(cls, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether `loop` is the one of this process still. Takes no lock: the garbage collector asks, too."""
+        return cls.running is loop and not sys.is_finalizing()
 
     @classmethod
     def forget(cls) -> None:
@@ -97,8 +103,13 @@ def call(function: Callable[..., _T], *arguments: Any, **keywords: Any) -> _T:
 
 
 def iterate(iterator: AsyncIterator[_T]) -> Iterator[_T]:
-    """The items of `iterator`, each fetched when it is asked for."""
+    """The items of `iterator`, each fetched when it is asked for.
+
+    Left early it is closed in its loop; where that has ended, as when the interpreter shuts down, there is nothing
+    left to close it in, and no loop is begun for it.
+    """
     nothing = object()
+    loop = _Loop.get()
 
     async def following() -> Any:
         return await anext(iterator, nothing)
@@ -108,7 +119,7 @@ def iterate(iterator: AsyncIterator[_T]) -> Iterator[_T]:
             yield item
     finally:
         close = getattr(iterator, "aclose", None)
-        if close is not None:
+        if close is not None and _Loop.runs(loop):
             wait(close())
 
 

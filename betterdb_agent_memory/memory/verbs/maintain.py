@@ -64,8 +64,8 @@ class MaintainVerbs(StoreParts):
 
         Raises:
             InvalidInputError: an argument is of another type.
-            ConfigurationError: the file cannot be written, another export is writing it, or the `.part`
-                belongs to another one.
+            ConfigurationError: the file cannot be written or is no regular one, another export is writing it, or the
+                `.part` belongs to another one.
             IndexNotReadyError: with vectors, while `migration.finish()` replaces them; no `.part` stays.
             EngineError: what is written stays for the next run.
         """
@@ -102,8 +102,8 @@ class MaintainVerbs(StoreParts):
 
         Raises:
             InvalidInputError: the file is no export that this release reads, or is cut off.
-            ConfigurationError: it cannot be read, or it brings no usable vectors and there is no
-                embedder; nothing was written.
+            ConfigurationError: it cannot be read or is no regular file, or it brings no usable vectors and there is
+                no embedder; nothing was written.
             IndexMismatchError: the embedder does not fit the store's index.
             IndexNotReadyError: the model was changed again and again meanwhile, or there is no embedder while
                 it is changed.

@@ -958,7 +958,7 @@ class MemoryStore(Bridged):
         another.
         Vectors are made anew where the file has none, or where they are another embedder's.
         After an interruption the same call on the same file goes on behind its last batch, unless
-        `resume=False`. A capacity limit is enforced within a second of it. About six
+        `resume=False`. Scopes that are full make room after each 500 memories, as after any write. About six
         round trips and one embedding call, if any, for 500 memories.
 
         Raises:
@@ -2408,8 +2408,9 @@ class Dynamics(Bridged):
     def restore(self, id: str) -> MemoryItem:
         """Bring a memory back that was archived, with all that it had but its links, and return it.
 
-        It is as strong as after a use now, so that the next maintenance does not put it away again. Four round trips,
-        and an embedding call where the store's model has been changed since.
+        It is as strong as after a use now, so that the next maintenance does not put it away again. Where its scope is
+        full another memory leaves for it. Four round trips, and an embedding call where the store's model has been
+        changed since.
 
         Raises:
             MemoryNotFoundError: no such memory is archived.

@@ -97,7 +97,7 @@ class MaintainVerbs(StoreParts):
         another.
         Vectors are made anew where the file has none, or where they are another embedder's.
         After an interruption the same call on the same file goes on behind its last batch, unless
-        `resume=False`. A capacity limit is enforced within a second of it. About six
+        `resume=False`. Scopes that are full make room after each 500 memories, as after any write. About six
         round trips and one embedding call, if any, for 500 memories.
 
         Raises:
@@ -214,5 +214,6 @@ class MaintainVerbs(StoreParts):
             sessions=self._sessions,
             shelf=self._shelf,
             stored_words=self._analyzer.stored,
+            make_room=self._capacity.make_room_for,
             clock=self._clock,
         )

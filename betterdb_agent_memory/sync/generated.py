@@ -916,7 +916,8 @@ class MemoryStore(Bridged):
         (`.gz` compresses) is written as `<path>.part` and renamed when complete; after an interruption the same call
         goes on behind the last whole line, unless `resume=False`. A binary stream gets the lines and stays open. Every
         memory that is there all the time is in the file exactly once; what is written or forgotten meanwhile may be in
-        it or not. Four round trips and memory for 250 memories at a time.
+        it or not, and one that is replaced under its id may be in it twice: as it was, and further on as it is. Four
+        round trips and memory for 250 memories at a time.
 
         Raises:
             InvalidInputError: an argument is of another type.
@@ -951,7 +952,8 @@ class MemoryStore(Bridged):
     ) -> ImportResult:
         """Store the memories of an export under their ids, with every field and expiry they had.
 
-        A memory that is there already stays as it is, or is replaced with `on_existing="replace"`. One
+        A memory that is there already stays as it is, or is replaced with `on_existing="replace"`. Of two lines with
+        one id the first is kept so, with "replace" the last, as docs/export-import.md tells. One
         that has expired since is left out; a line that is no memory is counted and reported in
         `errors`. Superseded versions and archived memories come to where the store keeps its own, for as long as they
         had still to be kept. Replacing looks at nothing but the id: a line of one namespace replaces a memory of
@@ -1468,7 +1470,8 @@ class MemoryStore(Bridged):
         """Every memory of the scope, oldest first, however many there are: `async for item in store.iterate()`.
 
         A memory that is there from the beginning to the end comes exactly once, whatever others write and forget
-        meanwhile. `after=item.cursor` goes on behind a memory, also in another process. About four
+        meanwhile. One that is written anew under its id (replaced, or forgotten and remembered) is a new memory, which
+        may come again, later. `after=item.cursor` goes on behind a memory, also in another process. About four
         round trips per 1,000 memories, and the memory of one page of `page_size` (at most 10,000).
         """
         return iterate(

@@ -60,7 +60,8 @@ class MaintainVerbs(StoreParts):
         (`.gz` compresses) is written as `<path>.part` and renamed when complete; after an interruption the same call
         goes on behind the last whole line, unless `resume=False`. A binary stream gets the lines and stays open. Every
         memory that is there all the time is in the file exactly once; what is written or forgotten meanwhile may be in
-        it or not. Four round trips and memory for 250 memories at a time.
+        it or not, and one that is replaced under its id may be in it twice: as it was, and further on as it is. Four
+        round trips and memory for 250 memories at a time.
 
         Raises:
             InvalidInputError: an argument is of another type.
@@ -90,7 +91,8 @@ class MaintainVerbs(StoreParts):
     ) -> ImportResult:
         """Store the memories of an export under their ids, with every field and expiry they had.
 
-        A memory that is there already stays as it is, or is replaced with `on_existing="replace"`. One
+        A memory that is there already stays as it is, or is replaced with `on_existing="replace"`. Of two lines with
+        one id the first is kept so, with "replace" the last, as docs/export-import.md tells. One
         that has expired since is left out; a line that is no memory is counted and reported in
         `errors`. Superseded versions and archived memories come to where the store keeps its own, for as long as they
         had still to be kept. Replacing looks at nothing but the id: a line of one namespace replaces a memory of

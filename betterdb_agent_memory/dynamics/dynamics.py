@@ -268,8 +268,9 @@ class Dynamics:
     async def restore(self, id: str) -> MemoryItem:
         """Bring a memory back that was archived, with all that it had but its links, and return it.
 
-        It is as strong as after a use now, so that the next maintenance does not put it away again. Four round trips,
-        and an embedding call where the store's model has been changed since.
+        It is as strong as after a use now, so that the next maintenance does not put it away again. Where its scope is
+        full another memory leaves for it. Four round trips, and an embedding call where the store's model has been
+        changed since.
 
         Raises:
             MemoryNotFoundError: no such memory is archived.

@@ -14,11 +14,13 @@ from time import monotonic
 
 from betterdb_agent_memory.background import Periodic, Together
 from betterdb_agent_memory.clock import Clock
-from betterdb_agent_memory.engines.groups import is_total_absence
+from betterdb_agent_memory.engines.filters import Fields
+from betterdb_agent_memory.engines.groups import is_total_absence, record_group
 from betterdb_agent_memory.errors import AgentMemoryError, LeaseHeldError, LeaseLostError
 from betterdb_agent_memory.leasing import HeldLease
 from betterdb_agent_memory.live_config import MemoryConfigSnapshot
 from betterdb_agent_memory.memory.evicting import Evictor, is_uncertain
+from betterdb_agent_memory.memory.record import SCOPE_FIELDS, TAGS
 from betterdb_agent_memory.memory.scope import MemoryScope, group_of
 from betterdb_agent_memory.memory.scope_counts import ScopeCounts
 from betterdb_agent_memory.memory.slack import MOST_AT_ONCE, early_of, pace_of, slack_of
@@ -108,11 +110,18 @@ class Capacity:
 
         No round trip while none does: this worker's writes have told how many there are.
         """
+        await self._make_room_in(group_of(scope, tags if self._by_tags else None) for scope, tags in written)
+
+    async def make_room_for(self, stored: Iterable[Fields]) -> None:
+        """The same for memories that were written whole, as they are stored."""
+        names = (*SCOPE_FIELDS, TAGS) if self._by_tags else SCOPE_FIELDS
+        await self._make_room_in(record_group(fields, names, len(names) - len(SCOPE_FIELDS)) for fields in stored)
+
+    async def _make_room_in(self, groups: Iterable[str]) -> None:
         limit = self.limit
         if limit is None:
             return
         self.start()
-        groups = [group_of(scope, tags if self._by_tags else None) for scope, tags in written]
         for group in dict.fromkeys(groups):
             await self._trim_if_crowded(group, limit + slack_of(limit))
             if slack_of(limit) and self._counts.is_crowded(group, early_of(limit)):

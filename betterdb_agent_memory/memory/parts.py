@@ -251,15 +251,6 @@ class StoreParts:
             stored_words=self._analyzer.stored,
         )
         self._contradictor = Contradictor(self._records, self._corrector.living, self._models, self._follower)
-        self._archiver = Archiver(
-            self._records,
-            self._shelf,
-            self._models,
-            self._follower,
-            self._mender,
-            self._linker,
-            clock=self._clock,
-        )
         self._believing = Believing(self._shelf)
         self._history = History(self._records, self._shelf, finish=self._corrector.finish)
         self._capacity = Capacity(
@@ -280,6 +271,16 @@ class StoreParts:
             on_evicted=self._watch.evicted,
             on_failure=self._warn_of_eviction,
             by_tags=by_tags,
+        )
+        self._archiver = Archiver(
+            self._records,
+            self._shelf,
+            self._models,
+            self._follower,
+            self._mender,
+            self._linker,
+            clock=self._clock,
+            make_room=self._capacity.make_room_for,
         )
         self._remembering = Remembering(
             self._models,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -291,6 +292,20 @@ def test_a_store_goes_into_a_file_and_comes_back(run: Run, place: list[str], tmp
     assert bad.code == 5
     assert "line 5" in bad.err
     assert run(*third, "import", "missing.jsonl").code == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_an_export_takes_the_place_of_no_pipe(run: Run, place: list[str], tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    run(*place, "remember", "The gate is green.")
+    for command, way_out in (("export", "- is the standard output"), ("import", "- is the standard input")):
+        told = run(*place, command, str(pipe))
+        assert told.code == 3
+        assert "no regular file" in told.err
+        assert way_out in " ".join(told.err.split())
+    assert pipe.is_fifo()
+    assert not pipe.with_name("pipe.part").exists()
 
 
 def test_the_index_is_built_anew(run: Run, place: list[str]) -> None:

@@ -237,3 +237,16 @@ async def test_a_turn_leaves_and_comes_back_to_those_beside_it(
     back = await dynamics.restore(middle)
     assert (back.session, back.turn) == ("s", 1)
     assert await vectors() == before
+
+
+async def test_what_comes_back_makes_room_in_its_scope(make_store: MakeStore, engine: Engine, clock: TestClock) -> None:
+    store = make_store(max_items_per_scope=2)
+    dynamics = Dynamics(store)
+    await faded(store, clock, "m")
+    assert (await dynamics.forget(archive=True)).put_away == 1
+    for text, importance in (("the ferry", 0.3), ("the bridge", 0.9)):
+        await store.remember(text, importance=importance, namespace="n")
+    await dynamics.restore("m")
+    assert sorted([item.content async for item in store.iterate()]) == ["the bridge", "the river m"]
+    assert (await store.stats()).evictions == 1
+    assert await kept(engine, store) == set()

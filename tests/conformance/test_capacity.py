@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -220,6 +221,23 @@ async def test_an_import_is_trimmed_soon(make_store: MakeStore, tmp_path: Any) -
     # All of one time: whichever was written last stays, whatever it is worth.
     assert len(left) == 5
     assert {"m16", "m17", "m18", "m19"} <= set(left)
+
+
+@TWO_PLACES
+@pytest.mark.parametrize("by_tags", [False, True])
+async def test_an_import_leaves_no_more_than_the_limit(make_store: MakeStore, tmp_path: Any, by_tags: bool) -> None:
+    source = make_store(name=f"source{uuid4().hex[:8]}")
+    await source.remember_many(
+        [{"content": f"m{n}", "importance": n / 300, "tags": ["b", "a"]} for n in range(300)], thread_id="t"
+    )
+    await source.remember_many([f"free {n}" for n in range(7)])
+    await source.export_to(tmp_path / "all.jsonl")
+    store = make_store(max_items_per_scope=5, limit_by_tags=by_tags)
+    imported = await store.import_from(tmp_path / "all.jsonl")
+    assert imported.imported == 307
+    assert len(await contents(make_store(), thread_id="t")) == 5
+    stats = await store.stats()
+    assert (stats.item_count, stats.evictions) == (12, 295)
 
 
 @TWO_PLACES

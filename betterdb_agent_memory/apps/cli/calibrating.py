@@ -99,7 +99,7 @@ def _questions(file: Path) -> list[AnsweredQuestion]:
     try:
         return _parsed(str(file), file.read_bytes())
     except OSError as error:
-        raise ConfigurationError(f"cannot read {file}: {error.strerror}") from error
+        raise ConfigurationError(f"cannot read {file}: {error.strerror or error}") from error
 
 
 def _parsed(name: str, content: bytes) -> list[AnsweredQuestion]:

@@ -141,7 +141,7 @@ def _drawn(session: Session, drawing: Node, file: Path | None, name: str) -> int
             raise ConfigurationError(f"{path} is there already and no drawing; it stays as it is")
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ConfigurationError(f"cannot write {path}: {error.strerror}") from error
+        raise ConfigurationError(f"cannot write {path}: {error.strerror or error}") from error
     told: dict[str, Any] = {"file": str(path)}
     if session.json:
         output.print_json(told)

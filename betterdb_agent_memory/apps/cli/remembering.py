@@ -87,7 +87,7 @@ def _opened(path: str) -> Iterator[IO[str]]:
     try:
         file = Path(path).open(encoding="utf-8")  # noqa: SIM115 - an error while reading it has another meaning
     except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+        raise ConfigurationError(f"cannot read {path}: {error.strerror or error}") from error
     with file:
         yield file
 

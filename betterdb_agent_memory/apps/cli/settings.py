@@ -68,7 +68,7 @@ def _read(file: Path, *, must_exist: bool) -> dict[str, Any]:
             raise ConfigurationError(f"there is no configuration file {file}") from None
         return {}
     except OSError as error:
-        raise ConfigurationError(f"cannot read {file}: {error.strerror}") from error
+        raise ConfigurationError(f"cannot read {file}: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{file} is no TOML: {error}") from error
     known = [key.name for key in KEYS]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from betterdb_agent_memory.clock import Clock
@@ -62,6 +62,7 @@ class Archiver:
         linker: Linker,
         *,
         clock: Clock,
+        make_room: Callable[[Iterable[Fields]], Awaitable[None]],
     ) -> None:
         self._records = records
         self._shelf = shelf
@@ -70,6 +71,7 @@ class Archiver:
         self._mender = mender
         self._linker = linker
         self._clock = clock
+        self._make_room = make_room
 
     async def archive(self, ids: Sequence[str], expected: Sequence[Expected], fence: Fence) -> list[bool]:
         """Put those away that still hold what is expected; true, in order, where that was done.
@@ -113,7 +115,8 @@ class Archiver:
         """Bring an archived memory back, with what `used` makes of a memory that is used at a time.
 
         Four round trips, and an embedding call where the store has changed its model since. Who is killed in between
-        leaves it in both places; doing it again ends that.
+        leaves it in both places; doing it again ends that. Where its scope is full another memory is evicted, not this
+        one: it is the one written last.
 
         Raises as `Dynamics.restore`.
         """
@@ -143,6 +146,7 @@ class Archiver:
         await self._follower.follow(layout.generation, [id])
         if is_turn(id, kept):
             await self._mender.mend_or_note([id, *all_around([id])], raises=False)
+        await self._make_room([fields])
         return item
 
     async def _elsewhere(self, taken: Sequence[Retirement]) -> list[Retirement]:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.errors import ConfigurationError
+from betterdb_agent_memory.memory.transfer.files import require_regular
 from betterdb_agent_memory.memory.transfer.results import MAX_REPORTED, LineError
 
 LIFETIME_SECONDS: Final = 7 * 86_400
@@ -94,8 +95,9 @@ def file_digest(path: Path) -> str:
     """What tells a file from another: its length, its beginning and its end.
 
     Raises:
-        ConfigurationError: it cannot be read.
+        ConfigurationError: it cannot be read, or is no regular file.
     """
+    require_regular(path)
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -103,5 +105,5 @@ def file_digest(path: Path) -> str:
             file.seek(max(0, size - _SAMPLE))
             digest.update(file.read(_SAMPLE))
     except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+        raise ConfigurationError(f"cannot read {path}: {error.strerror or error}") from error
     return digest.hexdigest()[:32]

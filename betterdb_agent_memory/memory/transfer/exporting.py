@@ -18,7 +18,7 @@ from betterdb_agent_memory.memory.progress import Progress, ProgressFn
 from betterdb_agent_memory.memory.spaces import SearchedRecords
 from betterdb_agent_memory.memory.transfer import form
 from betterdb_agent_memory.memory.transfer.arguments import check_flag, check_progress, check_stream, checked_path
-from betterdb_agent_memory.memory.transfer.files import PartFile, Sink, StreamSink
+from betterdb_agent_memory.memory.transfer.files import PartFile, Sink, StreamSink, replaceable
 from betterdb_agent_memory.memory.transfer.place import ModelChangedError, SettledModel, TransferPlace
 from betterdb_agent_memory.memory.transfer.results import ExportResult
 
@@ -48,7 +48,7 @@ async def export_jsonl(
 
     Raises:
         InvalidInputError: an argument is of another type.
-        ConfigurationError: the file cannot be written, or belongs to another export.
+        ConfigurationError: the file cannot be written, belongs to another export, or is no regular file.
         IndexNotReadyError: with vectors, while they are being replaced by another model's.
     """
     check_flag("vectors", vectors)
@@ -58,6 +58,8 @@ async def export_jsonl(
     path = checked_path(target) if isinstance(target, str | os.PathLike) else None
     if path is None:
         check_stream(target, "write")
+    else:
+        await asyncio.to_thread(replaceable, path)
     model = await place.settled_model() if vectors else None
     space = await place.searchable()
     main = await place.main()

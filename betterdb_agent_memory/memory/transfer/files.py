@@ -140,24 +140,25 @@ class StreamSink:
 class PartFile:
     """Lines into `<path>.part`, which only its owner may read, renamed to `path` by `finish`.
 
-    Nobody else writes it meanwhile. With `resume` what an earlier one left is `found` up to its last whole
-    line; nothing of it is changed before `go_on` or `clear`. Opening reads it through: not for an event loop.
+    Where `path` is a link to a file, that file is replaced, and the part lies beside it. Nobody else writes it
+    meanwhile. With `resume` what an earlier one left is `found` up to its last whole line; nothing of it is changed
+    before `go_on` or `clear`. Opening reads it through: not for an event loop.
 
     Raises:
         ConfigurationError: the folder is not there or may not be written to, another export is writing the
-            file, or it is a link or no file.
+            file, the part is a link or no file, or what stands at `path` is no file that could be replaced.
     """
 
     def __init__(self, path: Path, *, resume: bool) -> None:
-        self._path = path
-        self._part = path.with_name(path.name + PART_SUFFIX)
+        self._path = replaceable(path)
+        self._part = self._path.with_name(self._path.name + PART_SUFFIX)
         self._compressed = is_compressed(path)
         self.found = Lines()
         try:
             self._file = _locked(self._part)
         except OSError as error:
             reason = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
-            raise ConfigurationError(f"cannot write {self._part}: {reason}") from error
+            raise ConfigurationError(f"cannot write {self._part}: {reason or error}") from error
         try:
             if resume:
                 self.found = whole_lines(self._file, compressed=self._compressed)
@@ -200,8 +201,14 @@ class PartFile:
         self._file.flush()
 
     def finish(self) -> None:
-        """Make sure that the disk has it all, and give the file its name."""
+        """Make sure that the disk has it all, and give the file its name.
+
+        Raises:
+            ConfigurationError: by now something else than a file has that name; the part stays.
+        """
         os.fsync(self._file.fileno())
+        if replaceable(self._path) != self._path:
+            raise ConfigurationError(f"cannot write {self._path}: it has become a symbolic link meanwhile")
         if _LOCKS is None:
             self._file.close()  # such a system does not rename open files
         self._part.replace(self._path)
@@ -217,6 +224,52 @@ class PartFile:
     def close(self) -> None:
         """Let go of the part file; what it holds stays for the next run."""
         self._file.close()
+
+
+def replaceable(path: Path) -> Path:
+    """The file that an export to `path` is to replace, links followed; or `path`, where nothing is yet.
+
+    A rename asks no questions: it would put a file in the place of a device, a pipe or a socket, too.
+
+    Raises:
+        ConfigurationError: it is no regular file, a link to nothing, or cannot be looked at.
+    """
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise ConfigurationError(
+                f"cannot write {path}: it is a symbolic link to {path.readlink()}, which is not there; name that file, "
+                "or remove the link"
+            ) from None
+        return path
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {path}: {error.strerror or error}") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise ConfigurationError(
+            f"cannot write {path}: it is no regular file, and an export would take its place. Name a file, or give a "
+            "binary stream (on the command line - is the standard output)"
+        )
+    return path.resolve() if path.is_symlink() else path
+
+
+def require_regular(path: Path) -> None:
+    """Refuse to read by its name what can be read only once; what is not there is told by who opens it.
+
+    Raises:
+        ConfigurationError: it is no regular file, or cannot be looked at.
+    """
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror or error}") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise ConfigurationError(
+            f"cannot read {path}: it is no regular file, and an import looks at it more than once. Name a file, or "
+            "give a binary stream (on the command line - is the standard input)"
+        )
 
 
 def _locked(part: Path) -> BinaryIO:
@@ -340,4 +393,4 @@ def open_lines(path: Path) -> BinaryIO:
     try:
         return gzip.GzipFile(path, "rb") if is_compressed(path) else path.open("rb")  # type: ignore[return-value]
     except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+        raise ConfigurationError(f"cannot read {path}: {error.strerror or error}") from error

@@ -218,6 +218,7 @@ class _Import:
             [ready[line] for line in written.lines], [ready[line].id for line in made.vectors.keys() & written.lines]
         )
         await self._link([ready[line] for line in written.lines])
+        await self._place.make_room(ready[line].fields for line in sorted(written.lines))
         if (given_up := former.given_up or made.given_up) is not None:
             raise given_up
         done = self.done

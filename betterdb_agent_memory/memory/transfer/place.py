@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from betterdb_agent_memory.clock import Clock
 from betterdb_agent_memory.embedders.function import ANONYMOUS
 from betterdb_agent_memory.engines.base import Records
+from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.engines.links import Links
 from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.errors import ConfigurationError, IndexNotReadyError
@@ -42,7 +43,8 @@ class TransferPlace:
 
     `keep_in_step` brings the next model's vectors up to date where models are being changed. On the `shelf` are
     superseded versions and archived memories. `stored_words` gives
-    the stems that this store keeps beside a content, None where the engine finds its words by itself.
+    the stems that this store keeps beside a content, None where the engine finds its words by itself. `make_room`
+    evicts what the scopes of newly stored memories hold too much (best effort).
     """
 
     name: str
@@ -56,6 +58,7 @@ class TransferPlace:
     sessions: Sessions
     shelf: Shelf
     stored_words: Callable[[str], str | None]
+    make_room: Callable[[Iterable[Fields]], Awaitable[None]]
     clock: Clock
     """By this links fade, in a file as in the store."""
 

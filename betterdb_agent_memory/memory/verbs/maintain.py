@@ -60,12 +60,13 @@ class MaintainVerbs(StoreParts):
         (`.gz` compresses) is written as `<path>.part` and renamed when complete; after an interruption the same call
         goes on behind the last whole line, unless `resume=False`. A binary stream gets the lines and stays open. Every
         memory that is there all the time is in the file exactly once; what is written or forgotten meanwhile may be in
-        it or not. Four round trips and memory for 250 memories at a time.
+        it or not, and one that is replaced under its id may be in it twice: as it was, and further on as it is. Four
+        round trips and memory for 250 memories at a time.
 
         Raises:
             InvalidInputError: an argument is of another type.
-            ConfigurationError: the file cannot be written, another export is writing it, or the `.part`
-                belongs to another one.
+            ConfigurationError: the file cannot be written or is no regular one, another export is writing it, or the
+                `.part` belongs to another one.
             IndexNotReadyError: with vectors, while `migration.finish()` replaces them; no `.part` stays.
             EngineError: what is written stays for the next run.
         """
@@ -90,20 +91,21 @@ class MaintainVerbs(StoreParts):
     ) -> ImportResult:
         """Store the memories of an export under their ids, with every field and expiry they had.
 
-        A memory that is there already stays as it is, or is replaced with `on_existing="replace"`. One
+        A memory that is there already stays as it is, or is replaced with `on_existing="replace"`. Of two lines with
+        one id the first is kept so, with "replace" the last, as docs/export-import.md tells. One
         that has expired since is left out; a line that is no memory is counted and reported in
         `errors`. Superseded versions and archived memories come to where the store keeps its own, for as long as they
         had still to be kept. Replacing looks at nothing but the id: a line of one namespace replaces a memory of
         another.
         Vectors are made anew where the file has none, or where they are another embedder's.
         After an interruption the same call on the same file goes on behind its last batch, unless
-        `resume=False`. A capacity limit is enforced within a second of it. About six
+        `resume=False`. Scopes that are full make room after each 500 memories, as after any write. About six
         round trips and one embedding call, if any, for 500 memories.
 
         Raises:
             InvalidInputError: the file is no export that this release reads, or is cut off.
-            ConfigurationError: it cannot be read, or it brings no usable vectors and there is no
-                embedder; nothing was written.
+            ConfigurationError: it cannot be read or is no regular file, or it brings no usable vectors and there is
+                no embedder; nothing was written.
             IndexMismatchError: the embedder does not fit the store's index.
             IndexNotReadyError: the model was changed again and again meanwhile, or there is no embedder while
                 it is changed.
@@ -214,5 +216,6 @@ class MaintainVerbs(StoreParts):
             sessions=self._sessions,
             shelf=self._shelf,
             stored_words=self._analyzer.stored,
+            make_room=self._capacity.make_room_for,
             clock=self._clock,
         )

@@ -259,7 +259,8 @@ class RecallVerbs(StoreParts):
         """Every memory of the scope, oldest first, however many there are: `async for item in store.iterate()`.
 
         A memory that is there from the beginning to the end comes exactly once, whatever others write and forget
-        meanwhile. `after=item.cursor` goes on behind a memory, also in another process. About four
+        meanwhile. One that is written anew under its id (replaced, or forgotten and remembered) is a new memory, which
+        may come again, later. `after=item.cursor` goes on behind a memory, also in another process. About four
         round trips per 1,000 memories, and the memory of one page of `page_size` (at most 10,000).
         """
         filter = exact_filter(scope, thread_id, agent_id, namespace, tags, where=where, kind=kind)

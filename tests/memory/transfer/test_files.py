@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
+import socket
 import stat
 from pathlib import Path
 from typing import Any
@@ -176,6 +178,105 @@ class TestPart:
         first.finish()
         assert path.read_bytes() == b"first\n"
         await make_store("file").export_to(path)
+
+
+def special(folder: Path, kind: str) -> Path:
+    """Something in a folder that is no file, and not a real device."""
+    path = folder / kind
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(str(path))
+    else:
+        path.mkdir()
+    return path
+
+
+SPECIAL = pytest.mark.parametrize("kind", ["pipe", "socket", "folder"])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+class TestPaths:
+    """Only a file is replaced, and only a file is read by its name."""
+
+    @SPECIAL
+    @pytest.mark.parametrize("linked", [False, True])
+    async def test_an_export_replaces_nothing_but_files(
+        self, make_store: MakeStore, tmp_path: Path, kind: str, linked: bool
+    ) -> None:
+        there = path = special(tmp_path, kind)
+        if linked:
+            path = tmp_path / "link.jsonl"
+            path.symlink_to(there)
+        before = there.lstat()
+        names = {one.name for one in tmp_path.iterdir()}
+        for resume in (True, False):
+            with pytest.raises(
+                ConfigurationError, match="folder" if kind == "folder" else "no regular file.* - is the"
+            ):
+                await make_store("server").export_to(path, resume=resume)
+        after = there.lstat()
+        assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
+        assert path.is_symlink() == linked
+        assert {one.name for one in tmp_path.iterdir()} == names
+        with pytest.raises(ConfigurationError, match="no regular file"):
+            PartFile(path, resume=True)
+
+    @pytest.mark.parametrize("name", ["link.jsonl", "link.jsonl.gz"])
+    async def test_a_link_stays_and_the_file_behind_it_is_replaced(
+        self, make_store: MakeStore, tmp_path: Path, name: str
+    ) -> None:
+        folder = tmp_path / "elsewhere"
+        folder.mkdir()
+        file, link, first = folder / "all", tmp_path / name, tmp_path / "first"
+        file.write_bytes(b"an older export")
+        first.symlink_to(file)
+        link.symlink_to(first)
+        begun = PartFile(link, resume=True)
+        assert part(file).exists()
+        begun.discard()
+        begun.close()
+        store = make_store("file")
+        await store.export_to(link)
+        assert link.is_symlink()
+        assert first.is_symlink()
+        assert not file.is_symlink()
+        assert read(link).startswith(b'{"format"')
+        assert [one.name for one in folder.iterdir()] == ["all"]
+        assert (await store.import_from(link)).read == 0
+
+    async def test_a_link_to_nothing_or_to_itself_is_refused(self, make_store: MakeStore, tmp_path: Path) -> None:
+        link, circle = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+        link.symlink_to(tmp_path / "gone")
+        circle.symlink_to(circle)
+        for path, reason in ((link, "symbolic link to .*gone"), (circle, "symbolic links")):
+            with pytest.raises(ConfigurationError, match=reason):
+                await make_store("file").export_to(path)
+            assert path.is_symlink()
+        assert not (tmp_path / "gone").exists()
+
+    def test_what_has_come_to_its_place_meanwhile_stays(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.jsonl"
+        file = PartFile(path, resume=True)
+        file.append(b"new\n")
+        os.mkfifo(path)
+        with pytest.raises(ConfigurationError, match="no regular file"):
+            file.finish()
+        file.close()
+        assert stat.S_ISFIFO(path.lstat().st_mode)
+        assert part(path).read_bytes() == b"new\n"
+
+    @SPECIAL
+    @pytest.mark.parametrize("resume", [True, False])
+    async def test_an_import_reads_nothing_but_files_by_their_names(
+        self, make_store: MakeStore, tmp_path: Path, kind: str, resume: bool
+    ) -> None:
+        path = special(tmp_path, kind)
+        reason = "folder" if kind == "folder" else "no regular file.* - is the standard input"
+        with pytest.raises(ConfigurationError, match=reason) as refusal:
+            await make_store("file").import_from(path, resume=resume)
+        assert "None" not in str(refusal.value)
 
 
 class TestArguments:

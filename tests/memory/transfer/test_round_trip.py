@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import io
@@ -20,6 +21,7 @@ from betterdb_agent_memory.engines.base import Outcome, RecordWrite
 from betterdb_agent_memory.errors import EmbedderUnavailableError
 from betterdb_agent_memory.memory.drafts import MemoryDraft
 from betterdb_agent_memory.memory.progress import Progress
+from betterdb_agent_memory.memory.transfer.exporting import _Export
 from tests.embedding import DIMENSIONS, embed
 from tests.memory.transfer.conftest import MakeStore, assert_same, everything, put
 
@@ -53,6 +55,10 @@ ODD = {
 def odd_records() -> dict[str, dict[str, bytes]]:
     vector = struct.pack(f"<{DIMENSIONS}f", *range(1, DIMENSIONS + 1))
     return {id: {**fields, "vector": vector} for id, fields in ODD.items()}
+
+
+async def _newest(store: MemoryStore) -> int:
+    return max([item.created_at async for item in store.iterate()])
 
 
 async def fill(store: MemoryStore, count: int = 700) -> None:
@@ -208,6 +214,49 @@ class TestExisting:
         path.write_bytes(path.read_bytes() + b"".join(path.read_bytes().splitlines(keepends=True)[1:]))
         result = await target.import_from(path)
         assert (result.read, result.imported, result.existing) == (6, 3, 3)
+
+    @pytest.mark.parametrize("count", [300, 900])  # both lines in one batch of the import, or in two
+    async def test_what_is_replaced_during_an_export_is_in_it_as_it_was_and_as_it_is(
+        self, make_store: MakeStore, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+    ) -> None:
+        source = make_store(kind)
+        await source.remember_many([MemoryDraft(f"m{n}", id=f"i{n:03}") for n in range(count)])
+        while system_clock() <= (await _newest(source)):  # noqa: ASYNC110 - a millisecond
+            await asyncio.sleep(0.001)
+        whole = _Export._whole
+
+        async def replacing(self: _Export, ids: Sequence[str], *of: Any, **said: Any) -> Any:
+            found = await whole(self, ids, *of, **said)
+            if "i000" in ids and self.done == 0:
+                await source.remember("m0 anew", id="i000", on_duplicate="replace")
+            return found
+
+        monkeypatch.setattr(_Export, "_whole", replacing)
+        path = tmp_path / "all.jsonl"
+        exported = await source.export_to(path)
+        lines = [json.loads(line) for line in path.read_bytes().splitlines()[1:]]
+        assert [line["content"] for line in lines if line["id"] == "i000"] == ["m0", "m0 anew"]
+        assert (exported.exported, len({line["id"] for line in lines})) == (count + 1, count)
+        for on_existing, content, imported in (("skip", "m0", count), ("replace", "m0 anew", count + 1)):
+            store = make_store(kind)
+            result = await store.import_from(path, on_existing=on_existing)  # type: ignore[arg-type]
+            assert (result.imported, result.existing) == (imported, count + 1 - imported)
+            stored = await store.get("i000")
+            assert stored is not None
+            assert stored.content == content
+
+    async def test_what_is_replaced_during_a_walk_comes_again_later(self, make_store: MakeStore, kind: str) -> None:
+        store = make_store(kind)
+        await store.remember_many([MemoryDraft(f"m{n}", id=f"i{n}") for n in range(4)])
+        while system_clock() <= (await _newest(store)):  # noqa: ASYNC110 - a millisecond
+            await asyncio.sleep(0.001)
+        seen = []
+        async for item in store.iterate(page_size=1):
+            seen.append(item.content)
+            if len(seen) == 2:
+                await store.remember("m0 anew", id="i0", on_duplicate="replace")
+                await store.update("i1", content="m1 changed")
+        assert seen == ["m0", "m1", "m2", "m3", "m0 anew"]
 
     async def test_another_word_is_refused(self, make_store: MakeStore, tmp_path: Path) -> None:
         wrong: Any = "overwrite"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Sized
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sized
 from contextvars import ContextVar
 from time import monotonic
 from typing import Any
@@ -21,11 +21,25 @@ _log = logging.getLogger(__name__)
 
 _WRITING = frozenset(("remember", "remember_many", "remember_conversation", "import_from", "update"))
 _CALLS = (
-    *("remember", "remember_many", "remember_conversation", "update", "forget", "forget_many", "forget_by_scope"),
-    *("recall", "recall_by_vector", "context", "get", "get_many", "list", "consolidate", "consolidate_facts"),
-    *("export_to", "import_from", "calibrate", "link", "unlink", "links", "workplace"),
+    *("remember", "remember_many", "remember_conversation", "update", "correct", "supersede", "contradict", "history"),
+    *("forget", "forget_many", "forget_by_scope", "pin", "unpin", "link", "unlink", "links"),
+    *("recall", "recall_by_vector", "context", "get", "get_many", "list", "wait_for"),
+    *("consolidate", "consolidate_facts", "export_to", "import_from", "calibrate", "reindex", "stats", "workplace"),
+    *("change_feed", "drop_change_group", "stop_change_feed"),
 )
-"""Verbs that count as calls; `iterate` is one, too."""
+_ITERATING = ("iterate", "changes")
+"""Verbs that count as one call when they begin, however much they give."""
+
+UNLIMITED = {
+    "ensure_index": "at start, before anything is asked",
+    "ensure_config_refresh_started": "at start, before anything is asked",
+    "ensure_discovery_ready": "at start, before anything is asked",
+    "refresh_config": "what operators set must arrive, limits or not",
+    "flush": "writes what calls that were counted have put off",
+    "rest": "writes what calls that were counted have put off",
+    "close": "writes what calls that were counted have put off",
+}
+"""Verbs that are no calls, and why not; every other one is in `_CALLS` or `_ITERATING`."""
 
 _within: ContextVar[bool] = ContextVar("within a call of a tenant's store", default=False)
 """A verb that is made of others is one call."""
@@ -152,17 +166,24 @@ def _gated(verb: str, call: Callable[..., Awaitable[Any]]) -> Callable[..., Awai
     return gated
 
 
-def _gated_iterate(iterate: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
+def _gated_iterating(verb: str, iterate: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
     @functools.wraps(iterate)
     async def gated(self: TenantStore, *arguments: Any, **named: Any) -> AsyncIterator[Any]:
         if not _within.get():
-            await self._gate.enter(self, "iterate", None)
-        async for item in iterate(self, *arguments, **named):
-            yield item
+            await self._gate.enter(self, verb, None)
+        found = iterate(self, *arguments, **named)
+        try:
+            async for item in found:
+                yield item
+        finally:
+            # Closed here and now: a consumer of changes that breaks off gives up its share.
+            if isinstance(found, AsyncGenerator):
+                await found.aclose()
 
     return gated
 
 
 for _verb in _CALLS:
     setattr(TenantStore, _verb, _gated(_verb, getattr(MemoryStore, _verb)))
-TenantStore.iterate = _gated_iterate(MemoryStore.iterate)  # type: ignore[method-assign]
+for _verb in _ITERATING:
+    setattr(TenantStore, _verb, _gated_iterating(_verb, getattr(MemoryStore, _verb)))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,6 +15,7 @@ from betterdb_agent_memory import ConfigurationError, MemoryOptions, TenantLimit
 from betterdb_agent_memory.agent_memory import AgentMemory
 from betterdb_agent_memory.tenants import accounts
 from betterdb_agent_memory.tenants.bucket import TokenBucket
+from betterdb_agent_memory.tenants.store import UNLIMITED, TenantStore
 from tests.embedding import DIMENSIONS, embed
 from tests.tenants.conftest import PLACEMENT_SECONDS, MakeAgent
 
@@ -172,6 +176,47 @@ async def test_calls_above_the_rate_say_when_to_come_again(make_agent: MakeAgent
     with pytest.raises(TenantLimitError):
         [item async for item in memory.iterate()]
     await agent.tenant("globex").memory.remember("tea")
+
+
+async def test_every_verb_is_a_call(make_agent: MakeAgent) -> None:
+    agent = make_agent(limits=TenantLimits(calls_per_second=0.01, burst=2))
+    memory = agent.tenant("acme").memory
+    await memory.remember_many([{"content": id, "id": id} for id in "ab"])
+    await memory.pin("a")
+    calls: list[Callable[[], Awaitable[Any]]] = [
+        *(
+            lambda: memory.correct("a", "other"),
+            lambda: memory.supersede("a", "b"),
+            lambda: memory.contradict("a", "b"),
+        ),
+        *(
+            lambda: memory.history("a"),
+            lambda: memory.pin("b"),
+            lambda: memory.unpin("a"),
+            lambda: memory.wait_for("a"),
+        ),
+        *(memory.stats, memory.change_feed, memory.stop_change_feed, memory.reindex),
+        *(lambda: memory.drop_change_group("g"), lambda: anext(memory.changes(since="oldest"))),
+        *(agent.tenant("acme").dynamics.health, agent.tenant("acme").dynamics.stats),
+    ]
+    for call in calls:
+        with pytest.raises(TenantLimitError, match="calls a second"):
+            await asyncio.wait_for(call(), 5)
+    await memory.flush()
+    await memory.refresh_config()
+
+
+def test_no_verb_is_forgotten() -> None:
+    """A new verb is limited, or is named in `UNLIMITED` with its reason."""
+    waiting = {
+        name
+        for name, verb in inspect.getmembers(TenantStore, inspect.isroutine)
+        if not name.startswith("_")
+        and (inspect.iscoroutinefunction(inspect.unwrap(verb)) or inspect.isasyncgenfunction(inspect.unwrap(verb)))
+    }
+    limited = {name for name in waiting if hasattr(getattr(TenantStore, name), "__wrapped__")}
+    assert {"remember", "recall", "iterate", "changes"} <= limited
+    assert waiting - limited == set(UNLIMITED)
 
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=60), st.floats(0.1, 10), st.integers(1, 5))

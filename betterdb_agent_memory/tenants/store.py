@@ -11,7 +11,8 @@ from time import monotonic
 from typing import Any
 
 from betterdb_agent_memory.errors import AgentMemoryError, ConfigurationError, TenantLimitError
-from betterdb_agent_memory.memory.generations.migration import EmbeddingMigration, MigrationStatus
+from betterdb_agent_memory.memory.generations.migration import DEFAULT_BATCH, EmbeddingMigration, MigrationStatus
+from betterdb_agent_memory.memory.progress import ProgressFn
 from betterdb_agent_memory.memory.store import MemoryStore
 from betterdb_agent_memory.tenants.accounts import TenantAccounts
 from betterdb_agent_memory.tenants.bucket import TokenBucket
@@ -128,7 +129,7 @@ class TenantStore(MemoryStore):
 
 
 class TenantMigration(EmbeddingMigration):
-    """As `EmbeddingMigration`; a tenant of a pool is refused before anything is done."""
+    """As `EmbeddingMigration`; a tenant of a pool, or one that was deleted, is refused before anything is done."""
 
     _gate: Gate
 
@@ -147,6 +148,41 @@ class TenantMigration(EmbeddingMigration):
                 f'index of their own first: await agent.tenants.promote("{self._gate.tenant}")'
             )
         return await super().start()
+
+    async def status(self) -> MigrationStatus:
+        """See `EmbeddingMigration.status`."""
+        await self._refuse_deleted()
+        return await super().status()
+
+    async def run(self, *, on_progress: ProgressFn | None = None, batch_size: int = DEFAULT_BATCH) -> MigrationStatus:
+        """See `EmbeddingMigration.run`."""
+        await self._refuse_deleted()
+        return await super().run(on_progress=on_progress, batch_size=batch_size)
+
+    async def switch(self) -> MigrationStatus:
+        """See `EmbeddingMigration.switch`."""
+        await self._refuse_deleted()
+        return await super().switch()
+
+    async def roll_back(self) -> MigrationStatus:
+        """See `EmbeddingMigration.roll_back`."""
+        await self._refuse_deleted()
+        return await super().roll_back()
+
+    async def abandon(self) -> MigrationStatus:
+        """See `EmbeddingMigration.abandon`."""
+        await self._refuse_deleted()
+        return await super().abandon()
+
+    async def finish(
+        self, *, on_progress: ProgressFn | None = None, batch_size: int = DEFAULT_BATCH
+    ) -> MigrationStatus:
+        """See `EmbeddingMigration.finish`."""
+        await self._refuse_deleted()
+        return await super().finish(on_progress=on_progress, batch_size=batch_size)
+
+    async def _refuse_deleted(self) -> None:
+        await self._gate.keeper.refuse_deleted(self._gate.tenant)
 
 
 def _gated(verb: str, call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:

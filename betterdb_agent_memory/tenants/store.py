@@ -20,7 +20,9 @@ from betterdb_agent_memory.tenants.state import TenantKeeper
 
 _log = logging.getLogger(__name__)
 
-_WRITING = frozenset(("remember", "remember_many", "remember_conversation", "import_from", "update"))
+_ADDING = frozenset(("remember", "remember_many", "remember_conversation"))
+_REPLACING = frozenset(("import_from", "update", "correct"))
+"""What these write may take the place of something: refused when it is written, where that is known."""
 _CALLS = (
     *("remember", "remember_many", "remember_conversation", "update", "correct", "supersede", "contradict", "history"),
     *("forget", "forget_many", "forget_by_scope", "pin", "unpin", "link", "unlink", "links"),
@@ -69,17 +71,21 @@ class Gate:
         self._refreshed_at = -math.inf
         self._bucket: TokenBucket | None = None
 
-    async def enter(self, store: MemoryStore, verb: str, about: object) -> None:
-        """Raises TenantLimitError where the call is not allowed."""
+    async def enter(self, store: MemoryStore, verb: str, about: object = None, *, may_replace: bool = False) -> None:
+        """What is written is `about` that, and `may_replace` what is there. Raises TenantLimitError where the call is
+        not allowed.
+        """
         self._on_use()
         state = await self.keeper.current()
         state.refuse_deleted(self.tenant)
         limits = state.limits
         if limits.calls_per_second is not None:
             self._take_token(limits.calls_per_second, limits.burst or max(1.0, limits.calls_per_second))
-        if verb in _WRITING:
-            size_bytes = len(about.encode()) if verb in ("remember", "update") and isinstance(about, str) else 0
-            count = len(about) if verb == "remember_many" and isinstance(about, Sized) else int(verb != "update")
+        if verb in _REPLACING or (verb in _ADDING and may_replace):
+            await self.accounts.require_room(0, 0)
+        elif verb in _ADDING:
+            size_bytes = len(about.encode()) if verb == "remember" and isinstance(about, str) else 0
+            count = len(about) if verb == "remember_many" and isinstance(about, Sized) else 1
             await self.accounts.require_room(count, size_bytes)
         await self._refresh(store)
 
@@ -192,9 +198,8 @@ def _gated(verb: str, call: Callable[..., Awaitable[Any]]) -> Callable[..., Awai
             return await call(self, *arguments, **named)
         token = _within.set(True)
         try:
-            at_first = arguments and verb != "update"
-            about = arguments[0] if at_first else named.get("content", named.get("memories"))
-            await self._gate.enter(self, verb, about)
+            about = arguments[0] if arguments else named.get("content", named.get("memories"))
+            await self._gate.enter(self, verb, about, may_replace=named.get("on_duplicate", "keep") != "keep")
             return await call(self, *arguments, **named)
         finally:
             _within.reset(token)
@@ -206,7 +211,7 @@ def _gated_iterating(verb: str, iterate: Callable[..., AsyncIterator[Any]]) -> C
     @functools.wraps(iterate)
     async def gated(self: TenantStore, *arguments: Any, **named: Any) -> AsyncIterator[Any]:
         if not _within.get():
-            await self._gate.enter(self, verb, None)
+            await self._gate.enter(self, verb)
         found = iterate(self, *arguments, **named)
         try:
             async for item in found:

@@ -123,6 +123,11 @@ class TenantStore(MemoryStore):
         # It follows what operators set, and reads it with a call: not by a task of its own.
         self._refreshes_config = False
 
+    async def ensure_index(self) -> None:
+        """See `MemoryStore.ensure_index`; a tenant that was deleted is refused before anything is written."""
+        await self._gate.keeper.refuse_deleted(self._gate.tenant)
+        await super().ensure_index()
+
     async def rest(self) -> None:
         """Write what waits, and stop looking after its scopes until something is written again."""
         await self.flush()

@@ -19,12 +19,14 @@ from betterdb_agent_memory import (
     LeaseHeldError,
     LeaseLostError,
     MemoryItem,
+    MemoryOptions,
     TenantLimits,
 )
 from betterdb_agent_memory.agent_memory import AgentMemory
 from betterdb_agent_memory.tenants.deletion import DeletedTenant, Deletion
 from betterdb_agent_memory.tenants.promotion import tenant_lease
 from betterdb_agent_memory.tenants.tenant import Tenant
+from tests.embedding import embed
 from tests.tenants.conftest import MakeAgent
 from tests.waiting import until
 
@@ -186,6 +188,19 @@ async def test_no_call_writes_anything_for_a_deleted_tenant(make_agent: MakeAgen
     await memory.flush()
     await tenant.close()
     assert of_acme(everything(url), tenant.name) == before
+
+
+async def test_a_deleted_tenant_gets_no_feed_and_no_index(make_agent: MakeAgent, url: str, store_name: str) -> None:
+    one = make_agent()
+    await one.tenant("acme").memory.remember("x", id="x")
+    await one.tenants.delete("acme")
+    memory = MemoryOptions(discovery=False, change_feed=True, max_items_per_scope=3)
+    async with AgentMemory.open(url, name=store_name, embedder=embed, memory=memory) as agent:
+        tenant = agent.tenant("acme")
+        before = of_acme(everything(url), tenant.name)
+        with pytest.raises(ConfigurationError, match="was deleted"):
+            await tenant.memory.ensure_index()
+        assert of_acme(everything(url), tenant.name) == before
 
 
 @pytest.mark.parametrize("place", ["own", "pool"])

@@ -1,15 +1,16 @@
 """How many memories and bytes a tenant has, counted in the store for all workers together.
 
-The count is raised before memories are written and lowered by those that were deleted or not written after all. What
-nobody is told of (memories that expire, others' deletions, the bytes of what was deleted) leaves it too high. So
-before a tenant is refused anything its memories are counted again; what other workers write at that moment may then
-come on top, and nothing else.
+The count is raised before memories are written, as if nothing were replaced, and lowered by those that were deleted
+or not written after all. What nobody is told of (memories that expire, others' deletions, the bytes that a change has
+replaced) leaves it too high. So before a tenant is refused anything its memories are counted again, and what would be
+replaced is looked up; what other workers write at that moment may then come on top, and nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from time import monotonic
 
 from betterdb_agent_memory.clock import system_clock
@@ -37,6 +38,14 @@ _COUNTED_FIELDS = tuple(dict.fromkeys((*record.ITEM_FIELDS, *record.OPTIONAL_FIE
 def size_of(values: Iterable[bytes]) -> int:
     """The bytes of a record's fields."""
     return sum(map(len, values))
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """What one write was counted as before it was written."""
+
+    memories: int
+    size_bytes: int
 
 
 class TenantAccounts:
@@ -70,58 +79,152 @@ class TenantAccounts:
             TenantLimitError: it would be more than the tenant may have.
         """
         state = await self._keeper.current()
-        limits = state.limits
-        if not _counts(limits):
+        if not _counts(state.limits):
             return
         used = await self._used(state.counting_since_ms)
+        limits = _limits_of_growth(state.limits, memories, size_bytes)
         if self._exceeded(limits, used, memories, size_bytes) is not None:
             used = await self._counted()
         self._refuse(limits, used, memories, size_bytes)
 
-    async def reserve(self, writes: Sequence[RecordWrite]) -> None:
-        """Count what is about to be written; one round trip for a tenant with limits. Raises as `require_room`."""
+    async def reserve(self, writes: Sequence[RecordWrite], leaving: Sequence[int] | None = None) -> list[Reserved]:
+        """Count what is about to be written; one round trip for a tenant with limits, and two more before it is
+        refused. `leaving` are the bytes of the memory that goes in the step of each write. Raises as `require_room`.
+        """
         limits = (await self._keeper.current()).limits
         if not _counts(limits) or not writes:
-            return
-        size_bytes = sum(size_of(write.fields.values()) for write in writes)
-        await self._reserve(limits, len(writes), size_bytes)
+            return []
 
-    async def reserve_changes(self, changes: Sequence[RecordChange]) -> None:
-        """Count what is about to be set in memories, as if nothing were replaced by it: found out when it matters.
+        async def without_replaced() -> list[Reserved]:
+            if leaving is not None:
+                sizes = zip(whole, leaving, strict=True)
+                return [Reserved(0, max(0, one.size_bytes - size_bytes)) for one, size_bytes in sizes]
+            held = await self._held([write.id for write in writes if not write.is_new])
+            return [_growth_of_write(held, write) for write in writes]
+
+        whole = [Reserved(1, size_of(write.fields.values())) for write in writes]
+        return await self._reserve(limits, whole, without_replaced)
+
+    async def reserve_changes(self, changes: Sequence[RecordChange]) -> list[Reserved]:
+        """Count what is about to be set in memories, as if nothing were replaced by it, or without that before it is
+        refused.
 
         One round trip for a tenant whose bytes are limited, where something is set. Raises as `require_room`.
         """
         limits = (await self._keeper.current()).limits
-        size_bytes = sum(size_of(change.sets.values()) for change in changes)
-        if limits.max_bytes is None or not size_bytes:
-            return
-        await self._reserve(limits, 0, size_bytes)
+        whole = [Reserved(0, size_of(change.sets.values())) for change in changes]
+        if limits.max_bytes is None or not any(one.size_bytes for one in whole):
+            return []
 
-    async def written(self, writes: Sequence[RecordWrite], outcomes: Sequence[Outcome]) -> None:
+        async def without_replaced() -> list[Reserved]:
+            held = await self._held([change.id for change in changes])
+            return [_growth_of_change(held, change) for change in changes]
+
+        return await self._reserve(limits, whole, without_replaced)
+
+    async def written(
+        self, writes: Sequence[RecordWrite], outcomes: Sequence[Outcome], reserved: Sequence[Reserved]
+    ) -> None:
         """Take back what was reserved and not written. After a failure nobody knows: that stays until it is counted."""
         stored = sum(outcome is Outcome.WRITTEN for outcome in outcomes)
         if stored and self._on_growth is not None:
             self._on_growth(stored)
-        limits = (await self._keeper.current()).limits
-        spared = [write for write, outcome in zip(writes, outcomes, strict=False) if outcome is not Outcome.WRITTEN]
-        if _counts(limits) and spared:
-            await self._added(-len(spared), -sum(size_of(write.fields.values()) for write in spared))
+        memories = size_bytes = 0
+        for write, outcome, one in zip(writes, outcomes, reserved, strict=False):
+            if outcome is Outcome.WRITTEN and write.if_exists is not None:
+                # What was there when it was looked up has gone meanwhile.
+                memories += 1 - one.memories
+                size_bytes += size_of(write.fields.values()) - one.size_bytes
+            elif outcome is Outcome.CHANGED and write.if_exists is not None:
+                memories -= one.memories
+                size_bytes -= max(0, one.size_bytes - size_of(write.if_exists.sets.values()))
+            elif outcome is not Outcome.WRITTEN:
+                memories -= one.memories
+                size_bytes -= one.size_bytes
+        await self._add_if_any(memories, size_bytes)
 
-    async def deleted(self, count: int) -> None:
-        """So many memories are gone; of how many bytes is found out when they matter."""
-        if count and _counts((await self._keeper.current()).limits):
-            await self._added(-count, 0)
+    async def changed(self, outcomes: Sequence[Outcome], reserved: Sequence[Reserved]) -> None:
+        """Take back what was reserved and not set."""
+        spared = [one for one, outcome in zip(reserved, outcomes, strict=False) if outcome is not Outcome.CHANGED]
+        await self._add_if_any(0, -sum(one.size_bytes for one in spared))
 
-    async def _reserve(self, limits: TenantLimits, memories: int, size_bytes: int) -> None:
-        used = await self._added(memories, size_bytes)
-        if self._exceeded(limits, used, 0, 0) is None:
-            return
-        await self._added(-memories, -size_bytes)
-        await self._counted()
-        used = await self._added(memories, size_bytes)
-        if self._exceeded(limits, used, 0, 0) is not None:
+    async def sizes(self, ids: Sequence[str]) -> list[int]:
+        """The bytes of memories that are to leave: one round trip for a tenant whose bytes are limited, else 0."""
+        if not ids or (await self._keeper.current()).limits.max_bytes is None:
+            return [0] * len(ids)
+        held = await self._held(ids)
+        return [sum(held.get(id, {}).values()) for id in ids]
+
+    async def deleted(self, memories: int, size_bytes: int) -> None:
+        """So many memories are gone, with so many bytes."""
+        if memories and _counts((await self._keeper.current()).limits):
             await self._added(-memories, -size_bytes)
-            self._refuse(limits, used, 0, 0)
+
+    async def retired(
+        self,
+        successors: Sequence[RecordWrite | None],
+        leaving: Sequence[int],
+        done: Sequence[bool],
+        reserved: Sequence[Reserved],
+    ) -> None:
+        """What became of memories of so many bytes that were to leave, and of their successors, that were reserved."""
+        stored = sum(is_done and write is not None for write, is_done in zip(successors, done, strict=True))
+        if stored and self._on_growth is not None:
+            self._on_growth(stored)
+        if not _counts((await self._keeper.current()).limits):
+            return
+        memories, size_bytes = (-total for total in _sums(reserved))
+        for write, left, is_done in zip(successors, leaving, done, strict=True):
+            if is_done:
+                memories -= write is None
+                size_bytes += (0 if write is None else size_of(write.fields.values())) - left
+        await self._add_if_any(memories, size_bytes)
+
+    async def _add_if_any(self, memories: int, size_bytes: int) -> None:
+        if memories or size_bytes:
+            await self._added(memories, size_bytes)
+
+    async def _reserve(
+        self,
+        limits: TenantLimits,
+        whole: list[Reserved],
+        without_replaced: Callable[[], Awaitable[list[Reserved]]],
+    ) -> list[Reserved]:
+        if await self._exceeding(limits, whole) is None:
+            return whole
+        await self._counted()
+        if await self._exceeding(limits, whole) is None:
+            return whole
+        growth = await without_replaced()
+        used = await self._exceeding(limits, growth)
+        if used is not None:
+            self._refuse(_limits_of_growth(limits, *_sums(growth)), used, 0, 0)
+        return growth
+
+    async def _exceeding(self, limits: TenantLimits, reserved: Sequence[Reserved]) -> tuple[int, int] | None:
+        """None, and these are counted; or, if they are too many, how many there would have been."""
+        memories, size_bytes = _sums(reserved)
+        if not memories and not size_bytes:
+            return None
+        used = await self._added(memories, size_bytes)
+        if self._exceeded(_limits_of_growth(limits, memories, size_bytes), used, 0, 0) is None:
+            return None
+        await self._added(-memories, -size_bytes)
+        return used
+
+    async def _held(self, ids: Sequence[str]) -> dict[str, dict[str, int]]:
+        """How long the fields are of those that are there."""
+        if self.records is None or not ids:
+            return {}
+        try:
+            found = await self.records.read_many(ids, (*_COUNTED_FIELDS, record.VECTOR))
+        except IndexMissingError:
+            return {}
+        return {
+            id: {name: len(value) for name, value in fields.items()}
+            for id, fields in zip(ids, found, strict=True)
+            if fields is not None
+        }
 
     async def usage(self) -> tuple[int, int]:
         """Memories and bytes, counted now: a walk over all memories of the tenant."""
@@ -207,6 +310,39 @@ class TenantAccounts:
         if limits.max_bytes is not None and used[1] + size_bytes > limits.max_bytes:
             return "max_bytes", limits.max_bytes, used[1] + size_bytes
         return None
+
+
+def _sums(reserved: Sequence[Reserved]) -> tuple[int, int]:
+    return sum(one.memories for one in reserved), sum(one.size_bytes for one in reserved)
+
+
+def _growth_of_write(held: dict[str, dict[str, int]], write: RecordWrite) -> Reserved:
+    """By how much there is more after a write. Less is found out when it matters: others may write the same one."""
+    there = held.get(write.id)
+    if there is not None and write.if_exists is not None:
+        return _growth_of_change(held, write.if_exists)
+    fields = held[write.id] = {name: len(value) for name, value in write.fields.items()}
+    if there is None:
+        return Reserved(1, sum(fields.values()))
+    return Reserved(0, max(0, sum(fields.values()) - sum(there.values())))
+
+
+def _growth_of_change(held: dict[str, dict[str, int]], change: RecordChange) -> Reserved:
+    there = held.get(change.id)
+    if there is None:
+        return Reserved(0, size_of(change.sets.values()))
+    fields = {name: length for name, length in there.items() if name not in change.removes}
+    fields |= {name: len(value) for name, value in change.sets.items()}
+    held[change.id] = fields
+    return Reserved(0, max(0, sum(fields.values()) - sum(there.values())))
+
+
+def _limits_of_growth(limits: TenantLimits, memories: int, size_bytes: int) -> TenantLimits:
+    """The limits that something comes nearer to: one that was lowered refuses nothing that adds nothing to it."""
+    return TenantLimits(
+        max_memories=limits.max_memories if memories > 0 else None,
+        max_bytes=limits.max_bytes if size_bytes > 0 else None,
+    )
 
 
 def _counts(limits: TenantLimits) -> bool:

@@ -35,6 +35,7 @@ from betterdb_agent_memory.engines.links import LinkChange, LinkEnd, Links
 from betterdb_agent_memory.engines.on_the_move import RecordsOnTheMove, order_field, position_of
 from betterdb_agent_memory.engines.partitioned import PartitionedRecords, SharedRecords, shared_collection
 from betterdb_agent_memory.memory.record import TENANT, memory_collection
+from betterdb_agent_memory.tenants.accounts import Reserved
 from betterdb_agent_memory.tenants.names import pool_name, promoted_name
 from betterdb_agent_memory.tenants.state import TenantKeeper, TenantState
 
@@ -78,17 +79,36 @@ class Pools:
 class Accounts(Protocol):
     """Who is told of what a tenant writes and deletes."""
 
-    async def reserve(self, writes: Sequence[RecordWrite]) -> None:
-        """Before these are written. Raises where they would be too many."""
+    async def reserve(self, writes: Sequence[RecordWrite], leaving: Sequence[int] | None = None) -> list[Reserved]:
+        """Before these are written, and a memory of so many bytes leaves with each. Raises where they would be too
+        many.
+        """
 
-    async def reserve_changes(self, changes: Sequence[RecordChange]) -> None:
+    async def reserve_changes(self, changes: Sequence[RecordChange]) -> list[Reserved]:
         """Before memories are changed so. Raises where there would be too much."""
 
-    async def written(self, writes: Sequence[RecordWrite], outcomes: Sequence[Outcome]) -> None:
+    async def written(
+        self, writes: Sequence[RecordWrite], outcomes: Sequence[Outcome], reserved: Sequence[Reserved]
+    ) -> None:
         """What became of what was reserved."""
 
-    async def deleted(self, count: int) -> None:
-        """So many records are gone."""
+    async def changed(self, outcomes: Sequence[Outcome], reserved: Sequence[Reserved]) -> None:
+        """What became of the changes that were reserved."""
+
+    async def retired(
+        self,
+        successors: Sequence[RecordWrite | None],
+        leaving: Sequence[int],
+        done: Sequence[bool],
+        reserved: Sequence[Reserved],
+    ) -> None:
+        """What became of memories that were to leave, and of what was reserved for their successors."""
+
+    async def sizes(self, ids: Sequence[str]) -> list[int]:
+        """How many bytes memories have that are to leave, where that matters."""
+
+    async def deleted(self, memories: int, size_bytes: int) -> None:
+        """So many records are gone, with so many bytes."""
 
 
 class TenantRecords:
@@ -195,8 +215,7 @@ class TenantRecords:
         Raises:
             TenantLimitError: the tenant would have more than it may; nothing was written.
         """
-        if self._accounts is not None:
-            await self._accounts.reserve(writes)
+        reserved = [] if self._accounts is None else await self._accounts.reserve(writes)
         outcomes: list[Outcome] = []
         try:
             outcomes = await self._written(
@@ -204,7 +223,7 @@ class TenantRecords:
             )
         finally:
             if self._accounts is not None:
-                await self._accounts.written(writes, outcomes)
+                await self._accounts.written(writes, outcomes, reserved)
         return outcomes
 
     async def read_many(self, ids: Sequence[str], fields: Sequence[str] | None) -> list[Fields | None]:
@@ -227,7 +246,8 @@ class TenantRecords:
         fence: Fence | None = None,
         counter: Counter | None = None,
     ) -> list[bool]:
-        """See `Records.delete_many`."""
+        """See `Records.delete_many`. One round trip more for a tenant whose bytes are limited."""
+        sizes = [0] * len(ids) if self._accounts is None else await self._accounts.sizes(ids)
         state = await self._keeper.current()
         deleted = await self._records(state).delete_many(ids, expected=expected, fence=fence, counter=counter)
         if await self._has_moved_on(state):
@@ -235,7 +255,8 @@ class TenantRecords:
             again = await now.delete_many(ids, expected=expected, fence=fence, counter=counter)
             deleted = [one or other for one, other in zip(deleted, again, strict=True)]
         if self._accounts is not None:
-            await self._accounts.deleted(sum(deleted))
+            freed = sum(size for size, is_gone in zip(sizes, deleted, strict=True) if is_gone)
+            await self._accounts.deleted(sum(deleted), freed)
         return deleted
 
     async def retire_many(
@@ -246,9 +267,14 @@ class TenantRecords:
         Raises:
             TenantLimitError: the tenant would have more than it may; nothing was done.
         """
-        writes = [one.successor for one in retirements if isinstance(one.successor, RecordWrite)]
+        successors = [one.successor if isinstance(one.successor, RecordWrite) else None for one in retirements]
+        writes = [write for write in successors if write is not None]
+        leaving: list[int] = []
+        reserved: list[Reserved] = []
         if self._accounts is not None:
-            await self._accounts.reserve(writes)
+            leaving = await self._accounts.sizes([one.id for one in retirements])
+            replaced = [size for size, write in zip(leaving, successors, strict=True) if write is not None]
+            reserved = await self._accounts.reserve(writes, replaced)
         retired: list[Retired] = []
         state = await self._keeper.current()
         try:
@@ -265,13 +291,7 @@ class TenantRecords:
         finally:
             if self._accounts is not None and retired:
                 done = [one is Retired.RETIRED for one in retired]
-                stored = [
-                    Outcome.WRITTEN if is_done else Outcome.MISSING
-                    for one, is_done in zip(retirements, done, strict=True)
-                    if isinstance(one.successor, RecordWrite)
-                ]
-                await self._accounts.written(writes, stored)
-                await self._accounts.deleted(sum(done))
+                await self._accounts.retired(successors, leaving, done, reserved)
         return retired
 
     async def read_group(self, group: str) -> GroupCount:
@@ -292,8 +312,7 @@ class TenantRecords:
         Raises:
             TenantLimitError: the tenant would have more bytes than it may; nothing was changed.
         """
-        if self._accounts is not None:
-            await self._accounts.reserve_changes(changes)
+        reserved = [] if self._accounts is None else await self._accounts.reserve_changes(changes)
         state = await self._keeper.current()
         outcomes = await self._records(state).change_many(changes, fence=fence)
         if await self._has_moved_on(state):
@@ -302,6 +321,8 @@ class TenantRecords:
             again = await now.change_many([changes[place] for place in missing], fence=fence) if missing else []
             for place, outcome in zip(missing, again, strict=True):
                 outcomes[place] = outcome
+        if self._accounts is not None:
+            await self._accounts.changed(outcomes, reserved)
         return outcomes
 
     async def search_many(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Sized
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sized
 from contextvars import ContextVar
 from time import monotonic
 from typing import Any
 
 from betterdb_agent_memory.errors import AgentMemoryError, ConfigurationError, TenantLimitError
-from betterdb_agent_memory.memory.generations.migration import EmbeddingMigration, MigrationStatus
+from betterdb_agent_memory.memory.generations.migration import DEFAULT_BATCH, EmbeddingMigration, MigrationStatus
+from betterdb_agent_memory.memory.progress import ProgressFn
 from betterdb_agent_memory.memory.store import MemoryStore
 from betterdb_agent_memory.tenants.accounts import TenantAccounts
 from betterdb_agent_memory.tenants.bucket import TokenBucket
@@ -19,13 +20,29 @@ from betterdb_agent_memory.tenants.state import TenantKeeper
 
 _log = logging.getLogger(__name__)
 
-_WRITING = frozenset(("remember", "remember_many", "remember_conversation", "import_from", "update"))
+_ADDING = frozenset(("remember", "remember_many", "remember_conversation"))
+_REPLACING = frozenset(("import_from", "update", "correct"))
+"""What these write may take the place of something: refused when it is written, where that is known."""
 _CALLS = (
-    *("remember", "remember_many", "remember_conversation", "update", "forget", "forget_many", "forget_by_scope"),
-    *("recall", "recall_by_vector", "context", "get", "get_many", "list", "consolidate", "consolidate_facts"),
-    *("export_to", "import_from", "calibrate", "link", "unlink", "links", "workplace"),
+    *("remember", "remember_many", "remember_conversation", "update", "correct", "supersede", "contradict", "history"),
+    *("forget", "forget_many", "forget_by_scope", "pin", "unpin", "link", "unlink", "links"),
+    *("recall", "recall_by_vector", "context", "get", "get_many", "list", "wait_for"),
+    *("consolidate", "consolidate_facts", "export_to", "import_from", "calibrate", "reindex", "stats", "workplace"),
+    *("change_feed", "drop_change_group", "stop_change_feed"),
 )
-"""Verbs that count as calls; `iterate` is one, too."""
+_ITERATING = ("iterate", "changes")
+"""Verbs that count as one call when they begin, however much they give."""
+
+UNLIMITED = {
+    "ensure_index": "at start, before anything is asked",
+    "ensure_config_refresh_started": "at start, before anything is asked",
+    "ensure_discovery_ready": "at start, before anything is asked",
+    "refresh_config": "what operators set must arrive, limits or not",
+    "flush": "writes what calls that were counted have put off",
+    "rest": "writes what calls that were counted have put off",
+    "close": "writes what calls that were counted have put off",
+}
+"""Verbs that are no calls, and why not; every other one is in `_CALLS` or `_ITERATING`."""
 
 _within: ContextVar[bool] = ContextVar("within a call of a tenant's store", default=False)
 """A verb that is made of others is one call."""
@@ -54,17 +71,21 @@ class Gate:
         self._refreshed_at = -math.inf
         self._bucket: TokenBucket | None = None
 
-    async def enter(self, store: MemoryStore, verb: str, about: object) -> None:
-        """Raises TenantLimitError where the call is not allowed."""
+    async def enter(self, store: MemoryStore, verb: str, about: object = None, *, may_replace: bool = False) -> None:
+        """What is written is `about` that, and `may_replace` what is there. Raises TenantLimitError where the call is
+        not allowed.
+        """
         self._on_use()
         state = await self.keeper.current()
         state.refuse_deleted(self.tenant)
         limits = state.limits
         if limits.calls_per_second is not None:
             self._take_token(limits.calls_per_second, limits.burst or max(1.0, limits.calls_per_second))
-        if verb in _WRITING:
-            size_bytes = len(about.encode()) if verb in ("remember", "update") and isinstance(about, str) else 0
-            count = len(about) if verb == "remember_many" and isinstance(about, Sized) else int(verb != "update")
+        if verb in _REPLACING or (verb in _ADDING and may_replace):
+            await self.accounts.require_room(0, 0)
+        elif verb in _ADDING:
+            size_bytes = len(about.encode()) if verb == "remember" and isinstance(about, str) else 0
+            count = len(about) if verb == "remember_many" and isinstance(about, Sized) else 1
             await self.accounts.require_room(count, size_bytes)
         await self._refresh(store)
 
@@ -102,6 +123,11 @@ class TenantStore(MemoryStore):
         # It follows what operators set, and reads it with a call: not by a task of its own.
         self._refreshes_config = False
 
+    async def ensure_index(self) -> None:
+        """See `MemoryStore.ensure_index`; a tenant that was deleted is refused before anything is written."""
+        await self._gate.keeper.refuse_deleted(self._gate.tenant)
+        await super().ensure_index()
+
     async def rest(self) -> None:
         """Write what waits, and stop looking after its scopes until something is written again."""
         await self.flush()
@@ -114,7 +140,7 @@ class TenantStore(MemoryStore):
 
 
 class TenantMigration(EmbeddingMigration):
-    """As `EmbeddingMigration`; a tenant of a pool is refused before anything is done."""
+    """As `EmbeddingMigration`; a tenant of a pool, or one that was deleted, is refused before anything is done."""
 
     _gate: Gate
 
@@ -134,6 +160,41 @@ class TenantMigration(EmbeddingMigration):
             )
         return await super().start()
 
+    async def status(self) -> MigrationStatus:
+        """See `EmbeddingMigration.status`."""
+        await self._refuse_deleted()
+        return await super().status()
+
+    async def run(self, *, on_progress: ProgressFn | None = None, batch_size: int = DEFAULT_BATCH) -> MigrationStatus:
+        """See `EmbeddingMigration.run`."""
+        await self._refuse_deleted()
+        return await super().run(on_progress=on_progress, batch_size=batch_size)
+
+    async def switch(self) -> MigrationStatus:
+        """See `EmbeddingMigration.switch`."""
+        await self._refuse_deleted()
+        return await super().switch()
+
+    async def roll_back(self) -> MigrationStatus:
+        """See `EmbeddingMigration.roll_back`."""
+        await self._refuse_deleted()
+        return await super().roll_back()
+
+    async def abandon(self) -> MigrationStatus:
+        """See `EmbeddingMigration.abandon`."""
+        await self._refuse_deleted()
+        return await super().abandon()
+
+    async def finish(
+        self, *, on_progress: ProgressFn | None = None, batch_size: int = DEFAULT_BATCH
+    ) -> MigrationStatus:
+        """See `EmbeddingMigration.finish`."""
+        await self._refuse_deleted()
+        return await super().finish(on_progress=on_progress, batch_size=batch_size)
+
+    async def _refuse_deleted(self) -> None:
+        await self._gate.keeper.refuse_deleted(self._gate.tenant)
+
 
 def _gated(verb: str, call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     @functools.wraps(call)
@@ -142,9 +203,8 @@ def _gated(verb: str, call: Callable[..., Awaitable[Any]]) -> Callable[..., Awai
             return await call(self, *arguments, **named)
         token = _within.set(True)
         try:
-            at_first = arguments and verb != "update"
-            about = arguments[0] if at_first else named.get("content", named.get("memories"))
-            await self._gate.enter(self, verb, about)
+            about = arguments[0] if arguments else named.get("content", named.get("memories"))
+            await self._gate.enter(self, verb, about, may_replace=named.get("on_duplicate", "keep") != "keep")
             return await call(self, *arguments, **named)
         finally:
             _within.reset(token)
@@ -152,17 +212,24 @@ def _gated(verb: str, call: Callable[..., Awaitable[Any]]) -> Callable[..., Awai
     return gated
 
 
-def _gated_iterate(iterate: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
+def _gated_iterating(verb: str, iterate: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
     @functools.wraps(iterate)
     async def gated(self: TenantStore, *arguments: Any, **named: Any) -> AsyncIterator[Any]:
         if not _within.get():
-            await self._gate.enter(self, "iterate", None)
-        async for item in iterate(self, *arguments, **named):
-            yield item
+            await self._gate.enter(self, verb)
+        found = iterate(self, *arguments, **named)
+        try:
+            async for item in found:
+                yield item
+        finally:
+            # Closed here and now: a consumer of changes that breaks off gives up its share.
+            if isinstance(found, AsyncGenerator):
+                await found.aclose()
 
     return gated
 
 
 for _verb in _CALLS:
     setattr(TenantStore, _verb, _gated(_verb, getattr(MemoryStore, _verb)))
-TenantStore.iterate = _gated_iterate(MemoryStore.iterate)  # type: ignore[method-assign]
+for _verb in _ITERATING:
+    setattr(TenantStore, _verb, _gated_iterating(_verb, getattr(MemoryStore, _verb)))

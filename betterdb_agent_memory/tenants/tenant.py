@@ -25,6 +25,7 @@ from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.memory.store import MemoryStore
 from betterdb_agent_memory.options import CacheOptions, MemoryTelemetryOptions, TelemetryOptions, TenantsOptions
 from betterdb_agent_memory.tenants.accounts import TenantAccounts
+from betterdb_agent_memory.tenants.config import TenantConfig
 from betterdb_agent_memory.tenants.engine import Pools, TenantEngine, TenantRecords
 from betterdb_agent_memory.tenants.state import TenantKeeper
 from betterdb_agent_memory.tenants.store import Gate, TenantStore
@@ -128,7 +129,8 @@ class Tenant:
         if self._config is None:
             policies = self._made_tiers().policies
             store = self.memory
-            self._config = AgentConfig(self._parts.engine.values, store.live_config, policies)
+            config = TenantConfig(self._parts.engine.values, store.live_config, policies)
+            self._config = config.of(self._tenant, self.keeper)
         return self._config
 
     async def stats(self) -> AgentCacheStats:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from betterdb_agent_memory import (
     LeaseHeldError,
     LeaseLostError,
     MemoryItem,
+    MemoryOptions,
     TenantLimits,
 )
 from betterdb_agent_memory.agent_memory import AgentMemory
 from betterdb_agent_memory.tenants.deletion import DeletedTenant, Deletion
 from betterdb_agent_memory.tenants.promotion import tenant_lease
 from betterdb_agent_memory.tenants.tenant import Tenant
+from tests.embedding import embed
 from tests.tenants.conftest import MakeAgent
 from tests.waiting import until
 
@@ -159,6 +162,45 @@ async def test_the_name_is_refused_for_good_by_every_worker(make_agent: MakeAgen
     # Once more is no error, and takes what came too late.
     assert (await one.tenants.delete("acme")).memories == 0
     assert await one.tenants.names() == []
+
+
+@pytest.mark.parametrize("place", ["own", "pool"])
+async def test_no_call_writes_anything_for_a_deleted_tenant(make_agent: MakeAgent, url: str, place: str) -> None:
+    one = make_agent(place=place)
+    await one.tenant("acme").memory.remember("x", id="x")
+    await one.tenants.delete("acme")
+    agent = make_agent(place=place)
+    tenant = agent.tenant("acme")
+    memory, config = tenant.memory, tenant.config
+    calls: list[Callable[[], Awaitable[Any]]] = [
+        *(lambda: anext(memory.changes(since="oldest")), lambda: anext(memory.changes(group="g", since="oldest"))),
+        *(memory.change_feed, memory.stop_change_feed, lambda: memory.drop_change_group("g"), memory.reindex),
+        *(lambda: memory.wait_for("x"), memory.stats, lambda: memory.history("x"), lambda: memory.pin("x")),
+        *(lambda: config.set(threshold=0.5), config.reset, lambda: config.set_tool_ttl("look_up", 60)),
+        *(lambda: config.remove_tool_policy("look_up"), memory.migration.status, memory.migration.run),
+        *(memory.migration.switch, memory.migration.roll_back, memory.migration.abandon, memory.migration.finish),
+        *(tenant.dynamics.maintain, lambda: tenant.dynamics.restore("x"), memory.ensure_index),
+    ]
+    before = of_acme(everything(url), tenant.name)
+    for call in calls:
+        with pytest.raises(ConfigurationError, match="was deleted"):
+            await asyncio.wait_for(call(), 5)
+    await memory.flush()
+    await tenant.close()
+    assert of_acme(everything(url), tenant.name) == before
+
+
+async def test_a_deleted_tenant_gets_no_feed_and_no_index(make_agent: MakeAgent, url: str, store_name: str) -> None:
+    one = make_agent()
+    await one.tenant("acme").memory.remember("x", id="x")
+    await one.tenants.delete("acme")
+    memory = MemoryOptions(discovery=False, change_feed=True, max_items_per_scope=3)
+    async with AgentMemory.open(url, name=store_name, embedder=embed, memory=memory) as agent:
+        tenant = agent.tenant("acme")
+        before = of_acme(everything(url), tenant.name)
+        with pytest.raises(ConfigurationError, match="was deleted"):
+            await tenant.memory.ensure_index()
+        assert of_acme(everything(url), tenant.name) == before
 
 
 @pytest.mark.parametrize("place", ["own", "pool"])

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,6 +16,7 @@ from betterdb_agent_memory import ConfigurationError, MemoryOptions, TenantLimit
 from betterdb_agent_memory.agent_memory import AgentMemory
 from betterdb_agent_memory.tenants import accounts
 from betterdb_agent_memory.tenants.bucket import TokenBucket
+from betterdb_agent_memory.tenants.store import UNLIMITED, TenantStore
 from tests.embedding import DIMENSIONS, embed
 from tests.tenants.conftest import PLACEMENT_SECONDS, MakeAgent
 
@@ -174,6 +179,47 @@ async def test_calls_above_the_rate_say_when_to_come_again(make_agent: MakeAgent
     await agent.tenant("globex").memory.remember("tea")
 
 
+async def test_every_verb_is_a_call(make_agent: MakeAgent) -> None:
+    agent = make_agent(limits=TenantLimits(calls_per_second=0.01, burst=2))
+    memory = agent.tenant("acme").memory
+    await memory.remember_many([{"content": id, "id": id} for id in "ab"])
+    await memory.pin("a")
+    calls: list[Callable[[], Awaitable[Any]]] = [
+        *(
+            lambda: memory.correct("a", "other"),
+            lambda: memory.supersede("a", "b"),
+            lambda: memory.contradict("a", "b"),
+        ),
+        *(
+            lambda: memory.history("a"),
+            lambda: memory.pin("b"),
+            lambda: memory.unpin("a"),
+            lambda: memory.wait_for("a"),
+        ),
+        *(memory.stats, memory.change_feed, memory.stop_change_feed, memory.reindex),
+        *(lambda: memory.drop_change_group("g"), lambda: anext(memory.changes(since="oldest"))),
+        *(agent.tenant("acme").dynamics.health, agent.tenant("acme").dynamics.stats),
+    ]
+    for call in calls:
+        with pytest.raises(TenantLimitError, match="calls a second"):
+            await asyncio.wait_for(call(), 5)
+    await memory.flush()
+    await memory.refresh_config()
+
+
+def test_no_verb_is_forgotten() -> None:
+    """A new verb is limited, or is named in `UNLIMITED` with its reason."""
+    waiting = {
+        name
+        for name, verb in inspect.getmembers(TenantStore, inspect.isroutine)
+        if not name.startswith("_")
+        and (inspect.iscoroutinefunction(inspect.unwrap(verb)) or inspect.isasyncgenfunction(inspect.unwrap(verb)))
+    }
+    limited = {name for name in waiting if hasattr(getattr(TenantStore, name), "__wrapped__")}
+    assert {"remember", "recall", "iterate", "changes"} <= limited
+    assert waiting - limited == set(UNLIMITED)
+
+
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=60), st.floats(0.1, 10), st.integers(1, 5))
 def test_a_bucket_never_lets_more_through_than_its_rate(pauses: list[float], rate: float, burst: int) -> None:
     bucket, now, passed = TokenBucket(burst, 0.0), 0.0, 0
@@ -197,3 +243,108 @@ async def test_what_is_merged_or_forgotten_is_not_counted(make_agent: MakeAgent)
     await tenant.memory.forget(id)
     usage = await agent.memory._engine.values.read_map(f"{tenant.name}:__tenant_usage")
     assert usage["memories"] == b"1"
+
+
+async def in_use(agent: AgentMemory) -> tuple[bytes, bytes]:
+    """What is counted, and what there is."""
+    usage = await agent.memory._engine.values.read_map(f"{agent.tenant('acme').name}:__tenant_usage")
+    return usage["memories"], usage["bytes"]
+
+
+@PLACES
+async def test_what_takes_the_place_of_another_fits_where_that_did(make_agent: MakeAgent, place: str) -> None:
+    agent = make_agent(place=place, limits=TenantLimits(max_bytes=10_000))
+    memory = agent.tenant("acme").memory
+    await memory.remember("x" * 6_000, id="big")
+    for _ in range(3):
+        await memory.update("big", content="y" * 5_000)
+        await memory.remember("z" * 6_000, id="big", on_duplicate="replace")
+    id = "big"
+    for number in range(3):
+        id = (await memory.correct(id, f"{number}" + "y" * 6_000)).id
+    used = (await agent.tenants.status("acme")).bytes
+    with pytest.raises(TenantLimitError, match=r"10,000 bytes and would have 11,") as refusal:
+        await memory.update(id, content="x" * 11_000)
+    assert refusal.value.used == used + 11_000 - 6_001
+    with pytest.raises(TenantLimitError):
+        await memory.remember("x" * 11_000, id=id, on_duplicate="replace")
+    with pytest.raises(TenantLimitError):
+        await memory.correct(id, "x" * 11_000)
+    assert (await agent.tenants.status("acme")).bytes == used
+
+
+@PLACES
+async def test_a_full_tenant_replaces_merges_and_corrects(make_agent: MakeAgent, place: str, tmp_path: Path) -> None:
+    agent = make_agent(place=place, limits=TenantLimits(max_memories=3))
+    memory = agent.tenant("acme").memory
+    for id in "ab":
+        await memory.remember(f"text {id}", id=id)
+    await memory.remember("text c", on_duplicate="merge")
+    for _ in range(3):
+        await memory.remember("new a", id="a", on_duplicate="replace")
+        await memory.remember("text c", on_duplicate="merge")
+        await memory.remember_many([{"content": "newer a", "id": "a"}], on_duplicate="replace")
+    await memory.export_to(tmp_path / "all.jsonl")
+    for on_existing in ("skip", "replace"):
+        result = await memory.import_from(tmp_path / "all.jsonl", on_existing=on_existing, resume=False)
+        assert result.rejected == 0
+    await memory.correct("b", "other b")
+    for named in ({"id": "d"}, {}):
+        with pytest.raises(TenantLimitError, match="3 memories and would have 4"):
+            await memory.remember("one more", on_duplicate="merge" if not named else "replace", **named)  # type: ignore[arg-type]
+    assert (await agent.tenants.status("acme")).memories == 3
+    assert (await in_use(agent))[0] == b"3"
+
+
+@PLACES
+async def test_bytes_of_what_leaves_are_free_at_once(
+    make_agent: MakeAgent, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = make_agent(place=place, limits=TenantLimits(max_bytes=20_000))
+    memory = agent.tenant("acme").memory
+    id = await memory.remember("x" * 5_000)
+    await memory.remember("kept")
+    monkeypatch.setattr(accounts, "_COUNT_AGAIN_SECONDS", 3_600.0)
+    for number in range(10):
+        assert await memory.forget(id)
+        id = await memory.remember(f"{number}" + "x" * 5_000)
+    for number in range(10):
+        id = (await memory.correct(id, f"again {number}" + "x" * 5_000)).id
+    assert (await in_use(agent))[1] == b"%d" % (await agent.tenants.status("acme")).bytes
+
+
+async def test_what_replaces_less_is_counted(make_agent: MakeAgent) -> None:
+    agent = make_agent(limits=TenantLimits(max_bytes=10_000))
+    memory = agent.tenant("acme").memory
+    for id in "abc":
+        await memory.remember("small", id=id)
+    for id in "ab":
+        await memory.remember("x" * 4_000, id=id, on_duplicate="replace")
+    with pytest.raises(TenantLimitError):
+        await memory.remember("x" * 4_000, id="c", on_duplicate="replace")
+    assert (await agent.tenants.status("acme")).bytes <= 10_000
+
+
+async def test_a_lowered_limit_refuses_no_change_that_adds_nothing(make_agent: MakeAgent) -> None:
+    agent = make_agent(limits=TenantLimits(max_bytes=20_000, max_memories=5))
+    memory = agent.tenant("acme").memory
+    for id in "abc":
+        await memory.remember("x" * 3_000, id=id)
+    await agent.tenants.set_limits("acme", TenantLimits(max_bytes=5_000, max_memories=2))
+    await asyncio.sleep(1.2 * PLACEMENT_SECONDS)
+    await memory.update("a", content="y" * 2_000)
+    with pytest.raises(TenantLimitError, match="may have 5,000 bytes"):
+        await memory.update("a", content="y" * 4_000)
+
+
+async def test_a_nearly_full_tenant_is_downscaled(make_agent: MakeAgent) -> None:
+    agent = make_agent()
+    tenant = agent.tenant("acme")
+    await tenant.memory.remember_many([f"text {number}" for number in range(100)])
+    await tenant.dynamics.downscale(0.9)
+    used = (await agent.tenants.status("acme")).bytes
+    await agent.tenants.set_limits("acme", TenantLimits(max_bytes=used + 200))
+    await asyncio.sleep(1.2 * PLACEMENT_SECONDS)
+    for _ in range(3):
+        await tenant.dynamics.downscale(0.9)
+    assert (await agent.tenants.status("acme")).bytes <= used + 200

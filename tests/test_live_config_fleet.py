@@ -11,7 +11,6 @@ import asyncio
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,17 +23,17 @@ from tests.servers import ValkeyServer
 ROOT = Path(__file__).parents[1]
 PROCESSES = 4
 CHANGES = 12
-TOLD_SECONDS = 3.0
-"""How long after the last change everybody knows it, being told or reading once a second, on a busy machine too."""
+TOLD_SECONDS = 30.0
+"""How long after the last change everybody knows it at the latest, on a machine that is very busy."""
 
 WORKER = """
-import asyncio, json, random, sys
+import asyncio, json, random, sys, time
 from betterdb_agent_memory import (
     AgentMemory, CacheOptions, ConfigRefreshOptions, MemoryConfigRefreshConfig, MemoryOptions
 )
 from tests.embedding import embed
 
-async def main(place: str, number: int, changes: int, told: bool) -> None:
+async def main(place: str, number: int, changes: int, told: bool, patience: float) -> None:
     refresh = {"interval_ms": 30_000 if told else 1_000, "live_updates": told}
     agent = AgentMemory.open(
         place, name="fleet", embedder=embed,
@@ -75,21 +74,28 @@ async def main(place: str, number: int, changes: int, told: bool) -> None:
             if random.random() < 0.2:
                 await config.remove_tool_policy(random.choice("ab"))
 
+    def known() -> dict:
+        current = store.current_config()
+        return {
+            "threshold": current.threshold,
+            "half_life": current.half_life_seconds,
+            "ttls": {tool: agent.tool.get_policy(tool).ttl for tool in agent.tool.list_policy_names()},
+        }
+
     working = asyncio.gather(work(), work())
     await change()
     print("changed", flush=True)
-    await asyncio.to_thread(sys.stdin.readline)
+    stored = json.loads(await asyncio.to_thread(sys.stdin.readline))
+    expected = {"threshold": 1.0 + number / 10, "half_life": 1000.0} | stored
+    until = time.monotonic() + patience
+    while known() != expected and time.monotonic() < until:
+        await asyncio.sleep(0.02)
+    print(json.dumps({"known": known(), "expected": expected, "calls": calls, "torn": torn}), flush=True)
     stop.set()
     await working
-    current = store.current_config()
-    print(json.dumps({
-        "threshold": current.threshold, "half_life": current.half_life_seconds, "own": 1.0 + number / 10,
-        "ttls": {tool: agent.tool.get_policy(tool).ttl for tool in agent.tool.list_policy_names()},
-        "calls": calls, "torn": torn,
-    }))
     await agent.close()
 
-asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "told"))
+asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "told", float(sys.argv[5])))
 """
 
 
@@ -106,7 +112,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 def test_all_agree_after_several_writers_changed_it_mid_load(place: str, how: str) -> None:
     workers = [
         subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", WORKER, place, str(number), str(CHANGES), how],
+            [sys.executable, "-W", "error", "-c", WORKER, place, str(number), str(CHANGES), how, str(TOLD_SECONDS)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -119,11 +125,11 @@ def test_all_agree_after_several_writers_changed_it_mid_load(place: str, how: st
         for worker, _, answers in everyone:
             assert answers is not None
             assert answers.readline().strip() == word, worker.wait(10)
-        if word == "changed":
-            time.sleep(TOLD_SECONDS)
+        # What the last writer of all left is what everybody is to have.
+        order = json.dumps(asyncio.run(stored(place))) if word == "changed" else "go"
         for _, orders, _ in everyone:
             assert orders is not None
-            orders.write("go\n")
+            orders.write(f"{order}\n")
             orders.flush()
     reports: list[dict[str, Any]] = []
     for worker, _, answers in everyone:
@@ -131,19 +137,20 @@ def test_all_agree_after_several_writers_changed_it_mid_load(place: str, how: st
         reports.append(json.loads(answers.readline()))
         assert worker.wait(20) == 0
         worker.communicate()
-    stored, policies = asyncio.run(hashes(place))
     for report in reports:
         assert report["calls"] > 10, "it was at work"
         assert report["torn"] == 0, "never a half of one configuration and a half of another"
-        # What the last writer of all left is what everybody has.
-        assert report["threshold"] == float(stored.get("recall.threshold", report["own"]))
-        assert report["half_life"] == float(stored.get("recall.halfLifeSeconds", 1000))
-        assert report["ttls"] == {tool: json.loads(text)["ttl"] for tool, text in policies.items()}
+        assert report["known"] == report["expected"]
 
 
-async def hashes(place: str) -> tuple[dict[str, bytes], dict[str, bytes]]:
+async def stored(place: str) -> dict[str, Any]:
+    """What the fleet's hashes say, and nothing of what they leave to each worker."""
     engine = open_engine(place)
     try:
-        return await engine.values.read_map("fleet:__mem_config"), await engine.values.read_map("fleet:__tool_policies")
+        memory = await engine.values.read_map("fleet:__mem_config")
+        policies = await engine.values.read_map("fleet:__tool_policies")
     finally:
         await engine.close()
+    fields = {"threshold": "recall.threshold", "half_life": "recall.halfLifeSeconds"}
+    settings = {name: float(memory[field]) for name, field in fields.items() if field in memory}
+    return settings | {"ttls": {tool: json.loads(text)["ttl"] for tool, text in policies.items()}}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from time import monotonic
 from uuid import uuid4
 
+import hypothesis
 import pytest
 import valkey.asyncio
 from opentelemetry import trace
@@ -19,6 +21,10 @@ from prometheus_client import CollectorRegistry
 from tests.clusters import SentinelSet, ValkeyCluster, on_a_cluster, with_sentinels
 from tests.servers import ValkeyServer
 from tests.tls import Certificates
+
+if not os.environ.get("BETTERDB_TEST_EVERY_WAY"):
+    hypothesis.settings.register_profile("half", hypothesis.settings.default, max_examples=50)
+    hypothesis.settings.load_profile("half")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in the background of a shell: the programs that tests interrupt would be deaf, too.

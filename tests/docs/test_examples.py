@@ -9,7 +9,9 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import valkey
@@ -32,22 +34,34 @@ def on_test_server(source: str, server: ValkeyServer) -> str:
     return source
 
 
-def run(arguments: list[str], folder: Path, given: str | None = None) -> str:
+Run = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Run]:
     """What a Python process prints in an empty folder, with an empty home and no settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("BETTERDB_", "XDG_"))}
-    folder.mkdir()
-    finished = subprocess.run(
-        [sys.executable, "-W", "error", *arguments],
-        cwd=folder,
-        env={**kept, "HOME": str(folder), "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"},
-        input=given,
-        capture_output=True,
+    # A library's own threads would not be there in a process that is forked.
+    ours = {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", "OPENBLAS_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", str(RUNNER)],
+        env=kept | ours,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         encoding="utf-8",
-        timeout=90,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stderr
-    return finished.stdout
+    ) as runner:
+        questions, answers = runner.stdin, runner.stdout
+        assert questions is not None
+        assert answers is not None
+
+        def ask(folder: Path, **what: Any) -> str:
+            folder.mkdir()
+            print(json.dumps({"folder": str(folder), **what}), file=questions, flush=True)
+            answer = json.loads(answers.readline())
+            assert answer["status"] == 0, answer["errors"]
+            return str(answer["output"])
+
+        yield ask
 
 
 def is_program(block: Block) -> bool:
@@ -64,16 +78,18 @@ def server(valkey_server: ValkeyServer) -> ValkeyServer:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_python_examples_run_and_print_what_they_show(page: Path, server: ValkeyServer, tmp_path: Path) -> None:
+def test_python_examples_run_and_print_what_they_show(
+    page: Path, server: ValkeyServer, tmp_path: Path, run: Run
+) -> None:
     examples = blocks(page, "python")
     continued = [block for block in examples if not is_program(block)]
     sources = [on_test_server(block.text, server) for block in continued]
-    printed = json.loads(run([str(RUNNER)], tmp_path / "page", json.dumps(sources))) if sources else []
+    printed = json.loads(run(tmp_path / "page", sources=sources)) if sources else []
     outcomes = list(zip(continued, printed, strict=True))
     for block in filter(is_program, examples):
         program = tmp_path / f"line_{block.line}.py"
         program.write_text(on_test_server(block.text, server), encoding="utf-8")
-        outcomes.append((block, run([str(program)], tmp_path / program.stem)))
+        outcomes.append((block, run(tmp_path / program.stem, program=str(program))))
     for block, output in outcomes:
         assert output == (block.output or ""), f"{name_of(page)}, line {block.line}"
 

@@ -11,7 +11,7 @@ import sqlite_vec
 from betterdb_agent_memory.engines.embedded.erasing import Connection
 from betterdb_agent_memory.engines.embedded.matching import register_functions
 from betterdb_agent_memory.engines.embedded.place import IN_MEMORY
-from betterdb_agent_memory.engines.embedded.schema import migrate
+from betterdb_agent_memory.engines.embedded.schema import check_ours, migrate
 
 _PAGE_BYTES = 8192
 """Two vectors of 384 dimensions waste a quarter of a 4 KiB page; five fill one of 8 KiB."""
@@ -33,6 +33,7 @@ def open_connection(path: str, busy_timeout_seconds: float) -> Connection:
         connection.set_busy_timeout(round(busy_timeout_seconds * 1000))
         connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        check_ours(connection, path)
         _use_write_ahead_log(connection, busy_timeout_seconds)
         # FULL, not NORMAL: a memory that was acknowledged survives a power cut too. Concurrent
         # writes share one commit (see database.py), so the flush is paid once for all of them.

@@ -110,11 +110,22 @@ def migrate(connection: apsw.Connection, path: str) -> None:
         raise
 
 
+def check_ours(connection: apsw.Connection, path: str) -> None:
+    """Look at a file before anything in it is changed.
+
+    Raises:
+        EngineError: the file is of a newer version, or another program's database.
+    """
+    _version(connection, path)
+
+
 def _version(connection: apsw.Connection, path: str) -> int:
-    version = check_version(connection, path)
-    ours = connection.pragma("application_id") == _APPLICATION_ID
-    if not ours and (version or scalar(connection, "SELECT 1 FROM sqlite_schema LIMIT 1")):
-        raise EngineError(f"{path} is the SQLite database of another program; give the path of a new file")
+    # In one transaction, since another process may make the tables of a new file between two questions.
+    with connection:
+        version = check_version(connection, path)
+        ours = connection.pragma("application_id") == _APPLICATION_ID
+        if not ours and (version or scalar(connection, "SELECT 1 FROM sqlite_schema LIMIT 1")):
+            raise EngineError(f"{path} is the SQLite database of another program; give the path of a new file")
     return version
 
 

@@ -5,10 +5,12 @@ import os
 import sqlite3
 from pathlib import Path
 
+import apsw
 import pytest
 
 from betterdb_agent_memory.engines.base import IndexState
 from betterdb_agent_memory.engines.embedded import EmbeddedEngine
+from betterdb_agent_memory.engines.embedded.schema import check_version, migrate
 from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.errors import ConfigurationError, EngineError
 from tests.engines.embedded.support import collection, encoded, python, record
@@ -68,10 +70,29 @@ async def test_another_programs_database_is_refused_and_left_alone(path: Path) -
     with sqlite3.connect(path) as other:
         other.execute("CREATE TABLE theirs (x)")
     other.close()
+    theirs = path.read_bytes()
     await refused(path, "another program")
-    other = sqlite3.connect(path)
-    assert other.execute("SELECT name FROM sqlite_schema").fetchall() == [("theirs",)]
-    other.close()
+    assert path.read_bytes() == theirs
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_file_that_another_process_makes_at_the_same_moment_is_ours(path: Path) -> None:
+    slow, quick = apsw.Connection(str(path)), apsw.Connection(str(path))
+    slow.execute("PRAGMA journal_mode = WAL")
+    made: list[str] = []
+
+    def make_it_between_two_questions(_: apsw.Cursor, statement: str, __: object) -> bool:
+        if "sqlite_schema" in statement and not made:
+            made.append(statement)
+            migrate(quick, str(path))
+        return True
+
+    slow.exec_trace = make_it_between_two_questions
+    migrate(slow, str(path))
+    assert made
+    assert check_version(slow, str(path)) == check_version(quick, str(path)) > 0
+    slow.close()
+    quick.close()
 
 
 async def test_a_newer_file_is_refused(path: Path) -> None:

@@ -155,14 +155,14 @@ async def test_vectors_expire(engine: Engine, make: Made, store_name: str) -> No
 
 
 async def test_no_copy_in_memory_outlives_its_vector(make: Made) -> None:
-    writer = make(ttl_seconds=1, local_bytes=10_000)
+    writer = make(ttl_seconds=3, local_bytes=10_000)
     reader = make(ttl_seconds=60, local_bytes=10_000)
     await writer.put_many({"text": [1.0, 2.0]}, model=MODEL)
     for cache in (writer, reader):
         [found] = await cache.get_many(["text"], model=MODEL)
         assert found is not None
         assert len(cache._local) == 1
-    await asyncio.sleep(1.1)
+    await asyncio.sleep(3.1)
     for cache in (writer, reader):
         assert await cache.get_many(["text"], model=MODEL) == [None]
 

@@ -196,9 +196,9 @@ async def test_without_any_ttl_a_result_never_expires(worker: Worker) -> None:
 
 
 async def test_a_result_is_gone_when_its_time_is_up(worker: Worker) -> None:
-    await worker.tool.store("q", {}, "x", {"ttl": 1})
+    await worker.tool.store("q", {}, "x", {"ttl": 3})
     assert (await worker.tool.check("q", {})).hit
-    await asyncio.sleep(1.2)
+    await asyncio.sleep(3.2)
     assert not (await worker.tool.check("q", {})).hit
 
 

@@ -324,3 +324,9 @@ async def make_store(
 async def store(make_store: MakeStore) -> MemoryStore:
     """One store, ready."""
     return make_store()
+
+
+async def expiry_of(engine: Engine, store: MemoryStore, id: str) -> int | None:
+    """When the engine will forget a memory, in milliseconds since 1970."""
+    [expires_at_ms] = await engine.records(memory_collection(store.name)).read_expiries([id])
+    return expires_at_ms

@@ -294,7 +294,7 @@ async def test_the_count_is_what_a_recount_finds(make_store: MakeStore, engine: 
     store = make_store(max_items_per_scope=4)
     ids = [await store.remember(f"m{number}", thread_id="t", importance=number / 10) for number in range(7)]
     await store.forget(ids[-1])
-    await store.remember("short-lived", thread_id="t", ttl=1)
+    await store.remember("short-lived", thread_id="t", ttl=600)
     found = await engine.records(record.memory_collection(store.name)).read_group(group_of(MemoryScope("t")))
     assert found.size == (await store.list(MemoryListOptions(thread_id="t"))).total == 4
 

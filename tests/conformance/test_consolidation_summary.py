@@ -23,9 +23,8 @@ from betterdb_agent_memory import (
 from betterdb_agent_memory.engines.base import Engine
 from betterdb_agent_memory.errors import ConsolidationError, LeaseHeldError, LeaseLostError
 from betterdb_agent_memory.memory.progress import Progress
-from betterdb_agent_memory.memory.record import memory_collection
 from tests.conformance.callbacks import Digest, Extract
-from tests.conformance.conftest import CLUSTER, FILE, MEMORY, POOLED, URL, MakeStore, TestClock
+from tests.conformance.conftest import CLUSTER, FILE, MEMORY, POOLED, URL, MakeStore, TestClock, expiry_of
 from tests.embedding import embed
 
 
@@ -37,11 +36,6 @@ def configuration(request: pytest.FixtureRequest) -> str:
 async def items(store: MemoryStore, **options: Any) -> dict[str, MemoryItem]:
     """What is stored, by content."""
     return {item.content: item for item in (await store.list(MemoryListOptions(limit=1000, **options))).items}
-
-
-async def expiry_of(engine: Engine, store: MemoryStore, id: str) -> int | None:
-    [expires_at_ms] = await engine.records(memory_collection(store.name)).read_expiries([id])
-    return expires_at_ms
 
 
 async def test_a_summary_takes_the_place_of_its_sources(store: MemoryStore, clock: TestClock) -> None:
@@ -322,11 +316,11 @@ async def test_f19_when_all_sources_expire_while_the_model_thinks_nothing_is_wri
     # is behind: then the server says so.
     for now_ms in (time.time_ns() // 1_000_000, clock.now_ms):
         clock.now_ms = now_ms
-        await store.remember("short-lived", thread_id="t", ttl=1)
-        await store.remember("shorter-lived", thread_id="t", ttl=1)
+        await store.remember("short-lived", thread_id="t", ttl=3)
+        await store.remember("shorter-lived", thread_id="t", ttl=3)
         before = len(await items(store))
-        clock.advance(seconds=1.3)
-        result = await store.consolidate(summarize=Digest(seconds=1.3), thread_id="t")
+        clock.advance(seconds=3.3)
+        result = await store.consolidate(summarize=Digest(seconds=3.3), thread_id="t")
         assert before == 2
         assert result == ConsolidateResult(2, [], 0, calls=1)
         assert await items(store) == {}

@@ -30,6 +30,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in the background of a shell: the programs that tests interrupt would be deaf, too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+SERVER = pytest.StashKey[ValkeyServer]()
+"""The server that the tests of this process share, if one has asked for it."""
+
 COLLECTED_AT = pytest.StashKey[float]()
 """When this process has last looked at all of its memory."""
 
@@ -66,11 +69,24 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 @pytest.fixture(scope="session")
-def valkey_server() -> Iterator[ValkeyServer]:
-    """A real server with a search module, shared by the session: use names of your own in it."""
+def valkey_server(request: pytest.FixtureRequest) -> Iterator[ValkeyServer]:
+    """A real server with a search module, shared by the session and emptied after each module."""
     with ValkeyServer() as server:
         server.teach_scripts()
+        request.config.stash[SERVER] = server
         yield server
+        del request.config.stash[SERVER]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def empty_server(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Leaves nothing of a module on `valkey_server`: it looks at every key there is for whoever makes an index."""
+    yield
+    server = request.config.stash.get(SERVER, None)
+    if server is not None:
+        client = server.blocking_client()
+        client.flushall()
+        client.close()
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from betterdb_agent_memory.engines.event_log import Announcing, EventLog
 from betterdb_agent_memory.engines.filters import Fields, Filter
 from betterdb_agent_memory.engines.links import LinkKeys, Links, Strength
 from betterdb_agent_memory.engines.spreading import Spread, Spreading
+from betterdb_agent_memory.engines.uses import Used, Uses
 from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.engines.watching import Watch
 from betterdb_agent_memory.errors import LeaseLostError
@@ -280,11 +281,15 @@ class Row(NamedTuple):
 
 
 class Neighbour(NamedTuple):
-    """A record found by vector. `distance` is the cosine distance, 0 (same direction) to 2."""
+    """A record found by vector. `distance` is the cosine distance, 0 (same direction) to 2.
+
+    `used` is there where a selection went by `Uses`, and the engine has said what they came to.
+    """
 
     id: str
     distance: float
     fields: Fields
+    used: Used | None = None
 
 
 class ChosenFrom(NamedTuple):
@@ -328,29 +333,6 @@ class Word(NamedTuple):
 
     text: str
     stem: str
-
-
-@dataclass(frozen=True, slots=True)
-class Uses:
-    """What the uses of a neighbour add to its worth: the base level of ACT-R less doubt.
-
-    `memory/scoring/activation.py` has the formula. The times of its writing and its last access are those of the worth.
-    `count_field` counts accesses, each `share` of a use, the last of which were at the comma-separated times in
-    `times_field`; `helped_field` counts those that were whole uses. The effect of a use falls with its age to the power
-    of `decay`. `doubt` times what is missing is taken away where the number in `trust_field` is less than usual: less
-    than what `trusts` has for the value of `label_field`, or else `usual_trust`.
-    """
-
-    decay: float
-    share: float
-    doubt: float
-    count_field: str
-    times_field: str
-    helped_field: str
-    trust_field: str
-    label_field: str
-    usual_trust: float
-    trusts: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,6 @@ from betterdb_agent_memory.engines.base import (
     GroupCount,
     GroupCounting,
     IndexState,
-    Neighbour,
     Neighbours,
     Outcome,
     Page,
@@ -411,7 +410,7 @@ class PartitionedRecords:
         cut = len(self._prefix)
         return Neighbours(
             (
-                Neighbour(row.id[cut:], row.distance, self._without_mark(row.fields))
+                row._replace(id=row.id[cut:], fields=self._without_mark(row.fields))
                 for row in found
                 if row.id.startswith(self._prefix)
             ),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from betterdb_agent_memory.engines.filters import Fields
+from betterdb_agent_memory.engines.uses import Used
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Spreading:
 
 class Reached(NamedTuple):
     """A record that activation came to: mostly from `start`, through `via` unless that is None, along a last link of
-    `weight`. `fields` are those of the search, and its vector.
+    `weight`. `fields` are those of the search, and its vector; `used` is what a neighbour has of its uses.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Reached(NamedTuple):
     weight: float
     activation: float
     fields: Fields
+    used: Used | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from betterdb_agent_memory.engines.base import Collection, IndexSchema, Position, SchemaField
 from betterdb_agent_memory.engines.filters import TAG_SEPARATOR, Fields, leading_number
 from betterdb_agent_memory.engines.links import LinkKeys
+from betterdb_agent_memory.engines.uses import Used
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.memory.dynamics_fields import (
     CORE,
@@ -180,6 +181,7 @@ MAX_METADATA_BYTES = 65_536
 MAX_ENTITIES = 64
 MAX_ENTITY_BYTES = 512
 _KIND_RELIABILITY: Final = {kind.encode(): profile.reliability for kind, profile in KINDS.items()}
+_OF_USES: Final[frozenset[Need]] = frozenset(("access_count", "recent_ms", "successes", "reliability"))
 _KIND_STABILITY: Final = {kind.encode(): profile.stability_days for kind, profile in KINDS.items()}
 FIRST_VERSION = 1
 """The version of a memory that was never changed; it is not stored."""
@@ -439,13 +441,21 @@ def retention_numbers(fields: Fields) -> tuple[float, int, int]:
 
 
 def scoring_candidates(
-    records: Sequence[Fields], relevance: NDArray[np.float64], needs: AbstractSet[Need]
+    records: Sequence[Fields],
+    relevance: NDArray[np.float64],
+    needs: AbstractSet[Need],
+    used: Sequence[Used | None] = (),
 ) -> Candidates:
     """What a scoring model needs of records, without making memories of them; each has its `relevance`.
 
-    A memory without a stability of its own has its kind's. What cannot be read counts as absent.
+    A memory without a stability of its own has its kind's. What cannot be read counts as absent. Where an engine has
+    said of all of them what their uses come to, that is not computed again.
     """
     importance, created_at_ms, _ = scored_numbers(records)
+    known = [one for one in used if one is not None]
+    is_known = bool(known) and len(known) == len(records)
+    if is_known:
+        needs = needs - _OF_USES
 
     def numbers(name: str) -> NDArray[np.float64]:
         try:
@@ -459,15 +469,17 @@ def scoring_candidates(
         found = (leading_number(fields.get(name)) for fields in records)
         return np.array([math.nan if number is None else number for number in found])
 
+    reliability = _trust(records) if "reliability" in needs else None
     return Candidates(
         relevance=relevance,
         importance=importance,
         created_at_ms=created_at_ms,
         last_accessed_at_ms=numbers(LAST_ACCESSED_AT),
         access_count=numbers(ACCESS_COUNT) if "access_count" in needs else np.zeros(len(records)),
+        base_level=np.array([one.level for one in known]) if is_known else None,
         recent_ms=_recent_times(records) if "recent_ms" in needs else None,
         successes=optional("successes", SUCCESSES),
-        reliability=_trust(records) if "reliability" in needs else None,
+        reliability=1.0 - np.array([one.doubt for one in known]) if is_known else reliability,
         stability_days=_stabilities(records) if "stability_days" in needs else None,
         working=optional("working", WORKING),
         core=optional("core", CORE),

@@ -8,18 +8,19 @@
 -- ARGV[9]      1 if nothing is fresher than now
 -- ARGV[10..12] what the answer calls the value and two times in ms
 -- ARGV[13]     how many fields must equal a value; behind it these values
--- behind that  four lists, each behind its length: what to go by of uses (see using.lua, empty where they count
---              nothing), how activation spreads (empty where it does not: what keys of links begin with, the half-life
+-- behind that  four lists, each behind its length: what to go by of uses (the weight of doubt, and behind it what
+--              using.lua says; empty where they count nothing), how activation spreads (empty where it does not: what keys of links begin with, the half-life
 --              of links in ms, starts, followed, looked_at, most, strength, passed_on, least_weight, now_ms, the field
 --              that no start may have, one that every record has, the vector, the names of the fields that must equal
 --              a value), the fields to return, and FT.SEARCH without its index, asking for the distance, the value, the
 --              two times and the fields that are compared, in this order
 -- Returns how many were found, how many of them lie outside, how many have expired, how many are related, the nearest
--- inside, the farthest of all, how many are chosen; then of each chosen one its id, its distance, how many values
--- follow, and these: those of the fields up to the last one that it has. Also chosen is what is worth all but as much
+-- inside, the farthest of all, how many are chosen; then of each chosen one its id, its distance, where uses
+-- count their level and the doubt, how many values follow, and these: those of the fields up to the last one that it has. Also chosen is what is worth all but as much
 -- as the last one: a search rounds numbers to twelve digits. Where activation spread: the ids of how many records that
 -- are gone, these, and of each one reached its id, where activation came from, through what, the weight of the last
--- link, its activation, and values as before, the vector behind the fields. False where a row is not as all others
+-- link, its activation, level, doubt and values as before, the vector behind the fields; level and doubt are empty
+-- where they cannot be said. False where a row is not as all others
 -- are, so that it had better be looked at with more care.
 
 local prefix, wanted, threshold = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -36,7 +37,8 @@ local function list(into)
 end
 local equal, using, spreading, fields, search = list({}), list({}), list({}), list({}), list({'FT.SEARCH', KEYS[1]})
 local width, rounding = 8 + 2 * #equal, 1e-11
-local level = #using > 0 and level_by(using, now)
+local by_doubt = #using > 0 and tonumber(table.remove(using, 1))
+local level = by_doubt and level_by(using, now)
 
 local found = redis.call(unpack(search))
 local rows, outside, gone, largest = {}, 0, 0, 0
@@ -68,13 +70,16 @@ for i = 2, #found, 2 do
         -- A term without weight is left out: nothing times an infinite one would be no number.
         local fresh = by_freshness == 0 and 0 or by_freshness * 2 ^ (-age / half_life)
         local worth = by_likeness * (1 - distance / 2) + fresh + by_value * value
-        local used = level and level(found[i], created, accessed) or 0
-        -- Nothing can be said of its uses.
-        if not used then return false end
-        worth = worth + used
+        local used, doubt
+        if level then
+          used, doubt = level(found[i], created, accessed)
+          -- Nothing can be said of its uses.
+          if not used then return false end
+          worth = worth + used - by_doubt * doubt
+        end
         if worth ~= worth or math.abs(worth) == math.huge then return false end
         largest = math.max(largest, math.abs(value))
-        rows[#rows + 1] = {worth, found[i], row[2], created}
+        rows[#rows + 1] = {worth, found[i], row[2], created, used, doubt}
       end
     end
   end
@@ -90,6 +95,11 @@ local answer = {tostring((#found - 1) / 2), tostring(outside), tostring(gone), t
 answer[5], answer[6], answer[7] = nearest_text, farthest_text, '0'
 local last = rows[math.min(wanted, #rows)]
 local least = last and last[1] - rounding * (1 + math.abs(last[1]) + by_value * largest)
+
+local function tell_of_uses(used, doubt)
+  answer[#answer + 1] = used and string.format('%.17g', used) or ''
+  answer[#answer + 1] = used and string.format('%.17g', doubt) or ''
+end
 
 -- Those of the values up to the last one that there is.
 local function tell(key, names)
@@ -108,6 +118,7 @@ for i = 1, #rows do
   chosen[i] = id
   answer[#answer + 1] = id
   answer[#answer + 1] = rows[i][3]
+  if level then tell_of_uses(rows[i][5], rows[i][6]) end
   tell(key, fields)
 end
 answer[7] = tostring(#chosen)
@@ -138,6 +149,7 @@ for _, one in ipairs(reached) do
   answer[#answer + 1] = one[4]
   answer[#answer + 1] = string.format('%.17g', one[5])
   answer[#answer + 1] = string.format('%.17g', 1 - one[2])
+  if level then tell_of_uses(level(prefix .. one[1])) end
   tell(prefix .. one[1], fields)
 end
 return answer

@@ -11,10 +11,11 @@ from functools import lru_cache
 from time import monotonic
 from typing import Any, Final
 
-from betterdb_agent_memory.engines.base import ChosenFrom, Neighbour, Neighbours, Search, Selection, Uses
+from betterdb_agent_memory.engines.base import ChosenFrom, Neighbour, Neighbours, Search, Selection
 from betterdb_agent_memory.engines.filters import Filter
 from betterdb_agent_memory.engines.links import HALF_LIFE_MS
 from betterdb_agent_memory.engines.spreading import Reached, Spread
+from betterdb_agent_memory.engines.uses import Used, Uses
 from betterdb_agent_memory.engines.valkey.faults import is_missing_index
 from betterdb_agent_memory.engines.valkey.neighbours import by_distance
 from betterdb_agent_memory.engines.valkey.packing import Argument, Command
@@ -80,7 +81,7 @@ class Choosing:
         arguments += (called[field] for field in (worth.value_field, *worth.time_fields))
         for said in (
             [value for _, value in equalities],
-            () if worth.uses is None else _said_of_uses(worth.uses),
+            () if worth.uses is None else _said_of_uses(worth.uses, worth.time_fields),
             self._said_of_spreading(search),
             fields,
             command[2:],
@@ -154,12 +155,14 @@ class Choosing:
         is_crowded_out = outside + gone and not exhausted and limit <= _selection(search).threshold
         if is_crowded_out or (exhausted and may_miss):
             return None
-        rows, at = [], 7
+        rows, at, goes_by_uses = [], 7, _selection(search).worth.uses is not None
         try:
             for _ in range(chosen):
-                end = at + 3 + int(answer[at + 2])
-                row_fields = _present(fields, answer[at + 3 : end])
-                rows.append(Neighbour(answer[at].decode(), float(answer[at + 1]), row_fields))
+                used = _used(*answer[at + 2 : at + 4]) if goes_by_uses else None
+                counted = at + (4 if goes_by_uses else 2)
+                end = counted + 1 + int(answer[counted])
+                row_fields = _present(fields, answer[counted + 1 : end])
+                rows.append(Neighbour(answer[at].decode(), float(answer[at + 1]), row_fields, used))
                 at = end
             spread = self._spread(answer, at, search, [row.id for row in rows], fields)
         except UnicodeDecodeError:
@@ -180,13 +183,15 @@ class Choosing:
         begin = at + 1 + int(answer[at])
         gone, reached = tuple(id.decode() for id in answer[at + 1 : begin]), []
         named = (*fields, self._questions.collection.schema.vector_field)
+        goes_by_uses = selection.worth.uses is not None
         while begin < len(answer):
             id, start, via = (text.decode() for text in answer[begin : begin + 3])
             weight, activation = map(float, answer[begin + 3 : begin + 5])
-            end = begin + 6 + int(answer[begin + 5])
-            found = _present(named, answer[begin + 6 : end])
-            reached.append(Reached(id, start, via or None, weight, activation, found))
-            begin = end
+            used = _used(*answer[begin + 5 : begin + 7]) if goes_by_uses else None
+            counted = begin + (7 if goes_by_uses else 5)
+            begin = counted + 1 + int(answer[counted])
+            found = _present(named, answer[counted + 1 : begin])
+            reached.append(Reached(id, start, via or None, weight, activation, found, used))
         found_ids = tuple(chosen[: selection.count])
         return Spread(found_ids[: selection.spreading.starts], found_ids, tuple(reached), gone)
 
@@ -211,10 +216,15 @@ def _selection(search: Search) -> Selection:
 
 
 @lru_cache(maxsize=8)
-def _said_of_uses(uses: Uses) -> tuple[Argument, ...]:
-    numbers = map(repr, (uses.decay, uses.share, uses.doubt, uses.usual_trust))
+def _said_of_uses(uses: Uses, time_fields: tuple[str, str]) -> tuple[Argument, ...]:
+    numbers = map(repr, (uses.doubt, uses.decay, uses.share, uses.usual_trust))
     fields = (uses.count_field, uses.times_field, uses.helped_field, uses.trust_field, uses.label_field)
-    return (*numbers, *fields, *(text for label, trust in uses.trusts for text in (label, repr(trust))))
+    return (*numbers, *fields, *time_fields, *(text for label, trust in uses.trusts for text in (label, repr(trust))))
+
+
+def _used(level: bytes, doubt: bytes) -> Used | None:
+    """What the script says of uses; None where it could not."""
+    return Used(float(level), float(doubt)) if level else None
 
 
 def _present(fields: Sequence[str], values: Sequence[bytes | None]) -> dict[str, bytes]:

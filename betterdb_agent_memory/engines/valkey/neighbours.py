@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import repeat
 from math import isnan
 from operator import attrgetter
 from typing import Any
@@ -37,7 +38,9 @@ def parse_plainly(value: Any, names: Mapping[bytes, str], prefix: bytes) -> list
         distances = [float(row[1]) for row in rows]
         if ids is None or isnan(sum(distances)):
             return None
-        neighbours = list(map(_neighbour, zip(ids, distances, _fields(rows, names), strict=True)))
+        neighbours = list(
+            map(_neighbour, zip(ids, distances, _fields(rows, names), repeat(None, len(ids)), strict=True))
+        )
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
         return None
     neighbours.sort(key=by_distance)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from betterdb_agent_memory.engines.base import Row
 from betterdb_agent_memory.engines.filters import Fields, Filter
 from betterdb_agent_memory.engines.links import LinkEnd
 from betterdb_agent_memory.engines.spreading import Spread, Spreading
+from betterdb_agent_memory.engines.uses import Used
 from betterdb_agent_memory.memory.figures import figures_of_rows
 from betterdb_agent_memory.memory.linking import LINKED, Linker
 from betterdb_agent_memory.memory.recalling.expanding import (
@@ -45,6 +47,15 @@ from betterdb_agent_memory.memory.scoring.composite import similarity_from_dista
 from betterdb_agent_memory.memory.spaces import VectorSpace
 from betterdb_agent_memory.memory.standing.standing import confidences
 from betterdb_agent_memory.memory.where import Entity
+
+
+class _Linked(NamedTuple):
+    """A memory that is added, by which link, from what fields; and what the engine has said of its uses."""
+
+    item: MemoryItem
+    by: LinkedBy
+    fields: Fields
+    used: Used | None = None
 
 
 class Expander:
@@ -127,7 +138,7 @@ class _Spreading:
         self._knows_all = not named or (0 < fan <= MOST_ACQUAINTED and len(named) <= MOST_ENTITIES)
         self._about = [id for id in about if id not in self._found]
         self._looked_at: set[str] = set()
-        self.chosen: list[tuple[MemoryItem, LinkedBy, Fields]] = []
+        self.chosen: list[_Linked] = []
 
     def wanted(self) -> list[str]:
         """What is to be looked at next; nothing once it is known what is added."""
@@ -146,7 +157,7 @@ class _Spreading:
                 return [id for id in others if id not in self._looked_at]
             item, _ = decode_memory(id, self._accepted[id])
             if item is not None:
-                self.chosen.append((item, self._order[id], self._accepted[id]))
+                self.chosen.append(_Linked(item, self._order[id], self._accepted[id]))
         return []
 
     def read(self, ids: Sequence[str], rows: Sequence[Row]) -> None:
@@ -192,29 +203,29 @@ def _reached_hits(
     spread: Spread, vector: bytes, hits: Sequence[MemoryHit], settings: RecallSettings
 ) -> list[MemoryHit]:
     chosen = []
-    for id, start, via, weight, activation, fields in spread.reached:
+    for id, start, via, weight, activation, fields, used in spread.reached:
         item, _ = decode_memory(id, fields)
         if item is not None:
-            chosen.append((item, LinkedBy(start, via, weight, activation), fields))
+            chosen.append(_Linked(item, LinkedBy(start, via, weight, activation), fields, used))
     return _below(hits, chosen, vector, settings)
 
 
 def _below(
     hits: Sequence[MemoryHit],
-    chosen: Sequence[tuple[MemoryItem, LinkedBy, Fields]],
+    chosen: Sequence[_Linked],
     vector: bytes,
     settings: RecallSettings,
 ) -> list[MemoryHit]:
     """Linked memories, the most active first, as hits below all others."""
     if not chosen:
         return []
-    scores = scores_below(min(hit.score for hit in hits), [by.activation for _, by, _ in chosen])
-    distances = _distances(vector, [fields.get(VECTOR, b"") for _, _, fields in chosen])
+    scores = scores_below(min(hit.score for hit in hits), [one.by.activation for one in chosen])
+    distances = _distances(vector, [one.fields.get(VECTOR, b"") for one in chosen])
     vantage = Vantage(settings.now_ms, settings.parameters)
-    terms = _terms(settings.rules.model, [fields for _, _, fields in chosen], distances, settings.now_ms)
+    terms = _terms(settings.rules.model, chosen, distances, settings.now_ms)
     return [
-        _hit(item, by, distance, components_at(terms, place), score, hits[-1].explain, settings, vantage)
-        for place, ((item, by, _), distance, score) in enumerate(zip(chosen, distances, scores, strict=True))
+        _hit(one.item, one.by, distance, components_at(terms, place), score, hits[-1].explain, settings, vantage)
+        for place, (one, distance, score) in enumerate(zip(chosen, distances, scores, strict=True))
     ]
 
 
@@ -245,12 +256,13 @@ def _hit(
 
 
 def _terms(
-    model: ScoringModel | None, records: Sequence[Fields], distances: Sequence[float], now_ms: int
+    model: ScoringModel | None, linked: Sequence[_Linked], distances: Sequence[float], now_ms: int
 ) -> Sequence[Term]:
     """What the model makes of memories that were not among its candidates; none of the composite's."""
     if model is None:
         return ()
-    candidates = scoring_candidates(records, similarity_from_distance(np.array(distances)), model.needs)
+    records, used = [one.fields for one in linked], [one.used for one in linked]
+    candidates = scoring_candidates(records, similarity_from_distance(np.array(distances)), model.needs, used)
     return model.score(candidates, now_ms).terms
 
 

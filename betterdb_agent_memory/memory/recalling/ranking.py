@@ -192,9 +192,9 @@ def _scored(
     now_ms: int,
     context: Context | None = None,
 ) -> _Scored:
-    records = [row.fields for row in rows]
     if rules.model is not None:
-        return _scored_by_model(rules.model, records, similarity, now_ms, context)
+        return _scored_by_model(rules.model, rows, similarity, now_ms, context)
+    records = [row.fields for row in rows]
     numbers = plain_numbers(records) if len(rows) <= _FEW else None
     # For a few dozen rows numpy takes longer to be called than to compute.
     scored = None if numbers is None else _scored_one_by_one(numbers, similarity, rules, now_ms)
@@ -202,9 +202,10 @@ def _scored(
 
 
 def _scored_by_model(
-    model: ScoringModel, records: Sequence[Fields], similarity: Sequence[float], now_ms: int, context: Context | None
+    model: ScoringModel, rows: Sequence[Neighbour], similarity: Sequence[float], now_ms: int, context: Context | None
 ) -> _Scored:
-    candidates = scoring_candidates(records, np.array(similarity), model.needs)
+    records, used = [row.fields for row in rows], [row.used for row in rows]
+    candidates = scoring_candidates(records, np.array(similarity), model.needs, used)
     if context is not None:
         candidates = replace(candidates, cues=context.held, fans=context.fans)
     scored = model.score(candidates, now_ms)

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from betterdb_agent_memory.background import ROWS_ON_THE_LOOP, Together, off_loop
-from betterdb_agent_memory.engines.base import Neighbour, Selection, Tally, Uses, Worth
+from betterdb_agent_memory.engines.base import Neighbour, Selection, Tally, Worth
 from betterdb_agent_memory.engines.spreading import Spread, Spreading
+from betterdb_agent_memory.engines.uses import Uses
 from betterdb_agent_memory.memory.diversity import diversify, unit_rows
 from betterdb_agent_memory.memory.dynamics_fields import RECENT, RELIABILITY, SUCCESSES
 from betterdb_agent_memory.memory.kinds import DEFAULT_RELIABILITY, KINDS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from betterdb_agent_memory.engines.base import LinkedRecords, RecordWrite
 from betterdb_agent_memory.engines.links import LinkChange, Strength, score_of
 from betterdb_agent_memory.engines.valkey import ValkeyEngine, choosing
 from betterdb_agent_memory.memory.kinds import KINDS
+from betterdb_agent_memory.memory.recalling.explaining import Component
 from betterdb_agent_memory.memory.record import memory_collection
+from betterdb_agent_memory.memory.scoring import activation
 from betterdb_agent_memory.memory.scoring.activation import Activation
 from betterdb_agent_memory.memory.scoring.choice import ScoringChoice
 from tests.embedding import embed
@@ -81,6 +84,7 @@ def told(hits: list[MemoryHit]) -> tuple[list[object], list[float]]:
     """What a caller sees: what must be the same, and numbers that may differ by rounding."""
     links = [hit.explain.link if hit.explain else None for hit in hits]
     numbers = [number for hit in hits for number in (hit.distance, hit.score)]
+    numbers += [part.value for hit in hits if hit.explain for part in hit.explain.components]
     numbers += [number for by in links if by for number in (by.weight, by.activation)]
     numbers += [hit.item.importance for hit in hits]  # to twelve digits, where a search told it
     return [
@@ -120,7 +124,10 @@ async def test_recalls_are_those_without_it(
         for n, model, expand in asked:
             await recalled(store, n, model, expand=expand)
     before = engine.round_trips
-    by_server = [await recalled(store, n, model, expand=expand) for n, model, expand in asked]
+    with monkeypatch.context() as patched:
+        # What uses come to is said by the server, and not computed again.
+        patched.delattr(activation, "level_of_uses")
+        by_server = [await recalled(store, n, model, expand=expand) for n, model, expand in asked]
     assert engine.round_trips - before == len(asked)
     added = sum(hit.explain is not None and hit.explain.link is not None for hits in by_server for hit in hits)
     assert added > 100
@@ -153,3 +160,28 @@ async def test_a_number_of_uses_that_is_spelt_oddly_is_left_to_the_reader(
         await records.write_many([*writes, record_of(write.id, {**write.fields, name: value})])
         hits = await store.recall_by_vector(np.eye(8)[0], k=3, threshold=2, scoring="activation", reinforce=False)
         assert len(hits) == 3
+
+
+async def test_what_a_link_leads_to_is_scored_here_where_its_numbers_are_spelt_oddly(
+    store: MemoryStore, engine: ValkeyEngine
+) -> None:
+    writes = [record_of(f"m{n}", {"vector": vector(1, n / 10, *6 * [0.0])}) for n in range(8)]
+    odd = record_of("odd", {"vector": vector(-1, *7 * [0.0]), "access_count": b"7", "successes": b" 2"})
+    await engine.records(memory_collection(store.name)).write_many([*writes, odd])
+    await store.link("m0", "odd")
+    asked: dict[str, Any] = {"k": 2, "threshold": 1.0, "scoring": "activation", "expand": True, "reinforce": False}
+    await store.recall_by_vector(np.eye(8)[0], **asked)  # the server learns the script
+    before = engine.round_trips
+    *_, added = await store.recall_by_vector(np.eye(8)[0], **asked)
+    assert engine.round_trips == before + 1
+    plain = record_of("odd", {**odd.fields, "successes": b"2"})
+    await engine.records(memory_collection(store.name)).write_many([plain])
+    *_, as_usual = await store.recall_by_vector(np.eye(8)[0], **asked)
+    assert added.item.id == as_usual.item.id == "odd"
+    assert [part.name for part in terms_of(added)] == [part.name for part in terms_of(as_usual)]
+    assert [part.value for part in terms_of(added)] == pytest.approx([part.value for part in terms_of(as_usual)])
+
+
+def terms_of(hit: MemoryHit) -> tuple[Component, ...]:
+    assert hit.explain is not None
+    return hit.explain.terms

@@ -10,7 +10,7 @@ NEVER_SECONDS = 3600.0
 however slow the machine is."""
 
 
-async def until(holds: Callable[[], object], *, seconds: float = 10.0) -> None:
+async def until(holds: Callable[[], object], *, seconds: float = 30.0) -> None:
     """Return once `holds()` is true; TimeoutError if it is not within `seconds`."""
     async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110 - there is no event to wait for

@@ -406,7 +406,7 @@ async def test_a_new_question_waits_for_the_look_up_and_not_for_the_vector_to_be
     await embedder.embed_query("new")
     assert engine.round_trips - before <= 1  # none in a file
     assert len(await keys_of(engine, f"{store_name}:__embed:")) == 1
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(await keys_of(engine, f"{store_name}:__embed:")) == 1:  # noqa: ASYNC110 - by itself, soon
             await asyncio.sleep(0.05)
     [found] = await make().get_many(["new"], model=MODEL, dimensions=3)

@@ -305,7 +305,7 @@ async def test_a_first_read_that_takes_too_long_is_not_waited_for_twice(
     assert watch.background_failure_count == 1
     assert "not known yet" in caplog.text
     monkeypatch.setattr("betterdb_agent_memory.caches.policies.FIRST_READ_SECONDS", NEVER_SECONDS)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await policies.wait_known()
     await late.let_all()
     await policies.stop()
@@ -438,7 +438,7 @@ async def test_when_all_has_been_answered_the_policies_are_those_of_the_server(
         elif kind == "remove":
             changing.append(asyncio.create_task(policies.remove(arguments[0])))
         await settled()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not all(task.done() for task in changing + reading):
             await late.let_all()
             await asyncio.sleep(0.001)

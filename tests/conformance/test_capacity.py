@@ -24,7 +24,7 @@ async def contents(store: MemoryStore, **scope: Any) -> list[str]:
 
 async def settles(store: MemoryStore, count: int) -> None:
     """Return once the store has so many memories."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (await store.stats()).item_count != count:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.02)
 

@@ -41,7 +41,7 @@ async def told(store: MemoryStore) -> list[Change]:
     """All changes that have been told."""
     end = await store.remember("the end", namespace="__end")
     found: list[Change] = []
-    async with asyncio.timeout(10), aclosing(store.changes(since="oldest")) as following:  # type: ignore[type-var]
+    async with asyncio.timeout(30), aclosing(store.changes(since="oldest")) as following:  # type: ignore[type-var]
         async for change in following:
             if change.memory_id == end:
                 break

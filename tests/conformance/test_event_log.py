@@ -189,7 +189,7 @@ async def test_what_a_dead_consumer_held_is_taken_over_where_it_had_stopped(log:
     kept = await log.share("g", "a", hold_seconds=0.3, handled={0: two, 1: three})
     assert (kept[0], kept[1], kept[2]) == (two, three, one)
     taken: dict[int, LogPosition] = {}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(taken) < PARTITIONS:
             taken = await log.share("g", "b", hold_seconds=60, handled={})
             await asyncio.sleep(0.02)

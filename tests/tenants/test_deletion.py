@@ -247,7 +247,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 async def deleted_at_last(agent: AgentMemory) -> DeletedTenant:
     """As soon as the lease of one that was killed has run out."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             try:
                 return await agent.tenants.delete("acme")

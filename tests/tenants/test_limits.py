@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -167,13 +168,15 @@ async def test_operators_change_limits_while_it_runs(make_agent: MakeAgent) -> N
 async def test_calls_above_the_rate_say_when_to_come_again(make_agent: MakeAgent) -> None:
     agent = make_agent(limits=TenantLimits(calls_per_second=0.01, burst=3))
     memory = agent.tenant("acme").memory
+    began = monotonic()
     await memory.remember("tea")
     await memory.context("tea")
     assert [item.content async for item in memory.iterate()] == ["tea"]
     with pytest.raises(TenantLimitError, match="try again in") as refusal:
         await memory.recall("tea")
     assert refusal.value.limit == "calls_per_second"
-    assert refusal.value.retry_after_seconds == pytest.approx(100, abs=5)
+    assert refusal.value.retry_after_seconds is not None
+    assert 99 - (monotonic() - began) < refusal.value.retry_after_seconds <= 100
     with pytest.raises(TenantLimitError):
         [item async for item in memory.iterate()]
     await agent.tenant("globex").memory.remember("tea")
@@ -343,8 +346,8 @@ async def test_a_nearly_full_tenant_is_downscaled(make_agent: MakeAgent) -> None
     await tenant.memory.remember_many([f"text {number}" for number in range(100)])
     await tenant.dynamics.downscale(0.9)
     used = (await agent.tenants.status("acme")).bytes
-    await agent.tenants.set_limits("acme", TenantLimits(max_bytes=used + 200))
+    await agent.tenants.set_limits("acme", TenantLimits(max_bytes=used + 1_000))
     await asyncio.sleep(1.2 * PLACEMENT_SECONDS)
     for _ in range(3):
         await tenant.dynamics.downscale(0.9)
-    assert (await agent.tenants.status("acme")).bytes <= used + 200
+    assert (await agent.tenants.status("acme")).bytes <= used + 1_000

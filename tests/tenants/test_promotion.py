@@ -157,7 +157,7 @@ async def test_a_killed_promotion_is_gone_on_with(
     assert 0 < await left_in_pool(agent) < 40
     assert await contents(agent) == sorted(texts)
     await agent.tenant("acme").memory.remember("written in between")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             try:
                 status = await agent.tenants.promote("acme")
@@ -277,7 +277,7 @@ async def test_a_tenant_that_has_grown_is_promoted_by_itself(make_agent: MakeAge
     agent = make_agent(place="pool", promote_at=20)
     await agent.tenant("small").memory.remember_many([f"{number}" for number in range(10)])
     await agent.tenant("acme").memory.remember_many([f"{number}" for number in range(25)])
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (await agent.tenants.status("acme")).phase != "own":  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.05)
     assert (await agent.tenants.status("small")).phase == "pooled"

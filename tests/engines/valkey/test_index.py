@@ -246,7 +246,7 @@ async def test_an_index_without_the_order_field_is_refused_until_it_is_rebuilt(
     state = await records.inspect()
     assert (state.dimensions, state.unindexed) == (4, ("created_at", "subject"))
     assert (await records.rebuild(4)).unindexed == ()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await records.count(Filter()) != 1:  # noqa: ASYNC110 - the server tells no other way
             await asyncio.sleep(0.01)
     assert (await records.prepare(4)).dimensions == 4

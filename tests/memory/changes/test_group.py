@@ -63,7 +63,7 @@ async def consumers(store: MemoryStore) -> int:
 
 async def test_a_change_that_takes_long_stays_with_whoever_has_it(store: MemoryStore) -> None:
     slow = Consumer(store, takeover_seconds=3)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await consumers(store) < 1:  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.01)
     slow.may_go_on.clear()
@@ -88,7 +88,7 @@ async def test_a_change_that_takes_long_stays_with_whoever_has_it(store: MemoryS
 
 async def test_two_consumers_share_the_work_and_the_rest_falls_to_the_one_that_stays(store: MemoryStore) -> None:
     one, two = (Consumer(store, takeover_seconds=3) for _ in range(2))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await consumers(store) < 2:  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.01)
     # Until the first one has given up what is too much, at the latest after one second.
@@ -108,7 +108,7 @@ async def test_two_consumers_share_the_work_and_the_rest_falls_to_the_one_that_s
 
 async def test_nothing_is_left_of_a_group_when_the_feed_is_switched_off(store: MemoryStore) -> None:
     consumer = Consumer(store, takeover_seconds=0.3)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await consumers(store) < 1:  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.01)
     await store.stop_change_feed()

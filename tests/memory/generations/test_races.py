@@ -28,11 +28,7 @@ from betterdb_agent_memory.memory.generations.state import GenerationState
 from betterdb_agent_memory.options import checked_name
 from tests.memory.generations.conftest import Workers
 from tests.memory.generations.words import NAME, WordEmbedder, following, former
-from tests.waiting import NEVER_SECONDS
-
-SLOWLY = 1.2
-"""Longer than anybody is waited for in these tests."""
-
+from tests.waiting import NEVER_SECONDS, until
 
 Step = Callable[[], Awaitable[None]]
 
@@ -76,13 +72,14 @@ async def test_a_write_that_began_before_the_change_has_its_vector_after_the_swi
     writer = worker(embed_fn=slow, next_embed_fn=model)
     operator = worker(next_embed_fn=following(model.dimensions))
     await writer.remember("there already")
-    slow.seconds = SLOWLY
+    slow.hold()
     late = asyncio.create_task(writer.remember("begun before the change"))
-    await asyncio.sleep(0.05)
+    await until(lambda: slow.waiting)
     await operator.migration.start()
     await operator.migration.run()
     await operator.migration.switch()
     assert not late.done()
+    slow.let_go()
     id = await late
     assert id in await mirrored(engine)
     assert await found(operator, "begun before the change")
@@ -97,12 +94,13 @@ async def test_a_write_or_change_that_ends_after_the_finish_has_the_new_vector(e
     await operator.migration.start()
     await operator.migration.run()
     await operator.migration.switch()
-    slow.seconds = SLOWLY + 1
+    slow.hold()
     late = asyncio.create_task(writer.remember("begun before the end"))
     change = asyncio.create_task(writer.update(id, content="changed before the end"))
-    await asyncio.sleep(0.05)
+    await until(lambda: slow.waiting == 2)
     await operator.migration.finish()
     assert not late.done()
+    slow.let_go()
     await asyncio.gather(late, change)
     vectors = await own_vectors(operator)
     for text in ("begun before the end", "changed before the end"):
@@ -171,13 +169,14 @@ async def test_a_write_that_the_new_index_refuses_is_embedded_again(worker: Work
     await operator.migration.start()
     await operator.migration.run()
     await operator.migration.switch()
-    slow.seconds = SLOWLY + 1
+    slow.hold()
     late = asyncio.gather(
         writer.remember("one"), writer.remember_many(["two", "three"]), writer.update(id, content="changed")
     )
-    await asyncio.sleep(0.05)
+    await until(lambda: slow.waiting == 4)
     await operator.migration.finish()
     assert not late.done()
+    slow.let_go()
     _, results, _ = await late
     assert [result.outcome for result in results] == ["stored", "stored"]
     vectors = await own_vectors(operator)
@@ -192,12 +191,13 @@ async def test_a_question_is_never_compared_with_another_models_vectors(worker: 
     await reader.remember_many([f"text {number}" for number in range(30)])
     await operator.migration.start()
     await operator.migration.run()
-    slow.seconds = SLOWLY + 1
+    slow.hold()
     straddling = asyncio.create_task(reader.recall("text 7", k=1))
-    await asyncio.sleep(0.05)
+    await until(lambda: slow.waiting)
     await operator.migration.switch()
     await operator.migration.finish()
     assert not straddling.done()
+    slow.let_go()
     [hit] = await straddling
     assert hit.item.content == "text 7"
     assert hit.similarity < 1e-5
@@ -348,15 +348,15 @@ async def test_the_way_back_waits_for_no_run(worker: Workers) -> None:
     await operator.migration.run()
     await operator.migration.switch()
     await old.remember("written by a worker with the former model alone")
-    model.seconds = SLOWLY
+    model.hold()
     catching_up = asyncio.create_task(operator.migration.run())
-    await asyncio.sleep(0.1)
+    await until(lambda: model.waiting)
     assert (await other.migration.roll_back()).phase == "ready"
     assert (await other.migration.roll_back()).phase == "ready", "nothing to do is no mishap"
     assert not catching_up.done()
+    model.let_go()
     status = await catching_up
     assert (status.phase, status.embedded) == ("ready", 21)
-    model.seconds = 0
     assert (await operator.migration.switch()).phase == "switched"
     assert await found(operator, "written by a worker with the former model alone")
 
@@ -371,11 +371,12 @@ async def test_a_step_that_still_catches_up_does_not_undo_the_way_back(worker: W
     await operator.migration.switch()
     await old.remember("second")
     before = await own_vectors(old)
-    model.seconds = SLOWLY
+    model.hold()
     going_on = asyncio.create_task(getattr(operator.migration, step)())
-    await asyncio.sleep(0.1)
+    await until(lambda: model.waiting)
     assert (await other.migration.roll_back()).phase == "ready"
     assert not going_on.done()
+    model.let_go()
     if step == "finish":
         with pytest.raises(ConfigurationError, match=r"switch\(\) comes first"):
             await going_on

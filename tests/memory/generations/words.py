@@ -16,7 +16,7 @@ NAME = "words"
 
 
 class WordEmbedder:
-    """Words hashed into a vector; another `seed` or length is another model. Slow on demand."""
+    """Words hashed into a vector; another `seed` or length is another model. On demand it waits until it is let go."""
 
     default_threshold = 2.0
 
@@ -24,8 +24,18 @@ class WordEmbedder:
         self.name = name
         self.dimensions = dimensions
         self.seed = seed
-        self.seconds = 0.0
+        self.waiting = 0
+        self._may_go = asyncio.Event()
+        self._may_go.set()
         self.texts = 0
+
+    def hold(self) -> None:
+        """From now on texts wait; `waiting` counts them."""
+        self._may_go.clear()
+
+    def let_go(self) -> None:
+        """Those that wait go on."""
+        self._may_go.set()
 
     def vector(self, text: str) -> np.ndarray:
         """The vector of a text, float64."""
@@ -36,14 +46,19 @@ class WordEmbedder:
 
     async def embed_query(self, text: str) -> np.ndarray:
         """The same as a document's."""
-        await asyncio.sleep(self.seconds)
+        await self._turn(1)
         return self.vector(text)
 
     async def embed_documents(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """One vector each, after `seconds`."""
-        await asyncio.sleep(self.seconds)
+        """One vector each."""
+        await self._turn(len(texts))
         self.texts += len(texts)
         return [self.vector(text) for text in texts]
+
+    async def _turn(self, texts: int) -> None:
+        self.waiting += texts
+        await self._may_go.wait()
+        self.waiting -= texts
 
 
 def former() -> WordEmbedder:

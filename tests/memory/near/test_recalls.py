@@ -141,7 +141,7 @@ async def test_a_feed_that_is_switched_off_leaves_nothing_behind(engine: Engine,
     writer = store_of(engine, store_name, change_feed=True)
     kept = reader._near
     assert kept is not None
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not kept.statistics().dropped:  # until it follows the feed
             await reader.recall(AHEAD, reinforce=False)
             await writer.remember(at_angle(0.9, "a"))

@@ -104,20 +104,19 @@ _WHOLE = re.compile(rb"[+-]?\d{1,18}")
 
 def decode_dynamics(fields: Fields) -> tuple[MemoryDynamics, int]:
     """How the memory in a hash stands, and how many fields could not be read; those count as absent."""
-    if _FIELD_SET.isdisjoint(fields):
+    present = _FIELD_SET.intersection(fields)
+    if not present:
         return UNCHANGED, 0
     values: dict[str, Any] = {}
     unreadable = 0
-    for field, name, decode, _ in _CODECS:
-        stored = fields.get(field)
-        if stored is None:
-            continue
-        value = decode(stored)
+    for field in present:
+        name, decode = _DECODERS[field]
+        value = decode(fields[field])
         if value is None:
             unreadable += 1
         else:
             values[name] = value
-    if fields.get(PINNED) is not None:
+    if PINNED in present:
         values.setdefault("unpinned_importance", 0.0)
     return MemoryDynamics(**values), unreadable
 
@@ -190,3 +189,5 @@ _CODECS: Final[tuple[tuple[str, str, Callable[[bytes], Any], Callable[[Any], str
     (ARCHIVED_AT, "archived_at", decode_whole, str),
 )
 """Field, attribute, and how one becomes the other."""
+
+_DECODERS: Final = {field: (name, decode) for field, name, decode, _ in _CODECS}

@@ -16,11 +16,11 @@ end
 -- The links of a record that count: {id, weight}, the strongest first.
 local function counting_links(said, id)
   local flat = redis.call('HGETALL', said.link_prefix .. id)
-  local links = {}
+  local links, now, least, match = {}, said.now_ms / said.half_life_ms, said.least_weight, string.match
   for i = 1, #flat, 2 do
-    local score = tonumber(flat[i + 1]:match('^%S+'))
-    local weight = score and 2 ^ (score - said.now_ms / said.half_life_ms)
-    if weight and weight >= said.least_weight then links[#links + 1] = {flat[i], weight} end
+    local score = tonumber(match(flat[i + 1], '^%S+'))
+    local weight = score and 2 ^ (score - now)
+    if weight and weight >= least then links[#links + 1] = {flat[i], weight} end
   end
   if #links > 1 then
     table.sort(links, function(a, b)
@@ -40,9 +40,10 @@ local function activated(said, starts, around, is_hidden)
     if not around[id] then around[id] = counting_links(said, id) end
     return around[id]
   end
-  local function passed(activation, fan, weight)
-    local share = math.max(said.strength - math.log(fan), 0)
-    return activation * said.passed_on * share / said.strength * weight / (1 + weight)
+  local strength, passed_on, followed = said.strength, said.passed_on, said.followed
+  -- What comes to a link before its weight counts.
+  local function shared(activation, fan)
+    return activation * passed_on * math.max(strength - math.log(fan), 0) / strength
   end
   local function reach(id, weight, gain, start, via)
     if active[id] or is_hidden[id] or not (gain > 0) then return end
@@ -56,14 +57,17 @@ local function activated(said, starts, around, is_hidden)
 
   for _, start in ipairs(starts) do
     local ends = links_of(start[1])
-    for n = 1, math.min(said.followed, #ends) do
+    local to_each = shared(start[2], #ends)
+    for n = 1, math.min(followed, #ends) do
       local id, weight = ends[n][1], ends[n][2]
-      local gain = passed(start[2], #ends, weight)
+      local gain = to_each * weight / (1 + weight)
       reach(id, weight, gain, start[1], '')
       if not active[id] and not is_hidden[id] then
         local further = links_of(id)
-        for m = 1, math.min(said.followed, #further) do
-          reach(further[m][1], further[m][2], passed(gain, #further, further[m][2]), start[1], id)
+        local to_these = shared(gain, #further)
+        for m = 1, math.min(followed, #further) do
+          local one = further[m]
+          reach(one[1], one[2], to_these * one[2] / (1 + one[2]), start[1], id)
         end
       end
     end

@@ -13,7 +13,7 @@ from betterdb_agent_memory.background import off_loop
 from betterdb_agent_memory.dynamics.downscaling import factor_needed
 from betterdb_agent_memory.dynamics.learning import traces_written
 from betterdb_agent_memory.dynamics.maintenance import MaintenanceResult, Plan, Verdict, verdict
-from betterdb_agent_memory.dynamics.pacing import Pace
+from betterdb_agent_memory.dynamics.pacing import Pace, pause_after
 from betterdb_agent_memory.dynamics.parameters import DynamicsParameters
 from betterdb_agent_memory.dynamics.state import PASS, Unfinished, decode_unfinished, encode_unfinished
 from betterdb_agent_memory.engines.base import Fence, Outcome, Position, RecordChange, Row
@@ -78,7 +78,7 @@ class Maintenance:
         result, strength, after = MaintenanceResult(days=plan.days, dry_run=self._lease is None), 0.0, None
         if unfinished is not None and unfinished.plan == plan.name:
             result, strength, after = replace(unfinished.result, resumed=True), unfinished.strength, unfinished.after
-        async for rows in self._workplace.walk(after=after):
+        async for rows in self._pages(after):
             decided = await off_loop(len(rows), self._decided, rows, plan)
             result = await self._done(rows, decided, result, archive=plan.archive)
             strength += decided.strength
@@ -121,7 +121,7 @@ class Maintenance:
         result = MaintenanceResult()
         if unfinished is not None:
             now_ms, after, result = unfinished.now_ms, unfinished.after, unfinished.result
-        async for rows in self._workplace.walk(after=after):
+        async for rows in self._pages(after):
             async for places in self._slices(range(len(rows))):
                 await self._scale_rows([rows[place] for place in places], factor, now_ms)
             result = result.plus(looked_at=len(rows))
@@ -139,6 +139,15 @@ class Maintenance:
             if not refused:
                 return
             waiting = await self._workplace.read(refused)
+
+    async def _pages(self, after: Position | None) -> AsyncIterator[tuple[Row, ...]]:
+        """Pages of all memories, with time for others behind each."""
+        pages = self._workplace.walk(after=after)
+        began = monotonic()
+        async for rows in pages:
+            await asyncio.sleep(pause_after(monotonic() - began))
+            yield rows
+            began = monotonic()
 
     async def _slices(self, places: Sequence[int]) -> AsyncIterator[Sequence[int]]:
         """What is written a few at a time, with time for others in between."""

@@ -14,8 +14,8 @@ AIM_SECONDS: Final = 0.002
 FEWEST, MOST = 4, 64
 """Memories that are written with one request. RediSearch takes 0.2 to 2 ms for each."""
 
-WORKED: Final = 0.5
-"""The share of the time that is worked while something is written."""
+WORKED: Final = 0.6
+"""The share of the time that is worked while something is read or written."""
 
 LONGEST_PAUSE_SECONDS: Final = 0.05
 
@@ -38,7 +38,7 @@ class Pace:
         >>> pace.took(4, 0.010), pace.size
         (0.0, 6)
         >>> round(pace.took(6, 0.015), 3), pace.size
-        (0.005, 4)
+        (0.003, 4)
         """
         self._quickest = min(self._quickest, seconds)
         work = seconds - self._quickest
@@ -46,4 +46,13 @@ class Pace:
             self.size = max(FEWEST, self.size // 2)
         elif work < AIM_SECONDS and count >= self.size:
             self.size = min(MOST, self.size + 1 + self.size // 4)
-        return min(work * (1 - WORKED) / WORKED, LONGEST_PAUSE_SECONDS)
+        return pause_after(work)
+
+
+def pause_after(work_seconds: float) -> float:
+    """The seconds to leave to others after work that took so long.
+
+    >>> round(pause_after(0.003), 6)
+    0.002
+    """
+    return min(work_seconds * (1 - WORKED) / WORKED, LONGEST_PAUSE_SECONDS)

@@ -16,8 +16,8 @@ from betterdb_agent_memory.memory.record import MemoryItem
 from betterdb_agent_memory.memory.spaces import SearchedRecords
 
 _EVERY = Filter()
-PAGE = 250
-"""Memories that are read with one request: a millisecond's work, in which a server does nothing else."""
+PAGE = 100
+"""Memories that are read with one request, in which a server does nothing else: who recalls notices 250."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Workplace:
     async def walk(self, filter: Filter = _EVERY, after: Position | None = None) -> AsyncIterator[tuple[Row, ...]]:
         """Pages of the numbers of all memories that the filter accepts, oldest first.
 
-        Two round trips per 250: a search may round numbers, which are read by key then.
+        Two round trips per 100: a search may round numbers, which are read by key then.
         """
         records = await self.searched()
         if records is None:

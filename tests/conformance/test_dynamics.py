@@ -8,6 +8,7 @@ import pickle
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import asdict, replace
+from time import monotonic
 
 import pytest
 
@@ -27,6 +28,7 @@ from betterdb_agent_memory import (
     Replay,
     preset,
 )
+from betterdb_agent_memory.dynamics import maintaining
 from betterdb_agent_memory.dynamics.maintaining import Maintenance
 from betterdb_agent_memory.dynamics.maintenance import Plan
 from betterdb_agent_memory.dynamics.parameters import DEFAULT_PARAMETERS
@@ -34,6 +36,7 @@ from betterdb_agent_memory.dynamics.state import PASS, Unfinished, encode_unfini
 from betterdb_agent_memory.engines.base import Engine, Expected, Fence, Position, RecordChange
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.memory.scoring.chain import DEFAULT_CHAIN, Traces, ahead
+from betterdb_agent_memory.memory.workplace import PAGE
 from betterdb_agent_memory.options import Scoring
 from tests.conformance.conftest import CLUSTER, FILE, POOLED, URL, MakeStore, TestClock
 from tests.embedding import AHEAD, at_angle, embed
@@ -421,6 +424,26 @@ async def test_a_downscaling_that_broke_off_scales_nothing_twice(
         after = await dynamics.standing(["m0", "m1", "m2"])
         assert [one.strength for one in after] == pytest.approx([one.strength / 2 for one in before], rel=1e-6)
     assert (await dynamics.downscale(0.5)).resumed is False
+
+
+async def test_others_have_time_between_pages(
+    store: MemoryStore, dynamics: Dynamics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.remember_many([f"text {number}" for number in range(2 * PAGE + 1)])
+    worked: list[float] = []
+
+    def pause_after(seconds: float) -> float:
+        worked.append(seconds)
+        return 0.3
+
+    monkeypatch.setattr(maintaining, "pause_after", pause_after)
+    began = monotonic()
+    pages: list[int] = []
+    await dynamics.maintain(on_progress=lambda progress: pages.append(progress.done))
+    assert len(worked) >= 3
+    assert all(seconds > 0 for seconds in worked)
+    assert monotonic() - began > 0.9
+    assert pages[:3] == [PAGE, 2 * PAGE, 2 * PAGE + 1]
 
 
 async def test_one_worker_at_a_time_maintains(make_store: MakeStore, store: MemoryStore, dynamics: Dynamics) -> None:

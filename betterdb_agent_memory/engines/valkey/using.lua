@@ -49,16 +49,18 @@ local function level_by(list, now)
     end
     return total + max(count - known, 0) * mean_power(oldest, max(age, oldest))
   end
-  -- As written by a program; nil for anything else, 0 where there is nothing.
+  -- As written by a program; nil for anything else and for what is too large, 0 where there is nothing.
   local function number(text)
     if not text then return 0 end
-    return not text:find('[^%d%.eE+-]') and tonumber(text) or nil
+    local value = not text:find('[^%d%.eE+-]') and tonumber(text)
+    return value and max(value, -value) < math.huge and value or nil
   end
   -- The ages of one to four times with commas between them; nil for anything else.
   local function ages_of(text)
     local ages, size = {}, -1
     for _, at_ms in ipairs({text:match('^(%d+),?(%d*),?(%d*),?(%d*)$')}) do
       if at_ms == '' then break end
+      if #at_ms > 18 then return nil end
       ages[#ages + 1] = age_of(tonumber(at_ms))
       size = size + 1 + #at_ms
     end
@@ -90,6 +92,8 @@ local function level_by(list, now)
       recalled = sum_by_last(age, last, count)
     end
     local total = (1 - share) * written + share * recalled
+    -- More than can be told of a record: a number that is damaged.
+    helped = min(helped, 1e12)
     if helped > 0 then
       total = total + min(helped, 1) * (sum_by_last(age, last, max(helped, 1)) - written)
     end

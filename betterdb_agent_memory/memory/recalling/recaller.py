@@ -245,7 +245,8 @@ def _selection(pool: int, question: Question, settings: RecallSettings) -> Selec
         half_life_seconds=rules.half_life_seconds,
         clamps_age=rules.clamps_age,
     )
-    if isinstance(rules.model, Activation):
+    # Not a subclass: what that makes of the numbers no engine knows.
+    if type(rules.model) is Activation:
         worth = _worth_by_activation(worth, rules.model.parameters)
     elif rules.model is not None:
         return None

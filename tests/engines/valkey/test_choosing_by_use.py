@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from betterdb_agent_memory.memory.recalling.explaining import Component
 from betterdb_agent_memory.memory.record import memory_collection
 from betterdb_agent_memory.memory.scoring import activation
 from betterdb_agent_memory.memory.scoring.activation import Activation
+from betterdb_agent_memory.memory.scoring.base import Candidates, Scored, Term, summed
 from betterdb_agent_memory.memory.scoring.choice import ScoringChoice
 from tests.embedding import embed
 from tests.engines.valkey.samples import record_of, vector
@@ -160,6 +161,56 @@ async def test_a_number_of_uses_that_is_spelt_oddly_is_left_to_the_reader(
         await records.write_many([*writes, record_of(write.id, {**write.fields, name: value})])
         hits = await store.recall_by_vector(np.eye(8)[0], k=3, threshold=2, scoring="activation", reinforce=False)
         assert len(hits) == 3
+
+
+DAMAGED = [
+    ("successes", b"1e300"),
+    ("successes", b"1e999"),
+    ("access_count", b"1e999"),
+    ("last_accessed_at", b"1e999"),
+    ("recent", b"99999999999999999999"),
+    ("reliability", b"-1e999"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), DAMAGED)
+async def test_a_damaged_number_counts_for_what_the_reader_takes_it_for(
+    store: MemoryStore, engine: ValkeyEngine, monkeypatch: pytest.MonkeyPatch, name: str, value: bytes
+) -> None:
+    writes = [record_of(f"m{n}", {"vector": vector(1, n / 10, *6 * [0.0])}) for n in range(8)]
+    damaged = [record_of(id, {**writes[0].fields, name: value}) for id in ("m0", "linked")]
+    damaged[1] = record_of("linked", {**damaged[1].fields, "vector": vector(-1, *7 * [0.0])})
+    await engine.records(memory_collection(store.name)).write_many([*writes[1:], *damaged])
+    await store.link("m1", "linked")
+
+    async def hits() -> list[MemoryHit]:
+        return await store.recall_by_vector(
+            np.eye(8)[0], k=3, threshold=1.0, scoring="activation", expand=True, reinforce=False
+        )
+
+    by_server = await hits()
+    monkeypatch.setattr(choosing, "MOST_FOUND", 0)
+    here = await hits()
+    assert [hit.item.id for hit in by_server] == [hit.item.id for hit in here]
+    assert "linked" in {hit.item.id for hit in here}
+    for one, other in zip(by_server, here, strict=True):
+        values = [part.value for part in terms_of(other)]
+        assert [part.value for part in terms_of(one)] == pytest.approx(values, rel=1e-9, abs=1e-9)
+
+
+@dataclass(frozen=True)
+class Counting(Activation):
+    """A model of somebody's own that goes by nothing but counts."""
+
+    def score(self, candidates: Candidates, now_ms: int) -> Scored:
+        return summed(Term("count", candidates.access_count, 1.0))
+
+
+async def test_a_model_that_is_made_of_activation_gets_its_numbers(store: MemoryStore, engine: ValkeyEngine) -> None:
+    writes = [record_of(f"m{n}", {"vector": vector(1, n / 10, *6 * [0.0]), "access_count": str(n)}) for n in range(12)]
+    await engine.records(memory_collection(store.name)).write_many(writes)
+    hits = await store.recall_by_vector(np.eye(8)[0], k=3, threshold=2, scoring=Counting(), reinforce=False)
+    assert [(hit.item.id, hit.score) for hit in hits] == [("m11", 11), ("m10", 10), ("m9", 9)]
 
 
 async def test_what_a_link_leads_to_is_scored_here_where_its_numbers_are_spelt_oddly(

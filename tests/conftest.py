@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from time import monotonic
+from typing import Any
 from uuid import uuid4
 
 import hypothesis
@@ -30,8 +31,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in the background of a shell: the programs that tests interrupt would be deaf, too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-SERVER = pytest.StashKey[ValkeyServer]()
-"""The server that the tests of this process share, if one has asked for it."""
+SERVER = pytest.StashKey[Any]()
+"""A client of the server that the tests of this process share, if one has asked for it."""
+
+CROWDED = 500
+"""Keys with which a server is slow: it looks at every one there is for whoever makes an index."""
 
 COLLECTED_AT = pytest.StashKey[float]()
 """When this process has last looked at all of its memory."""
@@ -70,23 +74,21 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 @pytest.fixture(scope="session")
 def valkey_server(request: pytest.FixtureRequest) -> Iterator[ValkeyServer]:
-    """A real server with a search module, shared by the session and emptied after each module."""
+    """A real server with a search module, shared by the session and emptied between modules: use names of your own."""
     with ValkeyServer() as server:
         server.teach_scripts()
-        request.config.stash[SERVER] = server
+        client = request.config.stash[SERVER] = server.blocking_client()
         yield server
-        del request.config.stash[SERVER]
+        client.close()
 
 
 @pytest.fixture(scope="module", autouse=True)
-def empty_server(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Leaves nothing of a module on `valkey_server`: it looks at every key there is for whoever makes an index."""
+def uncrowded_server(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Empties `valkey_server` behind a module if there is much on it."""
     yield
-    server = request.config.stash.get(SERVER, None)
-    if server is not None:
-        client = server.blocking_client()
+    client = request.config.stash.get(SERVER, None)
+    if client is not None and client.dbsize() > CROWDED:
         client.flushall()
-        client.close()
 
 
 @pytest.fixture(scope="session")

@@ -24,8 +24,8 @@ from tests.servers import ValkeyServer
 from tests.tls import Certificates
 
 if not os.environ.get("BETTERDB_TEST_EVERY_WAY"):
-    hypothesis.settings.register_profile("half", hypothesis.settings.default, max_examples=50)
-    hypothesis.settings.load_profile("half")
+    hypothesis.settings.register_profile("fewer", hypothesis.settings.default, max_examples=30)
+    hypothesis.settings.load_profile("fewer")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in the background of a shell: the programs that tests interrupt would be deaf, too.

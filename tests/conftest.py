@@ -24,7 +24,13 @@ from tests.servers import ValkeyServer
 from tests.tls import Certificates
 
 if not os.environ.get("BETTERDB_TEST_EVERY_WAY"):
-    hypothesis.settings.register_profile("fewer", hypothesis.settings.default, max_examples=30)
+    hypothesis.settings.register_profile(
+        "fewer",
+        hypothesis.settings.default,
+        max_examples=30,
+        # By the clock of a busy machine, or by chance.
+        suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.filter_too_much],
+    )
     hypothesis.settings.load_profile("fewer")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

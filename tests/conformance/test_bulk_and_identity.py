@@ -197,6 +197,7 @@ async def test_a_replacement_is_another_version_and_keeps_nothing_of_the_old(
     with pytest.raises(VersionConflictError):
         await store.update("x", content="on top of the old one", if_version=1)
     assert await expiry_of(engine, store, "x") is None
+    assert await store.get("x") is not None
     [hit] = await store.recall("new")
     assert hit.similarity == pytest.approx(0, abs=1e-5)
 
@@ -346,6 +347,7 @@ async def test_update_of_the_time_to_live(engine: Engine, store: MemoryStore) ->
         await store.update(other, ttl=None, if_version=1)
     assert await expiry_of(engine, store, id) is None
     await asyncio.sleep(1.3)
+    assert await store.get(id) is not None
     assert await store.get(other) is None
 
 

@@ -346,8 +346,9 @@ async def test_a_nearly_full_tenant_is_downscaled(make_agent: MakeAgent) -> None
     await tenant.memory.remember_many([f"text {number}" for number in range(100)])
     await tenant.dynamics.downscale(0.9)
     used = (await agent.tenants.status("acme")).bytes
-    await agent.tenants.set_limits("acme", TenantLimits(max_bytes=used + 1_000))
+    # Strengths have up to three digits more once they have faded for a second.
+    await agent.tenants.set_limits("acme", TenantLimits(max_bytes=used + 400))
     await asyncio.sleep(1.2 * PLACEMENT_SECONDS)
     for _ in range(3):
         await tenant.dynamics.downscale(0.9)
-    assert (await agent.tenants.status("acme")).bytes <= used + 1_000
+    assert (await agent.tenants.status("acme")).bytes <= used + 400

@@ -129,6 +129,25 @@ class LinkKeys:
         return f"{self.prefix}{owner}:link:", own
 
 
+@dataclass(frozen=True, slots=True)
+class LinkReach:
+    """How far to look around records: along links of at least `least_weight`, the `followed` strongest of each.
+
+    Where these lead to fewer than `enough` others, not counting those `beside`, it is looked at the links of all that
+    they lead to as well.
+    """
+
+    least_weight: float
+    followed: int
+    enough: int
+    beside: tuple[str, ...] = ()
+
+    def further(self, seen: Mapping[str, Sequence[LinkEnd]]) -> list[str]:
+        """Behind the links that were `seen` first: what to look at next; nothing where they lead to enough."""
+        others = dict.fromkeys(end.id for ends in seen.values() for end in ends[: self.followed] if end.id not in seen)
+        return [] if len(others.keys() - set(self.beside)) >= self.enough else list(others)
+
+
 class Links(Protocol):
     """The links of one owner's records.
 
@@ -156,11 +175,9 @@ class Links(Protocol):
     async def neighbours(self, ids: Sequence[str], *, now_ms: int) -> list[tuple[LinkEnd, ...]]:
         """What each record is linked to, strongest first, equal ones by id; also what is deleted by now."""
 
-    async def around(
-        self, ids: Sequence[str], *, now_ms: int, least_weight: float, most: int
-    ) -> Mapping[str, tuple[LinkEnd, ...]]:
-        """What these records are linked to by at least `least_weight`, and what the `most` strongest of those that each
-        is linked to are linked to in turn; by id.
+    async def around(self, ids: Sequence[str], reach: LinkReach, *, now_ms: int) -> Mapping[str, tuple[LinkEnd, ...]]:
+        """What these records are linked to, strongest first, and where that is too little what those are linked to in
+        turn; by id.
         """
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from betterdb_agent_memory.clock import Clock
 from betterdb_agent_memory.engines.base import Records
-from betterdb_agent_memory.engines.links import LinkChange, LinkEnd, Links, Strength, score_of
+from betterdb_agent_memory.engines.links import LinkChange, LinkEnd, LinkReach, Links, Strength, score_of
 from betterdb_agent_memory.errors import AgentMemoryError, InvalidInputError, MemoryNotFoundError
 from betterdb_agent_memory.memory.recalling.explaining import MemoryHit
 from betterdb_agent_memory.memory.record import CREATED_AT, checked_id
@@ -120,9 +120,14 @@ class Linker:
         """The time that weights are of."""
         return self._clock()
 
-    async def around(self, ids: Sequence[str], most: int) -> Mapping[str, tuple[LinkEnd, ...]]:
-        """The links that count of these memories, and of the `most` that each is linked to most strongly."""
-        return await self._links.around(ids, now_ms=self._clock(), least_weight=LINKED, most=most)
+    async def around(
+        self, ids: Sequence[str], *, followed: int, enough: int, beside: Sequence[str]
+    ) -> Mapping[str, tuple[LinkEnd, ...]]:
+        """The links that count of these memories; and where the `followed` strongest of each lead to fewer than
+        `enough` others than those `beside`, of these others, too.
+        """
+        reach = LinkReach(LINKED, followed, enough, tuple(beside))
+        return await self._links.around(ids, reach, now_ms=self._clock())
 
     async def held_by(self, id: str) -> tuple[LinkEnd, ...]:
         """The links of a memory, for `hand_over`. One round trip."""

@@ -31,7 +31,7 @@ from betterdb_agent_memory.engines.base import (
 from betterdb_agent_memory.engines.delegating import DelegatingEngine
 from betterdb_agent_memory.engines.event_log import Announcing
 from betterdb_agent_memory.engines.filters import Fields, Filter
-from betterdb_agent_memory.engines.links import LinkChange, LinkEnd, Links
+from betterdb_agent_memory.engines.links import LinkChange, LinkEnd, LinkReach, Links
 from betterdb_agent_memory.engines.on_the_move import RecordsOnTheMove, order_field, position_of
 from betterdb_agent_memory.engines.partitioned import PartitionedRecords, SharedRecords, shared_collection
 from betterdb_agent_memory.memory.record import TENANT, memory_collection
@@ -466,12 +466,9 @@ class TenantLinks:
         """See `Links.neighbours`."""
         return await (await self._links()).neighbours(ids, now_ms=now_ms)
 
-    async def around(
-        self, ids: Sequence[str], *, now_ms: int, least_weight: float, most: int
-    ) -> Mapping[str, tuple[LinkEnd, ...]]:
+    async def around(self, ids: Sequence[str], reach: LinkReach, *, now_ms: int) -> Mapping[str, tuple[LinkEnd, ...]]:
         """See `Links.around`."""
-        links = await self._links()
-        return await links.around(ids, now_ms=now_ms, least_weight=least_weight, most=most)
+        return await (await self._links()).around(ids, reach, now_ms=now_ms)
 
     async def _links(self) -> Links:
         return self._engine.links(self._records.linked((await self._keeper.current()).pool))

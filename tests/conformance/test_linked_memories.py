@@ -201,6 +201,25 @@ async def test_many_that_may_not_be_seen_leave_room_for_others(store: MemoryStor
     assert ids(everywhere) == ["found", "bridge0", "bridge1", "bridge2", "end0-0", "end1-0"]
 
 
+@pytest.mark.parametrize("scoring", ["composite", "chain"])
+async def test_two_links_are_gone_only_where_one_leads_to_too_few(store: MemoryStore, scoring: Any) -> None:
+    near = [f"near{number}" for number in range(MOST_ADDED)]
+    await remember(store, found=1.0, beyond=FAR, behind=FAR, **dict.fromkeys(near[1:], FAR))
+    await store.remember(at_angle(FAR), id=near[0], thread_id="t", tags=["aside"])
+    for number, id in enumerate(near):
+        await store.link("found", id, 1.0 + number)
+    # More active than the last of those that one link leads to.
+    await store.link(near[-1], "beyond", 90.0)
+    await store.link("beyond", "behind", 90.0)
+    asked: dict[str, Any] = {"threshold": 0.25, "expand": True, "reinforce": False, "scoring": scoring}
+    asked |= {"retrieval": "vector", "thread_id": "t"}
+    assert ids(await store.recall(AHEAD, **asked)) == ["found", *reversed(near)]
+    hits = await store.recall(AHEAD, where=~Tag.any("aside"), **asked)
+    assert set(ids(hits)) == {"found", "beyond", *near[1:]}
+    await store.forget(near[1])
+    assert set(ids(await store.recall(AHEAD, **asked))) == {"found", "beyond", near[0], *near[2:]}
+
+
 async def test_what_is_about_the_same_entities_is_added(store: MemoryStore) -> None:
     await store.remember(at_angle(1.0), id="start", thread_id="t", entities=["Ada", "Paris, France"])
     await store.remember(at_angle(FAR), id="both", thread_id="t", entities=["Paris, France", "Ada"])

@@ -15,6 +15,7 @@ from betterdb_agent_memory.engines.links import (
     HALF_LIFE_MS,
     MAX_LINKS,
     LinkChange,
+    LinkReach,
     Strength,
     decode_strength,
     ends_in,
@@ -196,11 +197,26 @@ async def test_what_lies_two_steps_away_is_read_at_once(place: Place) -> None:
     await place.write(*"abcdefg")
     weights = {"ab": 1.0, "ac": 0.9, "ad": 0.8, "be": 1.0, "cf": 1.0, "dg": 1.0, "bg": 0.1}
     await place.links.put([LinkChange(pair[0], pair[1], of(weight)) for pair, weight in weights.items()], now_ms=NOW_MS)
-    found = await place.links.around(["a", "a", "nobody"], now_ms=NOW_MS, least_weight=0.25, most=2)
+    reach = LinkReach(0.25, followed=2, enough=99)
+    found = await place.links.around(["a", "a", "nobody"], reach, now_ms=NOW_MS)
     assert {id: [end.id for end in ends] for id, ends in found.items()} == {
         "a": ["b", "c", "d"],
         "b": ["a", "e"],
         "c": ["f", "a"],
         "nobody": [],
     }
-    assert await place.links.around([], now_ms=NOW_MS, least_weight=0.25, most=2) == {}
+    assert await place.links.around([], reach, now_ms=NOW_MS) == {}
+
+
+@pytest.mark.parametrize(
+    ("enough", "beside", "looked_at"),
+    [(0, (), "a"), (2, (), "a"), (3, (), "abc"), (2, ("b", "z"), "abc"), (1, ("b",), "a"), (1, ("b", "c"), "abc")],
+)
+async def test_nobody_looks_further_where_one_link_leads_to_enough(
+    place: Place, enough: int, beside: tuple[str, ...], looked_at: str
+) -> None:
+    await place.write(*"abcde")
+    pairs = [LinkChange(*pair, of(1.0)) for pair in ("ab", "ac", "be", "cb")]
+    await place.links.put(pairs, now_ms=NOW_MS)
+    found = await place.links.around(["a"], LinkReach(0.25, 2, enough, beside), now_ms=NOW_MS)
+    assert sorted(found) == list(looked_at)

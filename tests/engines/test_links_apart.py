@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from betterdb_agent_memory.engines.base import LinkedRecords, RecordChange
-from betterdb_agent_memory.engines.links import MAX_LINKS, LinkChange
+from betterdb_agent_memory.engines.links import MAX_LINKS, LinkChange, LinkReach
 from betterdb_agent_memory.engines.valkey import ValkeyEngine
 from betterdb_agent_memory.memory.record import memory_collection
 from tests.acl import make_user
@@ -34,7 +34,7 @@ async def test_links_are_written_end_by_end(place: Place) -> None:
     assert await place.links.put([LinkChange("b", "c", of(2.0))], now_ms=NOW_MS) == [True]
     assert await place.weights("b") == {"a": 0.75, "c": 2.0}
     assert await place.weights("a") == {"b": 0.75}
-    found = await place.links.around(["a"], now_ms=NOW_MS, least_weight=0.25, most=2)
+    found = await place.links.around(["a"], LinkReach(0.25, followed=2, enough=2), now_ms=NOW_MS)
     assert {id: [end.id for end in ends] for id, ends in found.items()} == {"a": ["b"], "b": ["c", "a"]}
     assert await place.links.remove([("a", "b"), ("a", "b")]) == [True, False]
     await place.links.forget(["c"])
@@ -79,7 +79,7 @@ async def test_round_trips(valkey_server: ValkeyServer, store_name: str) -> None
             place.links.strengthen(changes, now_ms=NOW_MS),
             place.links.put(changes, now_ms=NOW_MS),
             place.links.neighbours(["a", "b", "c"], now_ms=NOW_MS),
-            place.links.around(["a", "b"], now_ms=NOW_MS, least_weight=0.1, most=4),
+            place.links.around(["a", "b"], LinkReach(0.1, followed=4, enough=9), now_ms=NOW_MS),
             place.records.change_many([RecordChange(id, links={"a": of(0.1)}) for id in "bc"]),
             place.links.remove([("a", "b")]),
             place.links.forget(["a", "b"]),
@@ -104,7 +104,7 @@ async def test_the_documented_rights_are_enough(valkey_server: ValkeyServer, sto
     await place.write("hub", *ids)
     changes = [LinkChange("hub", id, of(1 + number)) for number, id in enumerate(ids)]
     assert all(await place.links.strengthen(changes, now_ms=NOW_MS))
-    assert len(await place.links.around(["hub"], now_ms=NOW_MS, least_weight=0.1, most=4)) == 5
+    assert len(await place.links.around(["hub"], LinkReach(0.1, followed=4, enough=9), now_ms=NOW_MS)) == 5
     await place.records.change_many([RecordChange("hub", links={"m7": of(0.5)})])
     assert await place.links.remove([("hub", "m7")]) == [True]
     assert await place.records.delete_many(["hub"]) == [True]

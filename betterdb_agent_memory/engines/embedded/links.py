@@ -17,7 +17,7 @@ from betterdb_agent_memory.engines.embedded.linking import (
 )
 from betterdb_agent_memory.engines.embedded.lookup import Lookup
 from betterdb_agent_memory.engines.embedded.queries import rows
-from betterdb_agent_memory.engines.links import LinkChange, LinkEnd, is_gone, weight_of
+from betterdb_agent_memory.engines.links import LinkChange, LinkEnd, LinkReach, is_gone, weight_of
 
 
 class EmbeddedLinks:
@@ -63,16 +63,15 @@ class EmbeddedLinks:
 
         return await self._database.read(read) if ids else []
 
-    async def around(
-        self, ids: Sequence[str], *, now_ms: int, least_weight: float, most: int
-    ) -> Mapping[str, tuple[LinkEnd, ...]]:
-        """What these records are linked to, and what those are linked to, of one state of the file."""
+    async def around(self, ids: Sequence[str], reach: LinkReach, *, now_ms: int) -> Mapping[str, tuple[LinkEnd, ...]]:
+        """What these records are linked to, and where that is too little what those are linked to, of one state of the
+        file.
+        """
 
         def read(connection: apsw.Connection) -> dict[str, tuple[LinkEnd, ...]]:
-            seen = {id: self._ends(connection, id, now_ms, least_weight) for id in ids}
-            for end in [end for ends in [*seen.values()] for end in ends[:most]]:
-                if end.id not in seen:
-                    seen[end.id] = self._ends(connection, end.id, now_ms, least_weight)
+            seen = {id: self._ends(connection, id, now_ms, reach.least_weight) for id in ids}
+            for id in reach.further(seen):
+                seen[id] = self._ends(connection, id, now_ms, reach.least_weight)
             return seen
 
         return await self._database.read(read) if ids else {}

@@ -1,12 +1,14 @@
--- The links of some records, and of those that they are linked to most strongly.
+-- The links of some records, and where that is too little of those that they are linked to most strongly.
 -- KEYS[1]  the key of a record's links
 -- ARGV[1]  what the keys of links begin with
 -- ARGV[2]  the least score of a link that counts
 -- ARGV[3]  how many of the strongest of each record are followed
--- ARGV[4..] the records
+-- ARGV[4]  how many others these must lead to so as to be enough
+-- ARGV[5]  how many do not count, behind it these, and then the records
 -- Returns a list for each record that was looked at: its id, and the others and what is stored of them in turn.
 
-local prefix, least, followed = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local prefix, least, followed, enough = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local first = 6 + tonumber(ARGV[5])
 local seen, answer, next_ones = {}, {}, {}
 
 local function look(id, follows)
@@ -31,6 +33,13 @@ local function look(id, follows)
   for place = 1, math.min(followed, #links) do next_ones[#next_ones + 1] = links[place].other end
 end
 
-for i = 4, #ARGV do look(ARGV[i], true) end
-for _, id in ipairs(next_ones) do look(id, false) end
+for i = first, #ARGV do look(ARGV[i], true) end
+local counted, others = {}, 0
+for i = 6, first - 1 do counted[ARGV[i]] = true end
+for _, id in ipairs(next_ones) do
+  if not seen[id] and not counted[id] then counted[id], others = true, others + 1 end
+end
+if others < enough then
+  for _, id in ipairs(next_ones) do look(id, false) end
+end
 return answer

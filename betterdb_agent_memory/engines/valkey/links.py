@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from betterdb_agent_memory.engines.base import LinkedRecords
-from betterdb_agent_memory.engines.links import LinkChange, LinkEnd, ends_in, score_of
+from betterdb_agent_memory.engines.links import LinkChange, LinkEnd, LinkReach, ends_in, score_of
 from betterdb_agent_memory.engines.valkey import reply
 from betterdb_agent_memory.engines.valkey.beside import LINK_MEASURES, is_crossing, share_a_slot
 from betterdb_agent_memory.engines.valkey.command_client import CommandClient
@@ -53,28 +53,30 @@ class ValkeyLinks:
         """What each record is linked to, strongest first. One round trip per 500."""
         return [ends_in(links, now_ms) for links in await self._maps(ids)]
 
-    async def around(
-        self, ids: Sequence[str], *, now_ms: int, least_weight: float, most: int
-    ) -> Mapping[str, tuple[LinkEnd, ...]]:
-        """What these records are linked to, and what those are linked to. One round trip, two where keys are apart."""
+    async def around(self, ids: Sequence[str], reach: LinkReach, *, now_ms: int) -> Mapping[str, tuple[LinkEnd, ...]]:
+        """What these records are linked to, and where that is too little what those are linked to. One round trip; two
+        where keys are apart and one is not enough.
+        """
         if not ids:
             return {}
         if not self._is_apart:
-            arguments: list[Argument] = [self._prefix, f"{score_of(least_weight, now_ms):.17g}", most, *ids]
+            least_score = f"{score_of(reach.least_weight, now_ms):.17g}"
+            arguments: list[Argument] = [self._prefix, least_score, reach.followed, reach.enough]
+            arguments += (len(reach.beside), *reach.beside, *ids)
             key, beside = self._key(ids[0]), self._beside("around", ids[0])
             [answer] = await run_many(self._client, [load_script("link_around").call(key, arguments, beside=beside)])
             if not self._learn(answer):
                 return {
-                    _text(found[0]): ends_in(_links(found[1:]), now_ms, least_weight=least_weight)
+                    _text(found[0]): ends_in(_links(found[1:]), now_ms, least_weight=reach.least_weight)
                     for found in _checked(answer)
                 }
         seen: dict[str, tuple[LinkEnd, ...]] = {}
         wanted = list(dict.fromkeys(ids))
         for _ in range(2):
             maps = await self._maps(wanted)
-            found = [ends_in(links, now_ms, least_weight=least_weight) for links in maps]
+            found = [ends_in(links, now_ms, least_weight=reach.least_weight) for links in maps]
             seen.update(zip(wanted, found, strict=True))
-            wanted = [id for id in dict.fromkeys(end.id for ends in found for end in ends[:most]) if id not in seen]
+            wanted = reach.further(seen)
         return seen
 
     async def _write(self, verb: str, changes: Sequence[LinkChange], now_ms: int) -> list[bool]:

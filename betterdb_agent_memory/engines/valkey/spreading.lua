@@ -31,8 +31,9 @@ local function counting_links(said, id)
   return links
 end
 
--- What comes to which record: a list in any order of {id, what is left undone, start, via, weight}.
-local function activated(said, starts, around, is_hidden)
+-- What comes to which record over one link or, where it is to go far, two: a list in any order of
+-- {id, what is left undone, start, via, weight}.
+local function activated(said, starts, around, goes_far, is_hidden)
   local active, undone, best, order = {}, {}, {}, {}
   for _, start in ipairs(starts) do active[start[1]] = true end
 
@@ -62,7 +63,7 @@ local function activated(said, starts, around, is_hidden)
       local id, weight = ends[n][1], ends[n][2]
       local gain = to_each * weight / (1 + weight)
       reach(id, weight, gain, start[1], '')
-      if not active[id] and not is_hidden[id] then
+      if goes_far and not active[id] and not is_hidden[id] then
         local further = links_of(id)
         local to_these = shared(gain, #further)
         for m = 1, math.min(followed, #further) do
@@ -106,11 +107,9 @@ local function accepted(said, id)
 end
 
 -- What is reached from the `starts`, {id, activation} each, beside the `found`, as `activated` lists it; and the ids of
--- records that are gone. A record that is not accepted hides itself and what lies behind it: so those are looked at that
--- others are reached through, and then, the most active first, only as many as are needed.
+-- records that are gone. It goes one link far, and two where one leads to fewer than are wanted.
 local function spread(said, starts, found)
-  local around, gone, is_hidden, fits, hides = {}, {}, {}, {}, false
-  local list = activated(said, starts, around, is_hidden)
+  local around, gone, is_hidden, fits = {}, {}, {}, {}
 
   local function is_accepted(id)
     if fits[id] == nil then
@@ -120,21 +119,26 @@ local function spread(said, starts, found)
     end
     return fits[id]
   end
+  -- The most active first, only as many are looked at as are needed.
+  local function chosen_of(list)
+    local chosen = {}
+    while #chosen < said.most and #list > 0 do
+      local one = take_most_active(list)
+      if not found[one[1]] and is_accepted(one[1]) then chosen[#chosen + 1] = one end
+    end
+    return chosen
+  end
 
-  local others = {}
+  local near = chosen_of(activated(said, starts, around, false, is_hidden))
+  if #near == said.most then return near, gone end
+  local list, others, hides = activated(said, starts, around, true, is_hidden), {}, false
   for _, one in ipairs(list) do
     if not found[one[1]] then others[#others + 1] = one end
   end
   if #others > said.looked_at then table.sort(others, is_more_active) end
   for n, one in ipairs(others) do
-    -- What links lead on from was asked for its own.
+    -- A record that is not accepted hides itself and what lies behind it. What links lead on from was asked for its own.
     if n > said.looked_at or (around[one[1]] and not is_accepted(one[1])) then is_hidden[one[1]], hides = true, true end
   end
-  if hides then list = activated(said, starts, around, is_hidden) end
-  local chosen = {}
-  while #chosen < said.most and #list > 0 do
-    local one = take_most_active(list)
-    if not found[one[1]] and is_accepted(one[1]) then chosen[#chosen + 1] = one end
-  end
-  return chosen, gone
+  return chosen_of(hides and activated(said, starts, around, true, is_hidden) or list), gone
 end

@@ -1,8 +1,9 @@
 """From the memories that a question found to those that they are linked to, or share an entity with: pure.
 
 Activation spreads from the best hits along links, as in ACT-R (Anderson 1983; Anderson et al., Psychological Review
-111, 2004): what has many links passes on less to each, `S - ln(fan)` of the most that it could. Two links far at most,
-or to what is about the same entities.
+111, 2004): what has many links passes on less to each, `S - ln(fan)` of the most that it could. It spreads one link far,
+or to what is about the same entities, and two where that leads to too little. Always two would find no more of what is
+asked for (benchmarks/linked_recall.py), and look at ten times as many links.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from betterdb_agent_memory.engines.links import LinkEnd
 from betterdb_agent_memory.engines.spreading import Spreading
@@ -80,7 +81,7 @@ def acquaintances(
 
 
 def spreading(now_ms: int, least_weight: float) -> Spreading:
-    """What an engine is to do that follows links by itself: what `spread` does, where no hit names an entity."""
+    """What an engine is to do that follows links by itself: what a worker does, where no hit names an entity."""
     return Spreading(
         starts=STARTS,
         followed=FOLLOWED,
@@ -103,10 +104,12 @@ def spread(
     starts: Sequence[tuple[str, float]],
     around: Mapping[str, Sequence[LinkEnd]],
     *,
+    far: Literal[1, 2],
     hidden: Collection[str] = (),
     acquainted: Sequence[Acquaintance] = (),
 ) -> dict[str, LinkedBy]:
-    """What is linked to the `starts`, which have an activation from 0 to 1, most active first, equal ones by id.
+    """What `far` links lead to from the `starts`, which have an activation from 0 to 1: most active first, equal ones
+    by id.
 
     No path leads to or through a `hidden` memory, nor from one start to another.
     """
@@ -126,7 +129,7 @@ def spread(
         for end in ends[:FOLLOWED]:
             gain = passed_on(activation, len(ends), end.weight)
             reach(end, gain, start, None)
-            if end.id in activations or end.id in hidden:
+            if far == 1 or end.id in activations or end.id in hidden:
                 continue
             further = around.get(end.id, ())
             for beyond in further[:FOLLOWED]:

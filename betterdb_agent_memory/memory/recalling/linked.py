@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -81,8 +81,8 @@ class Expander:
 
         Only such as `request.filter` accepts and are believed enough, and only along such. No round trip where
         `spread`, what the search itself found, is about these hits. Otherwise two round trips, one where they lead
-        nowhere; one more where they are about entities, and where more than a few of the most active ones may not be
-        seen. The links of a memory that was looked at and is gone are removed, which takes another one.
+        nowhere; one more where they are about entities, and one or two where too few of those that one link leads to
+        may be seen. The links of a memory that was looked at and is gone are removed, which takes another one.
         """
         starts = hits[:STARTS]
         if not starts:
@@ -90,25 +90,41 @@ class Expander:
         if spread is not None and _is_about(spread, hits):
             await self._linker.forget(spread.gone)
             return _reached_hits(spread, vector, hits, settings)
-        around = await self._linker.around([hit.item.id for hit in starts], FOLLOWED)
+        around = await self._linker.around(
+            [hit.item.id for hit in starts],
+            followed=FOLLOWED,
+            enough=MOST_ADDED,
+            beside=[hit.item.id for hit in hits[STARTS:]],
+        )
         about, fan = await _about_the_same(space, starts, request.filter)
         search = _Spreading(hits, around, about, fan, request.filter, settings)
         fields = tuple(dict.fromkeys((*ITEM_FIELDS, VECTOR, *request.filter.field_names)))
         gone: list[str] = []
-        while wanted := search.wanted():
-            stored = await space.records.read_many(wanted, fields)
-            gone += [id for id, row in zip(wanted, stored, strict=True) if row is None and id in search.linked]
-            rows = [Row(id, row) for id, row in zip(wanted, stored, strict=True) if row is not None]
-            await off_loop(len(rows), search.read, wanted, rows)
+        while any(wanted := search.wanted()):
+            if wanted.links:
+                search.follow(await self._linker.around(wanted.links, followed=FOLLOWED, enough=0, beside=()))
+                continue
+            stored = await space.records.read_many(wanted.memories, fields)
+            found = list(zip(wanted.memories, stored, strict=True))
+            gone += [id for id, row in found if row is None and id in search.linked]
+            rows = [Row(id, row) for id, row in found if row is not None]
+            await off_loop(len(rows), search.read, wanted.memories, rows)
         await self._linker.forget(gone)
         return await off_loop(len(search.chosen), _below, hits, search.chosen, vector, settings)
+
+
+class _Wanted(NamedTuple):
+    """What is to be looked up next: the links of some memories, or memories; nothing once all is known."""
+
+    links: Sequence[str] = ()
+    memories: Sequence[str] = ()
 
 
 class _Spreading:
     """Which memories activation comes to, while it is found out which of them may be seen.
 
-    What is not seen leads nowhere. So those are looked at that others are reached through, and of the rest the most
-    active ones until there are enough.
+    It goes one link far, and two where that leads to too few. What is not seen leads nowhere: so those are looked at
+    that others are reached through, and of the rest the most active ones until there are enough.
     """
 
     def __init__(
@@ -124,41 +140,81 @@ class _Spreading:
         self._active = [(hit.item.id, hit.relevance) for hit in starts]
         self._entities = {hit.item.id: hit.item.entities for hit in starts if hit.item.entities}
         self._found = {hit.item.id for hit in hits}
-        self._around = around
+        self._around = dict(around)
         self._fan = fan
         self._filter = filter
         self._settings = settings
         self._accepted: dict[str, Fields] = {}
-        self._order = spread_along(self._active, around)
-        self.linked = [id for id in self._order if id not in self._found]
-        # What is too far down is looked at only where it is about the same.
-        self._hidden = set(self.linked[MOST_LOOKED_AT:]).difference(about)
-        del self.linked[MOST_LOOKED_AT:]
+        self._refused: set[str] = set()
         named = {entity for entities in self._entities.values() for entity in entities}
         self._knows_all = not named or (0 < fan <= MOST_ACQUAINTED and len(named) <= MOST_ENTITIES)
         self._about = [id for id in about if id not in self._found]
-        self._looked_at: set[str] = set()
         self.chosen: list[_Linked] = []
+        self._go(1)
 
-    def wanted(self) -> list[str]:
-        """What is to be looked at next; nothing once it is known what is added."""
-        if not self._looked_at:
-            through = [id for id in self.linked if id in self._around]
-            # Where not all that is about the same was found, any of them may be more active than links make it.
-            first = self.linked[: 2 * MOST_ADDED] if self._knows_all else self.linked
-            return list(dict.fromkeys((*through, *first, *self._about)))
+    def _go(self, far: Literal[1, 2]) -> None:
+        """Spread so many links far, as if all might be seen that was not looked at."""
+        self._far: Literal[1, 2] = far
+        self._has_begun = False
+        self._order = spread_along(self._active, self._around, far=far)
+        self.linked = [id for id in self._order if id not in self._found]
+        # What is too far down is looked at only where it is about the same.
+        self._too_far = set(self.linked[MOST_LOOKED_AT:]).difference(self._about)
+        del self.linked[MOST_LOOKED_AT:]
+        self._spread_again()
+
+    def _spread_again(self) -> None:
+        """By what is known of those that were looked at."""
+        named = {id: decode_entities(fields) for id, fields in self._accepted.items()} if self._entities else {}
+        acquainted = acquaintances(self._entities, named, self._fan)
+        hidden = self._refused | self._too_far
+        if hidden or acquainted:
+            self._order = spread_along(self._active, self._around, far=self._far, hidden=hidden, acquainted=acquainted)
+
+    def wanted(self) -> _Wanted:
+        """What is to be looked up next."""
+        if not self._has_begun:
+            first = self._first()
+            self._has_begun = True
+            if first:
+                return _Wanted(memories=first)
         others = [id for id in self._order if id not in self._found]
         self.chosen = []
         for id in others:
             if len(self.chosen) == MOST_ADDED:
                 break
-            if id not in self._looked_at:
+            if id not in self._accepted:
                 # Rarely so: most of the first ones may not be seen.
-                return [id for id in others if id not in self._looked_at]
+                return _Wanted(memories=[id for id in others if id not in self._accepted])
             item, _ = decode_memory(id, self._accepted[id])
             if item is not None:
                 self.chosen.append(_Linked(item, self._order[id], self._accepted[id]))
-        return []
+        if len(self.chosen) == MOST_ADDED or self._far == 2:
+            return _Wanted()
+        if unknown := [id for id in self._followed() if id not in self._around]:
+            return _Wanted(links=unknown)
+        self._go(2)
+        return self.wanted()
+
+    def _first(self) -> list[str]:
+        """What to look at first: what others are reached through, and of the rest hardly more than are added."""
+        is_too_little = self._far == 1 and len({*self.linked, *self._about}) < MOST_ADDED
+        if is_too_little and all(id in self._around for id in self._followed()):
+            self._go(2)
+        through = [id for id in self.linked if id in self._around] if self._far == 2 else []
+        # Where not all that is about the same was found, any of them may be more active than links make it.
+        first = self.linked[: 2 * MOST_ADDED] if self._knows_all else self.linked
+        known = self._accepted.keys() | self._refused
+        return [id for id in dict.fromkeys((*through, *first, *self._about)) if id not in known]
+
+    def _followed(self) -> list[str]:
+        """Where links lead to from the starts."""
+        return list(dict.fromkeys(end.id for id, _ in self._active for end in self._around.get(id, ())[:FOLLOWED]))
+
+    def follow(self, links: Mapping[str, Sequence[LinkEnd]]) -> None:
+        """Take note of the links that were wanted."""
+        self._around |= links
+        self._go(2)
 
     def read(self, ids: Sequence[str], rows: Sequence[Row]) -> None:
         """Take note of what was looked at: `rows` of those `ids` that are there."""
@@ -166,14 +222,9 @@ class _Spreading:
         if (least := self._settings.rules.min_confidence) is not None:
             sure = confidences(figures_of_rows(rows), self._settings.now_ms, self._settings.parameters) >= least
             rows = [row for row, is_sure in zip(rows, sure.tolist(), strict=True) if is_sure]
-        self._looked_at.update(ids)
         self._accepted |= {row.id: row.fields for row in rows}
-        refused = {id for id in ids if id not in self._accepted}
-        self._hidden |= refused
-        named = {id: decode_entities(fields) for id, fields in self._accepted.items()} if self._entities else {}
-        acquainted = acquaintances(self._entities, named, self._fan)
-        if self._hidden or acquainted:
-            self._order = spread_along(self._active, self._around, hidden=self._hidden, acquainted=acquainted)
+        self._refused |= {id for id in ids if id not in self._accepted}
+        self._spread_again()
 
 
 async def _about_the_same(space: VectorSpace, starts: Sequence[MemoryHit], filter: Filter) -> tuple[list[str], int]:

@@ -27,7 +27,7 @@ STARTS = st.lists(st.tuples(IDS, st.floats(0, 1)), min_size=1, max_size=3, uniqu
 def test_what_is_reached(
     starts: list[tuple[str, float]], around: dict[str, tuple[LinkEnd, ...]], hidden: set[str]
 ) -> None:
-    reached = spread(starts, around, hidden=hidden)
+    reached = spread(starts, around, far=2, hidden=hidden)
     assert reached.keys().isdisjoint({id for id, _ in starts} | hidden)
     activations = [by.activation for by in reached.values()]
     assert activations == sorted(activations, reverse=True)
@@ -36,7 +36,7 @@ def test_what_is_reached(
         assert by.start in dict(starts)
         assert by.via not in hidden
         assert any(end.id == id and end.weight == by.weight for end in around[by.via or by.start])
-    without = spread(starts, {id: [end for end in ends if end.id not in hidden] for id, ends in around.items()})
+    without = spread(starts, {id: [end for end in ends if end.id not in hidden] for id, ends in around.items()}, far=2)
     assert reached.keys() <= without.keys()
 
 
@@ -51,19 +51,28 @@ def test_many_links_say_less_each() -> None:
 
 def test_the_strongest_are_followed() -> None:
     ends = tuple(LinkEnd(f"m{number:02}", 10.0 - number / 10, 0) for number in range(FOLLOWED + 3))
-    assert list(spread([("s", 1.0)], {"s": ends})) == [end.id for end in ends[:FOLLOWED]]
+    assert list(spread([("s", 1.0)], {"s": ends}, far=2)) == [end.id for end in ends[:FOLLOWED]]
+
+
+@given(STARTS, GRAPHS)
+def test_over_one_link_it_comes_to_what_the_starts_are_linked_to(
+    starts: list[tuple[str, float]], around: dict[str, tuple[LinkEnd, ...]]
+) -> None:
+    near, further = (spread(starts, around, far=far) for far in (1, 2))
+    assert near.keys() <= {end.id for start, _ in starts for end in around.get(start, ())} & further.keys()
+    assert all(by.via is None and by.activation <= further[id].activation for id, by in near.items())
 
 
 def test_several_paths_count_together() -> None:
-    one = spread([("s", 1.0)], {"s": (LinkEnd("x", 1.0, 0),)})["x"].activation
-    both = spread([("s", 1.0), ("t", 1.0)], {"s": (LinkEnd("x", 1.0, 0),), "t": (LinkEnd("x", 1.0, 0),)})["x"]
+    one = spread([("s", 1.0)], {"s": (LinkEnd("x", 1.0, 0),)}, far=2)["x"].activation
+    both = spread([("s", 1.0), ("t", 1.0)], {"s": (LinkEnd("x", 1.0, 0),), "t": (LinkEnd("x", 1.0, 0),)}, far=1)["x"]
     assert both.activation == pytest.approx(1 - (1 - one) ** 2)
 
 
 def test_shared_entities() -> None:
     found = acquaintances({"s": ["Ada", "tea"]}, {"x": ["tea", "ada"], "y": ["Paris"], "s": ["Ada"]}, 2)
     assert [(one.id, one.entities) for one in found] == [("x", ("tea",))]
-    assert spread([("s", 1.0)], {}, acquainted=found)["x"].entities == ("tea",)
+    assert spread([("s", 1.0)], {}, far=1, acquainted=found)["x"].entities == ("tea",)
 
 
 @given(st.floats(-1e6, 1e6), st.lists(st.floats(0, 1)))

@@ -16,8 +16,8 @@ from betterdb_agent_memory.engines.uses import Used
 class Spreading:
     """How activation spreads: from the first `starts`, each as active as it is like the question (1 - distance / 2).
 
-    It passes links of at least `least_weight`, the `followed` strongest of each record: one link far, and two where one
-    leads to fewer than `most`. Along a link passes
+    It passes links of at least `least_weight`, the `followed` strongest of each: one link far, two where one leads to
+    fewer than `most`. Along a link passes
     `activation * passed_on * max(strength - ln(fan), 0) / strength * weight / (1 + weight)`, the fan being how many
     links of the record weigh that much; several paths to a record add up to `1 - (1 - a)(1 - b)...`. What two links lead
     to is held against the filter of the search, `looked_at` records at most, the most active; nothing leads through the

@@ -1,9 +1,9 @@
 """From the memories that a question found to those that they are linked to, or share an entity with: pure.
 
 Activation spreads from the best hits along links, as in ACT-R (Anderson 1983; Anderson et al., Psychological Review
-111, 2004): what has many links passes on less to each, `S - ln(fan)` of the most that it could. It spreads one link far,
-or to what is about the same entities, and two where that leads to too little. Always two would find no more of what is
-asked for (benchmarks/linked_recall.py), and look at ten times as many links.
+111, 2004): what has many links passes on less to each, `S - ln(fan)` of the most that it could. It spreads one link
+far, or to what is about the same entities, and two where that leads to too little. Always two would find no more of
+what is asked for (benchmarks/linked_recall.py), and look at ten times as many links.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 The count is raised before memories are written, as if nothing were replaced, and lowered by those that were deleted
 or not written after all. What nobody is told of (memories that expire, others' deletions, the bytes that a change has
 replaced) leaves it too high. So before a tenant is refused anything its memories are counted again, and what would be
-replaced is looked up; what other workers write at that moment may then come on top, and nothing else.
+replaced is looked up; what other workers write at that moment may then come on top, and nothing else. What was there
+before there were limits is counted before the first write that they hold for.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from time import monotonic
 from betterdb_agent_memory.clock import system_clock
 from betterdb_agent_memory.engines.base import Outcome, RecordChange, Records, RecordWrite
 from betterdb_agent_memory.engines.filters import Filter
-from betterdb_agent_memory.engines.values import Values
+from betterdb_agent_memory.engines.values import ValueBatch, Values
 from betterdb_agent_memory.errors import IndexMissingError, TenantLimitError
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.options.tenants import TenantLimits
-from betterdb_agent_memory.tenants.state import TenantKeeper
+from betterdb_agent_memory.tenants.state import TenantKeeper, TenantState
 
 MEMORIES, BYTES, COUNTED = "memories", "bytes", "counted"
 
@@ -91,8 +92,8 @@ class TenantAccounts:
         """Count what is about to be written; one round trip for a tenant with limits, and two more before it is
         refused. `leaving` are the bytes of the memory that goes in the step of each write. Raises as `require_room`.
         """
-        limits = (await self._keeper.current()).limits
-        if not _counts(limits) or not writes:
+        state = await self._keeper.current()
+        if not _counts(state.limits) or not writes:
             return []
 
         async def without_replaced() -> list[Reserved]:
@@ -103,7 +104,7 @@ class TenantAccounts:
             return [_growth_of_write(held, write) for write in writes]
 
         whole = [Reserved(1, size_of(write.fields.values())) for write in writes]
-        return await self._reserve(limits, whole, without_replaced)
+        return await self._reserve(state, whole, without_replaced)
 
     async def reserve_changes(self, changes: Sequence[RecordChange]) -> list[Reserved]:
         """Count what is about to be set in memories, as if nothing were replaced by it, or without that before it is
@@ -111,16 +112,16 @@ class TenantAccounts:
 
         One round trip for a tenant whose bytes are limited, where something is set. Raises as `require_room`.
         """
-        limits = (await self._keeper.current()).limits
+        state = await self._keeper.current()
         whole = [Reserved(0, size_of(change.sets.values())) for change in changes]
-        if limits.max_bytes is None or not any(one.size_bytes for one in whole):
+        if state.limits.max_bytes is None or not any(one.size_bytes for one in whole):
             return []
 
         async def without_replaced() -> list[Reserved]:
             held = await self._held([change.id for change in changes])
             return [_growth_of_change(held, change) for change in changes]
 
-        return await self._reserve(limits, whole, without_replaced)
+        return await self._reserve(state, whole, without_replaced)
 
     async def written(
         self, writes: Sequence[RecordWrite], outcomes: Sequence[Outcome], reserved: Sequence[Reserved]
@@ -186,11 +187,12 @@ class TenantAccounts:
 
     async def _reserve(
         self,
-        limits: TenantLimits,
+        state: TenantState,
         whole: list[Reserved],
         without_replaced: Callable[[], Awaitable[list[Reserved]]],
     ) -> list[Reserved]:
-        if await self._exceeding(limits, whole) is None:
+        limits = state.limits
+        if await self._exceeding(limits, whole, state.counting_since_ms) is None:
             return whole
         await self._counted()
         if await self._exceeding(limits, whole) is None:
@@ -201,13 +203,20 @@ class TenantAccounts:
             self._refuse(_limits_of_growth(limits, *_sums(growth)), used, 0, 0)
         return growth
 
-    async def _exceeding(self, limits: TenantLimits, reserved: Sequence[Reserved]) -> tuple[int, int] | None:
-        """None, and these are counted; or, if they are too many, how many there would have been."""
+    async def _exceeding(
+        self, limits: TenantLimits, reserved: Sequence[Reserved], since_ms: int | None = None
+    ) -> tuple[int, int] | None:
+        """None, and these are counted; or, if they are too many, how many there would have been. With `since_ms` these
+        are too many as well where nobody has counted since then what there is.
+        """
         memories, size_bytes = _sums(reserved)
         if not memories and not size_bytes:
             return None
-        used = await self._added(memories, size_bytes)
-        if self._exceeded(_limits_of_growth(limits, memories, size_bytes), used, 0, 0) is None:
+        batch = self._values.batch()
+        counted = batch.read_fields(self._key, [COUNTED])
+        used = await self._added(memories, size_bytes, batch)
+        is_counted = since_ms is None or _is_counted(counted.result(), since_ms)
+        if is_counted and self._exceeded(_limits_of_growth(limits, memories, size_bytes), used, 0, 0) is None:
             return None
         await self._added(-memories, -size_bytes)
         return used
@@ -232,12 +241,12 @@ class TenantAccounts:
 
     async def _used(self, since_ms: int) -> tuple[int, int]:
         fields = await self._values.read_map(self._key)
-        if COUNTED not in fields or (_number(fields, COUNTED) < since_ms <= system_clock()):
+        if not _is_counted(fields, since_ms):
             return await self._counted()
         return _number(fields, MEMORIES), _number(fields, BYTES)
 
-    async def _added(self, memories: int, size_bytes: int) -> tuple[int, int]:
-        batch = self._values.batch()
+    async def _added(self, memories: int, size_bytes: int, batch: ValueBatch | None = None) -> tuple[int, int]:
+        batch = self._values.batch() if batch is None else batch
         one, other = batch.increment(self._key, MEMORIES, memories), batch.increment(self._key, BYTES, size_bytes)
         await batch.send()
         return one.result(), other.result()
@@ -347,6 +356,11 @@ def _limits_of_growth(limits: TenantLimits, memories: int, size_bytes: int) -> T
 
 def _counts(limits: TenantLimits) -> bool:
     return limits.max_memories is not None or limits.max_bytes is not None
+
+
+def _is_counted(fields: dict[str, bytes], since_ms: int) -> bool:
+    """Whether memories have been counted since `since_ms`, or ever while that is still to come."""
+    return COUNTED in fields and not _number(fields, COUNTED) < since_ms <= system_clock()
 
 
 def _number(fields: dict[str, bytes], name: str) -> int:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from betterdb_agent_memory import ConfigurationError, MemoryOptions, TenantLimitError, TenantLimits, TenantsOptions
 from betterdb_agent_memory.agent_memory import AgentMemory
+from betterdb_agent_memory.dynamics import pacing
 from betterdb_agent_memory.tenants import accounts
 from betterdb_agent_memory.tenants.bucket import TokenBucket
 from betterdb_agent_memory.tenants.store import UNLIMITED, TenantStore
@@ -340,15 +341,43 @@ async def test_a_lowered_limit_refuses_no_change_that_adds_nothing(make_agent: M
         await memory.update("a", content="y" * 4_000)
 
 
-async def test_a_nearly_full_tenant_is_downscaled(make_agent: MakeAgent) -> None:
+async def test_a_nearly_full_tenant_is_downscaled(make_agent: MakeAgent, monkeypatch: pytest.MonkeyPatch) -> None:
+    # All with one request: what is set is more than there is room for, whatever the machine's pace.
+    monkeypatch.setattr(pacing, "FEWEST", 100)
     agent = make_agent()
     tenant = agent.tenant("acme")
     await tenant.memory.remember_many([f"text {number}" for number in range(100)])
     await tenant.dynamics.downscale(0.9)
     used = (await agent.tenants.status("acme")).bytes
-    # Strengths have up to three digits more once they have faded for a second.
-    await agent.tenants.set_limits("acme", TenantLimits(max_bytes=used + 400))
+    # Numbers differ in length by some 500 bytes, and those that are set have 3,700.
+    await agent.tenants.set_limits("acme", TenantLimits(max_bytes=used + 1_000))
     await asyncio.sleep(1.2 * PLACEMENT_SECONDS)
     for _ in range(3):
         await tenant.dynamics.downscale(0.9)
-    assert (await agent.tenants.status("acme")).bytes <= used + 400
+    assert (await agent.tenants.status("acme")).bytes <= used + 1_000
+
+
+@PLACES
+async def test_limits_set_later_hold_for_what_only_changes(make_agent: MakeAgent, place: str) -> None:
+    agent = make_agent(place=place)
+    tenant = agent.tenant("acme")
+    await tenant.memory.remember_many([f"text {number}" for number in range(20)])
+    limit = (await agent.tenants.status("acme")).bytes + 200
+    await agent.tenants.set_limits("acme", TenantLimits(max_bytes=limit))
+    with pytest.raises(TenantLimitError, match=f"may have {limit:,} bytes"):
+        await tenant.dynamics.downscale(0.9)
+    assert limit - 200 < (await agent.tenants.status("acme")).bytes <= limit
+
+
+async def test_changes_do_not_go_by_a_count_of_before_limits_were_lifted(make_agent: MakeAgent) -> None:
+    agent = make_agent(limits=TenantLimits(max_bytes=10_000))
+    tenant = agent.tenant("acme")
+    await tenant.memory.remember("counted", id="counted")
+    await agent.tenants.set_limits("acme", TenantLimits())
+    await tenant.memory.remember_many([f"not counted {number}" for number in range(20)])
+    used = (await agent.tenants.status("acme")).bytes
+    await agent.tenants.set_limits("acme", TenantLimits(max_bytes=used))
+    await asyncio.sleep(1.2 * PLACEMENT_SECONDS)
+    with pytest.raises(TenantLimitError, match=f"may have {used:,} bytes"):
+        await tenant.memory.pin("counted")
+    assert (await agent.tenants.status("acme")).bytes == used

@@ -19,10 +19,11 @@ class Spreading:
     It passes links of at least `least_weight`, the `followed` strongest of each: one link far, two where one leads to
     fewer than `most`. Along a link passes
     `activation * passed_on * max(strength - ln(fan), 0) / strength * weight / (1 + weight)`, the fan being how many
-    links of the record weigh that much; several paths to a record add up to `1 - (1 - a)(1 - b)...`. What two links lead
-    to is held against the filter of the search, `looked_at` records at most, the most active; nothing leads through the
-    others. The `most` active are added, equal ones by id. `now_ms` is the time of the weights. Where one of the starts
-    has the `refused_field` it is left undone.
+    links of the record weigh that much; several paths to a record add up to `1 - (1 - a)(1 - b)...`.
+
+    What two links lead to is held against the filter of the search, `looked_at` records at most, the most active;
+    nothing leads through the others. The `most` active are added, equal ones by id. `now_ms` is the time of the weights.
+    Where one of the starts has the `refused_field` it is left undone.
     """
 
     starts: int

@@ -409,8 +409,8 @@ def plain_numbers(records: Sequence[Fields]) -> list[tuple[float, int, int]] | N
 
 
 def scored_numbers(records: Sequence[Fields]) -> NDArray[np.float64]:
-    """What scores need of records, without making memories of them: a row each for importance, and for
-    the milliseconds of creation and of creation or last access, whichever is later.
+    """What scores need of records, without making memories of them: a row each for importance, and for the milliseconds
+    of creation and of last access.
     """
     try:
         importance = [float(fields[IMPORTANCE]) for fields in records]
@@ -422,7 +422,6 @@ def scored_numbers(records: Sequence[Fields]) -> NDArray[np.float64]:
         readers = [_Reader(fields) for fields in records]
         names = (IMPORTANCE, CREATED_AT, LAST_ACCESSED_AT)
         numbers = np.array([[reader.number(name) for reader in readers] for name in names], dtype=np.float64)
-    np.maximum(numbers[1], numbers[2], out=numbers[2])
     return numbers
 
 
@@ -451,11 +450,15 @@ def scoring_candidates(
     A memory without a stability of its own has its kind's. What cannot be read counts as absent. Where an engine has
     said of all of them what their uses come to, that is not computed again.
     """
-    importance, created_at_ms, _ = scored_numbers(records)
+    importance, created_at_ms, last_accessed_at_ms = scored_numbers(records)
     known = [one for one in used if one is not None]
-    is_known = bool(known) and len(known) == len(records)
-    if is_known:
+    base_level = reliability = None
+    if known and len(known) == len(records):
         needs = needs - _OF_USES
+        base_level = np.array([one.level for one in known])
+        reliability = 1.0 - np.array([one.doubt for one in known])
+    elif "reliability" in needs:
+        reliability = _trust(records)
 
     def numbers(name: str) -> NDArray[np.float64]:
         try:
@@ -469,17 +472,16 @@ def scoring_candidates(
         found = (leading_number(fields.get(name)) for fields in records)
         return np.array([math.nan if number is None else number for number in found])
 
-    reliability = _trust(records) if "reliability" in needs else None
     return Candidates(
         relevance=relevance,
         importance=importance,
         created_at_ms=created_at_ms,
-        last_accessed_at_ms=numbers(LAST_ACCESSED_AT),
+        last_accessed_at_ms=last_accessed_at_ms,
         access_count=numbers(ACCESS_COUNT) if "access_count" in needs else np.zeros(len(records)),
-        base_level=np.array([one.level for one in known]) if is_known else None,
+        base_level=base_level,
         recent_ms=_recent_times(records) if "recent_ms" in needs else None,
         successes=optional("successes", SUCCESSES),
-        reliability=1.0 - np.array([one.doubt for one in known]) if is_known else reliability,
+        reliability=reliability,
         stability_days=_stabilities(records) if "stability_days" in needs else None,
         working=optional("working", WORKING),
         core=optional("core", CORE),

@@ -30,9 +30,10 @@ class Component:
         return self.value * self.weight if self.weight else 0.0
 
 
-def components_at(terms: Sequence[Term], place: int) -> tuple[Component, ...]:
-    """The terms of one candidate's score."""
-    return tuple(Component(term.name, float(term.values[place]), term.weight) for term in terms)
+def components_of(terms: Sequence[Term], places: Sequence[int]) -> list[tuple[Component, ...]]:
+    """The terms of the scores of the candidates at these places."""
+    columns = [(term.name, term.values.tolist(), term.weight) for term in terms]
+    return [tuple(Component(name, values[place], weight) for name, values, weight in columns) for place in places]
 
 
 @dataclass(frozen=True, slots=True)

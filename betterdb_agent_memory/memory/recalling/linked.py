@@ -29,7 +29,7 @@ from betterdb_agent_memory.memory.recalling.expanding import (
     spreading,
 )
 from betterdb_agent_memory.memory.recalling.expanding import spread as spread_along
-from betterdb_agent_memory.memory.recalling.explaining import Component, Explanation, MemoryHit, Vantage, components_at
+from betterdb_agent_memory.memory.recalling.explaining import Component, Explanation, MemoryHit, Vantage, components_of
 from betterdb_agent_memory.memory.record import (
     CREATED_AT,
     ENTITIES,
@@ -273,10 +273,10 @@ def _below(
     scores = scores_below(min(hit.score for hit in hits), [one.by.activation for one in chosen])
     distances = _distances(vector, [one.fields.get(VECTOR, b"") for one in chosen])
     vantage = Vantage(settings.now_ms, settings.parameters)
-    terms = _terms(settings.rules.model, chosen, distances, settings.now_ms)
+    terms = components_of(_terms(settings.rules.model, chosen, distances, settings.now_ms), range(len(chosen)))
     return [
-        _hit(one.item, one.by, distance, components_at(terms, place), score, hits[-1].explain, settings, vantage)
-        for place, (one, distance, score) in enumerate(zip(chosen, distances, scores, strict=True))
+        _hit(one.item, one.by, distance, made_of, score, hits[-1].explain, settings, vantage)
+        for one, distance, made_of, score in zip(chosen, distances, terms, scores, strict=True)
     ]
 
 

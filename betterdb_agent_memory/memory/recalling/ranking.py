@@ -14,7 +14,7 @@ from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.memory.figures import figures_of_rows
 from betterdb_agent_memory.memory.recalling.corrections import rows_in_order
 from betterdb_agent_memory.memory.recalling.cues import Context, context_of
-from betterdb_agent_memory.memory.recalling.explaining import Explanation, MemoryHit, Vantage, components_at
+from betterdb_agent_memory.memory.recalling.explaining import Explanation, MemoryHit, Vantage, components_of
 from betterdb_agent_memory.memory.recalling.gathering import Gathered
 from betterdb_agent_memory.memory.recalling.question import Question
 from betterdb_agent_memory.memory.recalling.reading import TextReader
@@ -124,8 +124,8 @@ def rank(
     order = sorted(_believed(finite, related, rules, vantage), key=ranks.__getitem__)
     is_exact = _is_exact(gathered, question, signs, rules, unseen_lender, scored.scores, order, k)
     reordered = rows_in_order(order, related)
-    hits = []
-    for i in reordered.places[:k]:
+    hits, places = [], reordered.places[:k]
+    for i, terms in zip(places, components_of(scored.terms, places), strict=True):
         row = related[i]
         item, problems = decode_memory(row.id, row.fields)
         unreadable += problems
@@ -140,7 +140,7 @@ def rank(
                 None if signs is None else signs.of(i, question),
                 is_exact,
                 scoring="composite" if rules.model is None else rules.model.name,
-                terms=components_at(scored.terms, i),
+                terms=terms,
                 outranks=reordered.outranked.get(i, ()),
             )
             hits.append(vantage.hit(item, row.distance, scored.scores[i], explain))
@@ -236,8 +236,8 @@ def _scored_one_by_one(
 def _scored_at_once(
     records: Sequence[Fields], similarity: Sequence[float], rules: RankingRules, now_ms: int
 ) -> _Scored:
-    importance, created_at_ms, fresh_at_ms = scored_numbers(records)
-    ages = (now_ms - fresh_at_ms) / 1000
+    importance, created_at_ms, last_accessed_at_ms = scored_numbers(records)
+    ages = (now_ms - np.maximum(created_at_ms, last_accessed_at_ms)) / 1000
     if rules.clamps_age:
         ages = np.maximum(ages, 0.0)
     scores = composite_score(

@@ -21,8 +21,8 @@ class Spreading:
     `activation * passed_on * max(strength - ln(fan), 0) / strength * weight / (1 + weight)`, the fan being how many
     links of the record weigh that much; several paths to a record add up to `1 - (1 - a)(1 - b)...`.
 
-    What two links lead to is held against the filter of the search, `looked_at` records at most, the most active;
-    nothing leads through the others. The `most` active are added, equal ones by id. `now_ms` is the time of the weights.
+    What two links lead to is held against the filter of the search: `looked_at` records at most, the most active;
+    nothing leads through the others. The `most` active are added, equal ones by id. `now_ms` is when weights count.
     Where one of the starts has the `refused_field` it is left undone.
     """
 

@@ -16,6 +16,7 @@ from betterdb_agent_memory.engines.spreading import Spread, Spreading
 from betterdb_agent_memory.engines.uses import Used
 from betterdb_agent_memory.memory.figures import figures_of_rows
 from betterdb_agent_memory.memory.linking import LINKED, Linker
+from betterdb_agent_memory.memory.recalling.by_uses import components_by_uses
 from betterdb_agent_memory.memory.recalling.expanding import (
     FOLLOWED,
     MOST_ACQUAINTED,
@@ -42,7 +43,7 @@ from betterdb_agent_memory.memory.record import (
     scoring_candidates,
 )
 from betterdb_agent_memory.memory.requests import RecallRequest, RecallSettings
-from betterdb_agent_memory.memory.scoring.base import ScoringModel, Term
+from betterdb_agent_memory.memory.scoring.base import ScoringModel
 from betterdb_agent_memory.memory.scoring.composite import similarity_from_distance
 from betterdb_agent_memory.memory.spaces import VectorSpace
 from betterdb_agent_memory.memory.standing.standing import confidences
@@ -273,7 +274,7 @@ def _below(
     scores = scores_below(min(hit.score for hit in hits), [one.by.activation for one in chosen])
     distances = _distances(vector, [one.fields.get(VECTOR, b"") for one in chosen])
     vantage = Vantage(settings.now_ms, settings.parameters)
-    terms = components_of(_terms(settings.rules.model, chosen, distances, settings.now_ms), range(len(chosen)))
+    terms = _components(settings.rules.model, chosen, distances, settings.now_ms)
     return [
         _hit(one.item, one.by, distance, made_of, score, hits[-1].explain, settings, vantage)
         for one, distance, made_of, score in zip(chosen, distances, terms, scores, strict=True)
@@ -306,23 +307,26 @@ def _hit(
     return vantage.hit(item, distance, score, explain)
 
 
-def _terms(
+def _components(
     model: ScoringModel | None, linked: Sequence[_Linked], distances: Sequence[float], now_ms: int
-) -> Sequence[Term]:
-    """What the model makes of memories that were not among its candidates; none of the composite's."""
+) -> list[tuple[Component, ...]]:
+    """What the model makes of memories that were not among its candidates; nothing of the composite's."""
     if model is None:
-        return ()
+        return [()] * len(linked)
     records, used = [one.fields for one in linked], [one.used for one in linked]
+    parts = components_by_uses(model, records, used, [similarity_from_distance(distance) for distance in distances])
+    if parts is not None:
+        return parts
     candidates = scoring_candidates(records, similarity_from_distance(np.array(distances)), model.needs, used)
-    return model.score(candidates, now_ms).terms
+    return components_of(model.score(candidates, now_ms).terms, range(len(linked)))
 
 
 def _distances(vector: bytes, stored: Sequence[bytes]) -> list[float]:
     """The cosine distances; 1 to a memory without a vector of this length, or one that has no direction."""
-    if any(len(one) != len(vector) for one in stored):
-        stored = [one if len(one) == len(vector) else bytes(len(vector)) for one in stored]
-    mine = np.frombuffer(vector, "<f4").astype(np.float64)
-    others = np.frombuffer(b"".join(stored), "<f4").astype(np.float64).reshape(len(stored), -1)
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        cosines = others @ mine / np.sqrt(np.einsum("ij,ij->i", others, others) * (mine @ mine))
-    return [1.0 - cosine if math.isfinite(cosine) else 1.0 for cosine in cosines.tolist()]
+    like = [one if len(one) == len(vector) else bytes(len(vector)) for one in stored]
+    rows = np.frombuffer(b"".join((vector, *like)), "<f4").astype(np.float64).reshape(len(like) + 1, -1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        products, squares = (rows @ rows[0]).tolist()[1:], np.einsum("ij,ij->i", rows, rows).tolist()
+    lengths = [math.sqrt(square * squares[0]) for square in squares[1:]]
+    cosines = [product / length if length else math.nan for product, length in zip(products, lengths, strict=True)]
+    return [1.0 - cosine if math.isfinite(cosine) else 1.0 for cosine in cosines]

@@ -12,9 +12,10 @@ import numpy as np
 from betterdb_agent_memory.engines.base import Neighbour, Row
 from betterdb_agent_memory.engines.filters import Fields
 from betterdb_agent_memory.memory.figures import figures_of_rows
+from betterdb_agent_memory.memory.recalling.by_uses import components_by_uses
 from betterdb_agent_memory.memory.recalling.corrections import rows_in_order
 from betterdb_agent_memory.memory.recalling.cues import Context, context_of
-from betterdb_agent_memory.memory.recalling.explaining import Explanation, MemoryHit, Vantage, components_of
+from betterdb_agent_memory.memory.recalling.explaining import Component, Explanation, MemoryHit, Vantage, components_of
 from betterdb_agent_memory.memory.recalling.gathering import Gathered
 from betterdb_agent_memory.memory.recalling.question import Question
 from betterdb_agent_memory.memory.recalling.reading import TextReader
@@ -125,7 +126,7 @@ def rank(
     is_exact = _is_exact(gathered, question, signs, rules, unseen_lender, scored.scores, order, k)
     reordered = rows_in_order(order, related)
     hits, places = [], reordered.places[:k]
-    for i, terms in zip(places, components_of(scored.terms, places), strict=True):
+    for i, terms in zip(places, scored.components(places), strict=True):
         row = related[i]
         item, problems = decode_memory(row.id, row.fields)
         unreadable += problems
@@ -175,14 +176,19 @@ def _believed(
 
 
 class _Scored(NamedTuple):
-    """Of each related memory its score, its age in seconds and its time of writing in ms; the terms of the scores
-    where a model made them.
+    """Of each related memory its score, its age in seconds and its time of writing in ms; where a model made the scores
+    their terms, or what each is made of.
     """
 
     scores: list[float]
     ages: list[float]
     created: Sequence[float]
     terms: Sequence[Term] = ()
+    parts: Sequence[tuple[Component, ...]] = ()
+
+    def components(self, places: Sequence[int]) -> list[tuple[Component, ...]]:
+        """What the scores at these places are made of; nothing for the composite's."""
+        return [self.parts[place] for place in places] if self.parts else components_of(self.terms, places)
 
 
 def _scored(
@@ -205,12 +211,22 @@ def _scored_by_model(
     model: ScoringModel, rows: Sequence[Neighbour], similarity: Sequence[float], now_ms: int, context: Context | None
 ) -> _Scored:
     records, used = [row.fields for row in rows], [row.used for row in rows]
+    parts = components_by_uses(model, records, used, similarity) if context is None else None
+    if parts is not None:
+        return _summed_up(parts, records, now_ms)
     candidates = scoring_candidates(records, np.array(similarity), model.needs, used)
     if context is not None:
         candidates = replace(candidates, cues=context.held, fans=context.fans)
     scored = model.score(candidates, now_ms)
     ages = (now_ms - np.maximum(candidates.created_at_ms, candidates.last_accessed_at_ms)) / 1000
     return _Scored(scored.values.tolist(), ages.tolist(), candidates.created_at_ms.tolist(), scored.terms)
+
+
+def _summed_up(parts: Sequence[tuple[Component, ...]], records: Sequence[Fields], now_ms: int) -> _Scored:
+    numbers = plain_numbers(records) or ()
+    created = [created for _, created, _ in numbers]
+    ages = [(now_ms - max(created, accessed)) / 1000 for _, created, accessed in numbers]
+    return _Scored([sum(part.contribution for part in one) for one in parts], ages, created, parts=parts)
 
 
 def _scored_one_by_one(

@@ -26,6 +26,7 @@ from betterdb_agent_memory.memory.scoring.base import (
     Candidates,
     FloatArray,
     Need,
+    Number,
     Numbers,
     Scored,
     Term,
@@ -201,12 +202,20 @@ class Activation:
             context = np.zeros(len(candidates))
         else:
             context = spreading(candidates.cues, candidates.fans, ours.association)
-        return summed(
-            Term("base_level", base, 1.0),
-            Term("similarity", candidates.relevance, ours.similarity_weight),
-            Term("context", context, ours.context_weight),
-            Term("importance", candidates.importance, ours.importance_weight),
-            Term("doubt", 0.0 - doubt(candidates), ours.doubt_weight),
+        parts = self.parts(base, candidates.relevance, context, candidates.importance, doubt(candidates))
+        return summed(*(Term(*part) for part in parts))
+
+    def parts(
+        self, base: Number, relevance: Number, context: Number, importance: Number, doubted: Number
+    ) -> tuple[tuple[str, Number, float], ...]:
+        """What the score of one memory, or of each of an array, is the sum of: names, values and weights."""
+        ours = self.parameters
+        return (
+            ("base_level", base, 1.0),
+            ("similarity", relevance, ours.similarity_weight),
+            ("context", context, ours.context_weight),
+            ("importance", importance, ours.importance_weight),
+            ("doubt", 0.0 - doubted, ours.doubt_weight),
         )
 
     def ceiling(self, relevance: float) -> float:

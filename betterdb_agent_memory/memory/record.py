@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from betterdb_agent_memory.engines.base import Collection, IndexSchema, Position, SchemaField
 from betterdb_agent_memory.engines.filters import TAG_SEPARATOR, Fields, leading_number
 from betterdb_agent_memory.engines.links import LinkKeys
-from betterdb_agent_memory.engines.uses import Used
 from betterdb_agent_memory.errors import InvalidInputError
 from betterdb_agent_memory.memory.dynamics_fields import (
     CORE,
@@ -181,7 +180,6 @@ MAX_METADATA_BYTES = 65_536
 MAX_ENTITIES = 64
 MAX_ENTITY_BYTES = 512
 _KIND_RELIABILITY: Final = {kind.encode(): profile.reliability for kind, profile in KINDS.items()}
-_OF_USES: Final[frozenset[Need]] = frozenset(("access_count", "recent_ms", "successes", "reliability"))
 _KIND_STABILITY: Final = {kind.encode(): profile.stability_days for kind, profile in KINDS.items()}
 FIRST_VERSION = 1
 """The version of a memory that was never changed; it is not stored."""
@@ -440,25 +438,13 @@ def retention_numbers(fields: Fields) -> tuple[float, int, int]:
 
 
 def scoring_candidates(
-    records: Sequence[Fields],
-    relevance: NDArray[np.float64],
-    needs: AbstractSet[Need],
-    used: Sequence[Used | None] = (),
+    records: Sequence[Fields], relevance: NDArray[np.float64], needs: AbstractSet[Need]
 ) -> Candidates:
     """What a scoring model needs of records, without making memories of them; each has its `relevance`.
 
-    A memory without a stability of its own has its kind's. What cannot be read counts as absent. Where an engine has
-    said of all of them what their uses come to, that is not computed again.
+    A memory without a stability of its own has its kind's. What cannot be read counts as absent.
     """
     importance, created_at_ms, last_accessed_at_ms = scored_numbers(records)
-    known = [one for one in used if one is not None]
-    base_level = reliability = None
-    if known and len(known) == len(records):
-        needs = needs - _OF_USES
-        base_level = np.array([one.level for one in known])
-        reliability = 1.0 - np.array([one.doubt for one in known])
-    elif "reliability" in needs:
-        reliability = _trust(records)
 
     def numbers(name: str) -> NDArray[np.float64]:
         try:
@@ -478,10 +464,9 @@ def scoring_candidates(
         created_at_ms=created_at_ms,
         last_accessed_at_ms=last_accessed_at_ms,
         access_count=numbers(ACCESS_COUNT) if "access_count" in needs else np.zeros(len(records)),
-        base_level=base_level,
         recent_ms=_recent_times(records) if "recent_ms" in needs else None,
         successes=optional("successes", SUCCESSES),
-        reliability=reliability,
+        reliability=_trust(records) if "reliability" in needs else None,
         stability_days=_stabilities(records) if "stability_days" in needs else None,
         working=optional("working", WORKING),
         core=optional("core", CORE),

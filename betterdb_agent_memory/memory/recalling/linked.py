@@ -317,7 +317,7 @@ def _components(
     parts = components_by_uses(model, records, used, [similarity_from_distance(distance) for distance in distances])
     if parts is not None:
         return parts
-    candidates = scoring_candidates(records, similarity_from_distance(np.array(distances)), model.needs, used)
+    candidates = scoring_candidates(records, similarity_from_distance(np.array(distances)), model.needs)
     return components_of(model.score(candidates, now_ms).terms, range(len(linked)))
 
 

@@ -214,7 +214,7 @@ def _scored_by_model(
     parts = components_by_uses(model, records, used, similarity) if context is None else None
     if parts is not None:
         return _summed_up(parts, records, now_ms)
-    candidates = scoring_candidates(records, np.array(similarity), model.needs, used)
+    candidates = scoring_candidates(records, np.array(similarity), model.needs)
     if context is not None:
         candidates = replace(candidates, cues=context.held, fans=context.fans)
     scored = model.score(candidates, now_ms)

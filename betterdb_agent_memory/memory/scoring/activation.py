@@ -197,7 +197,7 @@ class Activation:
     def score(self, candidates: Candidates, now_ms: int) -> Scored:
         """The activation of each candidate, in nats."""
         ours = self.parameters
-        base = level_of_uses(candidates, now_ms, ours) if candidates.base_level is None else candidates.base_level
+        base = level_of_uses(candidates, now_ms, ours)
         if candidates.cues is None or candidates.fans is None:
             context = np.zeros(len(candidates))
         else:

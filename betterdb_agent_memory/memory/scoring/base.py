@@ -60,8 +60,7 @@ class Candidates:
     `stability_days` is the time constant of forgetting;
     `working`, `core` and `strength_at_ms` are the two traces and when they were that strong. `cues` has a column for
     each cue of the question's context, true where the memory has it, and `fans` (one entry a cue) how many memories
-    have it. `base_level` is what the uses of each come to, where an engine has computed it by the model's own
-    parameters; then what it is made of need not be here.
+    have it.
     """
 
     relevance: FloatArray
@@ -78,7 +77,6 @@ class Candidates:
     strength_at_ms: FloatArray | None = None
     cues: BoolArray | None = None
     fans: FloatArray | None = None
-    base_level: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.relevance)

@@ -1,4 +1,4 @@
-"""What an engine has said of uses is summed up to the last bit as the model itself does it."""
+"""What an engine has said of uses is summed up as the model itself does it."""
 
 from __future__ import annotations
 
@@ -36,15 +36,14 @@ def record(importance: float | str) -> Fields:
 def test_it_is_what_the_model_says(model: Activation, memories: list[tuple[Used, float, float]]) -> None:
     records = [record(importance) for _, importance, _ in memories]
     used, relevance = [one for one, _, _ in memories], [likeness for _, _, likeness in memories]
-    scored = model.score(scoring_candidates(records, np.array(relevance), model.needs, used), NOW_MS)
-    parts = components_by_uses(model, records, used, relevance)
-    assert parts is not None
-    of_model = components_of(scored.terms, range(len(memories)))
-    assert [[part.name for part in one] for one in parts] == [[part.name for part in one] for one in of_model]
-    # 1 - (1 - doubt) rounds.
-    for one, other in zip(parts, of_model, strict=True):
-        assert one[:-1] == other[:-1]
-        assert one[-1].contribution == pytest.approx(other[-1].contribution, abs=1e-13)
+    scored = model.score(scoring_candidates(records, np.array(relevance), model.needs), NOW_MS)
+    level = scored.terms[0].values.tolist()[0]
+    parts = components_by_uses(model, records, [Used(level, 0.0) for _ in records], relevance)
+    assert parts == components_of(scored.terms, range(len(memories)))
+    doubted = components_by_uses(model, records, used, relevance)
+    assert doubted is not None
+    assert [one[0].value for one in doubted] == [one.level for one in used]
+    assert [one[-1].value for one in doubted] == [0.0 - one.doubt for one in used]
 
 
 class Cautious(Activation):

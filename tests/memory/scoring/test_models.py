@@ -61,7 +61,7 @@ def test_the_more_relevant_one_of_two_alike_scores_higher(model):
 @each_model
 def test_what_it_says_it_needs_is_all_that_it_reads(model):
     several = candidates(30)
-    numbers = {name for name in Candidates.__dataclass_fields__ if name not in ("relevance", "fans", "base_level")}
+    numbers = {name for name in Candidates.__dataclass_fields__ if name not in ("relevance", "fans")}
     assert numbers == set(get_args(Need))
     assert model.needs <= numbers
     scores = model.score(several, NOW_MS).values

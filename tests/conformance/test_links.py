@@ -216,7 +216,7 @@ async def test_nobody_looks_further_where_one_link_leads_to_enough(
     place: Place, enough: int, beside: tuple[str, ...], looked_at: str
 ) -> None:
     await place.write(*"abcde")
-    pairs = [LinkChange(*pair, of(1.0)) for pair in ("ab", "ac", "be", "cb")]
+    pairs = [LinkChange(pair[0], pair[1], of(1.0)) for pair in ("ab", "ac", "be", "cb")]
     await place.links.put(pairs, now_ms=NOW_MS)
     found = await place.links.around(["a"], LinkReach(0.25, 2, enough, beside), now_ms=NOW_MS)
     assert sorted(found) == list(looked_at)

@@ -158,12 +158,9 @@ class Choosing:
         rows, at, goes_by_uses = [], 7, _selection(search).worth.uses is not None
         try:
             for _ in range(chosen):
-                used = _used(*answer[at + 2 : at + 4]) if goes_by_uses else None
-                counted = at + (4 if goes_by_uses else 2)
-                end = counted + 1 + int(answer[counted])
-                row_fields = _present(fields, answer[counted + 1 : end])
-                rows.append(Neighbour(answer[at].decode(), float(answer[at + 1]), row_fields, used))
-                at = end
+                id, distance = answer[at].decode(), float(answer[at + 1])
+                used, found_fields, at = _told(answer, at + 2, fields, goes_by_uses)
+                rows.append(Neighbour(id, distance, found_fields, used))
             spread = self._spread(answer, at, search, [row.id for row in rows], fields)
         except UnicodeDecodeError:
             return None
@@ -187,10 +184,7 @@ class Choosing:
         while begin < len(answer):
             id, start, via = (text.decode() for text in answer[begin : begin + 3])
             weight, activation = map(float, answer[begin + 3 : begin + 5])
-            used = _used(*answer[begin + 5 : begin + 7]) if goes_by_uses else None
-            counted = begin + (7 if goes_by_uses else 5)
-            begin = counted + 1 + int(answer[counted])
-            found = _present(named, answer[counted + 1 : begin])
+            used, found, begin = _told(answer, begin + 5, named, goes_by_uses)
             reached.append(Reached(id, start, via or None, weight, activation, found, used))
         found_ids = tuple(chosen[: selection.count])
         return Spread(found_ids[: selection.spreading.starts], found_ids, tuple(reached), gone)
@@ -222,11 +216,17 @@ def _said_of_uses(uses: Uses, time_fields: tuple[str, str]) -> tuple[Argument, .
     return (*numbers, *fields, *time_fields, *(text for label, trust in uses.trusts for text in (label, repr(trust))))
 
 
-def _used(level: bytes, doubt: bytes) -> Used | None:
-    """What the script says of uses; None where it could not."""
-    return Used(float(level), float(doubt)) if level else None
-
-
-def _present(fields: Sequence[str], values: Sequence[bytes | None]) -> dict[str, bytes]:
-    """The fields that are there; behind the last of them no value was sent."""
-    return {field: value for field, value in zip(fields, values, strict=False) if value is not None}
+def _told(
+    answer: list[Any], at: int, fields: Sequence[str], goes_by_uses: bool
+) -> tuple[Used | None, dict[str, bytes], int]:
+    """What the answer says of a record from `at` on: of its uses, None where it cannot; the fields that are there,
+    behind the last of which no value was sent; and where it goes on behind that.
+    """
+    used = None
+    if goes_by_uses:
+        level, doubt = answer[at : at + 2]
+        used = Used(float(level), float(doubt)) if level else None
+        at += 2
+    end = at + 1 + int(answer[at])
+    values = answer[at + 1 : end]
+    return used, {name: value for name, value in zip(fields, values, strict=False) if value is not None}, end

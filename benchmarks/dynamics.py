@@ -3,6 +3,7 @@
     python -m benchmarks.dynamics                                # three lives of 365 days, every system
     python -m benchmarks.dynamics --days 60 --seeds 1 --peers '' # two minutes
     python -m benchmarks.dynamics --systems similarity,activation --first-seed 100
+    python -m benchmarks.dynamics --systems chain --peers '' --embedder benchmarks.embed_models:minilm
     python -m benchmarks.dynamics --from a.json b.json --page docs/dynamics.md --plots docs/images
 
 A life (`simulation/model.py` states the model and its numbers) is what is said, corrected, asked and reacted to; the
@@ -37,6 +38,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from benchmarks.calibrate_threshold import embedder_named
 from benchmarks.peers.environments import run_peer
 from benchmarks.scale.report import write_into
 from benchmarks.simulation.bounds import Embedded, Found, Likeness, Ranked, ideal, informed
@@ -121,7 +123,8 @@ def _measured(arguments: argparse.Namespace) -> tuple[list[Lived], dict[str, str
         for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
             life = live(seed, Model(days=arguments.days))
             print(f"life {seed}: {_told(life)}", flush=True)
-            for name, answers in _answered(life, embedded, arguments.systems, server.url if server else None):
+            url = server.url if server else None
+            for name, answers in _answered(life, embedded, arguments.systems, url, arguments.embedder):
                 found.append(_said(lived(name, life, answers)))
             if "neuromemory" in arguments.peers:
                 of_peer, versions = _asked(life, arguments.settings)
@@ -129,8 +132,12 @@ def _measured(arguments: argparse.Namespace) -> tuple[list[Lived], dict[str, str
     return found, versions
 
 
-def _answered(life: Life, embedded: Embedded, systems: Sequence[str], url: str | None) -> Iterator[tuple[str, Answers]]:
+def _answered(
+    life: Life, embedded: Embedded, systems: Sequence[str], url: str | None, place: str | None
+) -> Iterator[tuple[str, Answers]]:
     """What each system in this process answered."""
+    embedder = None if place is None else embedder_named(place)
+    by = "" if embedder is None else f", {embedder.name}"
     if "ideal" in systems:
         yield "ideal", ideal(life)
     if "informed" in systems:
@@ -146,12 +153,12 @@ def _answered(life: Life, embedded: Embedded, systems: Sequence[str], url: str |
         if name in systems:
             with (
                 tempfile.TemporaryDirectory(prefix="dynamics-") as folder,
-                Ours(Path(folder) / "memory.db", way) as ours,
+                Ours(Path(folder) / "memory.db", way, embedder=embedder) as ours,
             ):
-                yield f"ours, {name}", drive(ours, life.events)
+                yield f"ours, {name}{by}", drive(ours, life.events)
     if url is not None:
-        with Ours(url, WAYS[ON_SERVER], name=f"dynamics{life.seed}") as ours:
-            yield "ours, server", drive(ours, life.events)
+        with Ours(url, WAYS[ON_SERVER], name=f"dynamics{life.seed}", embedder=embedder) as ours:
+            yield f"ours, server{by}", drive(ours, life.events)
 
 
 def _asked(life: Life, settings: Sequence[str]) -> tuple[dict[str, Answers], dict[str, str]]:
@@ -210,6 +217,7 @@ def _arguments() -> argparse.Namespace:
         default=list(SETTINGS),
         help="of neuromemory: PRESET,words|or|cues,nightly|never[,flat][,sure]",
     )
+    parser.add_argument("--embedder", help="module:callable that returns one for ours (default: the offline one)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
     parser.add_argument(
         "--from", dest="figures", type=Path, nargs="+", metavar="FILE", help="measure nothing: figures of --json"

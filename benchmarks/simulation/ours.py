@@ -13,6 +13,7 @@ from benchmarks.simulation.driving import Hit, Reference
 from benchmarks.simulation.events import Say
 from betterdb_agent_memory import AgentMemory, MemoryNotFoundError, MemoryOptions
 from betterdb_agent_memory.dynamics.parameters import DynamicsParameters
+from betterdb_agent_memory.embedders import Embedder
 from betterdb_agent_memory.options import Retrieval, Scoring
 
 
@@ -52,13 +53,16 @@ class Ours:
         *,
         name: str = "dynamics",
         parameters: DynamicsParameters | None = None,
+        embedder: Embedder | None = None,
     ) -> None:
         memory = MemoryOptions(
             reinforcement="immediate", scoring=way.scoring, retrieval=way.retrieval, threshold=way.threshold
         )
         self._way = way
         self._now_ms = 0
-        self._agent = AgentMemory.open(place, name=name, memory=memory, dynamics=parameters, clock=lambda: self._now_ms)
+        self._agent = AgentMemory.open(
+            place, name=name, embedder=embedder, memory=memory, dynamics=parameters, clock=lambda: self._now_ms
+        )
         self._loop = asyncio.Runner()
 
     def __enter__(self) -> Self:

@@ -181,6 +181,7 @@ MAX_ENTITIES = 64
 MAX_ENTITY_BYTES = 512
 _KIND_RELIABILITY: Final = {kind.encode(): profile.reliability for kind, profile in KINDS.items()}
 _KIND_STABILITY: Final = {kind.encode(): profile.stability_days for kind, profile in KINDS.items()}
+_LONGEST_NUMBER: Final = 20
 FIRST_VERSION = 1
 """The version of a memory that was never changed; it is not stored."""
 
@@ -332,9 +333,9 @@ def _plain_memory(id: str, fields: Fields) -> MemoryItem:
         fields[CONTENT].decode(),
         importance,
         tags.decode().split(TAG_SEPARATOR) if tags else [],
-        int(fields[CREATED_AT]),
-        int(fields[LAST_ACCESSED_AT]),
-        int(fields[ACCESS_COUNT]),
+        _whole(fields[CREATED_AT]),
+        _whole(fields[LAST_ACCESSED_AT]),
+        _whole(fields[ACCESS_COUNT]),
         None if source is None else source.decode(),
         None if subject is None else subject.decode(),
         None if date is None else date.decode(),
@@ -387,6 +388,13 @@ def _odd_memory(id: str, fields: Fields) -> tuple[MemoryItem, int]:
     return item, reader.unreadable + unreadable
 
 
+def _whole(stored: bytes) -> int:
+    """A whole number; raises for one that is longer than a time or a count can be, with which nobody could compute."""
+    if len(stored) > _LONGEST_NUMBER:
+        raise ValueError(f"too long for a number: {stored!r:.80}")
+    return int(stored)
+
+
 def _json_object(stored: bytes) -> dict[str, Any]:
     value = json.loads(stored)
     if not isinstance(value, dict):
@@ -400,7 +408,8 @@ def plain_numbers(records: Sequence[Fields]) -> list[tuple[float, int, int]] | N
     """
     try:
         return [
-            (float(fields[IMPORTANCE]), int(fields[CREATED_AT]), int(fields[LAST_ACCESSED_AT])) for fields in records
+            (float(fields[IMPORTANCE]), _whole(fields[CREATED_AT]), _whole(fields[LAST_ACCESSED_AT]))
+            for fields in records
         ]
     except (KeyError, ValueError):
         return None

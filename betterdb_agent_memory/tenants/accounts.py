@@ -4,7 +4,7 @@ The count is raised before memories are written, as if nothing were replaced, an
 or not written after all. What nobody is told of (memories that expire, others' deletions, the bytes that a change has
 replaced) leaves it too high. So before a tenant is refused anything its memories are counted again, and what would be
 replaced is looked up; what other workers write at that moment may then come on top, and nothing else. What was there
-before there were limits is counted before the first write that they hold for.
+before there were limits is counted before the first write that they hold for, which each worker makes sure of.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from time import monotonic
 from betterdb_agent_memory.clock import system_clock
 from betterdb_agent_memory.engines.base import Outcome, RecordChange, Records, RecordWrite
 from betterdb_agent_memory.engines.filters import Filter
-from betterdb_agent_memory.engines.values import ValueBatch, Values
+from betterdb_agent_memory.engines.values import Values
 from betterdb_agent_memory.errors import IndexMissingError, TenantLimitError
 from betterdb_agent_memory.memory import record
 from betterdb_agent_memory.options.tenants import TenantLimits
@@ -27,6 +27,9 @@ MEMORIES, BYTES, COUNTED = "memories", "bytes", "counted"
 
 _COUNT_AGAIN_SECONDS = 1.0
 """How often a worker counts at most: a tenant that is full and goes on writing is refused by the last count."""
+
+_SURE_SECONDS = 60.0
+"""How long a worker that has seen that a tenant is counted, or has waited for that, does not look again."""
 
 _COUNTING_SECONDS = 30
 """How long one that died while it counted keeps others from counting."""
@@ -71,6 +74,7 @@ class TenantAccounts:
         self._keeper = keeper
         self._on_growth = on_growth
         self._counted_at = -_COUNT_AGAIN_SECONDS
+        self._sure_of, self._sure_until = -1, 0.0
         self.records: Records | None = None
 
     async def require_room(self, memories: int, size_bytes: int) -> None:
@@ -192,7 +196,9 @@ class TenantAccounts:
         without_replaced: Callable[[], Awaitable[list[Reserved]]],
     ) -> list[Reserved]:
         limits = state.limits
-        if await self._exceeding(limits, whole, state.counting_since_ms) is None:
+        if not self._is_sure(state.counting_since_ms):
+            await self._used(state.counting_since_ms)
+        if await self._exceeding(limits, whole) is None:
             return whole
         await self._counted()
         if await self._exceeding(limits, whole) is None:
@@ -203,20 +209,13 @@ class TenantAccounts:
             self._refuse(_limits_of_growth(limits, *_sums(growth)), used, 0, 0)
         return growth
 
-    async def _exceeding(
-        self, limits: TenantLimits, reserved: Sequence[Reserved], since_ms: int | None = None
-    ) -> tuple[int, int] | None:
-        """None, and these are counted; or, if they are too many, how many there would have been. With `since_ms` these
-        are too many as well where nobody has counted since then what there is.
-        """
+    async def _exceeding(self, limits: TenantLimits, reserved: Sequence[Reserved]) -> tuple[int, int] | None:
+        """None, and these are counted; or, if they are too many, how many there would have been."""
         memories, size_bytes = _sums(reserved)
         if not memories and not size_bytes:
             return None
-        batch = self._values.batch()
-        counted = batch.read_fields(self._key, [COUNTED])
-        used = await self._added(memories, size_bytes, batch)
-        is_counted = since_ms is None or _is_counted(counted.result(), since_ms)
-        if is_counted and self._exceeded(_limits_of_growth(limits, memories, size_bytes), used, 0, 0) is None:
+        used = await self._added(memories, size_bytes)
+        if self._exceeded(_limits_of_growth(limits, memories, size_bytes), used, 0, 0) is None:
             return None
         await self._added(-memories, -size_bytes)
         return used
@@ -240,26 +239,42 @@ class TenantAccounts:
         return await self._found()
 
     async def _used(self, since_ms: int) -> tuple[int, int]:
-        fields = await self._values.read_map(self._key)
-        if not _is_counted(fields, since_ms):
-            return await self._counted()
-        return _number(fields, MEMORIES), _number(fields, BYTES)
+        """The count, once what there is has been counted since then; one round trip where it has.
 
-    async def _added(self, memories: int, size_bytes: int, batch: ValueBatch | None = None) -> tuple[int, int]:
-        batch = self._values.batch() if batch is None else batch
+        Who has waited in vain for another one's count goes by what there is of it: that one puts it right.
+        """
+        fields = await self._values.read_map(self._key)
+        used = _numbers(fields)
+        if not self._is_sure(since_ms):
+            if not _is_counted(fields, since_ms):
+                used = await self._counted(since_ms)
+            if since_ms <= system_clock():
+                self._sure_of, self._sure_until = since_ms, monotonic() + _SURE_SECONDS
+        return used
+
+    def _is_sure(self, since_ms: int) -> bool:
+        return self._sure_of == since_ms and monotonic() < self._sure_until
+
+    async def _added(self, memories: int, size_bytes: int) -> tuple[int, int]:
+        batch = self._values.batch()
         one, other = batch.increment(self._key, MEMORIES, memories), batch.increment(self._key, BYTES, size_bytes)
         await batch.send()
         return one.result(), other.result()
 
-    async def _counted(self) -> tuple[int, int]:
-        """What there is, at most once a second; the count is put right by the difference, so that what others
-        reserve meanwhile stays reserved.
+    async def _counted(self, since_ms: int | None = None) -> tuple[int, int]:
+        """What there is, at most once a second, or once `since_ms`; the count is put right by the difference, so that
+        what others reserve meanwhile stays reserved.
         """
-        if monotonic() - self._counted_at < _COUNT_AGAIN_SECONDS or not await self._may_count():
+        is_new = since_ms is None and monotonic() - self._counted_at < _COUNT_AGAIN_SECONDS
+        if is_new or not await self._may_count():
             return await self._said()
         try:
             began_ms = system_clock()
-            said = await self._said()
+            fields = await self._values.read_map(self._key)
+            said = _numbers(fields)
+            if since_ms is not None and _is_counted(fields, since_ms):
+                # Another one just has, and may have reserved by it what is not written yet.
+                return said
             memories, size_bytes = await self._found()
             self._counted_at = monotonic()
             used = await self._added(memories - said[0], size_bytes - said[1])
@@ -282,8 +297,7 @@ class TenantAccounts:
         return False
 
     async def _said(self) -> tuple[int, int]:
-        fields = await self._values.read_map(self._key)
-        return _number(fields, MEMORIES), _number(fields, BYTES)
+        return _numbers(await self._values.read_map(self._key))
 
     async def _found(self) -> tuple[int, int]:
         memories = size_bytes = 0
@@ -361,6 +375,11 @@ def _counts(limits: TenantLimits) -> bool:
 def _is_counted(fields: dict[str, bytes], since_ms: int) -> bool:
     """Whether memories have been counted since `since_ms`, or ever while that is still to come."""
     return COUNTED in fields and not _number(fields, COUNTED) < since_ms <= system_clock()
+
+
+def _numbers(fields: dict[str, bytes]) -> tuple[int, int]:
+    """Memories and bytes."""
+    return _number(fields, MEMORIES), _number(fields, BYTES)
 
 
 def _number(fields: dict[str, bytes], name: str) -> int:

@@ -21,6 +21,7 @@ from betterdb_agent_memory.tenants.bucket import TokenBucket
 from betterdb_agent_memory.tenants.store import UNLIMITED, TenantStore
 from tests.embedding import DIMENSIONS, embed
 from tests.tenants.conftest import PLACEMENT_SECONDS, MakeAgent
+from tests.waiting import until
 
 PLACES = pytest.mark.parametrize("place", ["own", "pool"])
 COUNT_AT_ONCE = 0.0
@@ -381,3 +382,78 @@ async def test_changes_do_not_go_by_a_count_of_before_limits_were_lifted(make_ag
     with pytest.raises(TenantLimitError, match=f"may have {used:,} bytes"):
         await tenant.memory.pin("counted")
     assert (await agent.tenants.status("acme")).bytes == used
+
+
+async def test_what_came_while_limits_were_lifted_is_counted_at_once(
+    make_agent: MakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accounts, "_COUNT_AGAIN_SECONDS", 60.0)
+    agent = make_agent(limits=TenantLimits(max_bytes=100_000))
+    tenant = agent.tenant("acme")
+    await tenant.memory.remember("counted", id="counted")
+    await agent.tenants.set_limits("acme", TenantLimits())
+    await tenant.memory.remember_many([f"not counted {number}" for number in range(20)])
+    used = (await agent.tenants.status("acme")).bytes
+    await agent.tenants.set_limits("acme", TenantLimits(max_bytes=used))
+    await asyncio.sleep(1.2 * PLACEMENT_SECONDS)
+    with pytest.raises(TenantLimitError):
+        await tenant.memory.pin("counted")
+
+
+async def test_workers_that_hear_of_limits_at_once_lose_no_byte_of_the_count(
+    make_agent: MakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added = accounts.TenantAccounts._added
+
+    async def added_later(self: accounts.TenantAccounts, *change: Any) -> tuple[int, int]:
+        await asyncio.sleep(0.03 if change[1] < 0 else 0)
+        return await added(self, *change)
+
+    monkeypatch.setattr(accounts.TenantAccounts, "_added", added_later)
+    tenants = [make_agent().tenant("acme") for _ in range(3)]
+    ids = [
+        one.id for one in await tenants[0].memory.remember_many([f"text {number}" for number in range(60)]) if one.id
+    ]
+    for tenant in tenants:
+        await tenant.memory.get(ids[0])
+    agent = make_agent()
+    await agent.tenants.set_limits("acme", TenantLimits(max_bytes=1_000_000))
+    await asyncio.sleep(1.2 * PLACEMENT_SECONDS)
+    await asyncio.gather(*(tenants[number % 3].memory.pin(id) for number, id in enumerate(ids)))
+    counter = agent.tenant("acme").memory._gate.accounts  # type: ignore[attr-defined]
+    said, actual = await counter._said(), await counter.usage()
+    # A version has a digit, and counters are in no account.
+    assert said[1] >= actual[1] - len(ids)
+
+
+async def test_who_writes_while_another_one_counts_waits_for_it_once(
+    make_agent: MakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers = [make_agent(), make_agent()]
+    first, second = (worker.tenant("acme") for worker in workers)
+    id = (await first.memory.remember("text")) or ""
+    await second.memory.get(id)
+    await workers[0].tenants.set_limits("acme", TenantLimits(max_bytes=1_000_000))
+    await asyncio.sleep(1.2 * PLACEMENT_SECONDS)
+    monkeypatch.setattr(accounts, "_WAITS", 5)
+    found, may_count, is_over = accounts.TenantAccounts._found, accounts.TenantAccounts._may_count, asyncio.Event()
+    waited = []
+
+    async def found_in_the_end(self: accounts.TenantAccounts) -> tuple[int, int]:
+        await is_over.wait()
+        return await found(self)
+
+    async def noted(self: accounts.TenantAccounts) -> bool:
+        waited.append(self)
+        return await may_count(self)
+
+    monkeypatch.setattr(accounts.TenantAccounts, "_found", found_in_the_end)
+    monkeypatch.setattr(accounts.TenantAccounts, "_may_count", noted)
+    counting = asyncio.create_task(first.memory.update(id, importance=0.3))
+    await until(lambda: bool(waited))
+    waited.clear()
+    await second.memory.remember("another")
+    await second.memory.pin(id)
+    is_over.set()
+    await counting
+    assert len(waited) == 1

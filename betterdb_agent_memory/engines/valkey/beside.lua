@@ -85,15 +85,6 @@ do
   end
 end
 
-local function is_before(one, other)
-  -- By their bytes: Lua's own comparison goes by the server's locale.
-  for i = 1, math.min(#one, #other) do
-    local a, b = string.byte(one, i), string.byte(other, i)
-    if a ~= b then return a < b end
-  end
-  return #one < #other
-end
-
 -- Comma-separated values, each once and in order; false where there are none.
 local function set_of(stored)
   if not stored or stored == '' then return false end
@@ -104,7 +95,7 @@ local function set_of(stored)
       values[#values + 1] = value
     end
   end
-  table.sort(values, is_before)
+  table.sort(values, comes_before)
   return table.concat(values, ',')
 end
 

@@ -28,7 +28,7 @@ local function look(id, follows)
   if not follows then return end
   table.sort(links, function(a, b)
     if a.score ~= b.score then return a.score > b.score end
-    return a.other < b.other
+    return comes_before(a.other, b.other)
   end)
   for place = 1, math.min(followed, #links) do next_ones[#next_ones + 1] = links[place].other end
 end

@@ -38,7 +38,7 @@ local function link_end(prefix, id, other, score, since, now_ms, replaces)
   for i = 1, #flat, 2 do links[#links + 1] = {other = flat[i], score = split_link(flat[i + 1]) or -math.huge} end
   table.sort(links, function(a, b)
     if a.score ~= b.score then return a.score > b.score end
-    return a.other < b.other
+    return comes_before(a.other, b.other)
   end)
   local lost = {}
   for place = most_links + 1, #links do lost[#lost + 1] = links[place].other end

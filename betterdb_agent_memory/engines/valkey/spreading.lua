@@ -4,15 +4,6 @@
 -- starts, followed, looked_at, most, strength, passed_on, least_weight, now_ms; whole, a field that every record has;
 -- names and values of the fields that must equal these.
 
--- By their bytes: Lua's own comparison goes by the server's locale.
-local function comes_before(one, other)
-  for i = 1, math.min(#one, #other) do
-    local a, b = one:byte(i), other:byte(i)
-    if a ~= b then return a < b end
-  end
-  return #one < #other
-end
-
 -- The links of a record that count: {id, weight}, the strongest first.
 local function counting_links(said, id)
   local flat = redis.call('HGETALL', said.link_prefix .. id)

@@ -118,7 +118,7 @@ def spread(
     best: dict[str, tuple[float, str, str | None, float, tuple[str, ...]]] = {}
 
     def reach(end: LinkEnd, gain: float, start: str, via: str | None, entities: tuple[str, ...] = ()) -> None:
-        if end.id in activations or end.id in hidden or gain <= 0:
+        if end.id in activations or end.id in hidden or not gain > 0:
             return
         undone[end.id] = undone.get(end.id, 1.0) * (1 - gain)
         if gain > best.get(end.id, (0.0,))[0]:

@@ -82,8 +82,8 @@ class Expander:
 
         Only such as `request.filter` accepts and are believed enough, and only along such. No round trip where
         `spread`, what the search itself found, is about these hits. Otherwise two round trips, one where they lead
-        nowhere; one more where they are about entities, and one or two where too few of those that one link leads to
-        may be seen. The links of a memory that was looked at and is gone are removed, which takes another one.
+        nowhere; one more where they are about entities, and two where too few of those that one link leads to may be
+        seen. The links of a memory that was looked at and is gone are removed, which takes another one.
         """
         starts = hits[:STARTS]
         if not starts:
@@ -203,8 +203,11 @@ class _Spreading:
         if is_too_little and all(id in self._around for id in self._followed()):
             self._go(2)
         through = [id for id in self.linked if id in self._around] if self._far == 2 else []
+        likely = [id for id in self._order if id not in self._found]
+        # All that one link leads to, since to go on costs more, and all where many turned out not to be seen.
+        few = 2 * MOST_ADDED if self._far == 2 and not self._refused else MOST_LOOKED_AT
         # Where not all that is about the same was found, any of them may be more active than links make it.
-        first = self.linked[: 2 * MOST_ADDED] if self._knows_all else self.linked
+        first = likely[:few] if self._knows_all else self.linked
         known = self._accepted.keys() | self._refused
         return [id for id in dict.fromkeys((*through, *first, *self._about)) if id not in known]
 

@@ -14,7 +14,7 @@ AIM_SECONDS: Final = 0.002
 FEWEST, MOST = 4, 64
 """Memories that are written with one request. RediSearch takes 0.2 to 2 ms for each."""
 
-WORKED: Final = 0.7
+WORKED: Final = 0.75
 """The share of the time that is worked while something is read or written."""
 
 LONGEST_PAUSE_SECONDS: Final = 0.05
@@ -37,7 +37,7 @@ class Pace:
         >>> pace = Pace()
         >>> pace.took(4, 0.010), pace.size
         (0.0, 6)
-        >>> round(pace.took(6, 0.017), 3), pace.size
+        >>> round(pace.took(6, 0.019), 3), pace.size
         (0.003, 4)
         """
         self._quickest = min(self._quickest, seconds)
@@ -52,7 +52,7 @@ class Pace:
 def pause_after(work_seconds: float) -> float:
     """The seconds to leave to others after work that took so long.
 
-    >>> round(pause_after(0.007), 6)
+    >>> round(pause_after(0.009), 6)
     0.003
     """
     return min(work_seconds * (1 - WORKED) / WORKED, LONGEST_PAUSE_SECONDS)

@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from betterdb_agent_memory import AgentMemory, MemoryOptions, TenantsOptions
+from betterdb_agent_memory.clock import Clock, system_clock
 from tests.embedding import embed
 
 MakeAgent = Callable[..., AgentMemory]
@@ -36,10 +37,10 @@ async def make_agent(url: str, store_name: str) -> AsyncIterator[MakeAgent]:
     """Makes agents of one name on the place; each has an engine of its own, as workers have."""
     made: list[AgentMemory] = []
 
-    def make(**options: Any) -> AgentMemory:
+    def make(clock: Clock = system_clock, **options: Any) -> AgentMemory:
         tenants = TenantsOptions(**{"placement_seconds": PLACEMENT_SECONDS, **options})
         memory = MemoryOptions(discovery=False, threshold=2.0, reinforcement="immediate")
-        made.append(AgentMemory.open(url, name=store_name, embedder=embed, memory=memory, tenants=tenants))
+        made.append(AgentMemory.open(url, name=store_name, embedder=embed, memory=memory, tenants=tenants, clock=clock))
         return made[-1]
 
     yield make
